@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: MIT
+# `make` alone prints every command.  Each command does its own set-up.
+
+PYTHON ?= python3
+PORT   ?= 2525
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.complete
+
+.DEFAULT_GOAL := help
+.PHONY: help run venv check test lint types unit dialogue deb man clean
+
+help: ## print the commands
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
+
+run: venv ## start the daemon on 127.0.0.1:2525 (PORT=...), delivering into ./run/Maildir
+	@BIN=$(BIN) PORT=$(PORT) sh tests/run-demo.sh
+
+venv: $(STAMP) ## make .venv with qpsmtpd and the tools in it
+
+$(STAMP): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "qpsmtpd needs Python 3.11 or newer; set PYTHON=" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[fast,debian,dev]'
+	@touch $@
+
+check: lint types ## ruff, mypy --strict, unit and dialogue tests (daily use)
+	$(BIN)/python -m pytest -q tests/unit tests/dialogue
+
+lint: venv ## ruff
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: venv ## mypy --strict
+	$(BIN)/mypy
+
+unit: venv ## unit tests alone
+	$(BIN)/python -m pytest -q tests/unit
+
+dialogue: venv ## SMTP dialogue scripts; FILE=... TO=HOST:PORT runs one against any host
+	@if [ -n "$(FILE)" ]; then $(BIN)/qpsmtpd dialogue $(FILE) $(if $(TO),--to $(TO)); \
+	else $(BIN)/python -m pytest -q tests/dialogue; fi
+
+test: lint types ## all tests; what this machine cannot run is skipped, under CI=true nothing is
+	$(BIN)/python -m pytest -rs
+
+deb: ## build the Debian package into dist/ (needs Debian's build dependencies)
+	@debian/build
+
+man: venv ## write the manual pages to build/man
+	$(BIN)/python -m qpsmtpd.manpages build/man
+
+clean: ## remove what the commands above made
+	rm -rf $(VENV) run build dist *.egg-info .mypy_cache .ruff_cache
