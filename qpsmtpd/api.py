@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: MIT
+"""What plugin authors import.  Names leave it only after a release that warns.
+
+from qpsmtpd.api import Plugin, Session, Verdict, deny
+"""
+
+from qpsmtpd.address import (
+    Address,
+    ReversePath,
+    parse_forward_path,
+    parse_mailbox,
+    parse_reverse_path,
+)
+from qpsmtpd.addresslist import AddressList, compile_pattern
+from qpsmtpd.dnslist import DnsList, reversed_address
+from qpsmtpd.errors import AddressError, ConfigError, DnsError
+from qpsmtpd.headers import Headers
+from qpsmtpd.hostlist import HostList, parse_hosts, read_hosts
+from qpsmtpd.log import (
+    NOTHING,
+    LogLevel,
+    format_record,
+    printable_text,
+    record_text,
+    stderr_text,
+    write_stderr,
+)
+from qpsmtpd.notes import Note, Notes
+from qpsmtpd.options import IPAddress, IPNetwork, NoOptions, Seconds, Size, opt
+from qpsmtpd.outlet import DatagramOutlet, FileOutlet, Outlet, PipeOutlet
+from qpsmtpd.plugin import (
+    HookResult,
+    ParsedPath,
+    Plugin,
+    RejectOptions,
+    fit_status,
+    password_matches,
+    rejection,
+)
+from qpsmtpd.services import Clock, Config, Entry, Resolver, Services
+from qpsmtpd.session import (
+    AuthAttempt,
+    Endpoint,
+    ReceivedInfo,
+    Recipient,
+    Session,
+    TlsInfo,
+    Transaction,
+    parse_ip,
+)
+from qpsmtpd.spool import Body, Message, scratch_file
+from qpsmtpd.verdict import (
+    Decision,
+    Verdict,
+    accept,
+    defer,
+    deny,
+    unless_another,
+    verdict_from_word,
+)
+
+__all__ = [
+    "NOTHING",
+    "Address",
+    "AddressError",
+    "AddressList",
+    "AuthAttempt",
+    "Body",
+    "Clock",
+    "Config",
+    "ConfigError",
+    "DatagramOutlet",
+    "Decision",
+    "DnsError",
+    "DnsList",
+    "Endpoint",
+    "Entry",
+    "FileOutlet",
+    "Headers",
+    "HookResult",
+    "HostList",
+    "IPAddress",
+    "IPNetwork",
+    "LogLevel",
+    "Message",
+    "NoOptions",
+    "Note",
+    "Notes",
+    "Outlet",
+    "ParsedPath",
+    "PipeOutlet",
+    "Plugin",
+    "ReceivedInfo",
+    "Recipient",
+    "RejectOptions",
+    "Resolver",
+    "ReversePath",
+    "Seconds",
+    "Services",
+    "Session",
+    "Size",
+    "TlsInfo",
+    "Transaction",
+    "Verdict",
+    "accept",
+    "compile_pattern",
+    "defer",
+    "deny",
+    "fit_status",
+    "format_record",
+    "opt",
+    "parse_forward_path",
+    "parse_hosts",
+    "parse_ip",
+    "parse_mailbox",
+    "parse_reverse_path",
+    "password_matches",
+    "printable_text",
+    "read_hosts",
+    "record_text",
+    "rejection",
+    "reversed_address",
+    "scratch_file",
+    "stderr_text",
+    "unless_another",
+    "verdict_from_word",
+    "write_stderr",
+]

@@ -1,0 +1,203 @@
+# SPDX-License-Identifier: MIT
+"""Chain: runs one hook over the plugins, in the order of the file `plugins`.
+
+The first plugin that has an opinion ends the hook.  A plugin that raises or does not come back in
+time has no opinion that could be trusted: the hook ends with FAULT, a 451 for this transaction,
+unless the administrator wrote `on_fault=skip` on its line.  This is the only place where
+exceptions of plugins are caught.
+
+A hook that never waits costs no timer: its coroutine is stepped once by hand, and only when it
+wants to wait does a time-out begin.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import types
+from collections.abc import Callable, Coroutine, Generator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from qpsmtpd.plugin import HOOK_METHODS, HookResult, Plugin
+from qpsmtpd.session import Session
+from qpsmtpd.verdict import Verdict, defer
+
+log = logging.getLogger(__name__)
+
+#: Seconds a hook may take, unless its line says `hook_timeout=`: the client waits that long.
+DEFAULT_TIMEOUT = 120.0
+#: The hand-over may take as long as RFC 5321 section 4.5.3.2.6 lets the client wait for us.
+QUEUE_TIMEOUT = 600.0
+
+#: What a fault of a plugin costs: a temporary refusal.
+FAULT = defer("Internal error, please try again later", status="4.3.0", code=451)
+
+Hook = Callable[..., Coroutine[Any, Any, Any]]
+
+
+@dataclass(frozen=True)
+class ChainedPlugin:
+    """A plugin with what its line says about how the chain treats it.
+
+    skip_faults: a fault counts as "no opinion" (on_fault=skip).
+    timeout: seconds for each of its hooks; None means the default.
+    where: "FILE:LINE" of its line.
+    """
+
+    plugin: Plugin[Any]
+    skip_faults: bool = False
+    timeout: float | None = None
+    where: str = ""
+
+    def hooks(self) -> list[str]:
+        """The names of the hooks the plugin has, without the prefix, in their order."""
+        cls = type(self.plugin)
+        return [
+            method.removeprefix("hook_")
+            for method in HOOK_METHODS
+            if getattr(cls, method) is not getattr(Plugin, method)
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class Handler:
+    """One hook of one plugin."""
+
+    name: str
+    call: Hook
+    timeout: float
+    skip_faults: bool
+
+
+class Chain:
+    """The plugins of one configuration, by hook."""
+
+    def __init__(self, plugins: Sequence[ChainedPlugin], timeout: float = DEFAULT_TIMEOUT) -> None:
+        """`timeout`: seconds for hooks other than queue, where the plugin's line says nothing."""
+        self.plugins = tuple(plugins)
+        self._timeout = timeout
+        self._handlers = {
+            method.removeprefix("hook_"): self._handlers_of(method) for method in HOOK_METHODS
+        }
+        self._observed = bool(self._handlers["ok"] or self._handlers["deny"])
+
+    def _handlers_of(self, method: str) -> tuple[Handler, ...]:
+        hook = method.removeprefix("hook_")
+        default = QUEUE_TIMEOUT if hook == "queue" else self._timeout
+        return tuple(
+            Handler(
+                chained.plugin.name,
+                getattr(chained.plugin, method),
+                chained.timeout or default,
+                chained.skip_faults,
+            )
+            for chained in self.plugins
+            if hook in chained.hooks()
+        )
+
+    def has(self, hook: str) -> bool:
+        """Whether any plugin has this hook (its name without prefix: "rcpt")."""
+        return bool(self._handlers[hook])
+
+    def handlers(self, hook: str) -> tuple[Handler, ...]:
+        """The plugins that have this hook, in the order in which they are asked."""
+        return self._handlers[hook]
+
+    async def run(self, hook: str, session: Session, *args: Any) -> Verdict | None:
+        """Ask the plugins until one gives a verdict; leaves its name in `session.decided_by`."""
+        verdict = await self.run_value(hook, session, *args)
+        if verdict is None or isinstance(verdict, Verdict):
+            return verdict
+        log.error("fault hook=%s plugin=%s: %r is no verdict", hook, session.decided_by, verdict)
+        return FAULT
+
+    async def run_value(self, hook: str, session: Session, *args: Any) -> Any:
+        """Ask the plugins of a hook that supplies a value until one has it.
+
+        A refusal, or FAULT, may come back in place of the value.
+        """
+        tentative: Verdict | None = None
+        for handler in self._handlers[hook]:
+            verdict = await self._ask(handler, hook, args)
+            if self._observed and verdict is not FAULT:
+                await self._tell(handler.name, hook, session, verdict)
+            if verdict is None:
+                continue
+            session.decided_by = handler.name
+            if not (isinstance(verdict, Verdict) and verdict.tentative):
+                return verdict
+            tentative = verdict
+        return tentative
+
+    async def notify_all(self, hook: str) -> None:
+        """Tell all plugins something that is about no session."""
+        for handler in self._handlers[hook]:
+            await self._ask(handler, hook, ())
+
+    async def notify(self, hook: str, session: Session, *args: Any) -> None:
+        """Tell all plugins; nobody can stop it, and a fault is only logged."""
+        for handler in self._handlers[hook]:
+            await self._ask(handler, hook, args or (session,))
+
+    async def _ask(self, handler: Handler, hook: str, args: tuple[Any, ...]) -> Any:
+        try:
+            return await _with_timeout(handler.call(*args), handler.timeout)
+        except _NoAnswerError:
+            log.error(
+                "fault hook=%s plugin=%s: no answer within %gs", hook, handler.name, handler.timeout
+            )
+        except asyncio.CancelledError:
+            if _cancelled_from_outside():
+                raise
+            log.exception("fault hook=%s plugin=%s", hook, handler.name)
+        except (Exception, SystemExit):
+            log.exception("fault hook=%s plugin=%s", hook, handler.name)
+        return None if handler.skip_faults else FAULT
+
+    async def _tell(self, plugin: str, hook: str, session: Session, answer: Any) -> None:
+        """Tell the observers.  A value that a plugin supplied is no verdict, and no refusal."""
+        verdict = answer if isinstance(answer, Verdict) else None
+        observers = "ok" if verdict is None or verdict.accepted else "deny"
+        for handler in self._handlers[observers]:
+            await self._ask(handler, observers, (session, HookResult(plugin, hook, verdict)))
+
+
+class _NoAnswerError(Exception):
+    """A hook did not come back in time; a TimeoutError would be one of the plugin's own."""
+
+
+def _cancelled_from_outside() -> bool:
+    """Whether somebody ends this task; else the plugin awaited something that was cancelled."""
+    task = asyncio.current_task()
+    return task is None or task.cancelling() > 0
+
+
+async def _with_timeout(coroutine: Coroutine[Any, Any, Any], seconds: float) -> Any:
+    """Await a coroutine for at most so long; raises _NoAnswerError.  No timer unless it waits."""
+    try:
+        wanted = coroutine.send(None)
+    except StopIteration as finished:
+        return finished.value
+    try:
+        async with asyncio.timeout(seconds) as limit:
+            return await _resume(coroutine, wanted)
+    except TimeoutError:
+        if limit.expired():
+            raise _NoAnswerError from None
+        raise
+
+
+@types.coroutine
+def _resume(coroutine: Coroutine[Any, Any, Any], wanted: Any) -> Generator[Any, Any, Any]:
+    """Go on with a coroutine that has been stepped once and wants to wait for `wanted`."""
+    try:
+        while True:
+            try:
+                sent = yield wanted
+            except BaseException as error:
+                wanted = coroutine.throw(error)
+            else:
+                wanted = coroutine.send(sent)
+    except StopIteration as finished:
+        return finished.value

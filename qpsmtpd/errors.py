@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: MIT
+"""The exceptions of qpsmtpd.
+
+    QpsmtpdError
+    ├── ConfigError     a configuration file is wrong (file, line, what is right)
+    ├── PluginError     a plugin cannot be found or loaded
+    ├── SpoolError      the message cannot be stored (452 4.3.1)
+    └── DnsError        no name server answered, or it failed; NXDOMAIN is an empty answer instead
+    ValueError
+    └── AddressError    a mailbox or path breaks RFC 5321
+
+A refusal is never an exception: plugins return verdicts (verdict.py).
+"""
+
+
+class QpsmtpdError(Exception):
+    """Base of what qpsmtpd raises on purpose."""
+
+
+class ConfigError(QpsmtpdError):
+    """A configuration problem: `where` is "FILE:LINE" (or a file), `problem` says what is right."""
+
+    def __init__(self, where: str, problem: str) -> None:
+        super().__init__(f"{where}: {problem}" if where else problem)
+        self.where = where
+        self.problem = problem
+
+
+class PluginError(QpsmtpdError):
+    """A plugin file cannot be found, imported, or does not hold exactly one plugin."""
+
+
+class SpoolError(QpsmtpdError):
+    """The spool cannot store the message: disk full, quota, I/O error."""
+
+
+class DnsError(QpsmtpdError):
+    """The look-up failed (time-out, SERVFAIL, refused): nothing is known about the name."""
+
+
+class AddressError(ValueError):
+    """The text is no mailbox or path of RFC 5321 section 4.1.2."""

@@ -1,0 +1,211 @@
+# SPDX-License-Identifier: MIT
+"""The header section of a message: look-ups and changes that leave every other byte alone.
+
+Lines that are no header field are kept where they are; look-ups do not see them.
+
+The usual message is never looked into and gets one field put on top, so `parse` only keeps the
+bytes and `prepend` does not split them; the first look-up for a name that occurs in them does.
+
+Only what stands *first* in the section needs care when something is put on top of it. A line that
+begins with white space would become a continuation of our field, so that a client could add to what
+we state there: it becomes the value of a field `X-Unparsed`. An mbox separator (`From ` or `>From `
+and no field) means nothing further down, and a next hop may take it for the end of the section: it
+becomes `Mail-From`, as in the Perl version. Without a prepended field both stay as they are.
+"""
+
+import re
+from collections.abc import Iterator
+from typing import NamedTuple, Self
+
+# RFC 5322 section 3.6.8; section 4.5 has white space before the colon.
+_FTEXT = "!-9;-~"
+_field_start = re.compile(rf"([{_FTEXT}]+)[ \t]*:".encode()).match
+_is_name = re.compile(rf"[{_FTEXT}]+").fullmatch
+_line_end = re.compile(rb"\r\n(?![ \t])").finditer
+_fold = re.compile(rb"\r\n(?=[ \t])")
+# A folded line has to hold more than white space (RFC 5322 section 3.2.2).
+_is_value = re.compile(
+    r"[^\x00-\x08\x0a-\x1f\x7f]*+(?:\r?\n[ \t]++[^\x00-\x20\x7f][^\x00-\x08\x0a-\x1f\x7f]*+)*"
+).fullmatch
+
+
+class _Entry(NamedTuple):
+    """A field, or a line that is none, with its continuation lines."""
+
+    name: bytes | None  # lower-cased; None when this is no field
+    raw: bytes
+
+
+class Headers:
+    """A header section. Names are compared without regard to case.
+
+    Values are read as UTF-8, undecodable bytes as surrogate escapes, and written the same way.
+    """
+
+    __slots__ = ("_block", "_end", "_entries", "_top")
+
+    def __init__(self) -> None:
+        self._top: list[_Entry] = []  # prepended before anyone looked
+        self._block = b""
+        self._end = b""  # the blank line, when the section came with it
+        self._entries: list[_Entry] | None = None
+
+    @classmethod
+    def parse(cls, block: bytes) -> Self:
+        """Take lines ending in CRLF, with or without the blank line after them."""
+        headers = cls()
+        if block.endswith(b"\r\n\r\n") or block == b"\r\n":
+            headers._block, headers._end = block[:-2], b"\r\n"
+        else:
+            headers._block = block
+        return headers
+
+    def __bytes__(self) -> bytes:
+        if self._entries is None:
+            return b"".join([*(entry.raw for entry in self._top), self._block, self._end])
+        return b"".join([*(entry.raw for entry in self._entries), self._end])
+
+    def __contains__(self, name: str) -> bool:
+        return next(self._named(name), None) is not None
+
+    def get(self, name: str) -> str | None:
+        """The first such field's value, unfolded (RFC 5322 section 2.2.3); None without a field."""
+        entry = next(self._named(name), None)
+        return None if entry is None else _value(entry)
+
+    def get_all(self, name: str) -> list[str]:
+        """The values of all such fields from the top down, unfolded."""
+        return [_value(entry) for entry in self._named(name)]
+
+    def raw(self, name: str) -> list[bytes]:
+        """All such fields as they stand: name, colon, folded value and CRLF."""
+        return [entry.raw for entry in self._named(name)]
+
+    def names(self) -> list[str]:
+        """The names of all fields from the top down, as they are spelled."""
+        return [_spelled(entry.raw).decode() for entry in self._all() if entry.name is not None]
+
+    def count(self, name: str) -> int:
+        """How many such fields there are."""
+        return sum(1 for _ in self._named(name))
+
+    def prepend(self, name: str, value: str) -> None:
+        """Put a field on top. `value` may be folded; raises ValueError as `append` does."""
+        entry = _rendered(name, value)
+        if self._entries is not None:
+            if self._entries:
+                self._entries[0] = _entry(_movable(self._entries[0].raw))
+            self._entries.insert(0, entry)
+            return
+        self._block = _movable(self._block)
+        self._top.insert(0, entry)
+
+    def append(self, name: str, value: str) -> None:
+        """Put a field below all others.
+
+        Raises ValueError when the name or the value cannot be a header field: control characters,
+        or a line break not followed by white space and more text.
+        """
+        entry = _rendered(name, value)
+        entries = self._all()
+        if entries and not entries[-1].raw.endswith(b"\r\n"):
+            entries[-1] = _entry(entries[-1].raw + b"\r\n")
+        entries.append(entry)
+
+    def remove(self, name: str) -> int:
+        """Remove all such fields; returns how many there were."""
+        if name not in self:
+            return 0
+        entries = self._all()
+        key = _key(name)
+        kept = [entry for entry in entries if entry.name != key]
+        self._entries = kept
+        return len(entries) - len(kept)
+
+    def replace(self, name: str, value: str) -> None:
+        """Leave one such field, with this value: where the first one was, or below all others."""
+        key = _key(name)
+        first = next((i for i, entry in enumerate(self._all()) if entry.name == key), None)
+        if first is None:
+            self.append(name, value)
+            return
+        entry = _rendered(name, value)
+        self.remove(name)
+        self._all().insert(first, entry)
+
+    def rename(self, old: str, new: str) -> int:
+        """Give all fields `old` the name `new`, in their places; returns how many there were."""
+        _check_name(new)
+        if old not in self:
+            return 0
+        key = _key(old)
+        entries = self._all()
+        renamed = 0
+        for i, entry in enumerate(entries):
+            if entry.name == key:
+                entries[i] = _entry(new.encode() + entry.raw[len(_spelled(entry.raw)) :])
+                renamed += 1
+        return renamed
+
+    def _named(self, name: str) -> Iterator[_Entry]:
+        key = _key(name)
+        if self._entries is None and key not in self._block.lower():
+            # Most look-ups are for what is not there: nothing to split for.
+            return (entry for entry in self._top if entry.name == key)
+        return (entry for entry in self._all() if entry.name == key)
+
+    def _all(self) -> list[_Entry]:
+        """The entries from the top down, split from the block when first asked for."""
+        if self._entries is None:
+            self._entries = self._top + [_entry(raw) for raw in _split(self._block)]
+        return self._entries
+
+
+def _split(block: bytes) -> Iterator[bytes]:
+    """The block in pieces that begin where a line begins without white space."""
+    start = 0
+    for line_end in _line_end(block):
+        yield block[start : line_end.end()]
+        start = line_end.end()
+    if start < len(block):
+        yield block[start:]
+
+
+def _entry(raw: bytes) -> _Entry:
+    field = _field_start(raw)
+    return _Entry(None if field is None else field[1].lower(), raw)
+
+
+def _key(name: str) -> bytes:
+    return name.lower().encode("utf-8", "surrogatepass")
+
+
+def _spelled(raw: bytes) -> bytes:
+    return raw.partition(b":")[0].rstrip(b" \t")
+
+
+def _value(entry: _Entry) -> str:
+    value = _fold.sub(b"", entry.raw.partition(b":")[2])
+    return value.strip(b" \t\r\n").decode("utf-8", "surrogateescape")
+
+
+def _movable(block: bytes) -> bytes:
+    """The block in a form that may stand below another field."""
+    if block.startswith((b" ", b"\t")):
+        return b"X-Unparsed:" + block
+    if block.startswith((b"From ", b">From ")) and _field_start(block) is None:
+        return b"Mail-From: " + block.partition(b" ")[2]
+    return block
+
+
+def _check_name(name: str) -> None:
+    if not _is_name(name):
+        raise ValueError(f"no header field name: {name!r}")
+
+
+def _rendered(name: str, value: str) -> _Entry:
+    _check_name(name)
+    if not _is_value(value):
+        raise ValueError(f"no value for the header field {name}: {value!r}")
+    text = value.replace("\r\n", "\n").replace("\n", "\r\n").encode("utf-8", "surrogateescape")
+    return _Entry(_key(name), b"%s: %s\r\n" % (name.encode(), text))

@@ -1,0 +1,274 @@
+# SPDX-License-Identifier: MIT
+"""Fakes and builders for tests, ours and those of plugin authors.
+
+plugin = await a_plugin(Dnsbl, "reject 0", config={"dnsbl_zones": ["bl.test"]}, dns={...})
+verdict = await plugin.hook_connect(a_session(client_ip="192.0.2.9"))
+"""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from qpsmtpd.address import parse_forward_path, parse_reverse_path
+from qpsmtpd.config.loader import load
+from qpsmtpd.config.runoptions import ListenAddress
+from qpsmtpd.daemon.server import Server
+from qpsmtpd.daemon.sockets import bind
+from qpsmtpd.errors import ConfigError, DnsError
+from qpsmtpd.options import parse
+from qpsmtpd.plugin import Plugin
+from qpsmtpd.services import Clock, Entry, Services
+from qpsmtpd.session import Endpoint, Recipient, Session, Transaction
+from qpsmtpd.spool import Message
+
+P = TypeVar("P", bound=Plugin[Any])
+
+CLIENT_IP = "192.0.2.1"
+SERVER_IP = "198.51.100.25"
+ME = "mx.example"
+
+#: Records of a fake DNS: ("A", "name") → data; an exception as data is raised.
+Records = Mapping[tuple[str, str], Sequence[Any] | Exception]
+
+
+class FakeClock(Clock):
+    """A clock that goes only when told to."""
+
+    def __init__(self, now: float = 1_800_000_000.0) -> None:
+        self.time = now
+
+    def now(self) -> float:
+        return self.time
+
+    def monotonic(self) -> float:
+        return self.time
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass."""
+        self.time += seconds
+
+
+class FakeResolver:
+    """Answers from a table; what is not in it does not exist.  Remembers the questions.
+
+    `FakeResolver(silent=True)` never answers: its look-ups wait for ever.
+    """
+
+    def __init__(self, records: Records | None = None, *, silent: bool = False) -> None:
+        self.records = dict(records or {})
+        self.silent = silent
+        self.asked: list[tuple[str, str]] = []
+
+    async def _ask(self, kind: str, name: str) -> list[Any]:
+        question = (kind, name.rstrip(".").lower())
+        self.asked.append(question)
+        if self.silent:
+            await asyncio.Event().wait()
+        answer = self.records.get(question, ())
+        if isinstance(answer, Exception):
+            raise answer
+        return list(answer)
+
+    async def a(self, name: str) -> list[str]:
+        return await self._ask("A", name)
+
+    async def aaaa(self, name: str) -> list[str]:
+        return await self._ask("AAAA", name)
+
+    async def mx(self, name: str) -> list[tuple[int, str]]:
+        return await self._ask("MX", name)
+
+    async def txt(self, name: str) -> list[str]:
+        return await self._ask("TXT", name)
+
+    async def ns(self, name: str) -> list[str]:
+        return await self._ask("NS", name)
+
+    async def ptr(self, ip: str) -> list[str]:
+        return await self._ask("PTR", ip)
+
+
+class FakeConfig:
+    """Configuration files of a dictionary: {"badmailfrom": ["a@example.com"]}."""
+
+    def __init__(self, files: Mapping[str, Sequence[str]] | None = None) -> None:
+        self.files = dict(files or {})
+        self.maps: dict[str, dict[bytes, bytes]] = {}
+
+    async def entries(self, name: str) -> Sequence[Entry]:
+        return [
+            Entry(text, f"{name}:{number}")
+            for number, text in enumerate(self.files.get(name, ()), start=1)
+        ]
+
+    async def lines(self, name: str) -> list[str]:
+        return list(self.files.get(name, ()))
+
+    async def value(self, name: str, default: str = "") -> str:
+        return next(iter(self.files.get(name, ())), default)
+
+    async def user_config(self, recipient: Recipient, name: str) -> list[str]:
+        return list(self.files.get(f"{recipient}/{name}", self.files.get(name, ())))
+
+    async def mapping(self, name: str) -> Mapping[bytes, bytes]:
+        return self.maps.get(name, {})
+
+
+def services(
+    *,
+    config: Mapping[str, Sequence[str]] | None = None,
+    dns: Records | FakeResolver | None = None,
+    me: str = ME,
+    spool_dir: Path | None = None,
+    clock: Clock | None = None,
+    environment: Mapping[str, str] | None = None,
+    check_only: bool = False,
+) -> Services:
+    """Services whose every part is a fake."""
+    return Services(
+        config=FakeConfig(config),
+        resolver=dns if isinstance(dns, FakeResolver) else FakeResolver(dns),
+        me=me,
+        spool_dir=spool_dir or Path(tempfile.gettempdir()),
+        version="2.0",
+        clock=clock or FakeClock(),
+        environment=dict(environment or {}),
+        check_only=check_only,
+    )
+
+
+async def a_plugin(cls: type[P], line: str = "", *, name: str = "", **lent: Any) -> P:
+    """A started plugin with the arguments of `line`; `lent` goes to `services`.
+
+    Raises ConfigError when the arguments are wrong.
+    """
+    options, problems = parse(cls.Options, line.split())
+    if problems:
+        raise ConfigError("line", "; ".join(problems))
+    given = lent.pop("services", None)
+    plugin = cls(name or cls.__name__.lower(), options, given or services(**lent))
+    await plugin.start()
+    return plugin
+
+
+def a_session(
+    client_ip: str = CLIENT_IP,
+    *,
+    helo: str | None = None,
+    ehlo: str | None = None,
+    client_name: str | None = None,
+    early: bool = False,
+    relay_client: bool = False,
+) -> Session:
+    """A session that said EHLO or HELO (or nothing), whose client talks early or not."""
+
+    async def reverse_lookup() -> str | None:
+        return client_name
+
+    async def early_input(_seconds: float) -> bool:
+        return early
+
+    session = Session(
+        Endpoint(client_ip, 40000),
+        Endpoint(SERVER_IP, 25),
+        reverse_lookup=reverse_lookup,
+        early_input=early_input,
+    )
+    session.relay_client = relay_client
+    if helo or ehlo:
+        session.hello = "helo" if helo else "ehlo"
+        session.hello_host = helo or ehlo or ""
+    return session
+
+
+def a_recipient(address: str = "user@example.test") -> Recipient:
+    """A recipient, of an address without brackets."""
+    return Recipient(parse_forward_path(f"<{address}>", utf8=True))
+
+
+def a_message(text: str | bytes = "Subject: test\n\nHello.\n") -> Message:
+    """A message of text with LF (or CRLF) line ends."""
+    data = text.encode() if isinstance(text, str) else text
+    return Message.from_bytes(data.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n"))
+
+
+def a_transaction(
+    sender: str = "sender@example.com",
+    *recipients: str,
+    session: Session | None = None,
+    message: str | bytes | None = None,
+    parameters: dict[str, str | None] | None = None,
+) -> Transaction:
+    """A transaction ("" is the null reverse-path), with its session and maybe a message."""
+    session = session or a_session(ehlo="client.example")
+    reverse_path = parse_reverse_path(f"<{sender}>", utf8=True)
+    transaction = Transaction(session, reverse_path, parameters)
+    session.transaction = transaction
+    transaction.recipients.extend(a_recipient(address) for address in recipients)
+    if message is not None:
+        transaction.message = a_message(message)
+        transaction.size = transaction.message.size
+    return transaction
+
+
+def dns_failure(text: str = "SERVFAIL") -> DnsError:
+    """What a look-up raises when nobody knows."""
+    return DnsError(text)
+
+
+@dataclass(frozen=True)
+class Serving:
+    """A server that runs in this process; tls_port is for implicit TLS, 0 without a plugin tls."""
+
+    host: str
+    port: int
+    tls_port: int
+    server: Server
+    directory: Path
+
+
+#: What `serve` configures unless told otherwise.
+DEFAULT_FILES = {
+    "me": [ME],
+    "plugins": ["rcpt_ok", "queue/discard"],
+    "rcpthosts": ["example.test"],
+    "reverse_lookup": ["no"],
+}
+
+
+@asynccontextmanager
+async def serve(
+    files: Mapping[str, Sequence[str]] | None = None,
+    *,
+    dns: Records | FakeResolver | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> AsyncIterator[Serving]:
+    """Run the real server on a free port of 127.0.0.1, with these configuration files.
+
+    A line may say {directory}, which is the directory of the configuration.
+    """
+    resolver = dns if isinstance(dns, FakeResolver) else FakeResolver(dns)
+    with tempfile.TemporaryDirectory(prefix="qpsmtpd-test-") as name:
+        directory = Path(name)
+        spool = directory / "spool"
+        spool.mkdir(mode=0o700)
+        contents = {**DEFAULT_FILES, "spool_dir": [str(spool)], **(files or {})}
+        for file, lines in contents.items():
+            text = "".join(f"{line.replace('{directory}', name)}\n" for line in lines)
+            (directory / file).write_text(text)
+        snapshot = await load([directory], environment or {}, resolver=resolver)
+        server = Server(snapshot, asyncio.get_running_loop())
+        plain, tls = bind([ListenAddress("127.0.0.1", 0), ListenAddress("127.0.0.1", 0, tls=True)])
+        await server.listen([plain, tls])
+        try:
+            ports = [listener.socket.getsockname()[1] for listener in (plain, tls)]
+            tls_port = ports[1] if snapshot.tls_context else 0
+            yield Serving("127.0.0.1", ports[0], tls_port, server, directory)
+        finally:
+            await server.drain(5)

@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: MIT
+"""The layers of the package: nothing imports what is above it.
+
+A new module needs a place in LAYERS.  If it does not fit anywhere, or an import breaks a rule, the
+design is to be looked at first, and this table second.
+"""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[2] / "qpsmtpd"
+
+#: From the bottom up.  The name of a package stands for all in it that is not named by itself.
+LAYERS = {
+    "values, and what knows nothing of mail": """
+        __init__ errors verdict notes log headers address cdb terminal handover roff mantexts
+        smtp.reply config.names config.runoptions daemon.detach daemon.notify
+        """,
+    "what plugins borrow": """
+        options outlet spool session services config.problems config.pluginlevel config.spooldir
+        """,
+    "what plugins are made of": """
+        plugin addresslist hostlist dnslist nexthop api
+        """,
+    "plugins": "plugins",
+    "configuration and decisions": """
+        chain config dns daemon.clientnames smtp.datareader smtp.replies smtp.trace
+        """,
+    "the SMTP conversation": "smtp",
+    "the wire": "smtp.protocol",
+    "processes": "daemon testing",
+    "tools": "dialogue_script dialogue manual doctor",
+    "the command line": "cli legacy __main__ manpages",
+}
+
+#: What plugins may import of ours: the interface, and the ways to the next hop that several share.
+FOR_PLUGINS = {"api", "nexthop", "nexthop.cleanup", "nexthop.command"}
+
+#: Who may import what is not in the standard library; plugins may import other libraries as well.
+LIBRARIES = {
+    "aiosmtpd": {"smtp.protocol"},
+    "dns": {"dns.resolver", "dns.nameserver"},
+    "uvloop": {"daemon.worker"},
+}
+
+PLACES = {name: place for place, names in enumerate(LAYERS.values()) for name in names.split()}
+
+
+def module_name(path: Path) -> str:
+    """The name below the package: "nexthop.pool"; a package has that of its directory."""
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" and parts[1:] else parts)
+
+
+MODULES = {module_name(path): path for path in sorted(PACKAGE.rglob("*.py"))}
+
+
+def imports_of(path: Path) -> Iterator[str]:
+    """Everything imported anywhere in a file, also within functions, by its full name."""
+    for node in ast.walk(ast.parse(path.read_bytes())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.module is not None and not node.level, f"{path}: a relative import"
+            for alias in node.names:
+                inner = f"{node.module}.{alias.name}"
+                yield inner if inner.removeprefix("qpsmtpd.") in MODULES else node.module
+
+
+def ours(path: Path) -> set[str]:
+    """The modules of ours that a file imports."""
+    names = {name for name in imports_of(path) if name.split(".")[0] == "qpsmtpd"}
+    return {name.removeprefix("qpsmtpd").removeprefix(".") or "__init__" for name in names}
+
+
+def place_of(module: str) -> int:
+    return PLACES[module] if module in PLACES else PLACES[module.split(".")[0]]
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_every_module_has_a_layer(module: str) -> None:
+    assert module.split(".")[0] in PLACES, f"qpsmtpd/{module}.py needs a place in LAYERS"
+
+
+def test_every_name_is_a_module() -> None:
+    assert set(PLACES) <= set(MODULES)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_nothing_imports_what_is_above(module: str) -> None:
+    above = {name for name in ours(MODULES[module]) if place_of(name) > place_of(module)}
+    assert not above, f"{module} imports {above}"
+
+
+def test_no_import_is_circular() -> None:
+    graph = {module: ours(path) for module, path in MODULES.items()}
+    TopologicalSorter(graph).prepare()
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if name.startswith("plugins.")])
+def test_plugins_import_the_interface_only(module: str) -> None:
+    assert ours(MODULES[module]) <= FOR_PLUGINS
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if not name.startswith("plugins")])
+def test_the_core_knows_no_plugin_and_few_libraries(module: str) -> None:
+    assert not [name for name in ours(MODULES[module]) if name.startswith("plugins.")]
+    imported = {name.split(".")[0] for name in imports_of(MODULES[module])}
+    for library in imported - sys.stdlib_module_names - {"qpsmtpd"}:
+        assert module in LIBRARIES.get(library, ()), f"{module} imports {library}"
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if name != "smtp.protocol"])
+def test_only_the_protocol_knows_aiosmtpd(module: str) -> None:
+    assert not [name for name in imports_of(MODULES[module]) if name.split(".")[0] == "aiosmtpd"]
