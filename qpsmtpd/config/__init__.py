@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+"""Configuration: files → settings, plugins, and one Snapshot of them."""

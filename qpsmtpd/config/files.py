@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: MIT
+"""ConfigFiles: reads the files of the configuration directories.
+
+Each file is looked up by its name in several directories; the first that has it counts.  A file
+holds one value per line.  Blanks around it do not count, empty lines and lines that begin with `#`
+are skipped; there are no comments behind a value, no continuation lines and no quotes.
+
+`$include PATH` on a line of its own stands for the lines of another file, or of all files of a
+directory in the order of their names, without those that begin with a dot.  A relative PATH is
+looked up like the name of a file, in the configuration directories.
+
+Whatever has been read once is remembered: one object is one state of the configuration.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from qpsmtpd.cdb import Cdb, CdbError
+from qpsmtpd.config.problems import Problem
+from qpsmtpd.errors import ConfigError
+from qpsmtpd.services import Entry
+
+_INCLUDE = "$include"
+
+
+class ConfigFiles:
+    """The configuration files, as they were when first asked for.
+
+    `warnings` collects what is odd but no error; `files` names everything that was read.  Every
+    method raises ConfigError when a file is there but cannot be read.
+    """
+
+    def __init__(self, directories: Sequence[Path]) -> None:
+        self.directories = tuple(directories)
+        self.warnings: list[Problem] = []
+        self.files: list[Path] = []
+        self._entries: dict[str, tuple[Entry, ...]] = {}
+        self._mappings: dict[str, Mapping[bytes, bytes]] = {}
+
+    def find(self, name: str) -> Path | None:
+        """The path of a file, None when no directory has it."""
+        paths = (directory / name for directory in self.directories)
+        return next((path for path in paths if _exists(path)), None)
+
+    def entries(self, name: str) -> Sequence[Entry]:
+        """All lines of a file with their place; empty when there is no such file."""
+        if name not in self._entries:
+            path = self.find(name)
+            self._entries[name] = tuple(self._read(path, {})) if path else ()
+        return self._entries[name]
+
+    def lines(self, name: str) -> list[str]:
+        """All lines of a file."""
+        return [entry.text for entry in self.entries(name)]
+
+    def value(self, name: str, default: str = "") -> str:
+        """The first line of a file, or the default."""
+        return next((entry.text for entry in self.entries(name)), default)
+
+    def mapping(self, name: str) -> Mapping[bytes, bytes]:
+        """The constant database NAME.cdb, empty when there is none."""
+        if name not in self._mappings:
+            path = self.find(f"{name}.cdb")
+            self._mappings[name] = self._open_database(path) if path else {}
+        return self._mappings[name]
+
+    def _open_database(self, path: Path) -> Cdb:
+        self._note(path)
+        try:
+            return Cdb.open(path)
+        except OSError as error:
+            raise ConfigError(str(path), f"cannot be read: {error.strerror}") from error
+        except CdbError as error:
+            raise ConfigError(str(path), f"is no constant database: {error}") from error
+
+    # --- lines ------------------------------------------------------------------------------
+
+    def _read(self, path: Path, includes: Mapping[Path, str]) -> Iterator[Entry]:
+        """The lines of one file; `includes` are the files that led here, and the places in them."""
+        for number, octets in enumerate(self._octets(path).split(b"\n"), start=1):
+            octets = octets.strip()
+            # Comments may be in any encoding: old files are in Latin-1.
+            if not octets or octets.startswith(b"#"):
+                continue
+            entry = Entry(_decode(octets, f"{path}:{number}"), f"{path}:{number}")
+            if octets.split(maxsplit=1)[0] == _INCLUDE.encode():
+                here = {**includes, path.resolve(): entry.where}
+                yield from self._include(entry, entry.text.removeprefix(_INCLUDE).strip(), here)
+            else:
+                yield entry
+
+    def _octets(self, path: Path) -> bytes:
+        self._note(path)
+        try:
+            return path.read_bytes().removeprefix(b"\xef\xbb\xbf")
+        except OSError as error:
+            raise ConfigError(str(path), f"cannot be read: {error.strerror}") from error
+
+    def _include(self, entry: Entry, target: str, includes: Mapping[Path, str]) -> Iterator[Entry]:
+        if not target:
+            raise ConfigError(entry.where, f"{_INCLUDE} needs the path of a file or directory")
+        path = self.find(target)
+        if path is None:
+            self.warnings.append(Problem(entry.where, f"there is no file {target!r}", "warning"))
+            return
+        for file in _files_of(path):
+            first = includes.get(file.resolve())
+            if first:
+                raise ConfigError(
+                    entry.where, f"circular {_INCLUDE}: {file} leads back here by its line {first}"
+                )
+            yield from self._read(file, includes)
+
+    def _note(self, path: Path) -> None:
+        if path not in self.files:
+            self.files.append(path)
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except (OSError, ValueError) as error:
+        raise ConfigError(str(path), f"cannot be looked up: {error}") from error
+
+
+def _files_of(path: Path) -> list[Path]:
+    """The file itself, or what is to be read of a directory."""
+    try:
+        if not path.is_dir():
+            return [path]
+        return sorted(
+            file for file in path.iterdir() if not file.name.startswith(".") and file.is_file()
+        )
+    except OSError as error:
+        raise ConfigError(str(path), f"cannot be read: {error.strerror}") from error
+
+
+def _decode(octets: bytes, where: str) -> str:
+    try:
+        return octets.decode()
+    except UnicodeDecodeError as error:
+        wrong = octets[error.start]
+        raise ConfigError(where, f"is not in UTF-8 (octet 0x{wrong:02X})") from None

@@ -1,0 +1,202 @@
+# SPDX-License-Identifier: MIT
+"""Loads a configuration: reads the files, starts the plugins and links them into a chain.
+
+The result is a Snapshot, which never changes.  A reload loads another one; sessions keep the one
+they began with.  A configuration with errors is not used at all, and every error is reported.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+
+from qpsmtpd import __version__
+from qpsmtpd.chain import Chain, ChainedPlugin
+from qpsmtpd.config.files import ConfigFiles
+from qpsmtpd.config.pluginconfig import PluginConfig
+from qpsmtpd.config.pluginfinder import PluginFinder, place_of
+from qpsmtpd.config.pluginlevel import set_plugin_level
+from qpsmtpd.config.pluginlines import PluginLine, read_plugin_lines
+from qpsmtpd.config.problems import ConfigErrors, Problem, errors_in
+from qpsmtpd.config.runoptions import parse_listen
+from qpsmtpd.config.settings import Settings, load_settings
+from qpsmtpd.config.spooldir import prepare_spool_dir
+from qpsmtpd.dns.resolver import DnsResolver
+from qpsmtpd.errors import ConfigError
+from qpsmtpd.plugin import Plugin
+from qpsmtpd.services import Resolver, Services
+
+__all__ = ["ConfigErrors", "Problem", "Snapshot", "load"]
+
+log = logging.getLogger(__name__)
+
+#: Seconds that a plugin may take to start or to stop.
+LIFE_CYCLE_TIMEOUT = 60.0
+
+_MECHANISMS = {"auth_plain": "PLAIN", "auth_login": "LOGIN", "auth_cram_md5": "CRAM-MD5"}
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """One configuration, ready for use.
+
+    logging: the plugins that log lines go to.
+    tls_context: for STARTTLS and implicit TLS; None without a plugin that has one.
+    auth_mechanisms: what AUTH may offer.
+    files: every file that was read.  warnings: what is odd about them.
+    """
+
+    settings: Settings
+    services: Services
+    chain: Chain
+    logging: tuple[Plugin[Any], ...]
+    tls_context: ssl.SSLContext | None
+    auth_mechanisms: tuple[str, ...]
+    files: tuple[Path, ...]
+    warnings: tuple[Problem, ...]
+
+    async def stop(self) -> None:
+        """Stop all plugins, the last one first, and the resolver.  Faults are only logged."""
+        await _stop(self.chain.plugins, self.services.resolver)
+
+
+async def load(
+    directories: Sequence[Path],
+    environment: Mapping[str, str],
+    *,
+    resolver: Resolver | None = None,
+    check_only: bool = False,
+) -> Snapshot:
+    """Load the configuration in these directories.  Raises ConfigErrors, with nothing left open.
+
+    environment: of the daemon; QPSMTPD_RESOLVER="IP:PORT" names the name server to ask.
+    resolver: in place of the real one.
+    check_only: make no directories.
+    """
+    loading = _Loading(ConfigFiles(directories), environment, resolver, check_only)
+    try:
+        await loading.run()
+    except BaseException:
+        await _stop(loading.started, loading.resolver)
+        raise
+    return loading.snapshot()
+
+
+class _Loading:
+    """One attempt, and the problems found up to now."""
+
+    def __init__(
+        self,
+        files: ConfigFiles,
+        environment: Mapping[str, str],
+        resolver: Resolver | None,
+        check_only: bool,
+    ) -> None:
+        self.files = files
+        # Plugins look here for files that are named without a directory.
+        self.environment = {**environment, "QPSMTPD_CONFIG": str(files.directories[0])}
+        self.settings, self.problems = load_settings(files)
+        self.lines = read_plugin_lines(files, PluginFinder(self.settings.plugin_dirs))
+        self.problems += self.lines.problems
+        self.started: list[ChainedPlugin] = []
+        self.context: ssl.SSLContext | None = None
+        self.config = PluginConfig(files)
+        self.resolver = resolver or self._resolver()
+        self.services = Services(
+            config=self.config,
+            resolver=self.resolver,
+            me=self.settings.me,
+            spool_dir=self.settings.spool_dir,
+            version=__version__,
+            environment=self.environment,
+            check_only=check_only,
+        )
+
+    async def run(self) -> None:
+        """Start everything.  Raises ConfigErrors when something is wrong."""
+        if not self.services.check_only:
+            spool_dir, mode = self.settings.spool_dir, self.settings.spool_mode
+            self.problems += prepare_spool_dir(spool_dir, mode)
+        for line in self.lines.all:
+            with self._problems_of(line.where, line.name):
+                chained = self._chained(line)
+                async with asyncio.timeout(LIFE_CYCLE_TIMEOUT):
+                    await chained.plugin.start()
+                self.started.append(chained)
+                self.config.add(chained)
+        for chained in self.started:
+            with self._problems_of(chained.where, chained.plugin.name):
+                self.context = self.context or chained.plugin.tls_context()
+        self.problems += self.files.warnings
+        if errors_in(self.problems):
+            raise ConfigErrors(self.problems)
+
+    def _resolver(self) -> DnsResolver:
+        text = self.environment.get("QPSMTPD_RESOLVER")
+        if not text:
+            return DnsResolver()
+        try:
+            address = parse_listen(text)
+            return DnsResolver([(str(ip_address(address.host)), address.port)])
+        except ValueError:
+            self.problems.append(Problem("QPSMTPD_RESOLVER", f"{text!r} is not IP:PORT"))
+            return DnsResolver([])
+
+    def _chained(self, line: PluginLine) -> ChainedPlugin:
+        plugin = line.cls(line.name, line.options, self.services)
+        skip_faults = line.common.on_fault == "skip"
+        return ChainedPlugin(plugin, skip_faults, line.common.hook_timeout, line.where)
+
+    @contextmanager
+    def _problems_of(self, where: str, name: str) -> Iterator[None]:
+        """Whatever goes wrong inside is a problem of this plugin."""
+        try:
+            yield
+        except ConfigError as error:
+            self.problems.append(Problem(error.where or where, f"{name}: {error.problem}"))
+        except Exception as error:
+            text = f"{name}: {type(error).__name__}: {error} ({place_of(error)})"
+            self.problems.append(Problem(where, text))
+
+    def snapshot(self) -> Snapshot:
+        plugins = [chained.plugin for chained in self.started]
+        for line, plugin in zip(self.lines.all, plugins, strict=True):
+            set_plugin_level(plugin.log, line.common.loglevel)
+        chain = Chain(self.started, self.settings.hook_timeout)
+        return Snapshot(
+            settings=self.settings,
+            services=self.services,
+            chain=chain,
+            logging=tuple(
+                chained.plugin for chained in self.started if "logging" in chained.hooks()
+            ),
+            tls_context=self.context,
+            auth_mechanisms=_mechanisms(chain),
+            files=tuple(self.files.files),
+            warnings=tuple(self.problems),
+        )
+
+
+def _mechanisms(chain: Chain) -> tuple[str, ...]:
+    """What AUTH may offer; a plugin with the general hook takes any of it."""
+    return tuple(
+        mechanism for hook, mechanism in _MECHANISMS.items() if chain.has(hook) or chain.has("auth")
+    )
+
+
+async def _stop(started: Sequence[ChainedPlugin], resolver: Resolver) -> None:
+    for chained in reversed(started):
+        try:
+            async with asyncio.timeout(LIFE_CYCLE_TIMEOUT):
+                await chained.plugin.stop()
+        except Exception:
+            log.exception("fault: plugin=%s does not stop", chained.plugin.name)
+    if isinstance(resolver, DnsResolver):
+        await resolver.close()

@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: MIT
+"""PluginFinder: from the name of a plugin to its class.
+
+The directories of the file `plugin_dirs` come first: the plugin `site/quota` is site/quota.py in
+one of them.  Then the plugins that we ship.  A file holds exactly one plugin.  Local files are read
+anew for every configuration, so that a reload takes what has been edited.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import re
+import sys
+import traceback
+from collections.abc import Sequence
+from importlib.machinery import SourceFileLoader
+from pathlib import Path
+from types import CodeType, ModuleType
+from typing import Any
+
+from qpsmtpd.config.names import PERL_PLUGINS, module_name
+from qpsmtpd.errors import PluginError
+from qpsmtpd.plugin import Plugin
+
+_SHIPPED = "qpsmtpd.plugins."
+_LOCAL = "qpsmtpd_local."
+
+_is_name = re.compile(r"[\w-]+(?:/[\w-]+)*", re.ASCII).fullmatch
+
+
+class PluginFinder:
+    """Finds the plugins of one configuration.
+
+    `replaced` has the Perl files that stand in the directories under the name of a plugin that we
+    ship, by that name.
+    """
+
+    def __init__(self, directories: Sequence[Path] = ()) -> None:
+        self.directories = tuple(directories)
+        self.replaced: dict[str, Path] = {}
+        self._local: dict[Path, type[Plugin[Any]]] = {}
+
+    def find(self, name: str) -> type[Plugin[Any]]:
+        """The class of a plugin.  Raises PluginError that says what to do."""
+        if "::" in name:
+            raise PluginError(
+                f"{name} is a Perl module: rewrite it in Python (CONTRIBUTING.md) or remove "
+                "this line"
+            )
+        if not _is_name(name):
+            raise PluginError(f"{name!r} is no name of a plugin")
+        local = self._local_file(name)
+        if local and local.suffix == ".py":
+            return self._load_local(name, local)
+        if is_shipped(name):
+            if local:
+                self.replaced[name] = local
+            return _plugin_in(_imported(_SHIPPED + module_name(name)))
+        raise PluginError(self._missing(name, local))
+
+    def _local_file(self, name: str) -> Path | None:
+        """The plugin's file in the first directory that has it; a Perl file is without .py."""
+        python = module_name(name).replace(".", "/") + ".py"
+        for directory in self.directories:
+            for path in (directory / f"{name}.py", directory / python, directory / name):
+                if path.is_file():
+                    return path
+        return None
+
+    def _load_local(self, name: str, path: Path) -> type[Plugin[Any]]:
+        if path not in self._local:
+            self._local[path] = _plugin_in(_imported_from(path, _LOCAL + module_name(name)))
+        return self._local[path]
+
+    def _missing(self, name: str, perl_file: Path | None) -> str:
+        if perl_file:
+            return (
+                f"local Perl plugin {perl_file}: rewrite it in Python (CONTRIBUTING.md) or "
+                "remove this line"
+            )
+        if name in PERL_PLUGINS:
+            return f"the plugin {name} is not available in this version: remove this line"
+        places = ", ".join([*map(str, self.directories), "the plugins shipped"])
+        return f"there is no plugin {name} (looked in {places})"
+
+
+def is_shipped(name: str) -> bool:
+    """Whether we ship a plugin of this name."""
+    try:
+        spec = importlib.util.find_spec(_SHIPPED + module_name(name))
+    except ModuleNotFoundError:
+        return False
+    return spec is not None and spec.submodule_search_locations is None
+
+
+def place_of(error: BaseException, path: Path | None = None) -> str:
+    """FILE:LINE where an exception came from: the innermost place in `path`, or of all."""
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{error.filename}:{error.lineno}"
+    frames = traceback.extract_tb(error.__traceback__)
+    inside = [frame for frame in frames if path is None or frame.filename == str(path)]
+    return f"{inside[-1].filename}:{inside[-1].lineno}" if inside else str(path or "")
+
+
+class _SourceLoader(SourceFileLoader):
+    """Loads what the file says now, and leaves no compiled file behind."""
+
+    def get_code(self, fullname: str) -> CodeType:
+        code: CodeType = self.source_to_code(self.get_data(self.path), self.path)
+        return code
+
+
+def _imported(module: str) -> ModuleType:
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        raise PluginError(f"needs the Python module {error.name}, which is not installed") from None
+
+
+def _imported_from(path: Path, module: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(
+        module, path, loader=_SourceLoader(module, str(path))
+    )
+    assert spec is not None
+    assert spec.loader is not None
+    imported = importlib.util.module_from_spec(spec)
+    # The type hints of its options are looked up here.
+    sys.modules[module] = imported
+    try:
+        spec.loader.exec_module(imported)
+    except (Exception, SystemExit) as error:
+        del sys.modules[module]
+        text = f"{place_of(error, path)}: {type(error).__name__}: {error}"
+        raise PluginError(f"cannot be loaded: {text}") from error
+    return imported
+
+
+def _plugin_in(module: ModuleType) -> type[Plugin[Any]]:
+    plugins = [
+        value
+        for value in vars(module).values()
+        if isinstance(value, type)
+        and issubclass(value, Plugin)
+        and value.__module__ == module.__name__
+    ]
+    if len(set(plugins)) != 1:
+        names = ", ".join(sorted({cls.__name__ for cls in plugins})) or "none"
+        raise PluginError(f"{module.__file__} must define one subclass of Plugin, not: {names}")
+    return plugins[0]

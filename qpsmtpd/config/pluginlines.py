@@ -1,0 +1,199 @@
+# SPDX-License-Identifier: MIT
+"""Plugin lines: reads the files `plugins` and `logging` as far as that goes without starting.
+
+A line is the name of a plugin and its arguments, split at white space; there are no quotes.  With
+`NAME:1`, `NAME:2` a plugin can stand in the chain several times.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from qpsmtpd.config.files import ConfigFiles
+from qpsmtpd.config.names import todays_name
+from qpsmtpd.config.pluginfinder import PluginFinder
+from qpsmtpd.config.pluginlevel import PluginLevel
+from qpsmtpd.config.problems import Problem, errors_in
+from qpsmtpd.errors import ConfigError, PluginError
+from qpsmtpd.options import Seconds, opt, parse
+from qpsmtpd.plugin import HOOK_METHODS, Plugin
+from qpsmtpd.services import Entry
+
+_is_printable = re.compile(r"[\t -~]+").fullmatch
+_names = re.compile(r"(?P<plugin>.+?)(?::(?P<instance>\d+))?").fullmatch
+
+
+@dataclass(frozen=True, kw_only=True)
+class CommonOptions:
+    """Arguments that every plugin takes, unless it has one of that name itself."""
+
+    on_fault: Literal["defer", "skip"] = opt(
+        "defer",
+        doc="What a fault or time-out of the plugin costs: defer (451 for the transaction), "
+        "or skip (as if it had no opinion).",
+    )
+    hook_timeout: Seconds | None = opt(None, doc="How long each hook of the plugin may take.")
+    loglevel: str = opt(
+        "", doc="Level of the plugin's log lines: 0 to 7, or +1 less, -1 more important."
+    )
+
+    def check(self) -> Iterator[str]:
+        """What is wrong with the level of the log lines."""
+        try:
+            _ = PluginLevel(self.loglevel) if self.loglevel else None
+        except ValueError as error:
+            yield f"loglevel: {self.loglevel!r} is not {error}, or +1, -1"
+
+
+@dataclass(frozen=True)
+class PluginLine:
+    """One line: `name` is the plugin's name in the chain, with the number of the instance."""
+
+    where: str
+    name: str
+    cls: type[Plugin[Any]]
+    options: Any
+    common: CommonOptions
+
+    def hooks(self) -> list[str]:
+        """The names of the hooks the plugin has, without the prefix, in their order."""
+        return hooks_of(self.cls)
+
+
+def hooks_of(cls: type[Plugin[Any]]) -> list[str]:
+    """The names of the hooks that a plugin class has, without the prefix, in their order."""
+    return [
+        method.removeprefix("hook_")
+        for method in HOOK_METHODS
+        if getattr(cls, method) is not getattr(Plugin, method)
+    ]
+
+
+@dataclass
+class PluginLines:
+    """The lines of both files that could be understood, in order, and the problems of all."""
+
+    logging: list[PluginLine] = field(default_factory=list)
+    plugins: list[PluginLine] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+
+    @property
+    def all(self) -> list[PluginLine]:
+        """Logging plugins first, as in the Perl version."""
+        return [*self.logging, *self.plugins]
+
+
+def read_plugin_lines(files: ConfigFiles, finder: PluginFinder) -> PluginLines:
+    """Read the files `logging` and `plugins`."""
+    lines = PluginLines()
+    if files.find("plugins") is None:
+        where = ", ".join(map(str, files.directories))
+        lines.problems.append(Problem(where, "there is no file named plugins"))
+    for name, into in (("logging", lines.logging), ("plugins", lines.plugins)):
+        try:
+            for entry in files.entries(name):
+                into.extend(_read_line(entry, finder, lines.problems))
+        except ConfigError as error:
+            lines.problems.append(Problem.of(error))
+    lines.problems.extend(_replaced(lines.all, finder))
+    if not errors_in(lines.problems):
+        lines.problems.extend(_lint(lines, str(files.find("plugins"))))
+    return lines
+
+
+def _read_line(entry: Entry, finder: PluginFinder, problems: list[Problem]) -> Iterator[PluginLine]:
+    if not _is_printable(entry.text):
+        problems.append(Problem(entry.where, "only printable ASCII characters are allowed here"))
+        return
+    word, *words = entry.text.split()
+    name, implied, suffix = _split_name(word)
+    try:
+        cls = finder.find(name)
+    except PluginError as error:
+        problems.append(Problem(entry.where, f"{word}: {error}"))
+        return
+    common_words, own_words = _split_words([*implied, *words], cls)
+    common, common_wrong = parse(CommonOptions, common_words)
+    options, wrong = parse(cls.Options, own_words)
+    problems.extend(Problem(entry.where, f"{word}: {text}") for text in common_wrong + wrong)
+    if common is not None and options is not None:
+        yield PluginLine(entry.where, name + suffix, cls, options, common)
+
+
+def _split_name(word: str) -> tuple[str, Sequence[str], str]:
+    """The plugin's name today, arguments that the old name implied, and ":1" of an instance."""
+    match = _names(word)
+    assert match is not None
+    name, implied = todays_name(match["plugin"])
+    return name, implied, f":{match['instance']}" if match["instance"] else ""
+
+
+def _split_words(words: Sequence[str], cls: type[Plugin[Any]]) -> tuple[list[str], list[str]]:
+    """The words that are for the chain, and those that are for the plugin."""
+    names = _names_of(CommonOptions) - _names_of(cls.Options)
+    common: list[str] = []
+    own: list[str] = []
+    rest = iter(words)
+    for word in rest:
+        name, equals, _ = word.partition("=")
+        if name.replace("-", "_") not in names:
+            own.append(word)
+        elif equals:
+            common.append(word)
+        else:
+            common.extend([word, *(value for value in [next(rest, "")] if value)])
+    return common, own
+
+
+def _names_of(options: type[Any]) -> set[str]:
+    return {
+        name.replace("-", "_").rstrip("_")
+        for declared in dataclasses.fields(options)
+        for name in (declared.name, *declared.metadata["was"])
+    }
+
+
+# --- what is odd about the whole ------------------------------------------------------------
+
+
+def _replaced(lines: Sequence[PluginLine], finder: PluginFinder) -> Iterator[Problem]:
+    for line in lines:
+        file = finder.replaced.get(line.name.partition(":")[0])
+        if file:
+            text = f"{line.name}: the plugin shipped is used, not the Perl file {file}"
+            yield Problem(line.where, text, "warning")
+
+
+def _lint(lines: PluginLines, where: str) -> Iterator[Problem]:
+    hooks = {hook for line in lines.all for hook in line.hooks()}
+    if "queue" not in hooks:
+        yield Problem(where, "no plugin delivers messages (queue/maildir, queue/smtp-forward …)")
+    if "rcpt" not in hooks:
+        yield Problem(where, "no plugin accepts recipients (rcpt_ok)")
+    yield from _discarding(lines.plugins)
+    yield from _after_rcpt_ok(lines.plugins)
+
+
+def _discarding(lines: Sequence[PluginLine]) -> Iterator[Problem]:
+    for line in lines:
+        if line.name.startswith("queue/discard"):
+            text = "queue/discard: every message is accepted and thrown away"
+            yield Problem(line.where, text, "warning")
+
+
+def _after_rcpt_ok(lines: Sequence[PluginLine]) -> Iterator[Problem]:
+    """Plugins that would like to refuse recipients which have been accepted before."""
+    accepted: str = ""
+    for line in lines:
+        if accepted and "rcpt" in line.hooks() and not line.name.startswith("queue/"):
+            text = (
+                f"{line.name}: is not asked about recipients that rcpt_ok ({accepted}) accepts; "
+                "put rcpt_ok last"
+            )
+            yield Problem(line.where, text, "warning")
+        if line.name.startswith("rcpt_ok"):
+            accepted = accepted or line.where

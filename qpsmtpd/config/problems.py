@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: MIT
+"""Problems: what is wrong with a configuration, all of it at once, with file and line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal, Self
+
+from qpsmtpd.errors import ConfigError, QpsmtpdError
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong: `where` is "FILE:LINE" (or a file), `text` says what is right.
+
+    With an error the configuration is not used; with a warning it is.
+    """
+
+    where: str
+    text: str
+    severity: Literal["error", "warning"] = "error"
+
+    def __str__(self) -> str:
+        text = self.text if self.severity == "error" else f"warning: {self.text}"
+        return f"{self.where}: {text}" if self.where else text
+
+    @classmethod
+    def of(cls, error: ConfigError) -> Self:
+        """The error as a problem."""
+        return cls(error.where, error.problem)
+
+
+class ConfigErrors(QpsmtpdError):  # noqa: N818 (it is all of them)
+    """The configuration cannot be used; `problems` has every reason, and the warnings."""
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        self.problems = list(problems)
+        super().__init__("\n".join(map(str, self.problems)))
+
+
+def errors_in(problems: Iterable[Problem]) -> list[Problem]:
+    """Those problems that are no mere warnings."""
+    return [problem for problem in problems if problem.severity == "error"]

@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: MIT
+"""RunOptions: what the command line says about how to run the daemon."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+#: Where the configuration is unless the command line or QPSMTPD_CONFIG names a directory.
+DEFAULT_CONFIG = Path("/etc/qpsmtpd")
+
+_ADDRESS = re.compile(
+    r"(?:(?P<host>\[[0-9A-Fa-f:.%\w]+\]|[\w.-]+|\*)?:)?(?P<port>\d{1,5})", re.ASCII
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ListenAddress:
+    """Where to listen; host "" is every address, IPv4 and IPv6.  tls: TLS from the start."""
+
+    host: str
+    port: int
+    tls: bool = False
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host or "*"
+        return f"{host}:{self.port}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """How to run the daemon.
+
+    config: directories of the configuration, best first.
+    listen: empty means the sockets that systemd passes.
+    workers: number of processes; 0 is one per core.
+    user: whom to become after binding; None stays.
+    max_from_ip, max_connections, reverse_lookup: in place of the settings; None leaves them.
+    """
+
+    config: tuple[Path, ...]
+    listen: tuple[ListenAddress, ...] = ()
+    workers: int = 0
+    user: str | None = None
+    pid_file: Path | None = None
+    max_from_ip: int | None = None
+    max_connections: int | None = None
+    reverse_lookup: bool | None = None
+    debug: bool = False
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+def parse_listen(text: str, *, tls: bool = False) -> ListenAddress:
+    """Read ADDR:PORT, [IPV6]:PORT, :PORT or PORT.  Raises ValueError that says what is right."""
+    match = _ADDRESS.fullmatch(text)
+    if not match or not 0 <= int(match["port"]) <= 65535:
+        raise ValueError("ADDRESS:PORT, [IPV6]:PORT, :PORT or PORT")
+    host = (match["host"] or "").strip("[]")
+    return ListenAddress("" if host == "*" else host, int(match["port"]), tls)
+
+
+def config_directories(
+    config: Path | None, environment: Mapping[str, str], program: str = ""
+) -> tuple[Path, ...]:
+    """The directories of the configuration, best first; each file is looked up in all of them.
+
+    The named directory (or QPSMTPD_CONFIG, or /etc/qpsmtpd), `config` beside the program, and the
+    control files of qmail.
+    """
+    first = config or Path(environment.get("QPSMTPD_CONFIG") or DEFAULT_CONFIG)
+    beside = [Path(program).parent / "config"] if "/" in program else []
+    qmail = Path(environment.get("QMAIL") or "/var/qmail") / "control"
+    return (first.absolute(), *(path.absolute() for path in beside), qmail)

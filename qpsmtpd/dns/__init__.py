@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+"""DNS: the resolver and the name servers it asks."""

@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: MIT
+"""A tiny name server on loopback, UDP and TCP, that answers from a dictionary.
+
+async with DnsServer({("A", "mx.test"): ["192.0.2.1"]}) as server:
+    resolver = DnsResolver([server.address])
+
+The records look like those of `qpsmtpd.testing.FakeResolver`: ("MX", "a.test"): [(10, "mx.test")],
+("PTR", "192.0.2.1"): ["host.test"], an exception as data is SERVFAIL.  CNAMEs are followed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+import socket
+from collections.abc import Callable, Collection, Iterator, Sequence
+from typing import Any, Self, cast
+
+import dns.flags
+import dns.message
+import dns.rcode
+import dns.rdatatype
+import dns.rrset
+
+from qpsmtpd.testing import Records
+
+Tamper = Callable[[bytes], Sequence[bytes]]
+
+_PORTS_TRIED = 20
+
+
+class DnsServer:
+    """Remembers the questions in `asked`, as (kind, name, "udp" or "tcp").
+
+    silent: True, or names that get no answer at all.
+    truncated: names whose answer over UDP is cut off, so that the client must come by TCP.
+    tamper: turns an answer over UDP into the datagrams that are sent in its place.
+    ttl, negative_ttl: of records, and of "there is no such name".
+    """
+
+    def __init__(
+        self,
+        records: Records | None = None,
+        *,
+        silent: bool | Collection[str] = False,
+        truncated: Collection[str] = (),
+        tamper: Tamper | None = None,
+        ttl: int = 300,
+        negative_ttl: int = 60,
+    ) -> None:
+        self.records = {_owner(key): data for key, data in (records or {}).items()}
+        self.silent = silent
+        self.truncated = truncated
+        self.tamper = tamper
+        self.ttl = ttl
+        self.negative_ttl = negative_ttl
+        self.asked: list[tuple[str, str, str]] = []
+        #: Set by each question.
+        self.was_asked = asyncio.Event()
+        self.address = ("127.0.0.1", 0)
+
+    async def __aenter__(self) -> Self:
+        udp, tcp = _same_port()
+        self.address = udp.getsockname()
+        loop = asyncio.get_running_loop()
+        self._transport, _ = await loop.create_datagram_endpoint(lambda: _Udp(self), sock=udp)
+        self._server = await asyncio.start_server(self._serve_tcp, sock=tcp)
+        return self
+
+    async def __aexit__(self, *_error: object) -> None:
+        self._transport.close()
+        self._server.close()
+        # The transport closes its socket in the next turn of the loop.
+        await asyncio.sleep(0)
+
+    async def _serve_tcp(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+            size = int.from_bytes(await reader.readexactly(2), "big")
+            answer = self.answer(await reader.readexactly(size), "tcp")
+            if answer is not None:
+                writer.write(len(answer).to_bytes(2, "big") + answer)
+                await writer.drain()
+        writer.close()
+
+    def answer(self, wire: bytes, transport: str) -> bytes | None:
+        """The answer to a query in wire format; None when the server keeps silent."""
+        query = dns.message.from_wire(wire)
+        question = query.question[0]
+        kind = dns.rdatatype.to_text(question.rdtype)
+        name = question.name.to_text(omit_final_dot=True).lower()
+        self.asked.append((kind, name, transport))
+        self.was_asked.set()
+        if self.silent is True or (self.silent and name in self.silent):
+            return None
+        response = dns.message.make_response(query, recursion_available=True)
+        if transport == "udp" and name in self.truncated:
+            response.flags |= dns.flags.TC
+        else:
+            self._fill(response, kind, name)
+        return response.to_wire()
+
+    def _fill(self, response: dns.message.Message, kind: str, name: str) -> None:
+        for _ in range(9):
+            data = self.records.get((kind, name), ())
+            if isinstance(data, Exception):
+                response.set_rcode(dns.rcode.SERVFAIL)
+                return
+            if data:
+                response.answer.append(self._rrset(name, kind, data))
+                return
+            target = self.records.get(("CNAME", name))
+            if not target or isinstance(target, Exception):
+                break
+            response.answer.append(self._rrset(name, "CNAME", target))
+            name = str(target[0]).lower()
+        if not any(owner == name for _, owner in self.records):
+            response.set_rcode(dns.rcode.NXDOMAIN)
+        soa = f". . 1 2 3 4 {self.negative_ttl}"
+        response.authority.append(dns.rrset.from_text(".", self.negative_ttl, "IN", "SOA", soa))
+
+    def _rrset(self, name: str, kind: str, data: Sequence[Any]) -> dns.rrset.RRset:
+        texts = [_rdata(kind, item) for item in data]
+        return dns.rrset.from_text_list(f"{name}.", self.ttl, "IN", kind, texts)
+
+
+class _Udp(asyncio.DatagramProtocol):
+    def __init__(self, server: DnsServer) -> None:
+        self._server = server
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.DatagramTransport", transport)
+
+    def datagram_received(self, data: bytes, addr: tuple[str | Any, int]) -> None:
+        answer = self._server.answer(data, "udp")
+        if answer is None:
+            return
+        tamper = self._server.tamper
+        for datagram in tamper(answer) if tamper else [answer]:
+            self._transport.sendto(datagram, addr)
+
+
+def _owner(key: tuple[str, str]) -> tuple[str, str]:
+    kind, name = key
+    if kind == "PTR":
+        with contextlib.suppress(ValueError):
+            name = ipaddress.ip_address(name).reverse_pointer
+    return kind, name.lower()
+
+
+def _rdata(kind: str, item: Any) -> str:
+    if kind == "MX":
+        return f"{item[0]} {item[1]}."
+    if kind == "TXT":
+        return " ".join(_quoted(part) for part in _pieces(str(item)))
+    return f"{item}." if kind in {"PTR", "NS", "CNAME"} else str(item)
+
+
+def _pieces(text: str) -> Iterator[str]:
+    """The strings of a TXT record, of at most 255 octets each (RFC 1035 section 3.3)."""
+    return (text[at : at + 255] for at in range(0, max(len(text), 1), 255))
+
+
+def _quoted(text: str) -> str:
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
+
+
+def _same_port() -> tuple[socket.socket, socket.socket]:
+    """A UDP and a TCP socket on the same free port."""
+    for _ in range(_PORTS_TRIED):
+        udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        udp.bind(("127.0.0.1", 0))
+        tcp = socket.socket()
+        try:
+            tcp.bind(udp.getsockname())
+        except OSError:
+            udp.close()
+            tcp.close()
+            continue
+        return udp, tcp
+    raise RuntimeError("no port is free for both UDP and TCP")

@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: MIT
+"""Old names of plugins."""
+
+from __future__ import annotations
+
+import pytest
+
+from qpsmtpd.config.names import PERL_PLUGINS, module_name, todays_name
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("check_badmailfrom", "badmailfrom"),
+        ("check_badmailfrom_patterns", "badmailfrom"),
+        ("check_badmailfromto", "badmailfromto"),
+        ("check_badrcptto", "badrcptto"),
+        ("check_badrcptto_patterns", "badrcptto"),
+        ("check_basicheaders", "headers"),
+        ("check_bogus_bounce", "bogus_bounce"),
+        ("check_earlytalker", "earlytalker"),
+        ("check_loop", "loop"),
+        ("check_norelay", "relay"),
+        ("check_relay", "relay"),
+        ("check_spamhelo", "helo"),
+        ("check_unrecognized_commands", "count_unrecognized_commands"),
+        ("denysoft_greylist", "greylisting"),
+        ("domainkeys", "dkim"),
+        ("dkimcheck", "dkim"),
+        ("require_resolvable_fromhost", "resolvable_fromhost"),
+        ("whitelist_soft", "whitelist"),
+        ("queue/maildir", "queue/maildir"),
+    ],
+)
+def test_todays_name(old: str, new: str) -> None:
+    assert todays_name(old) == (new, ())
+    assert new in PERL_PLUGINS
+
+
+def test_relay_only_implies_its_argument() -> None:
+    assert todays_name("relay_only") == ("relay", ("only", "1"))
+
+
+def test_module_name() -> None:
+    assert module_name("queue/qmail-queue") == "queue.qmail_queue"

@@ -1,0 +1,194 @@
+# SPDX-License-Identifier: MIT
+"""Lines of the files `plugins` and `logging`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qpsmtpd.config.files import ConfigFiles
+from qpsmtpd.config.pluginfinder import PluginFinder
+from qpsmtpd.config.pluginlines import PluginLine, PluginLines, read_plugin_lines
+
+LOCAL = {
+    "taker": "async def hook_rcpt(self, tx, recipient): ...",
+    "filter": "async def hook_rcpt(self, tx, recipient): ...",
+    "queue/keep": "async def hook_queue(self, tx): ...\n    hook_rcpt = None",
+    "sink": "def hook_logging(self, record): ...",
+}
+TAKER = """
+from dataclasses import dataclass
+from pathlib import Path
+from qpsmtpd.api import NoOptions, Plugin, opt
+
+@dataclass(frozen=True)
+class TheOptions:
+    file: Path = opt(Path("x"), doc="File.", positional=True)
+    level: str = opt("", doc="Level.", was=("loglevel",))
+
+class ThePlugin(Plugin[{options}]):
+    Options = {options}
+    {body}
+"""
+
+
+@pytest.fixture(scope="module")
+def plugin_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Some local plugins; `sink` and `queue/keep` have options."""
+    directory = tmp_path_factory.mktemp("plugins")
+    for name, body in LOCAL.items():
+        options = "TheOptions" if name in ("sink", "queue/keep") else "NoOptions"
+        path = directory / f"{name}.py"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(TAKER.format(options=options, body=body))
+    return directory
+
+
+def read(directory: Path, plugin_dir: Path, plugins: str, logging: str = "") -> PluginLines:
+    (directory / "plugins").write_text(plugins)
+    (directory / "logging").write_text(logging)
+    return read_plugin_lines(ConfigFiles([directory]), PluginFinder([plugin_dir]))
+
+
+def one(lines: PluginLines) -> PluginLine:
+    (line,) = lines.plugins
+    return line
+
+
+def texts(lines: PluginLines) -> list[str]:
+    return [str(problem).rpartition("/")[2] for problem in lines.problems]
+
+
+def test_a_chain(tmp_path: Path, plugin_dir: Path) -> None:
+    lines = read(
+        tmp_path, plugin_dir, "# no\nqueue/keep /mail\ntaker:1\ntaker:22", "sink x level 6"
+    )
+    assert lines.problems == []
+    assert [line.name for line in lines.all] == ["sink", "queue/keep", "taker:1", "taker:22"]
+    assert lines.all[1].where == f"{tmp_path}/plugins:2"
+    assert lines.all[1].options.file == Path("/mail")
+    assert lines.all[1].hooks() == ["rcpt", "queue"]
+    assert [line.name for line in lines.logging] == ["sink"]
+
+
+def test_old_names(tmp_path: Path) -> None:
+    """Those whose plugin is there already; the names themselves are in test_names.py."""
+    (tmp_path / "relay.py").write_text(
+        TAKER.format(options="TheOptions", body="").replace("level:", "only:")
+    )
+    lines = read(tmp_path, tmp_path, "relay_only:3 y\nrelay_only only 0")
+    assert [line.name for line in lines.plugins] == ["relay:3", "relay"]
+    assert [line.options.only for line in lines.plugins] == ["1", "0"]
+    assert lines.plugins[0].options.file == Path("y")
+
+
+@pytest.mark.parametrize(
+    ("words", "skip", "timeout", "loglevel"),
+    [
+        ("", "defer", None, ""),
+        ("on_fault=skip", "skip", None, ""),
+        ("on_fault skip hook_timeout 5", "skip", 5, ""),
+        ("on-fault=defer hook-timeout=2m loglevel +1", "defer", 120, "+1"),
+        ("loglevel=LOGDEBUG", "defer", None, "LOGDEBUG"),
+    ],
+)
+def test_arguments_of_every_plugin(
+    tmp_path: Path, plugin_dir: Path, words: str, skip: str, timeout: float | None, loglevel: str
+) -> None:
+    lines = read(tmp_path, plugin_dir, f"taker {words}\nqueue/keep")
+    common = lines.plugins[0].common
+    assert (common.on_fault, common.hook_timeout, common.loglevel) == (skip, timeout, loglevel)
+    assert lines.problems == []
+
+
+def test_a_plugins_own_option_counts_first(tmp_path: Path, plugin_dir: Path) -> None:
+    line = one(read(tmp_path, plugin_dir, "queue/keep loglevel LOGINFO on_fault=skip /mail"))
+    assert line.options.level == "LOGINFO"
+    assert line.options.file == Path("/mail")
+    assert line.common.loglevel == ""
+    assert line.common.on_fault == "skip"
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ("taker loglevel 8", "taker: loglevel: '8' is not a log level"),
+        ("taker loglevel", "taker: option 'loglevel' has no value"),
+        ("taker on_fault=pass", "taker: on_fault: 'pass' is not one of defer, skip"),
+        ("taker hook_timeout=soon", "taker: hook_timeout: 'soon' is not a duration"),
+        ("taker what 1", "taker: unknown option 'what'"),
+        ("no_such", "no_such: there is no plugin no_such"),
+        ("virus/uvscan:1 x", "virus/uvscan:1: the plugin virus/uvscan is not available"),
+        ("taker:one", "taker:one: 'taker:one' is no name of a plugin"),
+        (":1", ":1: ':1' is no name of a plugin"),
+        ("täker", "only printable ASCII"),
+        ("taker \x07", "only printable ASCII"),
+    ],
+)
+def test_wrong_lines(tmp_path: Path, plugin_dir: Path, line: str, problem: str) -> None:
+    lines = read(tmp_path, plugin_dir, f"\n{line}")
+    assert lines.plugins == []
+    assert any(f"plugins:2: {problem}" in str(found) for found in lines.problems), lines.problems
+
+
+def test_every_problem_is_found(tmp_path: Path, plugin_dir: Path) -> None:
+    lines = read(tmp_path, plugin_dir, "no_such\ntaker x=1 on_fault=y\n", "what\n$include")
+    assert [problem.where.rpartition("/")[2] for problem in lines.problems] == [
+        "logging:2",
+        "plugins:1",
+        "plugins:2",
+        "plugins:2",
+    ]
+
+
+def test_no_file(tmp_path: Path) -> None:
+    lines = read_plugin_lines(ConfigFiles([tmp_path, Path("/none")]), PluginFinder())
+    assert texts(lines) == ["none: there is no file named plugins"]
+
+
+def test_perl_file_of_a_shipped_plugin_is_a_warning(tmp_path: Path, plugin_dir: Path) -> None:
+    (tmp_path / "queue").mkdir()
+    (tmp_path / "queue" / "discard").write_text("use strict;")
+    (tmp_path / "plugins").write_text("taker\nqueue/discard:1")
+    finder = PluginFinder([tmp_path, plugin_dir])
+    lines = read_plugin_lines(ConfigFiles([tmp_path]), finder)
+    assert [problem.severity for problem in lines.problems] == ["warning", "warning"]
+    assert f"not the Perl file {tmp_path}/queue/discard" in lines.problems[0].text
+
+
+# --- the whole chain ------------------------------------------------------------------------
+
+
+def test_nothing_delivers_or_accepts(tmp_path: Path, plugin_dir: Path) -> None:
+    lines = read(tmp_path, plugin_dir, "sink")
+    assert [str(problem) for problem in lines.problems] == [
+        f"{tmp_path}/plugins: no plugin delivers messages (queue/maildir, queue/smtp-forward …)",
+        f"{tmp_path}/plugins: no plugin accepts recipients (rcpt_ok)",
+    ]
+
+
+def test_a_wrong_line_is_the_only_problem(tmp_path: Path, plugin_dir: Path) -> None:
+    """Perhaps it is the one that delivers."""
+    assert len(read(tmp_path, plugin_dir, "no_such").problems) == 1
+
+
+def test_discard_is_a_warning(tmp_path: Path, plugin_dir: Path) -> None:
+    lines = read(tmp_path, plugin_dir, "taker\nqueue/discard")
+    assert [(p.severity, p.where) for p in lines.problems] == [("warning", f"{tmp_path}/plugins:2")]
+
+
+def test_rcpt_ok_is_to_be_last(tmp_path: Path, plugin_dir: Path) -> None:
+    lines = read(tmp_path, plugin_dir, "filter:1\nrcpt_ok\nfilter:2\nqueue/keep")
+    assert [(p.severity, p.where) for p in lines.problems] == [("warning", f"{tmp_path}/plugins:3")]
+    assert "put rcpt_ok last" in lines.problems[0].text
+
+
+@given(text=st.text(max_size=60))
+def test_any_text(tmp_path_factory: pytest.TempPathFactory, plugin_dir: Path, text: str) -> None:
+    """No text raises, and a line is either understood or a problem."""
+    directory = tmp_path_factory.mktemp("any")
+    lines = read(directory, plugin_dir, "taker " + text.replace("$include", ""))
+    assert lines.plugins or lines.problems

@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: MIT
+"""Listen addresses and configuration directories."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qpsmtpd.config.runoptions import ListenAddress, config_directories, parse_listen
+
+
+@pytest.mark.parametrize(
+    ("text", "host", "port"),
+    [
+        ("127.0.0.1:25", "127.0.0.1", 25),
+        ("[::1]:2525", "::1", 2525),
+        ("[fe80::1%eth0]:25", "fe80::1%eth0", 25),
+        ("mx.example:0", "mx.example", 0),
+        (":25", "", 25),
+        ("25", "", 25),
+        ("*:25", "", 25),
+    ],
+)
+def test_listen(text: str, host: str, port: int) -> None:
+    assert parse_listen(text) == ListenAddress(host, port)
+    assert parse_listen(text, tls=True) == ListenAddress(host, port, True)
+    assert parse_listen(str(parse_listen(text))) == ListenAddress(host, port)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "host", "::1:25", "[::1]", "a:65536", "a:-1", "a b:25", "a:25 ", "a:²", "[x]:25]"]
+)
+def test_no_listen_address(text: str) -> None:
+    with pytest.raises(ValueError, match="ADDRESS:PORT"):
+        parse_listen(text)
+
+
+@given(text=st.text(max_size=20))
+def test_any_text(text: str) -> None:
+    try:
+        address = parse_listen(text)
+    except ValueError:
+        return
+    assert 0 <= address.port <= 65535
+    assert parse_listen(str(address)) == address
+
+
+def test_directories() -> None:
+    assert config_directories(None, {}) == (Path("/etc/qpsmtpd"), Path("/var/qmail/control"))
+    environment = {"QPSMTPD_CONFIG": "/conf", "QMAIL": "/q"}
+    assert config_directories(None, environment, "/opt/bin/qpsmtpd") == (
+        Path("/conf"),
+        Path("/opt/bin/config"),
+        Path("/q/control"),
+    )
+    assert config_directories(Path("/mine"), environment)[0] == Path("/mine")
+
+
+def test_directories_are_absolute(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    first, second, _ = config_directories(Path("conf"), {}, "./bin/qpsmtpd")
+    assert (first, second) == (tmp_path / "conf", tmp_path / "bin" / "config")

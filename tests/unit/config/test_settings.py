@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: MIT
+"""Settings: one file per value."""
+
+from __future__ import annotations
+
+import dataclasses
+import socket
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qpsmtpd.config.files import ConfigFiles
+from qpsmtpd.config.problems import Problem
+from qpsmtpd.config.settings import Settings, file_of, load_settings
+from qpsmtpd.config.spooldir import default_spool_dir
+from qpsmtpd.log import LogLevel
+from qpsmtpd.options import Seconds, describe
+
+
+def load(directory: Path, **files: str) -> tuple[Settings, list[Problem]]:
+    for name, text in files.items():
+        (directory / file_of(name)).write_text(text)
+    return load_settings(ConfigFiles([directory]))
+
+
+def test_defaults(tmp_path: Path) -> None:
+    settings, problems = load(tmp_path)
+    assert problems == []
+    assert settings == Settings(me=socket.gethostname(), spool_dir=default_spool_dir())
+    assert settings.spool_mode == 0o700
+    assert settings.command_timeout == Seconds(300)
+    assert settings.stderr_level is LogLevel.LOGWARN
+
+
+def test_values(tmp_path: Path) -> None:
+    settings, problems = load(
+        tmp_path,
+        me="mx.example",
+        smtpgreeting="hello there",
+        timeout="20m",
+        databytes="10M",
+        size_threshold="0",
+        spool_dir="/var/spool/qpsmtpd",
+        spool_perms="2750",
+        plugin_dirs="/a\n/b\n",
+        loglevel="6",
+        tls_before_auth="1",
+        me_auth_results="none",
+        reverse_lookup="0",
+    )
+    assert problems == []
+    assert settings.me == "mx.example"
+    assert settings.smtpgreeting == "hello there"
+    assert settings.command_timeout == settings.timeout == Seconds(1200)
+    assert settings.databytes == 10 << 20
+    assert settings.size_threshold == 0
+    assert settings.spool_dir == Path("/var/spool/qpsmtpd")
+    assert settings.spool_mode == 0o2750
+    assert settings.plugin_dirs == (Path("/a"), Path("/b"))
+    assert settings.stderr_level is LogLevel.LOGINFO
+    assert settings.tls_before_auth
+    assert settings.me_auth_results == "none"
+    assert not settings.reverse_lookup
+
+
+def test_timeoutsmtpd_is_for_commands(tmp_path: Path) -> None:
+    settings, _ = load(tmp_path, timeout="60", timeoutsmtpd="7")
+    assert settings.command_timeout == Seconds(7)
+    assert settings.timeout == Seconds(60)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "wanted"),
+    [
+        ("timeout", "soon", "a duration"),
+        ("timeout", "0", "at least 1"),
+        ("databytes", "-1", "a size"),
+        ("me", "my host", "a host name"),
+        ("me_auth_results", "a;b", "a host name"),
+        ("smtpgreeting", "grüß dich", "ASCII"),
+        ("spool_perms", "0790", "octal"),
+        ("spool_dir", "spool", "absolute"),
+        ("loglevel", "loud", "a log level"),
+        ("max_recipients", "0", "at least 1"),
+        ("max_from_ip", "-1", "number of connections"),
+        ("tls_before_auth", "perhaps", "yes or no"),
+    ],
+)
+def test_wrong_values_keep_the_default(tmp_path: Path, name: str, text: str, wanted: str) -> None:
+    settings, problems = load(tmp_path, **{name: f"\n{text}"})
+    assert settings == load_settings(ConfigFiles([]))[0]
+    (problem,) = problems
+    assert problem.where == f"{tmp_path}/{file_of(name)}:2"
+    assert repr(text) in problem.text
+    assert wanted in problem.text
+    assert problem.severity == "error"
+
+
+def test_every_problem_is_found(tmp_path: Path) -> None:
+    (tmp_path / "me").write_bytes(b"\xff")
+    _, problems = load(tmp_path, timeout="x", databytes="y")
+    assert len(problems) == 3
+
+
+def test_a_second_line_is_a_warning(tmp_path: Path) -> None:
+    settings, problems = load(tmp_path, timeout="5\n6\n7")
+    assert settings.timeout == Seconds(5)
+    assert [(p.where, p.severity) for p in problems] == [(f"{tmp_path}/timeout:2", "warning")]
+
+
+def test_file_names() -> None:
+    names = {file_of(field.name) for field in dataclasses.fields(Settings)}
+    assert {"me", "me-auth-results", "tls_before_auth", "spool_perms", "max_line_length"} <= names
+
+
+def test_every_setting_is_documented() -> None:
+    assert all(option.doc.endswith(".") for option in describe(Settings))
+
+
+@given(
+    name=st.sampled_from([field.name for field in dataclasses.fields(Settings)]),
+    text=st.text(max_size=30),
+)
+def test_any_text(tmp_path_factory: pytest.TempPathFactory, name: str, text: str) -> None:
+    settings, _ = load(tmp_path_factory.mktemp("any"), **{name: text.replace("$", "")})
+    assert settings.timeout >= 1
+    assert settings.spool_dir.is_absolute()
+    assert settings.spool_mode >= 0
+    assert isinstance(settings.stderr_level, LogLevel)
