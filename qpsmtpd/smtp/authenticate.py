@@ -1,0 +1,191 @@
+# SPDX-License-Identifier: MIT
+"""The command AUTH (RFC 4954) with PLAIN (RFC 4616), LOGIN and CRAM-MD5 (RFC 2195).
+
+Each mechanism turns the exchange with the client into an AuthAttempt; plugins judge it.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import secrets
+import time
+from collections.abc import Awaitable, Callable
+
+from qpsmtpd.session import AuthAttempt
+from qpsmtpd.smtp import replies
+from qpsmtpd.smtp.connection import Connection, LineTooLongError
+from qpsmtpd.smtp.replies import reply_for
+from qpsmtpd.smtp.reply import Reply
+from qpsmtpd.verdict import Verdict
+
+#: RFC 4954 section 4: lines of the exchange, 12288 octets of base64 at most.
+MAX_LINE = 12288
+
+# A mechanism returns the attempt, or the reply that ends the exchange.
+Mechanism = Callable[[Connection, str], Awaitable[AuthAttempt | Reply]]
+
+
+class _ExchangeEndedError(Exception):
+    """The exchange cannot go on; `reply` says why."""
+
+    def __init__(self, reply: Reply) -> None:
+        super().__init__(str(reply))
+        self.reply = reply
+
+
+async def auth(connection: Connection, argument: str) -> Reply:
+    """AUTH: talk the mechanism, ask the plugins, remember the user."""
+    if not connection.snapshot.auth_mechanisms or connection.session.hello != "ehlo":
+        return replies.UNRECOGNIZED
+    fault = _sequence_fault(connection)
+    if fault is not None:
+        return fault
+    parsed = await _parse(connection, argument)
+    if isinstance(parsed, Reply):
+        return parsed
+    mechanism, initial = parsed
+    if mechanism not in connection.snapshot.auth_mechanisms:
+        return replies.AUTH_UNKNOWN_MECHANISM
+    try:
+        attempt = await MECHANISMS[mechanism](connection, initial)
+    except _ExchangeEndedError as ended:
+        return ended.reply
+    return await _judge(connection, attempt)
+
+
+def offered(connection: Connection) -> tuple[str, ...]:
+    """The mechanisms to announce now: none before TLS, when `tls_before_auth` wants TLS."""
+    return () if _needs_tls(connection) else connection.snapshot.auth_mechanisms
+
+
+def _needs_tls(connection: Connection) -> bool:
+    return bool(
+        connection.snapshot.settings.tls_before_auth
+        and connection.snapshot.tls_context is not None
+        and connection.session.tls is None
+    )
+
+
+def _sequence_fault(connection: Connection) -> Reply | None:
+    if connection.session.auth_user:
+        return replies.AUTH_ALREADY
+    if connection.session.transaction is not None:
+        return replies.AUTH_NOT_NOW
+    return replies.AUTH_NEEDS_TLS if _needs_tls(connection) else None
+
+
+async def _parse(connection: Connection, argument: str) -> tuple[str, str] | Reply:
+    chain = connection.snapshot.chain
+    if chain.has("auth_parse"):
+        session = connection.session
+        supplied = await chain.run_value("auth_parse", session, session, argument)
+        if isinstance(supplied, tuple):
+            return str(supplied[0]).upper(), str(supplied[1])
+        if isinstance(supplied, Verdict) and not supplied.accepted:
+            return reply_for("auth_parse", supplied)
+    words = argument.split()
+    if not 1 <= len(words) <= 2:
+        return replies.SYNTAX_ERROR
+    return words[0].upper(), words[1] if len(words) == 2 else ""
+
+
+# --- the exchange ---------------------------------------------------------------------------
+
+
+async def _ask(connection: Connection, challenge: bytes) -> bytes:
+    """Send a challenge and return the client's decoded answer."""
+    text = base64.b64encode(challenge).decode()
+    connection.say(Reply(334, "", text))
+    try:
+        line = await connection.wire.read_line(MAX_LINE)
+    except LineTooLongError:
+        raise _ExchangeEndedError(replies.AUTH_TOO_LONG) from None
+    if line == b"*":
+        raise _ExchangeEndedError(replies.AUTH_CANCELLED)
+    return _decode(line)
+
+
+def _decode(line: bytes) -> bytes:
+    try:
+        return base64.b64decode(line, validate=True)
+    except binascii.Error:
+        raise _ExchangeEndedError(replies.AUTH_BAD_BASE64) from None
+
+
+async def _initial(connection: Connection, initial: str, challenge: bytes) -> bytes:
+    """The initial response of the command line, or the answer to a challenge."""
+    if not initial:
+        return await _ask(connection, challenge)
+    # RFC 4954 section 4: a lone "=" is an empty initial response.
+    return b"" if initial == "=" else _decode(initial.encode("utf-8", "surrogateescape"))
+
+
+def _text(data: bytes) -> str:
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError:
+        raise _ExchangeEndedError(replies.AUTH_BAD_BASE64) from None
+
+
+async def _plain(connection: Connection, initial: str) -> AuthAttempt | Reply:
+    parts = (await _initial(connection, initial, b"")).split(b"\0")
+    if len(parts) != 3:
+        return replies.AUTH_BAD_BASE64
+    identity, user, password = map(_text, parts)
+    if not user or not password or identity not in ("", user):
+        return replies.AUTH_FAILED
+    return AuthAttempt("PLAIN", user, password)
+
+
+async def _login(connection: Connection, initial: str) -> AuthAttempt | Reply:
+    user = _text(await _initial(connection, initial, b"Username:"))
+    password = _text(await _ask(connection, b"Password:"))
+    return AuthAttempt("LOGIN", user, password) if user and password else replies.AUTH_FAILED
+
+
+async def _cram_md5(connection: Connection, initial: str) -> AuthAttempt | Reply:
+    if initial:
+        return replies.SYNTAX_ERROR
+    me = connection.snapshot.services.me
+    challenge = f"<{secrets.token_hex(8)}.{int(time.time()):x}@{me}>".encode()
+    user, _, digest = _text(await _ask(connection, challenge)).rpartition(" ")
+    if not user or not digest:
+        return replies.AUTH_FAILED
+    return AuthAttempt("CRAM-MD5", user, None, digest, challenge)
+
+
+MECHANISMS: dict[str, Mechanism] = {"PLAIN": _plain, "LOGIN": _login, "CRAM-MD5": _cram_md5}
+
+
+# --- the judgement --------------------------------------------------------------------------
+
+
+async def _judge(connection: Connection, attempt: AuthAttempt | Reply) -> Reply:
+    if isinstance(attempt, Reply):
+        if attempt.code != replies.AUTH_FAILED.code:
+            return attempt
+        connection.log_refusal("auth", attempt)
+        return _failed(connection, attempt)
+    hook = f"auth_{attempt.mechanism.lower().replace('-', '_')}"
+    session = connection.session
+    verdict = await connection.run(hook, session, attempt)
+    if verdict is None:
+        verdict = await connection.run("auth", session, attempt)
+    if verdict is None or not verdict.accepted:
+        reply = replies.AUTH_FAILED if verdict is None else reply_for("auth", verdict)
+        connection.log_refusal("auth", reply, attempt.user, session.decided_by or "core")
+        return _failed(connection, reply)
+    session.auth_user = attempt.user
+    session.auth_mechanism = attempt.mechanism
+    session.relay_client = True
+    session.deferred_rejects.clear()
+    return reply_for("auth", verdict)
+
+
+def _failed(connection: Connection, reply: Reply) -> Reply:
+    """Count the failure: guessing passwords ends the connection."""
+    connection.counters.auth_failures += 1
+    if connection.counters.auth_failures >= connection.snapshot.settings.max_auth_failures:
+        return replies.AUTH_TOO_MANY
+    return reply

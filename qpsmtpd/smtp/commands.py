@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: MIT
+"""The commands of SMTP, one function each, and the table of all of them.
+
+Every command has the same shape: it gets the connection and the argument, and returns the reply.
+MAIL and RCPT live in envelope.py, DATA in transfer.py, AUTH in authenticate.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Literal
+
+from qpsmtpd.smtp import authenticate, envelope, replies, transfer
+from qpsmtpd.smtp.connection import Connection
+from qpsmtpd.smtp.replies import reply_for
+from qpsmtpd.smtp.reply import Reply
+from qpsmtpd.verdict import Verdict
+
+Command = Callable[[Connection, str], Awaitable[Reply]]
+
+#: RFC 5321 section 4.5.3.1.2; longer names are no names.
+MAX_HELLO_NAME = 255
+
+
+async def helo(connection: Connection, argument: str) -> Reply:
+    """HELO: like a RSET if said again (RFC 5321 section 4.1.4)."""
+    reply = await _hello(connection, "helo", argument)
+    if reply is not None:
+        return reply
+    return Reply(250, "", _welcome(connection))
+
+
+async def ehlo(connection: Connection, argument: str) -> Reply:
+    """EHLO: the welcome and the list of extensions."""
+    connection.session.capabilities.clear()
+    reply = await _hello(connection, "ehlo", argument)
+    if reply is not None:
+        return reply
+    return Reply(250, "", "\n".join((_welcome(connection), *_extensions(connection))))
+
+
+def _welcome(connection: Connection) -> str:
+    return f"{connection.snapshot.services.me} greets [{connection.session.client.ip}]"
+
+
+def _extensions(connection: Connection) -> list[str]:
+    """The EHLO keywords, each of which works (RFC 2920, 6152, 1870, 6531, 2034, 3207, 4954)."""
+    snapshot = connection.snapshot
+    databytes = snapshot.settings.databytes
+    mechanisms = authenticate.offered(connection)
+    lines = ["PIPELINING", "8BITMIME", "SMTPUTF8", "ENHANCEDSTATUSCODES"]
+    if databytes:
+        lines.append(f"SIZE {int(databytes)}")
+    if snapshot.tls_context is not None and connection.session.tls is None:
+        lines.append("STARTTLS")
+    lines += connection.session.capabilities
+    if mechanisms:
+        lines.append(f"AUTH {' '.join(mechanisms)}")
+    return lines
+
+
+async def _hello(
+    connection: Connection, kind: Literal["helo", "ehlo"], argument: str
+) -> Reply | None:
+    """What HELO and EHLO share.  Returns the refusal, if there is one."""
+    session = connection.session
+    host = await _hello_host(connection, f"{kind}_parse", argument)
+    if isinstance(host, Reply):
+        return host
+    await connection.reset_transaction()
+    before = session.hello, session.hello_host
+    session.hello, session.hello_host = kind, host
+    reply = connection.refusal(kind, await connection.run(kind, session, host), host)
+    if reply is not None:
+        session.hello, session.hello_host = before
+    return reply
+
+
+async def _hello_host(connection: Connection, hook: str, argument: str) -> str | Reply:
+    chain = connection.snapshot.chain
+    if chain.has(hook):
+        session = connection.session
+        supplied = await chain.run_value(hook, session, session, argument)
+        if isinstance(supplied, Verdict) and not supplied.accepted:
+            return reply_for(hook, supplied)
+        if isinstance(supplied, str):
+            return supplied
+    host = argument.split(" ", 1)[0]
+    if not host or len(host) > MAX_HELLO_NAME:
+        return replies.HELLO_NEEDS_NAME
+    return host
+
+
+async def rset(connection: Connection, argument: str) -> Reply:
+    """RSET: forget the transaction."""
+    await connection.reset_transaction()
+    return replies.NO_PARAMETERS if argument else replies.OK
+
+
+async def noop(connection: Connection, _argument: str) -> Reply:
+    """NOOP: an argument is allowed and ignored (RFC 5321 section 4.1.1.9)."""
+    verdict = await connection.run("noop", connection.session)
+    return replies.OK if verdict is None else reply_for("noop", verdict)
+
+
+async def vrfy(connection: Connection, argument: str) -> Reply:
+    """VRFY: tells nothing, unless a plugin wants to."""
+    if not argument:
+        return replies.SYNTAX_ERROR
+    verdict = await connection.run("vrfy", connection.session, argument)
+    return replies.VRFY_UNSAID if verdict is None else reply_for("vrfy", verdict)
+
+
+async def help_(connection: Connection, argument: str) -> Reply:
+    """HELP: the commands, or what a plugin says."""
+    verdict = await connection.run("help", connection.session, argument)
+    if verdict is not None and not verdict.accepted:
+        return reply_for("help", verdict)
+    text = verdict.text if verdict is not None else ""
+    return Reply(214, "2.0.0", text or f"This is qpsmtpd\nCommands: {' '.join(sorted(COMMANDS))}")
+
+
+async def quit_(connection: Connection, _argument: str) -> Reply:
+    """QUIT: say goodbye and close."""
+    verdict = await connection.run("quit", connection.session)
+    text = verdict.text if verdict is not None and verdict.accepted else ""
+    me = connection.snapshot.services.me
+    return Reply(221, "2.0.0", text or f"{me} closing connection", disconnect=True)
+
+
+async def starttls(connection: Connection, argument: str) -> Reply | None:
+    """STARTTLS (RFC 3207): nothing that came before TLS is believed afterwards."""
+    session = connection.session
+    context = connection.snapshot.tls_context
+    if context is None:
+        return replies.NOT_IMPLEMENTED
+    if argument:
+        return replies.NO_PARAMETERS
+    if session.tls is not None:
+        return replies.TLS_ALREADY
+    if session.auth_user:
+        # What was learned before TLS must be forgotten, a log-in included (RFC 3207 section 4.2).
+        return replies.TLS_AFTER_AUTH
+    await connection.reset_transaction()
+    if connection.wire.pending_input:
+        # Commands smuggled in behind STARTTLS would be taken for protected ones.
+        return replies.TLS_INJECTION
+    connection.say(replies.TLS_GO_AHEAD)
+    session.tls = await connection.wire.start_tls(context)
+    session.hello, session.hello_host = None, ""
+    return None
+
+
+async def unrecognized(connection: Connection, verb: str, argument: str) -> Reply:
+    """Any other verb; plugins may know it, or count it."""
+    verdict = await connection.run("unrecognized_command", connection.session, verb, argument)
+    if verdict is None:
+        return replies.UNRECOGNIZED
+    return reply_for("unrecognized_command", verdict)
+
+
+#: All commands by their verb.  STARTTLS returns None, for it has answered already.
+COMMANDS: dict[str, Callable[[Connection, str], Awaitable[Reply | None]]] = {
+    "AUTH": authenticate.auth,
+    "DATA": transfer.data,
+    "EHLO": ehlo,
+    "HELO": helo,
+    "HELP": help_,
+    "MAIL": envelope.mail,
+    "NOOP": noop,
+    "QUIT": quit_,
+    "RCPT": envelope.rcpt,
+    "RSET": rset,
+    "STARTTLS": starttls,
+    "VRFY": vrfy,
+}
+
+#: Commands that bring a message further; the others are counted (`max_junk_commands`).
+USEFUL = frozenset({"DATA", "MAIL", "RCPT", "QUIT"})

@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: MIT
+"""Connection: one client connection as the commands see it.
+
+It ties together the Session that plugins see, the configuration snapshot the connection began
+with, and the Wire, which is all the commands know of the network.
+"""
+
+from __future__ import annotations
+
+import logging
+import ssl
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from qpsmtpd import log as logs
+from qpsmtpd.config.loader import Snapshot
+from qpsmtpd.session import Session, TlsInfo
+from qpsmtpd.smtp.replies import reply_for
+from qpsmtpd.smtp.reply import Reply
+from qpsmtpd.verdict import Verdict
+
+log = logging.getLogger(__name__)
+
+
+class ClientGoneError(Exception):
+    """The client has closed or reset the connection."""
+
+
+class ClientTimeoutError(Exception):
+    """The client let us wait too long."""
+
+
+class ShutdownError(Exception):
+    """The server is stopping, and the client was waited for."""
+
+
+class LineTooLongError(Exception):
+    """The client sent an over-long command line; it has been skipped."""
+
+
+class Wire(Protocol):
+    """The network side of a connection (protocol.py; a fake in tests).
+
+    Reading raises ClientGoneError, ClientTimeoutError or ShutdownError.
+    """
+
+    async def read_line(self, limit: int) -> bytes:
+        """The next line without its CRLF.  Raises LineTooLongError beyond `limit` bytes."""
+
+    async def read_block(self) -> bytes:
+        """Whatever has come, at least one byte."""
+
+    def unread(self, data: bytes) -> None:
+        """Put back what was read too much."""
+
+    def write(self, data: bytes) -> None:
+        """Send; collected until the next read or flush."""
+
+    async def flush(self) -> None:
+        """Send what was collected, and wait while the client is slow to take it."""
+
+    @property
+    def pending_input(self) -> bool:
+        """Whether something has come that was not read yet."""
+
+    async def early_input(self, seconds: float) -> bool:
+        """Wait for something to come; False when nothing did."""
+
+    async def start_tls(self, context: ssl.SSLContext) -> TlsInfo:
+        """Negotiate TLS.  Raises ClientGoneError when it fails."""
+
+
+@dataclass
+class Counters:
+    """What is limited per connection."""
+
+    errors: int = 0
+    junk_commands: int = 0
+    auth_failures: int = 0
+
+
+@dataclass
+class Connection:
+    """One client connection; every command function gets it as its first argument."""
+
+    session: Session
+    snapshot: Snapshot
+    wire: Wire
+    counters: Counters = field(default_factory=Counters)
+    #: No further command is read.
+    closing: bool = False
+    #: The server is stopping: the connection ends after the transaction.
+    draining: bool = False
+
+    def say(self, reply: Reply) -> None:
+        """Send a reply."""
+        if reply.disconnect:
+            self.closing = True
+        if reply.code >= 500:
+            # Temporary refusals do not count: a greylisted mailing list may earn a thousand.
+            self.counters.errors += 1
+        self.wire.write(reply.encode())
+
+    async def run(self, hook: str, *args: Any) -> Verdict | None:
+        """Ask the plugins; None at once when none of them has the hook."""
+        chain = self.snapshot.chain
+        self.session.decided_by = ""
+        if not chain.has(hook):
+            return None
+        return await chain.run(hook, self.session, *args)
+
+    def refusal(self, hook: str, verdict: Verdict | None, about: str = "") -> Reply | None:
+        """The reply to a refusal, which is logged; None when the verdict is none.
+
+        `about` is what was refused, for the log.
+        """
+        if verdict is None or verdict.accepted:
+            return None
+        reply = reply_for(hook, verdict)
+        self.log_refusal(hook, reply, about, self.session.decided_by)
+        return reply
+
+    def log_refusal(self, hook: str, reply: Reply, about: str = "", plugin: str = "core") -> None:
+        """One line for everything refused before there is a message."""
+        log.info(
+            "refused ip=%s helo=%r about=%r reply=%s",
+            self.session.client.ip,
+            self.session.hello_host,
+            about,
+            reply,
+            extra={"hook": hook, "plugin": plugin},
+        )
+
+    async def reset_transaction(self) -> None:
+        """End the transaction, if there is one, and tell the plugins."""
+        transaction = self.session.transaction
+        if transaction is None:
+            return
+        if self.snapshot.chain.has("reset_transaction"):
+            await self.snapshot.chain.notify("reset_transaction", self.session, transaction)
+        transaction.close()
+        self.session.transaction = None
+        logs.bind(transaction="")

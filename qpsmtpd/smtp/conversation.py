@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: MIT
+"""The conversation with one client, from the greeting to the end (RFC 5321 section 3).
+
+`converse` is the life of a connection: open → commands → close.  It reads a line, finds the
+command, sends its reply, and goes on until somebody ends it.  It knows no sockets: those are the
+Wire's.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from qpsmtpd import log as logs
+from qpsmtpd.smtp import replies
+from qpsmtpd.smtp.commands import COMMANDS, USEFUL, unrecognized
+from qpsmtpd.smtp.connection import (
+    ClientGoneError,
+    ClientTimeoutError,
+    Connection,
+    LineTooLongError,
+    ShutdownError,
+)
+from qpsmtpd.smtp.reply import Reply
+
+log = logging.getLogger(__name__)
+
+#: RFC 5321 section 4.5.3.1.4 asks for 512 octets; extensions add to it, and paths may be long.
+MAX_COMMAND_LINE = 2048
+
+
+async def converse(connection: Connection) -> None:
+    """Speak SMTP with one client until the end.  Never raises but for cancellation."""
+    logs.bind(session=connection.session.id)
+    log.debug("connected ip=%s", connection.session.client.ip)
+    try:
+        await _open_and_serve(connection)
+        await connection.wire.flush()
+    except ClientGoneError:
+        log.debug("client gone")
+    except Exception:
+        # A fault of ours: the client gets a temporary error, everybody else goes on.
+        log.exception("fault in the conversation")
+        await _last_words(connection, replies.INTERNAL_ERROR)
+    finally:
+        await _close(connection)
+
+
+async def _open_and_serve(connection: Connection) -> None:
+    try:
+        if await _greet(connection):
+            await _serve(connection)
+    except ClientTimeoutError:
+        log.info("timeout ip=%s", connection.session.client.ip)
+        await _last_words(connection, replies.TIMED_OUT)
+    except ShutdownError:
+        await _last_words(connection, replies.SHUTTING_DOWN)
+
+
+async def _greet(connection: Connection) -> bool:
+    """Run the hooks of the connection, then greet or refuse."""
+    session = connection.session
+    for hook in ("pre_connection", "connect"):
+        verdict = await connection.run(hook, session)
+        reply = connection.refusal(hook, verdict, session.client.ip)
+        if reply is not None:
+            connection.say(reply)
+            return False
+    greeting = connection.snapshot.settings.smtpgreeting
+    if not greeting:
+        greeting = f"{connection.snapshot.services.me} ESMTP qpsmtpd"
+    elif "ESMTP" not in greeting.split():
+        greeting += " ESMTP"
+    connection.say(Reply(220, "", greeting))
+    return True
+
+
+async def _serve(connection: Connection) -> None:
+    while not connection.closing:
+        reply = _enough(connection) or await _next_reply(connection)
+        if reply is not None:
+            connection.say(reply)
+
+
+def _enough(connection: Connection) -> Reply | None:
+    """The reply that ends the connection before the next command, if it is to end."""
+    settings = connection.snapshot.settings
+    if connection.counters.errors > settings.max_errors:
+        return replies.TOO_MANY_ERRORS
+    if connection.counters.junk_commands > settings.max_junk_commands:
+        return replies.TOO_MUCH_JUNK
+    if connection.draining and connection.session.transaction is None:
+        return replies.SHUTTING_DOWN
+    return None
+
+
+async def _next_reply(connection: Connection) -> Reply | None:
+    try:
+        line = await connection.wire.read_line(MAX_COMMAND_LINE)
+    except LineTooLongError:
+        return replies.LINE_TOO_LONG
+    return await execute(connection, line)
+
+
+async def execute(connection: Connection, line: bytes) -> Reply | None:
+    """Carry out one command line.  None when the reply has been given already."""
+    session = connection.session
+    session.commands += 1
+    if line.endswith(b"\n"):
+        # Whatever follows may have been meant as part of this line by a relay before us.
+        return replies.BARE_LF
+    if b"\r" in line or b"\0" in line:
+        return replies.BAD_CHARACTERS
+    text = line.decode("utf-8", "surrogateescape")
+    verb, _, argument = text.partition(" ")
+    verb = verb.upper()
+    command = COMMANDS.get(verb)
+    if verb not in USEFUL:
+        connection.counters.junk_commands += 1
+    log.debug("command %r", verb if verb == "AUTH" else text)
+    if command is None:
+        return await unrecognized(connection, verb.lower(), argument)
+    return await command(connection, argument.strip(" \t"))
+
+
+async def _last_words(connection: Connection, reply: Reply) -> None:
+    """Say why the connection ends, if the client still listens."""
+    try:
+        connection.say(reply)
+        await connection.wire.flush()
+    except ClientGoneError:
+        pass
+
+
+async def _close(connection: Connection) -> None:
+    session = connection.session
+    chain = connection.snapshot.chain
+    await connection.reset_transaction()
+    for hook in ("disconnect", "post_connection"):
+        if chain.has(hook):
+            await chain.notify(hook, session)
+    log.debug("closed ip=%s commands=%d", session.client.ip, session.commands)

@@ -1,0 +1,416 @@
+# SPDX-License-Identifier: MIT
+"""SmtpProtocol: the wire.  The only module that knows aiosmtpd.
+
+Theory of operation.  An aiosmtpd SMTP is an asyncio protocol whose coroutine `_handle_client` is
+the session.  We keep that shape and replace what is inside: ARCHITECTURE.md, Decisions, says what
+was measured.  Bytes that come are kept in one buffer; the session's coroutine takes lines or
+blocks out of it, and the transport is paused while the buffer is full, so that neither a command
+line nor a message without end grows the process.  Replies are collected and sent when the
+coroutine waits for more input (RFC 2920 section 3.2).
+
+The client's going away cancels nothing: the coroutine learns of it at its next read, so a message
+that is being handed over is handed over.  One timer per connection looks at the deadlines, which
+are plain numbers: waiting for a command costs no timer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+from typing import Any, Protocol, cast
+
+from aiosmtpd.smtp import SMTP
+
+from qpsmtpd.config.loader import Snapshot
+from qpsmtpd.session import Endpoint, ReverseLookup, Session, TlsInfo, parse_ip
+from qpsmtpd.smtp.connection import (
+    ClientGoneError,
+    ClientTimeoutError,
+    Connection,
+    LineTooLongError,
+    ShutdownError,
+)
+from qpsmtpd.smtp.conversation import converse
+from qpsmtpd.smtp.replies import TOO_MANY_CONNECTIONS
+
+log = logging.getLogger(__name__)
+
+#: Bytes that may wait unread; beyond it the client is paused by TCP.
+HIGH_WATER = 256 * 1024
+#: Replies that are collected at most; then the other connections have their turn.
+MOST_REPLIES = 100
+#: Seconds for a TLS handshake.
+TLS_TIMEOUT = 60.0
+#: Seconds that a client which reads nothing may delay the end of its connection.
+LINGER = 10.0
+
+
+class Host(Protocol):
+    """What a connection needs of the server that took it (server.py)."""
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """The configuration for new connections."""
+
+    def admit(self, protocol: SmtpProtocol, ip: str) -> int:
+        """Register a connection; the number its client has open now, 0 when it is one too many."""
+
+    def forget(self, protocol: SmtpProtocol, ip: str) -> None:
+        """The connection is over."""
+
+    def reverse_lookup(self, ip: str) -> ReverseLookup:
+        """Begin to look up the client's name; returns what waits for it."""
+
+
+class SmtpProtocol(SMTP):
+    """One connection on the wire; it is the Wire of its Connection."""
+
+    def __init__(
+        self,
+        host: Host,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        implicit_tls: bool = False,
+        client: Endpoint | None = None,
+        local: Endpoint | None = None,
+    ) -> None:
+        # SMTP.__init__ is not called: it inspects all methods of the class for every connection.
+        self._host = host
+        self._loop = loop
+        self._implicit_tls = implicit_tls
+        self._client = client
+        self._local = local
+        self.transport: asyncio.Transport | None = None
+        self.connection: Connection | None = None
+        self.task: asyncio.Task[None] | None = None
+        self._buffer = b""
+        self._read = 0  # bytes of the buffer that have been read
+        self._out: list[bytes] = []
+        self._waiter: asyncio.Future[None] | None = None
+        self._early: asyncio.Future[None] | None = None
+        self._writable: asyncio.Future[None] | None = None
+        self._reading_paused = False
+        self._ended = False
+        self._lost = False
+        self._idle = False
+        self._flushing = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._command_timeout = 0.0
+        self._data_timeout = 0.0
+        self._idle_timeout = 0.0
+        self._deadline = 0.0
+        self._session_end = 0.0
+
+    # --- asyncio calls these ----------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """A client connected: admit it and begin the session."""
+        self.transport = cast("asyncio.Transport", transport)
+        if self._implicit_tls:
+            # The client's first bytes belong to TLS, which is set up in the session's coroutine.
+            self.transport.pause_reading()
+        client = self._client or endpoint(transport.get_extra_info("peername"))
+        local = self._local or endpoint(transport.get_extra_info("sockname"))
+        if client is None or local is None:
+            # Reset before we saw it; what it sent could still be read, but from whom is it?
+            self._lost = True
+            self.transport.abort()
+            return
+        open_connections = self._host.admit(self, client.ip)
+        if not open_connections:
+            self._turn_away()
+            return
+        snapshot = self._host.snapshot
+        session = Session(
+            client,
+            local,
+            reverse_lookup=self._host.reverse_lookup(client.ip),
+            early_input=self.early_input,
+        )
+        session.connections_from_client = open_connections
+        session.max_connections_from_client = snapshot.settings.max_from_ip
+        self.connection = Connection(session, snapshot, self)
+        self._command_timeout = snapshot.settings.command_timeout
+        self._data_timeout = snapshot.settings.timeout
+        self._start_timer(snapshot.settings.session_timeout)
+        self.task = self._loop.create_task(self._handle_client())
+
+    def _turn_away(self) -> None:
+        assert self.transport is not None
+        if not self._implicit_tls:
+            self.transport.write(TOO_MANY_CONNECTIONS.encode())
+        self._lost = True
+        self.transport.close()
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes came."""
+        self._buffer = self._buffer[self._read :] + data if self._buffer else bytes(data)
+        self._read = 0
+        if len(self._buffer) >= HIGH_WATER and not self._reading_paused:
+            self._reading_paused = True
+            assert self.transport is not None
+            self.transport.pause_reading()
+        self._wake()
+
+    def eof_received(self) -> bool:
+        """The client will send no more; it may still read our reply, but not over TLS."""
+        self._ended = True
+        self._wake()
+        return self.connection is not None and self.connection.session.tls is None
+
+    def connection_lost(self, _error: Exception | None) -> None:
+        """The connection is closed, by whomever."""
+        self._lost = True
+        self._ended = True
+        if self._timer is not None:
+            self._timer.cancel()
+        self._wake()
+        self.resume_writing()
+
+    def pause_writing(self) -> None:
+        """The client is slow to read."""
+        if self._writable is None and not self._lost:
+            self._writable = self._loop.create_future()
+
+    def resume_writing(self) -> None:
+        """The client has read enough."""
+        if self._writable is not None:
+            if not self._writable.done():
+                self._writable.set_result(None)
+            self._writable = None
+
+    # --- the session's coroutine ------------------------------------------------------------
+
+    async def _handle_client(self) -> None:
+        assert self.connection is not None
+        session = self.connection.session
+        try:
+            if self._implicit_tls:
+                session.tls = await self._start_with_tls(self.connection.snapshot.tls_context)
+            await converse(self.connection)
+        except ClientGoneError:
+            pass
+        finally:
+            self._host.forget(self, session.client.ip)
+            self._close()
+
+    async def _start_with_tls(self, context: ssl.SSLContext | None) -> TlsInfo:
+        if context is None:
+            log.error("no plugin has a certificate for the port that begins with TLS")
+            raise ClientGoneError
+        return await self.start_tls(context)
+
+    def _close(self) -> None:
+        if self.transport is None or self._lost:
+            return
+        self.transport.close()
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_later(LINGER, self.transport.abort)
+
+    def drain(self) -> None:
+        """The server stops: end the connection as soon as no transaction is under way."""
+        if self.connection is None:
+            return
+        self.connection.draining = True
+        if self._idle and self.connection.session.transaction is None:
+            self._wake(ShutdownError())
+
+    def cut(self) -> None:
+        """End the connection now; a message that is not handed over yet stays with the client."""
+        if self.task is not None:
+            self.task.cancel()
+        if self.transport is not None:
+            self.transport.abort()
+
+    # --- Wire -------------------------------------------------------------------------------
+
+    async def read_line(self, limit: int) -> bytes:
+        """The next line without CRLF; one that ends in a bare LF keeps it, to be refused."""
+        self._idle_timeout = self._command_timeout
+        if len(self._out) >= MOST_REPLIES:
+            await self.flush()
+            await asyncio.sleep(0)
+        skipped = False
+        searched = 0
+        while (end := self._buffer.find(b"\n", self._read + searched)) < 0:
+            searched = len(self._buffer) - self._read
+            if searched > limit:
+                skipped, searched = True, 0
+                self._drop()
+            self._idle = True
+            try:
+                await self._more()
+            finally:
+                self._idle = False
+        line, self._read = self._buffer[self._read : end + 1], end + 1
+        if self._read == len(self._buffer):
+            self._drop()
+        if skipped or len(line) > limit + 2:
+            raise LineTooLongError
+        return line[:-2] if line.endswith(b"\r\n") else line
+
+    async def read_block(self) -> bytes:
+        """Whatever has come, at least one byte."""
+        self._idle_timeout = self._data_timeout
+        if not self._buffer:
+            await self._more()
+        block = self._buffer[self._read :] if self._read else self._buffer
+        self._drop()
+        return block
+
+    def unread(self, data: bytes) -> None:
+        """Put back what was read too much."""
+        self._buffer = data + self._buffer[self._read :]
+        self._read = 0
+
+    def _drop(self) -> None:
+        """Forget all that came."""
+        self._buffer = b""
+        self._read = 0
+
+    def write(self, data: bytes) -> None:
+        """Send; collected until the next read or flush."""
+        self._out.append(data)
+
+    async def flush(self) -> None:
+        """Send what was collected, and wait while the client is slow to take it."""
+        self._send()
+        while self._writable is not None:
+            self._deadline = self._loop.time() + self._idle_timeout
+            self._flushing = True
+            await self._writable
+            self._flushing = False
+        if self._lost:
+            raise ClientGoneError
+
+    def _send(self) -> None:
+        if self._out and not self._lost:
+            assert self.transport is not None
+            self.transport.write(self._out[0] if len(self._out) == 1 else b"".join(self._out))
+        self._out.clear()
+
+    @property
+    def pending_input(self) -> bool:
+        """Whether something has come that was not read yet."""
+        return bool(self._buffer)
+
+    async def early_input(self, seconds: float) -> bool:
+        """Wait for something to come; False when nothing did, or the client went away."""
+        if not self._buffer and not self._ended:
+            self._early = self._loop.create_future()
+            try:
+                await asyncio.wait((self._early,), timeout=seconds)
+            finally:
+                self._early = None
+        return bool(self._buffer)
+
+    async def start_tls(self, context: ssl.SSLContext) -> TlsInfo:
+        """Negotiate TLS; what was collected is sent before."""
+        assert self.transport is not None
+        # From here on every byte of the client belongs to the handshake.
+        self.transport.pause_reading()
+        self._send()
+        handshake = self._loop.create_task(
+            self._loop.start_tls(
+                self.transport,
+                self,
+                context,
+                server_side=True,
+                ssl_handshake_timeout=TLS_TIMEOUT,
+            )
+        )
+        if self._buffer:
+            # To be called when the handshake has been set up, and before anything more is read.
+            self._loop.call_soon(self._loop.call_soon, self._give_to_tls)
+        try:
+            transport = await handshake
+        except (OSError, ssl.SSLError) as error:
+            raise ClientGoneError(str(error)) from error
+        if transport is None or self._lost:
+            raise ClientGoneError
+        self.transport = transport
+        self._reading_paused = False
+        return _tls_info(transport)
+
+    def _give_to_tls(self) -> None:
+        """Hand on what came before reading was paused: uvloop reads after connection_made."""
+        data = self._buffer[self._read :]
+        self._drop()
+        assert self.transport is not None
+        receiver = cast("asyncio.BufferedProtocol", self.transport.get_protocol())
+        while data and not self.transport.is_closing():
+            room = memoryview(receiver.get_buffer(len(data)))
+            piece, data = data[: len(room)], data[len(room) :]
+            room[: len(piece)] = piece
+            receiver.buffer_updated(len(piece))
+
+    # --- waiting ----------------------------------------------------------------------------
+
+    async def _more(self) -> None:
+        """Wait until the buffer has grown."""
+        before = len(self._buffer) - self._read
+        await self.flush()
+        while len(self._buffer) - self._read == before:
+            if self._ended:
+                raise ClientGoneError
+            if self._reading_paused:
+                self._reading_paused = False
+                assert self.transport is not None
+                self.transport.resume_reading()
+            self._deadline = self._loop.time() + self._idle_timeout
+            self._waiter = self._loop.create_future()
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
+
+    def _wake(self, error: Exception | None = None) -> None:
+        waiter = self._waiter or self._early
+        if waiter is None or waiter.done():
+            return
+        if error is None:
+            waiter.set_result(None)
+        else:
+            waiter.set_exception(error)
+
+    def _start_timer(self, session_timeout: float) -> None:
+        now = self._loop.time()
+        self._idle_timeout = self._command_timeout
+        self._session_end = now + session_timeout
+        self._deadline = now + self._idle_timeout
+        self._look_at_deadline()
+
+    def _look_at_deadline(self) -> None:
+        """The timer: has the client let us wait too long?"""
+        now = self._loop.time()
+        due = min(self._deadline, self._session_end)
+        if now >= due and self._flushing:
+            assert self.transport is not None
+            self.transport.abort()
+        elif now >= due and self._waiter is not None:
+            self._wake(ClientTimeoutError())
+        # A deadline that is set from now on may be nearer than this one.
+        next_look = now + min(self._command_timeout, self._data_timeout)
+        if now < due:
+            next_look = min(due, next_look)
+        self._timer = self._loop.call_at(next_look, self._look_at_deadline)
+
+
+def endpoint(name: Any) -> Endpoint | None:
+    """An Endpoint of what the socket calls a name; IPv4-mapped addresses become IPv4.
+
+    None without a name: the connection is gone.  A unix socket is on this machine.
+    """
+    if name is None:
+        return None
+    if not isinstance(name, tuple):
+        return Endpoint("127.0.0.1")
+    return Endpoint(str(parse_ip(name[0])), int(name[1]))
+
+
+def _tls_info(transport: asyncio.BaseTransport) -> TlsInfo:
+    tls = transport.get_extra_info("ssl_object")
+    cipher = tls.cipher() if tls is not None else None
+    return TlsInfo(tls.version() or "" if tls is not None else "", cipher[0] if cipher else "")

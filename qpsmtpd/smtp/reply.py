@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: MIT
+"""Reply: one SMTP reply as a value (RFC 5321 section 4.2, RFC 2034)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+#: RFC 5321 section 4.5.3.1.5: a reply line has at most 512 octets with code and CRLF.
+MAX_TEXT = 480
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A reply to the client.
+
+    code: three digits; status: enhanced status code, "" where RFC 2034 wants none; text: ASCII
+    after cleaning, one reply line per text line; disconnect: close the connection afterwards.
+    """
+
+    code: int
+    status: str
+    text: str
+    disconnect: bool = False
+
+    @property
+    def positive(self) -> bool:
+        """Whether the reply is a 2xx or 3xx."""
+        return self.code < 400
+
+    def encode(self) -> bytes:
+        """The reply as it goes over the wire, CRLF at the end."""
+        text = self.text
+        if text.isascii() and text.isprintable() and len(text) <= MAX_TEXT:
+            space = " " if self.status else ""
+            return f"{self.code} {self.status}{space}{text}\r\n".encode("ascii")
+        return self._encode_lines()
+
+    def _encode_lines(self) -> bytes:
+        prefix = f"{self.status} " if self.status else ""
+        lines = [_clean(line) for line in self.text.splitlines()] or [""]
+        last = len(lines) - 1
+        return b"".join(
+            f"{self.code}{' ' if number == last else '-'}{prefix}{line}\r\n".encode("ascii")
+            for number, line in enumerate(lines)
+        )
+
+    def __str__(self) -> str:
+        return self.encode().decode("ascii").rstrip("\r\n").replace("\r\n", " / ")
+
+
+def _clean(line: str) -> str:
+    """Printable ASCII only: a plugin may quote what a DNS record or a client said."""
+    return "".join(c if " " <= c <= "~" else "?" for c in line)[:MAX_TEXT]

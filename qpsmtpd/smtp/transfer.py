@@ -1,0 +1,201 @@
+# SPDX-License-Identifier: MIT
+"""The command DATA: read the message, let the plugins decide, hand it over, reply.
+
+One message flows through here in one direction: stream → DataReader → Spool → Message → hooks →
+queue hook → reply → log line.  250 is said only after the queue hook accepted; until then the
+responsibility is the client's, so every other way out is a refusal or a closed connection.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+
+from qpsmtpd.chain import FAULT
+from qpsmtpd.errors import SpoolError
+from qpsmtpd.headers import Headers
+from qpsmtpd.session import Transaction
+from qpsmtpd.smtp import replies, trace
+from qpsmtpd.smtp.connection import Connection
+from qpsmtpd.smtp.datareader import DataLimits, DataReader
+from qpsmtpd.smtp.replies import reply_for
+from qpsmtpd.smtp.reply import Reply
+from qpsmtpd.spool import Body, Message, Spool
+from qpsmtpd.verdict import Verdict
+
+log = logging.getLogger(__name__)
+
+
+async def data(connection: Connection, argument: str) -> Reply:
+    """DATA: everything from the command to the reply behind the dot."""
+    fault = _sequence_fault(connection, argument)
+    if fault is not None:
+        return fault
+    transaction = connection.session.transaction
+    assert transaction is not None
+    verdict = await connection.run("data", transaction)
+    reply = connection.refusal("data", verdict, transaction.sender)
+    if reply is None:
+        reply = await _receive_and_decide(connection, transaction)
+    if reply.positive:
+        connection.session.messages += 1
+        connection.counters.junk_commands = 0
+    _log_summary(connection, transaction, reply)
+    await connection.reset_transaction()
+    return reply
+
+
+def _sequence_fault(connection: Connection, argument: str) -> Reply | None:
+    transaction = connection.session.transaction
+    if argument:
+        return replies.NO_PARAMETERS
+    if transaction is None:
+        return replies.MAIL_FIRST
+    return None if transaction.recipients else replies.RCPT_FIRST
+
+
+async def _receive_and_decide(connection: Connection, transaction: Transaction) -> Reply:
+    settings = connection.snapshot.settings
+    connection.say(replies.GO_AHEAD)
+    await connection.wire.flush()
+    spool = Spool(settings.spool_dir, settings.size_threshold)
+    limits = DataLimits(
+        size=settings.databytes,
+        line=settings.max_line_length,
+        header=settings.max_header_size,
+        header_fields=settings.max_headers,
+    )
+    reader = DataReader(spool, limits)
+    try:
+        reply = await _read(connection, transaction, reader, spool)
+        if reply is None:
+            transaction.message = await _seal(reader, spool)
+    except SpoolError as error:
+        log.error("spool failed: %s", error)
+        return replies.SPOOL_FAILED
+    finally:
+        spool.discard()
+    transaction.size = reader.size
+    return reply or await _decide(connection, transaction)
+
+
+async def _read(
+    connection: Connection, transaction: Transaction, reader: DataReader, spool: Spool
+) -> Reply | None:
+    """Read to the end of data.  Returns the refusal when the message cannot be taken."""
+    wire = connection.wire
+    headers_end = connection.snapshot.chain.has("data_headers_end")
+    failure: SpoolError | None = None
+    rest: bytes | None = None
+    while rest is None:
+        rest = reader.feed(await wire.read_block())
+        if headers_end and reader.header is not None:
+            headers_end = False
+            if (reply := await _headers_end(connection, transaction, reader.header)) is not None:
+                return reply
+        if spool.needs_flush and reader.fault is None and failure is None:
+            try:
+                await spool.flush()
+            except SpoolError as error:
+                failure = error
+        if failure is not None:
+            # The session stays in step: the rest is read and thrown away.
+            spool.discard()
+    if rest:
+        wire.unread(rest)
+    if failure is not None:
+        raise failure
+    return None if reader.fault is None else replies.DATA_FAULTS[reader.fault]
+
+
+async def _headers_end(
+    connection: Connection, transaction: Transaction, header: bytes
+) -> Reply | None:
+    """Only a refusal that disconnects, or a fault, counts: the client is still sending."""
+    transaction.message = Message(Headers.parse(header), Body(b"", None, 0), len(header))
+    verdict = await connection.run("data_headers_end", transaction)
+    if verdict is None or not (verdict.disconnect or verdict is FAULT):
+        return None
+    return connection.refusal("data_headers_end", verdict, transaction.sender)
+
+
+async def _seal(reader: DataReader, spool: Spool) -> Message:
+    body = await spool.seal()
+    return Message(Headers.parse(reader.header or b""), body, reader.size)
+
+
+async def _decide(connection: Connection, transaction: Transaction) -> Reply:
+    """Ask the hooks about the whole message, in the order of the Perl version."""
+    return (
+        await _ask(connection, transaction, "data_post_headers")
+        or await _add_trace(connection, transaction)
+        or await _ask(connection, transaction, "data_post")
+        or await _ask(connection, transaction, "queue_pre")
+        or await _queue(connection, transaction)
+    )
+
+
+async def _ask(connection: Connection, transaction: Transaction, hook: str) -> Reply | None:
+    """Run a hook; the reply when it refused."""
+    verdict = await connection.run(hook, transaction)
+    return connection.refusal(hook, verdict, transaction.sender)
+
+
+async def _add_trace(connection: Connection, transaction: Transaction) -> Reply | None:
+    """Put our Authentication-Results and then Received on top of the header section."""
+    services = connection.snapshot.services
+    settings = connection.snapshot.settings
+    assert transaction.message is not None
+    headers = transaction.message.headers
+    results = settings.me_auth_results or services.me
+    if results != "none":
+        headers.rename("Authentication-Results", "Original-Authentication-Results")
+        headers.prepend(
+            "Authentication-Results", trace.authentication_results(transaction, results)
+        )
+    info = trace.received_info(transaction)
+    value: str | Verdict | None = None
+    if connection.snapshot.chain.has("received_line"):
+        value = await connection.snapshot.chain.run_value(
+            "received_line", connection.session, transaction, info
+        )
+    if isinstance(value, Verdict):
+        return reply_for("data_post", value)
+    if value is None:
+        value = await trace.received_value(transaction, info, services.me, services.version)
+    headers.prepend("Received", value)
+    return None
+
+
+async def _queue(connection: Connection, transaction: Transaction) -> Reply:
+    """Hand the message over.  Nothing here is interrupted by the client."""
+    verdict = await connection.run("queue", transaction)
+    if verdict is None:
+        log.error("no queue plugin took the message", extra={"hook": "queue"})
+        return replies.NOBODY_QUEUED
+    if not verdict.accepted:
+        return reply_for("queue", verdict)
+    if connection.snapshot.chain.has("queue_post"):
+        await connection.snapshot.chain.notify("queue_post", connection.session, transaction)
+    return reply_for("queue", verdict)
+
+
+def _log_summary(connection: Connection, transaction: Transaction, reply: Reply) -> None:
+    """The one line that every message leaves in the log."""
+    session = connection.session
+    log.info(
+        "message %s ip=%s name=%s helo=%r from=%r to=%r count=%d size=%d plugin=%s next_hop_id=%s"
+        " seconds=%.3f reply=%s",
+        "accepted" if reply.positive else "refused",
+        session.client.ip,
+        session.client_name or "-",
+        session.hello_host,
+        transaction.sender,
+        str(transaction.recipients[0]) if transaction.recipients else "",
+        len(transaction.recipients),
+        transaction.size,
+        session.decided_by or "core",
+        transaction.next_hop_id or "-",
+        time.monotonic() - transaction.started,
+        reply,
+    )

@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: MIT
+"""Every *.smtp script here, against our own server, on asyncio's event loop and on uvloop.
+
+In the `config:` lines of a script @TMP@ stands for an empty directory, @CERT@ and @KEY@ for a
+certificate of mx.example.  Beside NAME.smtp, NAME.delivered is the message that the Maildir
+@TMP@/Maildir must then hold, below the headers we add.
+"""
+
+import asyncio
+import importlib.util
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import trustme
+
+from qpsmtpd.dialogue import Script, load, run
+
+HERE = Path(__file__).parent
+SCRIPTS = sorted(HERE.glob("*.smtp"))
+LONGEST = 60.0
+
+
+def uvloop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
+    if importlib.util.find_spec("uvloop") is None and os.environ.get("CI") != "true":
+        pytest.skip("needs uvloop (pip install uvloop, or apt install python3-uvloop)")
+    import uvloop
+
+    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
+    return factory
+
+
+@pytest.fixture(params=["asyncio", "uvloop"])
+def new_loop(request: pytest.FixtureRequest) -> Callable[[], asyncio.AbstractEventLoop]:
+    return uvloop_factory() if request.param == "uvloop" else asyncio.new_event_loop
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A certificate chain of mx.example and its key, as files."""
+    folder = tmp_path_factory.mktemp("certificate")
+    issued = trustme.CA().issue_cert("mx.example")
+    issued.private_key_pem.write_to_path(str(folder / "key.pem"))
+    for blob in issued.cert_chain_pems:
+        blob.write_to_path(str(folder / "cert.pem"), append=True)
+    return folder / "cert.pem", folder / "key.pem"
+
+
+def filled_in(script: Script, tmp: Path, certificate: tuple[Path, Path]) -> dict[str, list[str]]:
+    """The configuration of a script with its placeholders replaced."""
+    values = {"@TMP@": tmp, "@CERT@": certificate[0], "@KEY@": certificate[1]}
+
+    def fill_in(line: str) -> str:
+        for placeholder, value in values.items():
+            line = line.replace(placeholder, str(value))
+        return line
+
+    return {name: [fill_in(line) for line in lines] for name, lines in script.config.items()}
+
+
+async def hold_server_to(script: Script, config: dict[str, list[str]]) -> None:
+    from qpsmtpd.testing import serve
+
+    async with asyncio.timeout(LONGEST), serve(config) as server:
+        port = server.tls_port if script.implicit_tls else server.port
+        await run(script, lambda: asyncio.open_connection(server.host, port))
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)
+def test_dialogue(
+    path: Path,
+    new_loop: Callable[[], asyncio.AbstractEventLoop],
+    tmp_path: Path,
+    certificate: tuple[Path, Path],
+) -> None:
+    script = load(path)
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        runner.run(hold_server_to(script, filled_in(script, tmp_path, certificate)))
+    wanted = path.with_suffix(".delivered")
+    if wanted.exists():
+        (delivered,) = (tmp_path / "Maildir" / "new").iterdir()
+        text = delivered.read_bytes().replace(b"\r\n", b"\n")
+        assert text.endswith(b"\n" + wanted.read_bytes())
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)
+def test_script_says_what_it_proves(path: Path) -> None:
+    script = load(path)
+    assert script.summary
+    assert script.steps
+    assert set(script.config) >= {"plugins"}

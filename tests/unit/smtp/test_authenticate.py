@@ -1,0 +1,210 @@
+# SPDX-License-Identifier: MIT
+"""AUTH: the exchanges of the mechanisms, and what they lead to."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import ssl
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qpsmtpd.api import AuthAttempt, Plugin, Session, Verdict, accept, deny, password_matches
+from qpsmtpd.smtp.conversation import converse
+from qpsmtpd.testing import a_session
+from tests.unit.fakewire import ENVELOPE, FakeWire, a_connection, a_plugin_with, always, talk
+
+MECHANISMS = ("PLAIN", "LOGIN", "CRAM-MD5")
+EHLO = b"EHLO client.example\r\n"
+
+
+def encoded(text: str | bytes) -> str:
+    return base64.b64encode(text.encode() if isinstance(text, str) else text).decode()
+
+
+def plain(user: str, password: str, identity: str = "") -> str:
+    """The response of PLAIN."""
+    return encoded(f"{identity}\0{user}\0{password}")
+
+
+PLAIN = plain("user", "pass")
+BAD_UTF8 = encoded(b"\0\xff\0pass")
+
+
+async def check(_session: Session, attempt: AuthAttempt) -> Verdict | None:
+    right = attempt.user == "user" and password_matches(attempt, "pass")
+    return accept() if right else deny("No such user or password")
+
+
+def the_checker() -> Plugin[Any]:
+    return a_plugin_with("checker", auth=check)
+
+
+async def replies_to(*lines: str, **more: Any) -> list[str]:
+    more = {"plugins": (the_checker(),), "auth": MECHANISMS} | more
+    text = "".join(f"{line}\r\n" for line in lines).encode("utf-8", "surrogateescape")
+    return (await talk(EHLO + text, **more)).replies[2:]
+
+
+SUCCESS = "235 2.7.0 Authentication successful"
+FAILED = "535 5.7.8 Authentication credentials invalid"
+REFUSED = "535 5.7.8 No such user or password"
+
+
+@pytest.mark.parametrize(
+    ("lines", "replies"),
+    [
+        ([f"AUTH PLAIN {PLAIN}"], [SUCCESS]),
+        ([f"auth plain {plain('user', 'pass', 'user')}"], [SUCCESS]),
+        (["AUTH PLAIN", PLAIN], ["334 ", SUCCESS]),
+        (["AUTH PLAIN", plain("user", "wrong")], ["334 ", REFUSED]),
+        ([f"AUTH PLAIN {plain('user', 'pass', 'other')}"], [FAILED]),
+        ([f"AUTH PLAIN {plain('user', '')}"], [FAILED]),
+        ([f"AUTH PLAIN {plain('', 'pass')}"], [FAILED]),
+        (["AUTH PLAIN ="], ["501 5.5.2 Cannot decode response"]),
+        (["AUTH PLAIN !!!"], ["501 5.5.2 Cannot decode response"]),
+        (["AUTH PLAIN \udcff"], ["501 5.5.2 Cannot decode response"]),
+        ([f"AUTH PLAIN {encoded('user')}"], ["501 5.5.2 Cannot decode response"]),
+        ([f"AUTH PLAIN {BAD_UTF8}"], ["501 5.5.2 Cannot decode response"]),
+        (["AUTH PLAIN", "*"], ["334 ", "501 5.7.0 Authentication cancelled"]),
+        (["AUTH PLAIN", "x" * 12289], ["334 ", "500 5.5.6 Authentication exchange line too long"]),
+        (
+            ["AUTH LOGIN", encoded("user"), encoded("pass")],
+            ["334 VXNlcm5hbWU6", "334 UGFzc3dvcmQ6", SUCCESS],
+        ),
+        ([f"AUTH LOGIN {encoded('user')}", encoded("pass")], ["334 UGFzc3dvcmQ6", SUCCESS]),
+        ([f"AUTH LOGIN {encoded('user')}", ""], ["334 UGFzc3dvcmQ6", FAILED]),
+        (["AUTH LOGIN", "", encoded("pass")], ["334 VXNlcm5hbWU6", "334 UGFzc3dvcmQ6", FAILED]),
+        (["AUTH LOGIN", "*"], ["334 VXNlcm5hbWU6", "501 5.7.0 Authentication cancelled"]),
+        (["AUTH CRAM-MD5 x"], ["501 5.5.4 Syntax error in command"]),
+        (["AUTH"], ["501 5.5.4 Syntax error in command"]),
+        (["AUTH PLAIN a b"], ["501 5.5.4 Syntax error in command"]),
+        (["AUTH GSSAPI"], ["504 5.5.4 Unrecognized authentication mechanism"]),
+        ([f"AUTH PLAIN {PLAIN}"] * 2, [SUCCESS, "503 5.5.1 Already authenticated"]),
+    ],
+)
+async def test_exchanges(lines: list[str], replies: list[str]) -> None:
+    assert await replies_to(*lines) == replies
+
+
+class CramWire(FakeWire):
+    """Answers the challenge of CRAM-MD5 as user with this password."""
+
+    def __init__(self, user: str, password: str) -> None:
+        super().__init__(EHLO, b"AUTH CRAM-MD5\r\n")
+        self.user, self.password = user, password
+
+    async def read_line(self, limit: int) -> bytes:
+        await self.flush()
+        last = self.replies[-1]
+        if last.startswith("334 "):
+            challenge = base64.b64decode(last[4:])
+            digest = hmac.new(self.password.encode(), challenge, hashlib.md5).hexdigest()
+            return encoded(f"{self.user} {digest}".strip()).encode()
+        return await super().read_line(limit)
+
+
+@pytest.mark.parametrize(
+    ("user", "password", "reply"),
+    [("user", "pass", SUCCESS), ("user", "wrong", REFUSED), ("", "pass", FAILED)],
+)
+async def test_cram_md5(user: str, password: str, reply: str) -> None:
+    challenges = set()
+    for _ in range(2):
+        wire = CramWire(user, password)
+        await converse(a_connection(wire, the_checker(), auth=MECHANISMS))
+        assert wire.replies[-1] == reply
+        challenges.add(wire.replies[2])
+    assert len(challenges) == 2
+
+
+async def test_success_is_remembered() -> None:
+    session = a_session()
+    session.deferred_rejects.append("naughty")
+    text = EHLO + f"AUTH PLAIN {PLAIN}\r\n".encode()
+    await talk(text, session=session, plugins=(the_checker(),), auth=MECHANISMS)
+    assert (session.auth_user, session.auth_mechanism) == ("user", "PLAIN")
+    assert session.relay_client
+    assert session.deferred_rejects == []
+
+
+@pytest.mark.parametrize("verdict", [None, deny(), "fault"])
+async def test_failure_gives_no_rights(verdict: Any) -> None:
+    session = a_session()
+
+    async def judge(*_args: Any) -> Any:
+        if verdict == "fault":
+            raise RuntimeError
+        return verdict
+
+    text = EHLO + f"AUTH PLAIN {PLAIN}\r\n".encode()
+    await talk(text, session=session, plugins=(a_plugin_with(auth=judge),), auth=MECHANISMS)
+    assert not session.relay_client
+    assert session.auth_user == ""
+
+
+async def test_the_hook_of_the_mechanism_comes_first() -> None:
+    asked: list[str] = []
+
+    def asks(name: str, verdict: Any) -> Any:
+        async def hook(_session: Session, attempt: AuthAttempt) -> Any:
+            asked.append(f"{name} {attempt.mechanism}")
+            return verdict
+
+        return hook
+
+    plugin = a_plugin_with(
+        auth=asks("any", accept()), auth_plain=asks("plain", None), auth_login=asks("login", deny())
+    )
+    lines = [f"AUTH LOGIN {encoded('user')}", encoded("pass"), f"AUTH PLAIN {PLAIN}"]
+    replies = await replies_to(*lines, plugins=(plugin,))
+    assert replies[1:] == [FAILED, SUCCESS]
+    assert asked == ["login LOGIN", "plain PLAIN", "any PLAIN"]
+
+
+async def test_guessing_ends_the_connection() -> None:
+    replies = await replies_to(*[f"AUTH PLAIN {plain('user', 'x')}"] * 5, max_auth_failures=3)
+    assert replies == [REFUSED, REFUSED, "421 4.7.0 Too many failed authentications"]
+
+
+async def test_not_during_a_transaction() -> None:
+    line = f"AUTH PLAIN {PLAIN}\r\n".encode()
+    wire = await talk(ENVELOPE, line, plugins=(the_checker(),), auth=MECHANISMS)
+    assert wire.replies[-1] == "503 5.5.1 AUTH not permitted during a transaction"
+
+
+async def test_not_before_tls() -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    replies = await replies_to(f"AUTH PLAIN {PLAIN}", tls=context, tls_before_auth=True)
+    assert replies == ["538 5.7.11 Encryption required for authentication"]
+
+
+@pytest.mark.parametrize(
+    ("hello", "auth"), [(b"", MECHANISMS), (b"HELO x\r\n", MECHANISMS), (EHLO, ())]
+)
+async def test_not_offered(hello: bytes, auth: tuple[str, ...]) -> None:
+    line = f"AUTH PLAIN {PLAIN}\r\n".encode()
+    wire = await talk(hello + line, plugins=(the_checker(),), auth=auth)
+    assert wire.replies[-1] == "500 5.5.1 Command not recognized"
+
+
+async def test_a_plugin_parses() -> None:
+    plugins = (a_plugin_with(auth_parse=always(("plain", PLAIN))), the_checker())
+    assert await replies_to("AUTH nonsense", plugins=plugins) == [SUCCESS]
+    plugins = (a_plugin_with(auth_parse=always(deny("Nonsense"))), the_checker())
+    assert await replies_to(f"AUTH PLAIN {PLAIN}", plugins=plugins) == ["501 5.5.4 Nonsense"]
+
+
+@given(st.sampled_from(MECHANISMS), st.lists(st.binary(max_size=40), max_size=4), st.booleans())
+async def test_any_exchange_ends(mechanism: str, answers: list[bytes], raw: bool) -> None:
+    lines = [a if raw else base64.b64encode(a) for a in answers]
+    lines = [line.replace(b"\n", b"").replace(b"\r", b"") + b"\r\n" for line in lines]
+    text = f"AUTH {mechanism}\r\n".encode()
+    wire = await talk(EHLO, text, *lines, plugins=(the_checker(),), auth=MECHANISMS)
+    assert 235 not in wire.codes
+    assert not {451} & set(wire.codes)
+    assert not any("Internal" in reply for reply in wire.replies)

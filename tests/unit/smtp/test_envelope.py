@@ -1,0 +1,210 @@
+# SPDX-License-Identifier: MIT
+"""MAIL and RCPT: sequence, parameters, addresses, and what plugins may change."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qpsmtpd.api import ParsedPath, Recipient, Transaction, accept, defer, deny
+from tests.unit.fakewire import FakeWire, Hook, a_plugin_with, always, talk
+
+EHLO = b"EHLO client.example\r\n"
+MAIL = b"MAIL FROM:<a@client.example>\r\n"
+
+
+async def after_ehlo(*lines: str, **more: Any) -> list[str]:
+    """The replies to these commands, after EHLO."""
+    text = "".join(f"{line}\r\n" for line in lines).encode("utf-8", "surrogateescape")
+    return (await talk(EHLO + text, **more)).replies[2:]
+
+
+async def rcpt(line: str, mail: bytes = MAIL, **more: Any) -> str:
+    more.setdefault("plugins", (a_plugin_with(rcpt=always(accept())),))
+    return (await talk(EHLO + mail + f"{line}\r\n".encode(), **more)).replies[-1]
+
+
+@pytest.mark.parametrize(
+    ("line", "reply"),
+    [
+        ("MAIL FROM:<a@b.example>", "250 2.1.0 Sender OK"),
+        ("mail from: <a@b.example>", "250 2.1.0 Sender OK"),
+        ("MAIL FROM:<>", "250 2.1.0 Sender OK"),
+        ("MAIL FROM:<> SIZE=100 BODY=8BITMIME", "250 2.1.0 Sender OK"),
+        ("MAIL FROM:<> BODY=7bit SMTPUTF8 AUTH=<>", "250 2.1.0 Sender OK"),
+        ("MAIL FROM:<ü@b.example> SMTPUTF8", "250 2.1.0 Sender OK"),
+        ("MAIL FROM:<ü@b.example>", "553 5.6.7 Address needs SMTPUTF8"),
+        ("MAIL FROM:<> SIZE=1001", "552 5.3.4 Message too big"),
+        ("MAIL FROM:<> SIZE=1000", "250 2.1.0 Sender OK"),
+        ("MAIL FROM:<> SIZE=x", "501 5.5.4 Bad parameter value"),
+        ("MAIL FROM:<> SIZE=-1", "501 5.5.4 Bad parameter value"),
+        ("MAIL FROM:<> SIZE=١", "501 5.5.4 Bad parameter value"),
+        ("MAIL FROM:<> SIZE=" + "9" * 21, "501 5.5.4 Bad parameter value"),
+        ("MAIL FROM:<> SIZE", "501 5.5.4 Bad parameter value"),
+        ("MAIL FROM:<> BODY=BINARYMIME", "501 5.5.4 Bad parameter value"),
+        ("MAIL FROM:<> SMTPUTF8=yes", "501 5.5.4 Bad parameter value"),
+        ("MAIL FROM:<> AUTH", "501 5.5.4 Bad parameter value"),
+        ("MAIL FROM:<> RET=HDRS", "555 5.5.4 Parameter not recognized"),
+        ("MAIL", "501 5.5.4 Syntax error in command"),
+        ("MAIL <a@b.example>", "501 5.5.4 Syntax error in command"),
+        ("MAIL FROM:a@b.example", "501 5.1.7 Bad sender address syntax"),
+        ("MAIL FROM:<a b@c.example>", "501 5.1.7 Bad sender address syntax"),
+        ("MAIL FROM:<\udcff@b.example> SMTPUTF8", "501 5.1.7 Bad sender address syntax"),
+    ],
+)
+async def test_mail(line: str, reply: str) -> None:
+    assert await after_ehlo(line, databytes=1000) == [reply]
+
+
+async def test_order() -> None:
+    wire = await talk(MAIL + b"RCPT TO:<a@b>\r\nHELO client.example\r\nRCPT TO:<a@b>\r\n")
+    assert wire.replies[1:3] == ["503 5.5.1 Say HELO or EHLO first", "503 5.5.1 MAIL first"]
+    assert wire.replies[4] == "503 5.5.1 MAIL first"
+
+
+async def test_parameters_are_taken_after_helo_too() -> None:
+    wire = await talk(b"HELO client.example\r\nMAIL FROM:<> SIZE=1\r\n")
+    assert wire.replies[-1] == "250 2.1.0 Sender OK"
+
+
+@pytest.mark.parametrize(
+    ("line", "reply"),
+    [
+        ("RCPT TO:<u@example.test>", "250 2.1.5 Recipient OK"),
+        ("RCPT TO:<Postmaster>", "250 2.1.5 Recipient OK"),
+        ("RCPT TO:<@relay.example:u@example.test>", "250 2.1.5 Recipient OK"),
+        ("RCPT TO:<>", "501 5.1.3 Bad recipient address syntax"),
+        ("RCPT TO:u@example.test", "501 5.1.3 Bad recipient address syntax"),
+        ("RCPT TO:<u@example.test> NOTIFY=NEVER", "555 5.5.4 Parameter not recognized"),
+        ("RCPT FROM:<u@example.test>", "501 5.5.4 Syntax error in command"),
+        ("RCPT TO:<ü@example.test>", "553 5.6.7 Address needs SMTPUTF8"),
+    ],
+)
+async def test_rcpt(line: str, reply: str) -> None:
+    assert await rcpt(line) == reply
+
+
+async def test_utf8_recipient() -> None:
+    mail = b"MAIL FROM:<> SMTPUTF8\r\n"
+    assert await rcpt("RCPT TO:<ü@example.test>", mail) == "250 2.1.5 Recipient OK"
+
+
+@pytest.mark.parametrize(
+    ("verdict", "reply"),
+    [
+        (None, "450 4.7.1 No plugin decided about this recipient"),
+        (accept("In"), "250 2.1.5 In"),
+        (deny("Out", status="5.1.1"), "550 5.1.1 Out"),
+        (defer("Later"), "450 4.7.1 Later"),
+        (defer("Later", disconnect=True), "421 4.7.1 Later"),
+    ],
+)
+async def test_who_decides_about_recipients(verdict: Any, reply: str) -> None:
+    plugins = (a_plugin_with(rcpt=always(verdict)),)
+    assert await rcpt("RCPT TO:<u@example.test>", plugins=plugins) == reply
+
+
+async def seen_by_reset(*lines: str, **hooks: Hook) -> Transaction:
+    """The transaction at its end, after these commands."""
+    ended: list[Transaction] = []
+
+    async def reset_transaction(tx: Transaction) -> None:
+        ended.append(tx)
+
+    hooks.setdefault("rcpt", always(accept()))
+    plugin = a_plugin_with(reset_transaction=reset_transaction, **hooks)
+    await after_ehlo(*lines, plugins=(plugin,), max_recipients=3)
+    return ended[-1]
+
+
+async def test_the_transaction_has_what_was_accepted() -> None:
+    async def choose(_tx: Transaction, recipient: Recipient) -> Any:
+        return accept() if recipient.address.domain == "example.test" else deny()
+
+    lines = [f"RCPT TO:<{name}>" for name in ("a@example.test", "b@other.test", "a@example.test")]
+    tx = await seen_by_reset("MAIL FROM:<> SIZE=5 BODY=8bitmime", *lines, rcpt=choose)
+    assert tx.reverse_path is None
+    assert tx.mail_parameters == {"SIZE": "5", "BODY": "8bitmime"}
+    assert tx.body_type == "8BITMIME"
+    assert list(map(str, tx.recipients)) == ["a@example.test", "a@example.test"]
+    assert tx.refused_recipients == 1
+
+
+async def test_recipients_are_limited() -> None:
+    tx = await seen_by_reset("MAIL FROM:<>", *["RCPT TO:<a@example.test>"] * 5)
+    assert len(tx.recipients) == 3
+    plugins = (a_plugin_with(rcpt=always(accept())),)
+    lines = ["MAIL FROM:<>", *["RCPT TO:<a@example.test>"] * 2]
+    replies = await after_ehlo(*lines, plugins=plugins, max_recipients=1)
+    assert replies[2] == "452 4.5.3 Too many recipients"
+
+
+async def test_a_second_mail_starts_over() -> None:
+    lines = ["MAIL FROM:<a@b.example>", "RCPT TO:<a@example.test>", "MAIL FROM:<c@d.example>"]
+    tx = await seen_by_reset(*lines)
+    assert tx.sender == "c@d.example"
+    assert tx.recipients == []
+
+
+@pytest.mark.parametrize("line", ["MAIL FROM:x", "MAIL FROM:<> X=Y", "MAIL FROM:<> SIZE=99999"])
+async def test_a_refused_mail_leaves_no_transaction(line: str) -> None:
+    lines = ["MAIL FROM:<a@b.example>", line, "RCPT TO:<a@example.test>"]
+    plugins = (a_plugin_with(rcpt=always(accept())),)
+    replies = await after_ehlo(*lines, plugins=plugins, databytes=10)
+    assert replies[-1] == "503 5.5.1 MAIL first"
+
+
+async def test_a_refused_sender_leaves_no_transaction() -> None:
+    plugins = (a_plugin_with(mail=always(deny("No")), rcpt=always(accept())),)
+    replies = await after_ehlo("MAIL FROM:<>", "RCPT TO:<a@example.test>", plugins=plugins)
+    assert replies == ["550 5.7.1 No", "503 5.5.1 MAIL first"]
+
+
+# --- hooks that parse -----------------------------------------------------------------------
+
+
+async def test_plugins_parse() -> None:
+    parsed = ParsedPath("<other@example.test>", {"SIZE": "7"})
+    lines = ("MAIL nonsense", "RCPT nonsense")
+    tx = await seen_by_reset(
+        *lines,
+        mail_parse=always(parsed),
+        rcpt_parse=always(ParsedPath("<user@example.test>", {})),
+    )
+    assert (tx.sender, tx.mail_parameters) == ("other@example.test", {"SIZE": "7"})
+    assert list(map(str, tx.recipients)) == ["user@example.test"]
+
+
+async def test_plugins_mend_paths() -> None:
+    async def mend(_session: Any, path: str, _parameters: Any) -> str:
+        return f"<{path}>"
+
+    lines = ("MAIL FROM:a@b.example SIZE=1", "RCPT TO:u@example.test")
+    tx = await seen_by_reset(*lines, mail_pre=mend, rcpt_pre=mend)
+    assert (tx.sender, tx.mail_parameters) == ("a@b.example", {"SIZE": "1"})
+    assert list(map(str, tx.recipients)) == ["u@example.test"]
+
+
+@pytest.mark.parametrize("hook", ["mail_parse", "mail_pre"])
+async def test_parsers_refuse(hook: str) -> None:
+    plugins = (a_plugin_with(**{hook: always(deny("Nonsense"))}),)
+    assert await after_ehlo("MAIL FROM:<>", plugins=plugins) == ["501 5.5.4 Nonsense"]
+
+
+async def test_a_parser_without_opinion() -> None:
+    plugins = (a_plugin_with(mail_parse=always(None), mail_pre=always(None)),)
+    assert await after_ehlo("MAIL FROM:<>", plugins=plugins) == ["250 2.1.0 Sender OK"]
+
+
+@given(st.lists(st.tuples(st.sampled_from(["MAIL", "RCPT"]), st.binary(max_size=60)), max_size=5))
+async def test_any_argument_gets_one_reply(commands: list[tuple[str, bytes]]) -> None:
+    lines = [
+        verb.encode() + b" " + argument.replace(b"\n", b"").replace(b"\r", b"") + b"\r\n"
+        for verb, argument in commands
+    ]
+    wire: FakeWire = await talk(EHLO, *lines)
+    assert len(wire.replies) == 2 + len(lines)
+    assert not {421, 451} & set(wire.codes)

@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: MIT
+"""The wire and time: time-outs, clients that read nothing, and early talkers."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from qpsmtpd.config import settings
+from qpsmtpd.smtp import protocol
+from qpsmtpd.testing import Serving, serve
+from tests.unit.client import PIPELINED, Client, catcher, catching, on_both_loops, until, wire_of
+
+
+@pytest.fixture(autouse=True)
+def short_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let configuration files say less than a second."""
+    for name in ("timeout", "timeoutsmtpd", "session_timeout"):
+        monkeypatch.setitem(settings._AT_LEAST, name, 0)
+
+
+# --- time-outs --------------------------------------------------------------------------------
+
+
+TIMEOUT = "421 4.4.2 Timeout, closing connection"
+
+
+@on_both_loops
+async def test_no_command(tmp_path: Path) -> None:
+    async with serve({"timeout": ["0.05"]}) as serving:
+        client = await Client.of(serving)
+        assert await client.reply() == TIMEOUT
+        assert await client.closed()
+        await client.close()
+
+
+@pytest.mark.parametrize(
+    "times",
+    [
+        {"timeout": ["0.2"]},
+        {"timeout": ["0.2"], "timeoutsmtpd": ["300"]},
+        {"timeout": ["300"], "session_timeout": ["0.2"]},
+    ],
+)
+@on_both_loops
+async def test_no_data(tmp_path: Path, times: dict[str, list[str]]) -> None:
+    async with serve(catching(tmp_path) | times) as serving:
+        client = await (await Client.connect(serving.host, serving.port)).to_data()
+        client.send(b"Subject: x\r\n\r\n")
+        assert await client.reply() == TIMEOUT
+        assert await client.closed()
+        await client.close()
+        assert catcher(serving).messages == []
+
+
+@pytest.mark.parametrize("start", [b"", PIPELINED], ids=["command", "data"])
+@on_both_loops
+async def test_a_trickle_ends_with_the_session(tmp_path: Path, start: bytes) -> None:
+    times = {"timeout": ["0.2"], "session_timeout": ["0.4"]}
+    async with serve(catching(tmp_path) | times) as serving:
+        client = await Client.of(serving)
+        client.send(start)
+
+        async def trickle() -> None:
+            while True:
+                client.send(b"x")
+                await asyncio.sleep(0.01)
+
+        begin = asyncio.get_running_loop().time()
+        trickling = asyncio.ensure_future(trickle())
+        while (reply := await client.reply()) != TIMEOUT:
+            assert reply[0] in "23"
+        assert 0.3 < asyncio.get_running_loop().time() - begin < 5
+        trickling.cancel()
+        await client.close()
+
+
+async def a_client_that_reads_nothing(serving: Serving) -> Client:
+    """It has said EHLO, and there is little room in the network for what it does not read."""
+    narrow = socket.socket()
+    narrow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    narrow.connect((serving.host, serving.port))
+    client = await Client.connect(None, None, sock=narrow)
+    await client.greeted()
+    await client.command("EHLO x")
+    transport = wire_of(serving).transport
+    assert transport is not None
+    transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    client.writer.transport.pause_reading()  # type: ignore[attr-defined]
+    return client
+
+
+@pytest.mark.parametrize("flood", [b"MAIL FROM:<>\r\n", b"EHLO x\r\n"])
+@on_both_loops
+async def test_a_client_that_reads_nothing(tmp_path: Path, flood: bytes) -> None:
+    """It is cut off, and what waits for it in memory is bounded."""
+    more = {"timeout": ["0.1"], "max_junk_commands": ["100000000"]}
+    async with serve(catching(tmp_path) | more) as serving:
+        client = await a_client_that_reads_nothing(serving)
+        wire = wire_of(serving)
+        most = 0
+
+        async def pour() -> None:
+            while True:
+                client.send(flood * 5000)
+                await client.writer.drain()
+
+        pouring = asyncio.ensure_future(pour())
+        while serving.server.connections:
+            assert wire.transport is not None
+            waiting = len(wire._buffer) + sum(map(len, wire._out))
+            most = max(most, waiting + wire.transport.get_write_buffer_size())
+            await asyncio.sleep(0)
+        pouring.cancel()
+        await asyncio.wait([pouring])
+        assert most < 1024 * 1024
+        client.writer.transport.abort()
+
+
+@on_both_loops
+async def test_the_end_does_not_wait_for_a_client_that_reads_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(protocol, "LINGER", 0.01)
+    plugin = tmp_path / "talks.py"
+    plugin.write_text(
+        "from qpsmtpd.api import *\n"
+        "class Talks(Plugin[NoOptions]):\n"
+        "    async def hook_quit(self, session):\n"
+        "        return accept(('x' * 470 + '\\n') * 2000)\n"
+    )
+    files = catching(tmp_path, "talks") | {"timeout": ["0.05"]}
+    async with serve(files) as serving:
+        client = await a_client_that_reads_nothing(serving)
+        wire = wire_of(serving)
+        client.send(b"QUIT\r\n")
+        await until(lambda: wire._lost)
+        client.writer.transport.abort()
+
+
+# --- early talkers ----------------------------------------------------------------------------
+
+EARLY = """
+from qpsmtpd.api import *
+
+
+class Early(Plugin[NoOptions]):
+    async def start(self):
+        self.results = []
+
+    async def hook_connect(self, session):
+        self.results.append(await session.early_input(0.2))
+"""
+
+
+async def early_results(tmp_path: Path, act: Any, **more: list[str]) -> list[bool]:
+    (tmp_path / "early.py").write_text(EARLY)
+    async with serve(catching(tmp_path, "early") | more) as serving:
+        client = await Client.connect(serving.host, serving.port)
+        act(client)
+        await until(lambda: bool(catcher(serving).clients))
+        plugin: Any = serving.server.snapshot.chain.plugins[0].plugin
+        await client.close()
+        results: list[bool] = plugin.results
+        return results
+
+
+@on_both_loops
+async def test_who_talks_early(tmp_path: Path) -> None:
+    assert await early_results(tmp_path, lambda client: client.send(b"EHLO x\r\n")) == [True]
+
+
+@on_both_loops
+async def test_who_waits(tmp_path: Path) -> None:
+    assert await early_results(tmp_path, lambda _client: None) == [False]
+
+
+@on_both_loops
+async def test_who_says_nothing_more(tmp_path: Path) -> None:
+    assert await early_results(tmp_path, lambda client: client.writer.write_eof()) == [False]
+
+
+@on_both_loops
+async def test_the_wait_for_early_talkers_is_no_time_out(tmp_path: Path) -> None:
+    begin = asyncio.get_running_loop().time()
+    results = await early_results(tmp_path, lambda _client: None, timeout=["0.01"])
+    assert results == [False]
+    assert asyncio.get_running_loop().time() - begin >= 0.2

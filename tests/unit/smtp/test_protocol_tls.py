@@ -1,0 +1,220 @@
+# SPDX-License-Identifier: MIT
+"""The wire under TLS: STARTTLS and TLS from the start, on both event loops."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from pathlib import Path
+
+import pytest
+import trustme
+
+from qpsmtpd.config import settings
+from qpsmtpd.smtp import protocol
+from qpsmtpd.testing import Serving, serve
+from tests.unit.client import Client, catcher, catching, on_both_loops, until
+
+AUTHORITY = trustme.CA()
+CERTIFICATE = AUTHORITY.issue_cert("mx.example")
+CONTEXT = ssl.create_default_context()
+AUTHORITY.configure_trust(CONTEXT)
+
+TLS_HELLO = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> dict[str, list[str]]:
+    """Configuration files of a server with a certificate."""
+    CERTIFICATE.private_key_pem.write_to_path(tmp_path / "key.pem")
+    CERTIFICATE.cert_chain_pems[0].write_to_path(tmp_path / "cert.pem")
+    return catching(tmp_path, f"tls {tmp_path}/cert.pem {tmp_path}/key.pem")
+
+
+async def under_tls(serving: Serving) -> Client:
+    """A client of the port that begins with TLS."""
+    return await Client.connect(
+        serving.host, serving.tls_port, ssl=CONTEXT, server_hostname="mx.example"
+    )
+
+
+@on_both_loops
+async def test_starttls(files: dict[str, list[str]]) -> None:
+    async with serve(files) as serving:
+        client = await (await Client.connect(serving.host, serving.port)).greeted()
+        assert "STARTTLS" in await client.command("EHLO x")
+        await client.start_tls(CONTEXT)
+        assert await client.command("MAIL FROM:<>") == "503 5.5.1 Say HELO or EHLO first"
+        assert "STARTTLS" not in await client.command("EHLO x")
+        assert await client.commands("MAIL FROM:<>", "RCPT TO:<a@b.example>") == [250, 250]
+        assert await client.command("DATA")
+        assert (
+            await client.deliver(b"Subject: x\r\n\r\n" + b"y" * 70 + b"\r\n") == "250 2.0.0 Caught"
+        )
+        assert await client.command("QUIT")
+        assert await client.closed()
+        await client.close()
+        (message,) = catcher(serving).messages
+        assert b"with ESMTPS id" in message
+        assert b"(TLSv1.3 with cipher " in message
+
+
+@on_both_loops
+async def test_tls_from_the_start(files: dict[str, list[str]]) -> None:
+    async with serve(files) as serving:
+        client = await (await under_tls(serving)).to_data()
+        assert await client.deliver(b"a: b\r\n\r\n" + b"y\r\n" * 300000) == "250 2.0.0 Caught"
+        assert await client.command("QUIT")
+        assert await client.closed()
+        await client.close()
+        assert b"with ESMTPS id" in catcher(serving).messages[0]
+
+
+@pytest.mark.parametrize("behind", [b"EHLO evil\r\n", b"x", TLS_HELLO])
+@on_both_loops
+async def test_commands_behind_starttls_are_never_run(
+    files: dict[str, list[str]], behind: bytes
+) -> None:
+    async with serve(files) as serving:
+        client = await (await Client.connect(serving.host, serving.port)).greeted()
+        client.send(b"STARTTLS\r\n" + behind)
+        assert await client.reply() == "554 5.5.1 Data after STARTTLS, closing connection"
+        assert await client.closed()
+        await client.close()
+
+
+@on_both_loops
+async def test_commands_in_place_of_the_handshake_are_never_run(
+    files: dict[str, list[str]],
+) -> None:
+    async with serve(files) as serving:
+        client = await (await Client.connect(serving.host, serving.port)).greeted()
+        assert (await client.command("STARTTLS"))[:3] == "220"
+        client.send(b"EHLO evil\r\nMAIL FROM:<>\r\n")
+        rest = await client.reader.read()
+        assert b"250" not in rest
+        await client.close()
+        await until(lambda: not serving.server.connections)
+
+
+@on_both_loops
+async def test_a_client_that_hangs_in_the_handshake(
+    files: dict[str, list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(protocol, "TLS_TIMEOUT", 0.05)
+    async with serve(files) as serving:
+        implicit = await Client.connect(serving.host, serving.tls_port)
+        implicit.send(TLS_HELLO)
+        explicit = await (await Client.connect(serving.host, serving.port)).greeted()
+        assert (await explicit.command("STARTTLS"))[:3] == "220"
+        for client in (implicit, explicit):
+            assert await client.closed()
+            await client.close()
+        await until(lambda: not serving.server.connections)
+
+
+@on_both_loops
+async def test_the_end_comes_during_the_handshake(files: dict[str, list[str]]) -> None:
+    async with serve(files) as serving:
+        client = await Client.connect(serving.host, serving.tls_port)
+        client.send(TLS_HELLO)
+        await until(lambda: serving.server.connections == 1)
+        assert await serving.server.drain(0.01) == 1
+        await client.close()
+
+
+@pytest.mark.parametrize("how", ["reset", "half-close"])
+@on_both_loops
+async def test_a_client_that_goes_during_the_handshake(
+    files: dict[str, list[str]], how: str
+) -> None:
+    async with serve(files) as serving:
+        implicit = await Client.connect(serving.host, serving.tls_port)
+        implicit.send(TLS_HELLO)
+        explicit = await (await Client.connect(serving.host, serving.port)).greeted()
+        explicit.send(b"STARTTLS\r\n")
+        if how == "half-close":
+            explicit.writer.write_eof()
+        assert (await explicit.reply())[:3] == "220"
+        for client in (implicit, explicit):
+            client.reset()
+        await until(lambda: not serving.server.connections)
+
+
+@on_both_loops
+async def test_a_port_that_begins_with_tls_needs_a_certificate(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with serve(catching(tmp_path)) as serving:
+        port = serving.server._servers[1].sockets[0].getsockname()[1]
+        client = await Client.connect(serving.host, port)
+        assert await client.closed()
+        await client.close()
+        await until(lambda: not serving.server.connections)
+        assert "no plugin has a certificate" in caplog.text
+        assert catcher(serving).clients == []
+
+
+@on_both_loops
+async def test_half_close_behind_the_dot(files: dict[str, list[str]]) -> None:
+    """TLS has no half-close: what was sent to its end is handed over; nobody reads the reply."""
+    async with serve(files) as serving:
+        plugin = catcher(serving)
+        plugin.gate.clear()
+        client = await (await under_tls(serving)).to_data()
+        client.send(b"Subject: x\r\n\r\n.\r\n")
+        await plugin.waits.wait()
+        client.writer.close()
+        (wire,) = serving.server._protocols
+        await until(lambda: wire._ended)
+        plugin.gate.set()
+        await until(lambda: not serving.server.connections)
+        assert len(plugin.messages) == 1
+        await client.close()
+
+
+@on_both_loops
+async def test_half_close_in_the_middle_of_data(files: dict[str, list[str]]) -> None:
+    async with serve(files) as serving:
+        client = await (await under_tls(serving)).to_data()
+        client.send(b"Subject: x\r\n\r\ny")
+        client.writer.close()
+        await until(lambda: not serving.server.connections)
+        assert catcher(serving).messages == []
+        await client.close()
+
+
+@on_both_loops
+async def test_time_outs_hold_under_tls(
+    files: dict[str, list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(settings._AT_LEAST, "timeout", 0)
+    async with serve(files | {"timeout": ["0.2"]}) as serving:
+        client = await (await under_tls(serving)).to_data()
+        assert await client.reply() == "421 4.4.2 Timeout, closing connection"
+        assert await client.closed()
+        await client.close()
+
+
+@on_both_loops
+async def test_a_plain_client_at_the_tls_port(files: dict[str, list[str]]) -> None:
+    async with serve(files) as serving:
+        client = await Client.connect(serving.host, serving.tls_port)
+        client.send(b"EHLO x\r\nQUIT\r\n")
+        assert b"250" not in await client.reader.read()
+        await client.close()
+        await until(lambda: not serving.server.connections)
+        assert catcher(serving).clients == []
+
+
+@on_both_loops
+async def test_one_handshake_does_not_hold_up_others(files: dict[str, list[str]]) -> None:
+    async with serve(files) as serving:
+        stuck = socket.create_connection((serving.host, serving.tls_port))
+        client = await (await under_tls(serving)).greeted()
+        assert await client.command("QUIT")
+        await client.close()
+        stuck.close()
+        await until(lambda: not serving.server.connections)
+        await asyncio.sleep(0)
