@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: MIT
+"""auth/auth_flat_file: check log-ins against a file of users and passwords.
+
+The file `flat_auth_pw` has a line `user@domain:password` for each user. The name counts in any
+case, the password may hold colons, and it is in clear text, as CRAM-MD5 needs it. Only the daemon
+should be able to read the file: a warning is logged at start when everybody can.
+
+A user who is in the file is let in by the right password (PLAIN, LOGIN, CRAM-MD5: RFC 4954, RFC
+2195) and refused by a wrong or missing one, whatever other plugins say after this one. Of a user
+who is not in the file, or a name without domain, this plugin knows nothing, and the next one is
+asked. The answer takes the same time for known and unknown users.
+
+A line that is no `user@domain:password` is an error, at start.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+
+from qpsmtpd.api import (
+    AuthAttempt,
+    ConfigError,
+    Entry,
+    NoOptions,
+    Plugin,
+    Session,
+    Verdict,
+    accept,
+    deny,
+    password_matches,
+)
+
+FILE = "flat_auth_pw"
+
+
+class AuthFlatFile(Plugin[NoOptions]):
+    """Knows users by name and clear-text password."""
+
+    async def start(self) -> None:
+        entries = await self.services.config.entries(FILE)
+        self._passwords = dict(map(_user_and_password, entries))
+        await asyncio.to_thread(self._warn_of_readable_files, entries)
+
+    async def hook_auth_plain(self, session: Session, attempt: AuthAttempt) -> Verdict | None:
+        return self._check(attempt)
+
+    async def hook_auth_login(self, session: Session, attempt: AuthAttempt) -> Verdict | None:
+        return self._check(attempt)
+
+    async def hook_auth_cram_md5(self, session: Session, attempt: AuthAttempt) -> Verdict | None:
+        return self._check(attempt)
+
+    def _check(self, attempt: AuthAttempt) -> Verdict | None:
+        password = self._passwords.get(attempt.user.lower())
+        # No password is empty, so an unknown user never matches; the work is done all the same.
+        matches = password_matches(attempt, password or "")
+        if password is None:
+            return None
+        if matches:
+            return accept()
+        self.log.info("wrong password user=%r mechanism=%s", attempt.user, attempt.mechanism)
+        return deny("User or password is wrong", status="5.7.8")
+
+    def _warn_of_readable_files(self, entries: Sequence[Entry]) -> None:
+        directory = self.services.environment.get("QPSMTPD_CONFIG", "")
+        for name in sorted({entry.where.rpartition(":")[0] for entry in entries}):
+            path = Path(directory, name)
+            if path.is_file() and path.stat().st_mode & 0o004:
+                self.log.warning("everybody can read the passwords: file=%s", path)
+
+
+def _user_and_password(entry: Entry) -> tuple[str, str]:
+    user, _, password = entry.text.partition(":")
+    name, _, domain = user.rpartition("@")
+    if not (name and domain and password):
+        # Not the line itself: it may hold a password.
+        raise ConfigError(entry.where, "no line of the form user@domain:password")
+    return user.lower(), password

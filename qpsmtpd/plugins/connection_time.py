@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: MIT
+"""connection_time: log how long each connection lasted.
+
+    connection_time [LEVEL]
+
+When a connection is closed, one line tells the seconds since it was accepted, with three decimals,
+at LEVEL: a number from 0 (emergency) to 7 (debug), or a name such as LOGINFO, which is the default.
+Refuses nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from qpsmtpd.api import Plugin, Session, opt
+
+LEVELS = {
+    "emerg": logging.CRITICAL,
+    "alert": logging.CRITICAL,
+    "crit": logging.CRITICAL,
+    "error": logging.ERROR,
+    "warn": logging.WARNING,
+    "notice": logging.INFO,
+    "info": logging.INFO,
+    "debug": logging.DEBUG,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConnectionTimeOptions:
+    """Options of connection_time."""
+
+    level: str = opt("LOGINFO", positional=True, doc="Level of the line, 0 to 7 or LOGINFO etc.")
+
+    def check(self) -> Iterator[str]:
+        if self.number() is None:
+            yield f"level: {self.level!r} is not one of 0 to 7 or LOGEMERG to LOGDEBUG"
+
+    def number(self) -> int | None:
+        """The level in Python's logging, None when there is no such level."""
+        if len(self.level) == 1 and self.level in "01234567":
+            return list(LEVELS.values())[int(self.level)]
+        return LEVELS.get(self.level.lower().removeprefix("log"))
+
+
+class ConnectionTime(Plugin[ConnectionTimeOptions]):
+    """Looks at the clock."""
+
+    Options = ConnectionTimeOptions
+
+    async def hook_post_connection(self, session: Session) -> None:
+        seconds = self.services.clock.monotonic() - session.started
+        level = self.options.number()
+        assert level is not None
+        self.log.log(level, "connection lasted %.3f s. ip=%s", seconds, session.client.ip)

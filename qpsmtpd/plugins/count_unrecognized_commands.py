@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: MIT
+"""count_unrecognized_commands: hang up on clients that send what is no SMTP.
+
+    count_unrecognized_commands [MAX]
+
+The MAX-th command of a session that nobody knows (the fourth, by default) is answered 521 5.5.1,
+and the connection is closed; the ones before it get 500 as always. What ends up here are HTTP
+proxies, lines of a message whose DATA was refused, and programs that try passwords.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from qpsmtpd.api import Note, Plugin, Session, Verdict, deny, opt
+
+COUNT = Note[int]("count_unrecognized_commands.count")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CountUnrecognizedCommandsOptions:
+    """Options of count_unrecognized_commands."""
+
+    max: int = opt(4, positional=True, doc="The unrecognized command at which to hang up.")
+
+    def check(self) -> Iterator[str]:
+        if self.max < 1:
+            yield "max: must be at least 1"
+
+
+class CountUnrecognizedCommands(Plugin[CountUnrecognizedCommandsOptions]):
+    """Counts, and closes."""
+
+    Options = CountUnrecognizedCommandsOptions
+
+    async def hook_unrecognized_command(
+        self, session: Session, verb: str, argument: str
+    ) -> Verdict | None:
+        count = session.notes.get(COUNT, 0) + 1
+        session.notes[COUNT] = count
+        self.log.info("unrecognized command=%r count=%d", verb, count)
+        if count < self.options.max:
+            return None
+        return deny("Too many unrecognized commands", status="5.5.1", disconnect=True)

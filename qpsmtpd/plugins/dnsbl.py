@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: MIT
+"""dnsbl: refuse clients that DNS lists name (RFC 5782).
+
+    dnsbl [reject ...] [reject_type ...] [timeout 30]
+
+File `dnsbl_zones`, one list a line, with what a listed client gets to read, where %IP% is its
+address; without that the client reads what the list itself says (its TXT record):
+
+    zen.example.org
+    bl.example.net:see https://example.net/why?%IP%
+
+All lists are asked at the same time, from when the client connects; the first in the file that
+names it decides. A listed client loses a point of karma, and is refused with 550 5.7.1 in place of
+the greeting. With `reject naughty` the plugin naughty refuses it later; then the recipients
+postmaster, abuse, mailer-daemon and root clear the client, so that it can ask for help.
+
+A list that does not answer within `timeout`, fails, or gives no sensible answer lists nobody: an
+answer has to be within 127.0.0.0/8, but not 127.0.0.1 or 127.255.255.0/24. Such answers are logged
+once an hour.
+
+Not asked about are immune clients, and those in the file `dnsbl_allow`: addresses, networks, and
+beginnings of addresses with the separator behind them (`192.0.2.`).
+
+When the daemon's environment has RBLSMTPD (tcpserver sets it for a connection), no list is asked.
+Unless it is empty, the client is refused with its value; %IP% in it is the client's address, and
+the first line of the file `dnsbl_rejectmsg` precedes it.
+
+Old forms: `dnsbl disconnect` (any reject_type alone), `reject connect`.
+
+Differences from the Perl version: texts of zones are used, %IP% in them works; answers of lists
+that are closed or refuse us do not count; IPv6 clients; the lists are asked at once, in order of
+preference.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from qpsmtpd.api import (
+    DnsList,
+    Note,
+    Plugin,
+    Recipient,
+    RejectOptions,
+    Seconds,
+    Session,
+    Transaction,
+    Verdict,
+    opt,
+    read_hosts,
+    reversed_address,
+)
+
+T = TypeVar("T")
+
+_CLEARED_BY = frozenset({"postmaster", "abuse", "mailer-daemon", "root"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class DnsblOptions(RejectOptions):
+    """Options of dnsbl."""
+
+    timeout: Seconds = opt(Seconds(30), doc="How long each list may take.")
+
+    @staticmethod
+    def rewrite(words: Sequence[str]) -> list[str]:
+        """A reject_type alone, and `reject connect`, are forms of old versions."""
+        if len(words) == 1 and "=" not in words[0]:
+            return ["reject_type", words[0]]
+        pairs = zip(["", *words], words, strict=False)
+        return ["1" if pair == ("reject", "connect") else pair[1] for pair in pairs]
+
+
+class Dnsbl(Plugin[DnsblOptions]):
+    """Black lists of clients in the DNS."""
+
+    Options = DnsblOptions
+
+    async def start(self) -> None:
+        config = self.services.config
+        self._lists: list[tuple[DnsList, str]] = []
+        for line in await config.lines("dnsbl_zones"):
+            zone, _, text = line.partition(":")
+            self._lists.append((self._list(zone.strip()), text.strip()))
+        self._allowed = await read_hosts(config, "dnsbl_allow")
+        self._prefix = await config.value("dnsbl_rejectmsg")
+        #: The look-up under way, or done; one note for each instance of the plugin.
+        self._look_up = Note[asyncio.Task[str]](f"{self.name}.look_up")
+
+    async def hook_pre_connection(self, session: Session) -> Verdict | None:
+        if self._applies(session):
+            self._started(session)
+        return None
+
+    async def hook_connect(self, session: Session) -> Verdict | None:
+        variable = self.services.environment.get("RBLSMTPD", "")
+        if variable:
+            text = f"{self._prefix} {variable}".strip()
+            return self._reject(session, text, "RBLSMTPD is set")
+        if not self._applies(session):
+            return None
+        text = await asyncio.shield(self._started(session))
+        if not text:
+            return None
+        session.adjust_karma(-1)
+        return self._reject(session, text, text)
+
+    async def hook_rcpt(self, tx: Transaction, recipient: Recipient) -> Verdict | None:
+        session = tx.session
+        if session.naughty and recipient.address.local_part.lower() in _CLEARED_BY:
+            self.log.info("cleared recipient=%r", str(recipient))
+            session.deferred_rejects.clear()
+            session.deferred_type = ""
+        return None
+
+    async def hook_disconnect(self, session: Session) -> None:
+        task = session.notes.pop(self._look_up)
+        if task is not None:
+            task.cancel()
+
+    def _list(self, zone: str) -> DnsList:
+        return DnsList(zone, self.services.resolver, self.services.clock)
+
+    def _applies(self, session: Session) -> bool:
+        return not (
+            not self._lists
+            or "RBLSMTPD" in self.services.environment
+            or self.immune(session)
+            or session.client_address in self._allowed
+        )
+
+    def _started(self, session: Session) -> asyncio.Task[str]:
+        task = session.notes.get(self._look_up)
+        if task is None:
+            task = asyncio.create_task(self._find(session.client.ip))
+            session.notes[self._look_up] = task
+        return task
+
+    async def _find(self, ip: str) -> str:
+        """What a listed client is told; "" when no list names it."""
+        entry = reversed_address(ip)
+        lists = self._lists
+        answers = await asyncio.gather(*(self._in_time(zone.codes(entry)) for zone, _ in lists))
+        for (zone, text), codes in zip(lists, answers, strict=True):
+            if codes:
+                said = text or await self._in_time(zone.reason(entry))
+                return said or f"Client {ip} is listed by {zone.zone}"
+        return ""
+
+    async def _in_time(self, question: Awaitable[T]) -> T | None:
+        try:
+            async with asyncio.timeout(self.options.timeout):
+                return await question
+        except TimeoutError:
+            return None
+
+    def _reject(self, session: Session, text: str, reason: str) -> Verdict | None:
+        text = text.replace("%IP%", session.client.ip)
+        return self.reject(session, text, status="5.7.1", default="perm", reason=reason)

@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: MIT
+"""earlytalker: refuse clients that talk before it is their turn.
+
+    earlytalker [wait SECONDS] [check-at CONNECT|DATA ...] [defer-reject 1] [reject ...]
+
+RFC 5321 section 3.1 has the client wait for the greeting. Many senders of spam do not: who sends
+anything within `wait` seconds after connecting is refused with 550 in place of the greeting, and
+loses a point of karma. A patient client is greeted after `wait` seconds.
+
+`check-at DATA` (it may be given along with `check-at CONNECT`) makes the same test after the
+command DATA: who sends the message before it was asked for is refused with 554.
+
+With `defer-reject 1` the client that talked before the greeting is greeted all the same, and
+refused at MAIL, with 450 unless `reject_type` says otherwise.
+
+Immune clients and those with a good history (plugin karma) are not made to wait. Another plugin
+may set the note `earlytalker_wait` to the seconds that this client has to wait.
+
+Old form: `action deny` (refuse), `action denysoft` (refuse with a temporary code), `action log`.
+
+Differences from the Perl version: `action denysoft` gave a permanent code; at DATA also what the
+client sent in the same packet as DATA is noticed.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from qpsmtpd.api import (
+    Note,
+    Plugin,
+    RejectOptions,
+    ReversePath,
+    Seconds,
+    Session,
+    Transaction,
+    Verdict,
+    opt,
+)
+
+#: Seconds that this client has to wait, in place of the option `wait`.
+WAIT = Note[float]("earlytalker_wait")
+#: The client talked before the greeting.
+TALKED = Note[bool]("earlytalker")
+
+_GOOD_HISTORY = 5
+
+_ACTIONS = {
+    "deny": ("1", "perm"),
+    "denysoft": ("1", "temp"),
+    "log": ("0", ""),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class EarlytalkerOptions(RejectOptions):
+    """Options of earlytalker."""
+
+    wait: Seconds = opt(Seconds(1), doc="How long the client has to keep quiet.")
+    check_at: tuple[Literal["CONNECT", "DATA"], ...] = opt(
+        (), doc="When to test: CONNECT (the default), DATA, or both: the option may be repeated."
+    )
+    defer_reject: bool = opt(False, doc="Refuse at MAIL who talked before the greeting.")
+    action: Literal["", "deny", "denysoft", "log"] = opt(
+        "", doc="Old form of reject and reject_type."
+    )
+
+    @staticmethod
+    def rewrite(words: Sequence[str]) -> list[str]:
+        """`action denysoft` is `reject 1 reject_type temp`; what is said explicitly wins."""
+        rewritten = [part for word in words for part in word.split("=", 1)]
+        for name, action in itertools.pairwise(rewritten.copy()):
+            if name == "action" and action in _ACTIONS:
+                reject, reject_type = _ACTIONS[action]
+                if "reject" not in rewritten:
+                    rewritten += ["reject", reject]
+                if reject_type and "reject_type" not in rewritten:
+                    rewritten += ["reject_type", reject_type]
+        return rewritten
+
+
+class Earlytalker(Plugin[EarlytalkerOptions]):
+    """The test for clients that do not wait."""
+
+    Options = EarlytalkerOptions
+
+    async def start(self) -> None:
+        self._check_at = self.options.check_at or ("CONNECT",)
+
+    async def hook_connect(self, session: Session) -> Verdict | None:
+        if "CONNECT" not in self._check_at or not await self._talks(session):
+            return None
+        session.notes[TALKED] = True
+        return None if self.options.defer_reject else self._reject(session, "the greeting")
+
+    async def hook_mail(self, tx: Transaction, sender: ReversePath) -> Verdict | None:
+        if not self.options.defer_reject or not tx.session.notes.get(TALKED):
+            return None
+        return self._reject(tx.session, "the greeting")
+
+    async def hook_data(self, tx: Transaction) -> Verdict | None:
+        if "DATA" not in self._check_at or not await self._talks(tx.session):
+            return None
+        return self._reject(tx.session, "354")
+
+    async def _talks(self, session: Session) -> bool:
+        if self.immune(session) or (session.karma_history or 0) > _GOOD_HISTORY:
+            return False
+        if not await session.early_input(session.notes.get(WAIT, self.options.wait)):
+            return False
+        session.adjust_karma(-1)
+        return True
+
+    def _reject(self, session: Session, event: str) -> Verdict | None:
+        return self.reject(
+            session,
+            f"You must not send before {event}",
+            status="5.5.1",
+            default="temp" if self.options.defer_reject else "perm",
+            reason=f"talked before {event}",
+        )

@@ -1,0 +1,208 @@
+# SPDX-License-Identifier: MIT
+"""helo: refuse clients by the name they give in HELO or EHLO.
+
+    helo [policy lenient|rfc|strict] [reject ...] [reject_type ...] [timeout 5]
+
+A name that fails a test is refused with 550 5.7.1 and the connection closed, unless `reject_type`
+says otherwise; the client loses a point of karma. The tests are:
+
+- every policy: the name is in the file `badhelo`; it is `localhost`, but the client is another
+  machine; it is an address literal (`[192.0.2.1]`) of another client; it is an address without
+  brackets.
+- policies rfc and strict: it has no dot or forbidden characters; it has no address in the DNS; the
+  client's address has no name in the DNS.
+- policy strict: it is an address literal; it has nothing to do with the client: neither an address
+  of it is in the client's network (/24, of IPv6 /96), nor a name of the client's address in its
+  domain (the last two labels). The client gains a point of karma when both are.
+
+An entry of `badhelo`, one a line, is a name or, recognized by one of `{}[]()^$|*+?\\!`, a regular
+expression that is searched in the name in lower case; with ! in front, names in which it is not
+found are refused. A wrong expression is an error, at start.
+
+Immune clients are not tested. The DNS is asked everything at once; what it does not answer within
+`timeout` refuses nobody. The message gets the field X-HELO with the name, with a
+question mark for what is no printable ASCII.
+
+Differences from the Perl version: `reject_type` was ignored; literals of other clients, not the
+right ones, are refused; a failure of the DNS refuses nobody; IPv6 addresses count.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Awaitable
+from dataclasses import dataclass
+from typing import Literal
+
+from qpsmtpd.api import (
+    ConfigError,
+    DnsError,
+    Entry,
+    IPAddress,
+    Plugin,
+    RejectOptions,
+    Seconds,
+    Session,
+    Transaction,
+    Verdict,
+    opt,
+    parse_ip,
+)
+
+_is_expression = re.compile(r"[{}\[\]()^$|*+?\\!]").search
+_is_literal = re.compile(r"\[(?:IPv6:)?([0-9a-f:.]+)\]", re.IGNORECASE | re.ASCII).fullmatch
+_is_dotted_quad = re.compile(r"\d+\.\d+\.\d+\.\d+", re.ASCII).fullmatch
+_is_full_name = re.compile(r"[a-z0-9-]+(?:\.[a-z0-9-]+)+\.?", re.IGNORECASE).fullmatch
+
+_NETWORK_BITS = {4: 24, 6: 96}
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeloOptions(RejectOptions):
+    """Options of helo."""
+
+    policy: Literal["lenient", "rfc", "strict"] = opt("lenient", doc="Which tests are made.")
+    timeout: Seconds = opt(
+        Seconds(5), doc="How long the DNS may take to answer.", was=("dns_timeout",)
+    )
+
+
+class Helo(Plugin[HeloOptions]):
+    """The tests of the client's name."""
+
+    Options = HeloOptions
+
+    async def start(self) -> None:
+        entries = await self.services.config.entries("badhelo")
+        self._names = {e.text.lower() for e in entries if not _is_expression(e.text)}
+        self._expressions = [_compile(e) for e in entries if _is_expression(e.text)]
+
+    async def hook_helo(self, session: Session, host: str) -> Verdict | None:
+        if self.immune(session):
+            return None
+        if not host:
+            session.adjust_karma(-2)
+            return None
+        problem = self._bad_name(session, host) or await self._bad_dns(session, host)
+        if not problem:
+            return None
+        session.adjust_karma(-1)
+        return self.reject(
+            session,
+            problem,
+            status="5.7.1",
+            default="disconnect",
+            reason=f"{problem}: {host!r}",
+        )
+
+    hook_ehlo = hook_helo
+
+    async def hook_data_post(self, tx: Transaction) -> Verdict | None:
+        if tx.message is not None and tx.session.hello_host:
+            tx.message.headers.remove("X-HELO")
+            tx.message.headers.prepend("X-HELO", _printable(tx.session.hello_host))
+        return None
+
+    def _bad_name(self, session: Session, host: str) -> str:
+        """What is wrong with a name, as far as can be told without the DNS; "" when nothing is."""
+        if self._listed(host.lower()):
+            return "Your HELO name is not accepted here"
+        if host.lower() == "localhost" and not session.client_is_local:
+            return "You are not localhost"
+        literal = _literal(host)
+        if literal is not None and literal != session.client_address:
+            return "The address in your HELO is not yours"
+        if _is_plain_address(host):
+            return "Your HELO is an address without brackets"
+        if self.options.policy == "lenient":
+            return ""
+        if literal is None and not _is_full_name(host):
+            return "Your HELO name is not fully qualified"
+        if literal is not None and self.options.policy == "strict":
+            return "Address literals in HELO are not accepted here"
+        return ""
+
+    def _listed(self, host: str) -> bool:
+        return host in self._names or any(
+            (expression.search(host) is None) == negated
+            for expression, negated in self._expressions
+        )
+
+    async def _bad_dns(self, session: Session, host: str) -> str:
+        """What the DNS says against a name; "" when it says nothing, or fails."""
+        if self.options.policy == "lenient":
+            return ""
+        resolver = self.services.resolver
+        # About "" the resolver asks nobody.
+        name = "" if _literal(host) else host
+        names, a, aaaa = await asyncio.gather(
+            self._answer(resolver.ptr(session.client.ip)),
+            self._answer(resolver.a(name)),
+            self._answer(resolver.aaaa(name)),
+        )
+        if name and a == [] and aaaa == []:
+            return "Your HELO name does not resolve"
+        if names == []:
+            return "Your address has no name in the DNS"
+        if self.options.policy != "strict" or None in (names, a, aaaa):
+            return ""
+        return self._unrelated(session, host, names or [], [*(a or []), *(aaaa or [])])
+
+    def _unrelated(
+        self, session: Session, host: str, names: list[str], addresses: list[str]
+    ) -> str:
+        client = session.client_address
+        forward = any(_same_network(parse_ip(address), client) for address in addresses)
+        backward = any(_domain(name) == _domain(host) for name in names)
+        if forward and backward:
+            session.adjust_karma(1)
+        return "" if forward or backward else "Your HELO name is not the name of your address"
+
+    async def _answer(self, question: Awaitable[list[str]]) -> list[str] | None:
+        """The answer; None when there is none in time."""
+        try:
+            async with asyncio.timeout(self.options.timeout):
+                return await question
+        except (DnsError, TimeoutError):
+            return None
+
+
+def _printable(host: str) -> str:
+    """The name as a field may hold it: clients send anything."""
+    return "".join(c if " " < c <= "~" else "?" for c in host)
+
+
+def _compile(entry: Entry) -> tuple[re.Pattern[str], bool]:
+    """The expression of an entry of badhelo, and whether it refuses what does not match."""
+    try:
+        return re.compile(entry.text.removeprefix("!")), entry.text.startswith("!")
+    except re.error as error:
+        raise ConfigError(
+            entry.where, f"{entry.text!r} is no regular expression: {error}"
+        ) from None
+
+
+def _literal(host: str) -> IPAddress | None:
+    match = _is_literal(host)
+    return _address(match[1]) if match else None
+
+
+def _is_plain_address(host: str) -> bool:
+    return _is_dotted_quad(host) is not None or _address(host) is not None
+
+
+def _address(text: str) -> IPAddress | None:
+    try:
+        return parse_ip(text)
+    except ValueError:
+        return None
+
+
+def _same_network(one: IPAddress, other: IPAddress) -> bool:
+    bits = one.max_prefixlen - _NETWORK_BITS[one.version]
+    return one.version == other.version and int(one) >> bits == int(other) >> bits
+
+
+def _domain(name: str) -> str:
+    return ".".join(name.lower().rstrip(".").split(".")[-2:])

@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: MIT
+"""hosts_allow: limit the connections of each client, and admit or refuse networks.
+
+A client with more connections open than the daemon's option max-from-ip permits is told with 451
+4.7.0 to come again later, and disconnected. When the plugin karma knows the client, a good history
+(above 5) permits 3 connections more, and a history that is not good just one. Without max-from-ip
+there is no limit.
+
+Then the file `hosts_allow` is searched, one entry a line; the first that matches decides:
+
+    192.0.2.0/24    DENY        go away
+    198.51.100.7    DENYSOFT
+    2001:db8::/32   DECLINED
+
+An entry is an address or network, a return code of the Perl version (DENY 550, DENYSOFT 451; OK
+and DECLINED admit the client), and what a client that is refused gets to read. Wrong entries are
+an error, at start.
+
+Differences from the Perl version: IPv6 in both parts; it also runs under tcpserver, where only
+the file counts.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+
+from qpsmtpd.api import (
+    ConfigError,
+    Entry,
+    IPNetwork,
+    NoOptions,
+    Plugin,
+    Session,
+    Verdict,
+    defer,
+    verdict_from_word,
+)
+
+_GOOD_HISTORY = 5
+_EXTRA_CONNECTIONS = 3
+
+
+class HostsAllow(Plugin[NoOptions]):
+    """The limit of connections and the list of networks."""
+
+    async def start(self) -> None:
+        entries = await self.services.config.entries("hosts_allow")
+        self._rules = [_rule(entry) for entry in entries]
+
+    async def hook_pre_connection(self, session: Session) -> Verdict | None:
+        limit = _limit(session)
+        if limit and session.connections_from_client > limit:
+            self.log.info(
+                "fail client=%s connections=%d limit=%d",
+                session.client.ip,
+                session.connections_from_client,
+                limit,
+            )
+            return defer("Too many connections from you, try again later", status="4.7.0")
+        return self._listed(session)
+
+    def _listed(self, session: Session) -> Verdict | None:
+        address = session.client_address
+        for network, verdict in self._rules:
+            if address in network:
+                return verdict
+        return None
+
+
+def _limit(session: Session) -> int:
+    """How many connections the client may have; 0 is no limit."""
+    limit, history = session.max_connections_from_client, session.karma_history
+    if not limit or history is None:
+        return limit
+    return limit + _EXTRA_CONNECTIONS if history > _GOOD_HISTORY else limit if history > 0 else 1
+
+
+def _rule(entry: Entry) -> tuple[IPNetwork, Verdict | None]:
+    words = entry.text.split(None, 2)
+    try:
+        network = ipaddress.ip_network(words[0])
+    except ValueError:
+        raise ConfigError(
+            entry.where, f"{words[0]!r} is no address or network (192.0.2.0/24, 2001:db8::/32)"
+        ) from None
+    if len(words) < 2:
+        raise ConfigError(entry.where, f"after {words[0]!r} comes a code, such as DENY or OK")
+    try:
+        return network, verdict_from_word(words[1], "".join(words[2:]))
+    except ValueError as error:
+        raise ConfigError(entry.where, str(error)) from None

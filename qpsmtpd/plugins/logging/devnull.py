@@ -1,0 +1,22 @@
+# SPDX-License-Identifier: MIT
+"""logging/devnull: log nothing.
+
+It takes no arguments.  As the only plugin in the file `logging` it keeps the daemon silent:
+nothing goes to stderr by itself as soon as a logging plugin is loaded.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from qpsmtpd.api import NOTHING, NoOptions, Plugin
+
+
+class Devnull(Plugin[NoOptions]):
+    """Swallow every record."""
+
+    #: The lowest level that the daemon needs to pass on.
+    level = NOTHING
+
+    def hook_logging(self, record: logging.LogRecord) -> None:
+        return

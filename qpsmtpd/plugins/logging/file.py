@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: MIT
+"""logging/file: log to a file or to a command.
+
+    logging/file [loglevel LEVEL] [nosplit] [reopen] [tsformat FORMAT] DESTINATION
+
+Writes what reaches LEVEL as `TIMESTAMP HOST[PID]: ID hook=NAME plugin=NAME: text`.
+
+DESTINATION is the rest of the line, with its spaces.  In it `%i` is the id of the session
+("parent" outside of one), and everything else that strftime(3) knows is replaced, so that
+`/var/log/qpsmtpd/%Y%m%d.log` is a file a day.  The file is opened for appending, and made with
+mode 0640; its directory must exist.  It is opened again when its name changes, on SIGUSR1 (log
+rotation), and with `reopen` for every session.  A named pipe that nobody reads is an error.
+
+A DESTINATION that begins with `|` is a command that gets the lines on its standard input:
+`|/usr/bin/multilog t ./main`.  It is split like a shell would, but no shell runs it, and its
+environment is a search path only.  It is started again when it has ended, after five seconds.
+
+Logging never stops mail: lines that cannot be written, or that the command does not take at
+once, are lost, and that is said on stderr, once a minute.
+
+Differences from the Perl version: the text tells ids, hook and plugin; a command is not run by a
+shell.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import shlex
+import socket
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from qpsmtpd.api import (
+    FileOutlet,
+    LogLevel,
+    Outlet,
+    PipeOutlet,
+    Plugin,
+    Services,
+    Session,
+    format_record,
+    opt,
+)
+
+#: Files open at once when there is one per session.
+MOST_FILES = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileOptions:
+    loglevel: LogLevel = opt(
+        LogLevel.LOGWARN, doc="The level that a message must reach to be written."
+    )
+    nosplit: bool = opt(
+        False, doc="Write messages of several lines with one time stamp.", flag=True
+    )
+    reopen: bool = opt(False, doc="Open the file again for every session.", flag=True)
+    tsformat: str = opt("%a %b %d %T %Y", doc="The time stamp, as of strftime(3).")
+    destination: str = opt(doc="File name, or | and a command, with %-sequences.", rest=True)
+
+    def check(self) -> Sequence[str]:
+        """Problems of a command."""
+        if not self.destination.startswith("|"):
+            return ()
+        try:
+            words = shlex.split(self.destination[1:])
+        except ValueError as error:
+            return (f"destination: {error}",)
+        return () if words else ("destination: there is no command after '|'",)
+
+
+class File(Plugin[FileOptions]):
+    """Append records to a file, or feed them to a command."""
+
+    Options = FileOptions
+
+    def __init__(self, name: str, options: FileOptions, services: Services) -> None:
+        super().__init__(name, options, services)
+        #: The lowest level that the daemon needs to pass on.
+        self.level = int(options.loglevel)
+        self._most = MOST_FILES if "%i" in options.destination else 1
+        self._outlets: dict[str, Outlet] = {}
+        self._closed: list[PipeOutlet] = []
+        self._host = socket.gethostname()
+        self._second = -1
+        self._stamp = ""
+
+    def hook_logging(self, record: logging.LogRecord) -> None:
+        if record.levelno < self.level:
+            return
+        prefix = f"{self._timestamp(int(record.created))} {self._host}[{record.process}]: "
+        text = format_record(record)
+        if not self.options.nosplit:
+            text = text.replace("\n", f"\n{prefix}")
+        line = f"{prefix}{text}\n".encode("utf-8", "backslashreplace")
+        self._outlet(self._name(record)).write(line)
+
+    async def hook_pre_connection(self, session: Session) -> None:
+        if self.options.reopen:
+            self.reopen()
+
+    async def stop(self) -> None:
+        self.reopen()
+        closed, self._closed = self._closed, []
+        for outlet in closed:
+            await asyncio.to_thread(outlet.wait)
+
+    def reopen(self) -> None:
+        """Close; the next record opens the files under their names."""
+        while self._outlets:
+            self._close_oldest()
+
+    def _timestamp(self, second: int) -> str:
+        if second != self._second:
+            self._second = second
+            self._stamp = time.strftime(self.options.tsformat, time.localtime(second))
+        return self._stamp
+
+    def _name(self, record: logging.LogRecord) -> str:
+        template = self.options.destination
+        if "%" not in template:
+            return template
+        session = getattr(record, "session", "") or "parent"
+        return time.strftime(template.replace("%i", session), time.localtime(record.created))
+
+    def _outlet(self, name: str) -> Outlet:
+        outlet = self._outlets.get(name)
+        if outlet is None:
+            while len(self._outlets) >= self._most:
+                self._close_oldest()
+            outlet = PipeOutlet(name[1:].strip()) if name.startswith("|") else FileOutlet(name)
+            self._outlets[name] = outlet
+        return outlet
+
+    def _close_oldest(self) -> None:
+        outlet = self._outlets.pop(next(iter(self._outlets)))
+        outlet.close()
+        if isinstance(outlet, PipeOutlet):
+            self._closed = [old for old in self._closed if old.running] + [outlet]

@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: MIT
+"""logging/transaction_id: log to standard error, each line with the id of its transaction.
+
+    logging/transaction_id [LEVEL]
+
+Writes what reaches LEVEL as `PID [ID] text`, every line of a record with its prefix.
+Lines outside of a transaction have the id of their session, or none.
+
+Differences from the Perl version: there the plugin refuses to be loaded.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+from qpsmtpd.api import LogLevel, Plugin, Services, opt, printable_text, stderr_text, write_stderr
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransactionIdOptions:
+    loglevel: LogLevel = opt(
+        LogLevel.LOGWARN, doc="The level that a message must reach to be written.", positional=True
+    )
+
+
+class TransactionId(Plugin[TransactionIdOptions]):
+    """Write records to stderr with the id of their transaction."""
+
+    Options = TransactionIdOptions
+
+    def __init__(self, name: str, options: TransactionIdOptions, services: Services) -> None:
+        super().__init__(name, options, services)
+        #: The lowest level that the daemon needs to pass on.
+        self.level = int(options.loglevel)
+
+    def hook_logging(self, record: logging.LogRecord) -> None:
+        if record.levelno < self.level:
+            return
+        ident = getattr(record, "transaction", "") or getattr(record, "session", "")
+        mark = f"[{ident}] " if ident else ""
+        lines = printable_text(record).split("\n")
+        write_stderr(stderr_text(record, "\n".join(mark + line for line in lines)))

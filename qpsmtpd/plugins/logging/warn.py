@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: MIT
+"""logging/warn: log to standard error.
+
+    logging/warn [LEVEL]
+
+Writes what reaches LEVEL, one line `PID ID hook=NAME plugin=NAME: text` each; ID is that of the
+transaction or session.  Further lines, of a traceback for instance, are indented.  Where stderr
+is systemd's journal, the line begins with its priority in place of the PID (sd-daemon(3)).
+
+Differences from the Perl version: ids are shown, and hook and plugin as `hook=` and `plugin=`.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+from qpsmtpd.api import LogLevel, Plugin, Services, format_record, opt, stderr_text, write_stderr
+
+
+@dataclass(frozen=True, kw_only=True)
+class WarnOptions:
+    loglevel: LogLevel = opt(
+        LogLevel.LOGWARN, doc="The level that a message must reach to be written.", positional=True
+    )
+
+
+class Warn(Plugin[WarnOptions]):
+    """Write records to stderr."""
+
+    Options = WarnOptions
+
+    def __init__(self, name: str, options: WarnOptions, services: Services) -> None:
+        super().__init__(name, options, services)
+        #: The lowest level that the daemon needs to pass on.
+        self.level = int(options.loglevel)
+
+    def hook_logging(self, record: logging.LogRecord) -> None:
+        if record.levelno >= self.level:
+            write_stderr(stderr_text(record, format_record(record)))

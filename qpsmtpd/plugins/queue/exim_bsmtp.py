@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: MIT
+"""queue/exim-bsmtp: hand messages to Exim as batch SMTP.
+
+    queue/exim-bsmtp [exim_path PROGRAM] [timeout DURATION] [processes NUMBER]
+
+Runs `PROGRAM -bS` for each message and gives it HELO, the envelope and the message on standard
+input.  PROGRAM is /usr/sbin/rsmtp, or /usr/sbin/exim4 where that does not exist.  It is run without
+a shell and with a search path as its environment.  Exim must let the daemon's user choose the
+envelope sender, which Debian's configuration does (untrusted_set_sender, local_sender_retain).
+As Exim is set-uid root, it cannot be run from a unit with NoNewPrivileges; there the unit
+qpsmtpd-handover.socket must be active, which runs `PROGRAM -bS` if its service lists that.
+
+The message is accepted when Exim ends with status 0 and has reported no error; Exim does not tell
+the id it gave.  It is 552 with Exim's words when Exim reports a 5xx (message too big, acl_not_smtp,
+an address it does not understand), and 452 for a 4xx, when Exim fails without a reply (no disk
+space, broken configuration), is not there, or is too slow: `timeout` is for each wait.  In batch
+SMTP Exim reports a deferring ACL as 550 as well.  Not more than `processes` run at once in each
+worker.
+
+Batch SMTP has no parameters of ESMTP: an address with a domain in Unicode (RFC 6531) is refused
+with 5.6.7.
+
+Differences from the Perl version: a 4xx defers; the message is not copied to a file first.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+
+from qpsmtpd.api import Plugin, Seconds, Transaction, Verdict, accept, defer, deny, opt
+from qpsmtpd.nexthop import DotStuffer
+from qpsmtpd.nexthop.command import CommandError, Commands, Finished
+
+#: Where Debian has Exim's name for `exim -bS`, and Exim.
+DEFAULT_PROGRAM = "/usr/sbin/rsmtp"
+OTHER_PROGRAM = "/usr/sbin/exim4"
+
+_reply_line = re.compile(r"^ *([45]\d\d)[ -](.*)", re.MULTILINE)
+_LONGEST_TEXT = 200
+
+_STATUS = {"552": "5.3.4", "550": "5.7.1", "501": "5.1.0", "452": "4.3.1"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class EximOptions:
+    exim_path: str = opt(DEFAULT_PROGRAM, doc="The program to run.", positional=True)
+    timeout: Seconds = opt(Seconds(300), doc="How long to wait for Exim in each step.")
+    processes: int = opt(20, doc="Programs that run at once, of each worker.")
+
+    def check(self) -> list[str]:
+        """Problems of the values."""
+        problems = []
+        if not self.exim_path.startswith("/"):
+            problems.append(f"exim_path: {self.exim_path!r} is no absolute path")
+        if self.processes < 1:
+            problems.append("processes: at least 1")
+        return problems
+
+
+class EximBsmtp(Plugin[EximOptions]):
+    """Run `exim -bS`."""
+
+    Options = EximOptions
+
+    async def start(self) -> None:
+        self._commands = Commands(self.options.processes)
+        if not os.access(self._program, os.X_OK):
+            self.log.error("%s cannot be run; every message is deferred", self._program)
+
+    async def hook_queue(self, tx: Transaction) -> Verdict:
+        if any(not (domain or "").isascii() for domain in _domains(tx)):
+            return deny("Internationalized domains cannot be handed over", status="5.6.7")
+        inputs = {0: _batch(tx, self.services.me)}
+        try:
+            finished = await self._commands.feed(
+                [self._program, "-bS"], inputs, timeout=self.options.timeout
+            )
+        except CommandError as error:
+            self.log.error("message not handed over: %s", error)
+            return defer("Mail system not available", status="4.3.0")
+        return self._verdict(finished)
+
+    @property
+    def _program(self) -> str:
+        path = self.options.exim_path
+        if path == DEFAULT_PROGRAM and not os.access(path, os.X_OK):
+            return OTHER_PROGRAM
+        return path
+
+    def _verdict(self, finished: Finished) -> Verdict:
+        if finished.output:
+            self.log.warning("exim status=%d output=%r", finished.status, finished.output)
+        replies = _reply_line.findall(finished.output)
+        if not replies:
+            if finished.status == 0:
+                return accept("Queued", status="2.6.0")
+            self.log.error("exim failed without a reply status=%d", finished.status)
+            return defer("Mail system cannot take the message now", status="4.3.0")
+        if finished.status == 0:
+            # Taken, says the status; not taken, says the reply.  Twice is better than never.
+            return defer("Mail system did not take the message", status="4.3.0")
+        code, words = replies[-1]
+        text = "".join(c if " " <= c <= "~" else "?" for c in words[:_LONGEST_TEXT])
+        refuse = deny if code.startswith("5") else defer
+        return refuse(text, status=_STATUS.get(code, f"{code[0]}.0.0"))
+
+
+def _domains(tx: Transaction) -> list[str | None]:
+    domains = [recipient.address.domain for recipient in tx.recipients]
+    return [*domains, tx.reverse_path.domain] if tx.reverse_path else domains
+
+
+async def _batch(tx: Transaction, me: str) -> AsyncGenerator[bytes, None]:
+    """The message as batch SMTP (CRLF line ends, as Exim takes them)."""
+    assert tx.message is not None
+    sender = tx.reverse_path.path if tx.reverse_path else "<>"
+    lines = [f"HELO {me}", f"MAIL FROM:{sender}"]
+    lines += [f"RCPT TO:{recipient.address.path}" for recipient in tx.recipients]
+    yield "".join(f"{line}\r\n" for line in [*lines, "DATA"]).encode()
+    stuffer = DotStuffer()
+    async for block in tx.message.stream():
+        yield bytes(stuffer.feed(block))
+    yield stuffer.end() + b"QUIT\r\n"

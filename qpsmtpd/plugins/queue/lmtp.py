@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: MIT
+"""queue/lmtp: hand every message to a mail store by LMTP (RFC 2033), e.g. Dovecot or Cyrus.
+
+    queue/lmtp unix:/run/dovecot/lmtp
+    queue/lmtp store.internal 24 tls=require
+
+The store answers for each recipient, but our client gets one reply for all of them:
+
+    the store                                   the client gets
+    ------------------------------------------  -----------------------------------------------
+    takes it for all                            250
+    refuses it for all                          its 5xx
+    is down, slow or breaks off                 451 4.4.1, 4.4.2 (it may arrive twice)
+    takes it for some, 4xx for others           its 4xx, and tries again; who has the message
+                                                already is remembered and does not get it again
+    takes it for some, 5xx for others
+        mixed=reject (default)                  550 5.1.1; nobody gets it, if the store refused at
+                                                RCPT; else some have it and the sender is told that
+                                                it failed for some
+        mixed=accept                            250; the refused get nothing, and nobody is told
+                                                but the log (an ERROR)
+    has no SMTPUTF8 and the message needs it    554 5.6.7
+
+So no message is lost in silence unless mixed=accept says so. What is remembered (option `remember`)
+lives in the worker: after a restart, or at another worker, a second attempt delivers again to
+everybody. Messages are recognised by sender, Message-ID, Date, From and body, not by what we add.
+
+With `check-recipients=yes` the store is asked at RCPT already, so that unknown users are refused
+there and the mixed cases hardly come up; the line has to stand before rcpt_ok then.
+
+What the store said in words is in the log only. PIPELINING, SIZE, 8BITMIME, SMTPUTF8, DSN and
+connections that are used again: as in queue/smtp-forward.
+
+Differences from the Perl version: the Perl version has no such plugin.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from qpsmtpd.api import (
+    Plugin,
+    Recipient,
+    Seconds,
+    Transaction,
+    Verdict,
+    accept,
+    opt,
+    unless_another,
+)
+from qpsmtpd.nexthop import (
+    Client,
+    Delivered,
+    HopReply,
+    NextHopError,
+    NextHopOptions,
+    Outcome,
+    Target,
+    address_problems,
+    check_recipient,
+    fingerprint,
+    hand_over,
+    log_refusals,
+    make_pool,
+    mixed,
+    refused,
+    taken,
+    unavailable,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LmtpOptions(NextHopOptions):
+    """Options of queue/lmtp."""
+
+    host: str = opt(
+        doc="unix:/path of the store's socket, or its host name or IP address.", positional=True
+    )
+    port: int = opt(24, doc="Its port.", positional=True)
+    mixed: Literal["reject", "accept"] = opt(
+        "reject", doc="What to do when the store refuses some recipients for good, not all."
+    )
+    remember: Seconds = opt(
+        Seconds(5 * 86400), doc="How long to remember who has a message that is deferred."
+    )
+
+    def check(self) -> list[str]:
+        """Problems that show only with all options known."""
+        problems = super().check()
+        if not self.path:
+            return problems + address_problems(self.host, self.port)
+        if not self.path.startswith("/"):
+            problems.append("host: unix: is followed by the path of a socket, from / on")
+        if self.tls != "off":
+            problems.append("tls: not over a unix socket")
+        return problems
+
+    @property
+    def path(self) -> str:
+        """The path of the socket, "" for TCP."""
+        return self.host.removeprefix("unix:") if self.host.startswith("unix:") else ""
+
+
+class Lmtp(Plugin[LmtpOptions]):
+    """Deliver by LMTP."""
+
+    Options = LmtpOptions
+
+    async def start(self) -> None:
+        options = self.options
+        target = Target(
+            host="" if options.path else options.host.strip("[]"),
+            port=options.port,
+            path=options.path,
+            hello=self.services.me,
+            lmtp=True,
+        )
+        self._pool = await make_pool(self.name, options, target)
+        self._delivered = Delivered(self.services.clock, seconds=options.remember)
+
+    async def hook_rcpt(self, tx: Transaction, recipient: Recipient) -> Verdict | None:
+        if not self.options.check_recipients:
+            return None
+
+        return await check_recipient(self._pool, tx, recipient)
+
+    async def hook_queue(self, tx: Transaction) -> Verdict:
+        message = await fingerprint(tx) if self._delivered else b""
+        known = self._delivered.recipients(message)
+        missing = [recipient for recipient in tx.recipients if str(recipient) not in known]
+        if not missing:
+            return accept("Delivered", status="2.0.0")
+
+        async def work(client: Client) -> Outcome:
+            return await hand_over(client, tx, missing, go_on=self._go_on, lmtp=True)
+
+        try:
+            outcome = await self._pool.run(work)
+        except NextHopError as error:
+            verdict = unavailable(self._pool, error)
+            return verdict if known or error.in_doubt else unless_another(verdict)
+        if outcome.temporary:
+            await self._remember(tx, missing, outcome)
+            return refused(self._pool, outcome.replies, missing)
+        self._delivered.forget(message)
+        return self._verdict(tx, missing, outcome)
+
+    async def stop(self) -> None:
+        await self._pool.close()
+
+    # --- what the store said ----------------------------------------------------------------
+
+    def _go_on(self, replies: Sequence[HopReply]) -> bool:
+        return self.options.mixed == "accept" or not any(reply.permanent for reply in replies)
+
+    async def _remember(
+        self, tx: Transaction, missing: Sequence[Recipient], outcome: Outcome
+    ) -> None:
+        if outcome.first_taken is None:
+            return
+        pairs = zip(missing, outcome.replies, strict=True)
+        have = [str(recipient) for recipient, reply in pairs if reply.positive]
+        self._delivered.add(await fingerprint(tx), have)
+
+    def _verdict(self, tx: Transaction, missing: Sequence[Recipient], outcome: Outcome) -> Verdict:
+        """The verdict when nothing is left to be tried again."""
+        reply = outcome.first_taken
+        nobody_has_it = reply is None and len(missing) == len(tx.recipients)
+        if outcome.refused and nobody_has_it:
+            return refused(self._pool, outcome.replies, missing)
+        if any(reply.permanent for reply in outcome.replies):
+            if self.options.mixed == "reject" or nobody_has_it:
+                return mixed(self._pool, outcome.replies, missing)
+            log_refusals(self._pool, outcome.replies, missing, logging.ERROR)
+        return taken(self._pool, tx, reply or HopReply(250))

@@ -1,0 +1,310 @@
+# SPDX-License-Identifier: MIT
+"""queue/maildir: put every message into a Maildir.
+
+    queue/maildir /var/spool/qpsmtpd/Maildir
+    queue/maildir /var/mail %d/%l
+    queue/maildir /var/mail %u 770
+
+The first argument is the directory. The second, if any, names a Maildir below it for each recipient
+by a pattern with %l (local part), %d (domain) or %u (address): each recipient gets a file there.
+Characters of the address other than letters, digits and -+_.,@= become _, and a name that is empty,
+. or .. becomes underscores. The third is the mode of new directories in octal, 700 if not given;
+new files have the same without the x bits.
+
+Missing directories are made: at start without a pattern, else with the first message. Below the
+first argument symbolic links are not followed: who owns a mailbox cannot lead our rights elsewhere.
+
+A file begins with Return-Path and Delivered-To (one for each recipient it is for) and has LF line
+ends. It is written to tmp, synced to the disk, linked into new, and the directory is synced; then
+the client gets 250. With several files all are written before the first one appears, so a full disk
+delivers to everybody or to nobody. Any failure defers: 452 4.3.1 when the disk or a quota is full,
+else 451 4.3.0, and the log says what happened. Then nothing is left behind.
+
+The file names are those of the Maildir specification: time, process and counter, host.
+
+Differences from the Perl version: wrong arguments are an error at start (there every delivery
+failed). Files are synced. Symbolic links below the first argument, see above. Several files appear
+together. A mode of four digits (0700) is understood; one without rwx for the owner is not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import itertools
+import os
+import re
+import socket
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from qpsmtpd.api import (
+    ConfigError,
+    Message,
+    Plugin,
+    Recipient,
+    Transaction,
+    Verdict,
+    accept,
+    defer,
+    opt,
+    unless_another,
+)
+
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY
+_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+_is_path = re.compile(r"[-/\w.]+", re.ASCII).fullmatch
+_is_mode = re.compile(r"0?7[0-7]{2}").fullmatch
+_unsafe = re.compile(r"[^-A-Za-z0-9+_.,@=]")
+_placeholder = re.compile(r"%([ldu])")
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaildirOptions:
+    """Options of queue/maildir."""
+
+    directory: str = opt(doc="The Maildir, or with a pattern what lies above.", positional=True)
+    pattern: str = opt(
+        "",
+        doc="The Maildir of each recipient, below the directory, with %l, %d or %u.",
+        positional=True,
+    )
+    mode: str = opt("700", doc="The mode of new directories, in octal.", positional=True)
+
+    def check(self) -> list[str]:
+        """Problems that show only with all options known."""
+        problems = []
+        if not _is_path(self.directory):
+            problems.append(f"directory: {self.directory!r} has other than letters, digits, -_./")
+        if self.pattern and not _placeholder.search(self.pattern):
+            problems.append(f"pattern: {self.pattern!r} has none of %l, %d, %u")
+        if {"", ".", ".."}.intersection(self.parts):
+            problems.append(f"pattern: {self.pattern!r} has a part that is empty, . or ..")
+        if not _is_mode(self.mode):
+            problems.append(f"mode: {self.mode!r} is not octal with all rights for us (700, 770)")
+        return problems
+
+    @property
+    def parts(self) -> list[str]:
+        """The names that the pattern is made of."""
+        return self.pattern.strip("/").split("/") if self.pattern else []
+
+
+class Maildir(Plugin[MaildirOptions]):
+    """Deliver into Maildirs."""
+
+    Options = MaildirOptions
+
+    async def start(self) -> None:
+        self._mode = int(self.options.mode, 8)
+        self._host = socket.gethostname().replace("/", r"\057").replace(":", r"\072")
+        self._numbers = itertools.count()
+        if self.services.check_only:
+            return
+        try:
+            await asyncio.to_thread(self._prepare)
+        except OSError as error:
+            problem = f"directory: {self.options.directory}: {error.strerror}"
+            raise ConfigError(self.name, problem) from error
+
+    def _prepare(self) -> None:
+        directory = Path(self.options.directory)
+        if not directory.exists():
+            directory.mkdir(self._mode, parents=True)
+            directory.chmod(self._mode)
+        if not self.options.parts:
+            with open_box(self.options.directory, [], self._mode):
+                pass
+
+    async def hook_queue(self, tx: Transaction) -> Verdict:
+        assert tx.message is not None
+        files = self._files(tx)
+        delivery = Delivery(self.options.directory, self._mode)
+        try:
+            for file in files:
+                await _write(delivery, file, tx.message)
+            await asyncio.to_thread(delivery.commit)
+        except OSError as error:
+            await asyncio.to_thread(delivery.roll_back)
+            self.log.error("cannot deliver directory=%s: %s", self.options.directory, error)
+            if error.errno in _FULL:
+                full = defer("Mail system full, try again later", status="4.3.1", code=452)
+                return unless_another(full)
+            return unless_another(defer("Message cannot be stored now", status="4.3.0", code=451))
+        except BaseException:
+            await asyncio.to_thread(delivery.roll_back)
+            raise
+        tx.next_hop_id = files[0].name
+        return accept("Message stored", status="2.0.0")
+
+    def _files(self, tx: Transaction) -> list[MailFile]:
+        """What is to be written: one file, or with a pattern one for each recipient."""
+        if not self.options.parts:
+            return [MailFile([], self._unique_name(), _top(tx, tx.recipients))]
+        return [
+            MailFile(self._subdirectory(recipient), self._unique_name(), _top(tx, [recipient]))
+            for recipient in tx.recipients
+        ]
+
+    def _unique_name(self) -> str:
+        now = self.services.clock.now()
+        microseconds = int(now % 1 * 1_000_000)
+        number = next(self._numbers)
+        return f"{int(now)}.P{os.getpid()}M{microseconds}Q{number}.{self._host}"
+
+    def _subdirectory(self, recipient: Recipient) -> list[str]:
+        """The pattern filled in: names that lead down, and nowhere else."""
+        address = recipient.address
+        local_part = _unsafe.sub("_", address.local_part)
+        domain = _unsafe.sub("_", address.domain or self.services.me)
+        values = {"l": local_part, "d": domain, "u": f"{local_part}@{domain}"}
+        return [
+            _name(_placeholder.sub(lambda match: values[match[1]], part))
+            for part in self.options.parts
+        ]
+
+
+def _name(text: str) -> str:
+    return "_" * max(len(text), 1) if text in ("", ".", "..") else text
+
+
+def _top(tx: Transaction, recipients: Sequence[Recipient]) -> bytes:
+    """The fields that a final delivery adds (RFC 5321 section 4.4)."""
+    lines = [f"Return-Path: {tx.reverse_path.path if tx.reverse_path else '<>'}\n"]
+    lines += [f"Delivered-To: {recipient}\n" for recipient in recipients]
+    return "".join(lines).encode()
+
+
+# --- files: in threads ----------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class MailFile:
+    """A file to be written: the names below the directory, its own, and what it begins with."""
+
+    parts: list[str]
+    name: str
+    top: bytes
+
+
+async def _write(delivery: Delivery, file: MailFile, message: Message) -> None:
+    await asyncio.to_thread(delivery.begin, file)
+    async for block in message.stream():
+        # A CR at the end of a block belongs to the LF that the next one begins with.
+        text = block.removesuffix(b"\r").replace(b"\r\n", b"\n")
+        await asyncio.to_thread(delivery.write, text)
+    await asyncio.to_thread(delivery.end)
+
+
+class Delivery:
+    """Writes files one after the other, and makes them all appear, or none.
+
+    Its methods run in threads, one at a time: a hook that is cancelled goes on to `roll_back`
+    while a thread may still be at work.
+    """
+
+    def __init__(self, directory: str, mode: int) -> None:
+        self._directory = directory
+        self._mode = mode
+        self._files: list[MailFile] = []
+        self._handle = -1
+        self._lock = threading.Lock()
+        self._over = False
+
+    def begin(self, file: MailFile) -> None:
+        """Open a file in tmp."""
+        with self._turn(), self._box(file) as (tmp, _):
+            self._handle = os.open(file.name, _NEW_FILE, 0o600, dir_fd=tmp)
+            self._files.append(file)
+            os.fchmod(self._handle, self._mode & 0o666)
+            self._put(file.top)
+
+    def write(self, block: bytes) -> None:
+        """Append to it."""
+        with self._turn():
+            self._put(block)
+
+    def end(self) -> None:
+        """Sync and close it."""
+        with self._turn():
+            os.fsync(self._handle)
+            self._close()
+
+    def commit(self) -> None:
+        """Let all files appear in new, for good."""
+        with self._turn():
+            for file in self._files:
+                with self._box(file) as (tmp, new):
+                    os.link(file.name, file.name, src_dir_fd=tmp, dst_dir_fd=new)
+                    os.fsync(new)
+            self._unlink("tmp")
+
+    def roll_back(self) -> None:
+        """Leave nothing behind."""
+        with self._lock:
+            self._over = True
+            with suppress(OSError):
+                self._close()
+            self._unlink("new")
+            self._unlink("tmp")
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        with self._lock:
+            if self._over:
+                raise OSError(errno.ECANCELED, os.strerror(errno.ECANCELED))
+            yield
+
+    def _box(self, file: MailFile) -> AbstractContextManager[tuple[int, int]]:
+        return open_box(self._directory, file.parts, self._mode)
+
+    def _put(self, data: bytes) -> None:
+        rest = memoryview(data)
+        while rest:
+            rest = rest[os.write(self._handle, rest) :]
+
+    def _close(self) -> None:
+        if self._handle >= 0:
+            handle, self._handle = self._handle, -1
+            os.close(handle)
+
+    def _unlink(self, where: Literal["tmp", "new"]) -> None:
+        for file in self._files:
+            with suppress(OSError), self._box(file) as (tmp, new):
+                os.unlink(file.name, dir_fd=tmp if where == "tmp" else new)
+
+
+@contextmanager
+def open_box(directory: str, parts: Sequence[str], mode: int) -> Iterator[tuple[int, int]]:
+    """Open tmp and new of a Maildir, and make what is missing below the directory."""
+    with ExitStack() as stack:
+
+        def opened(handle: int) -> int:
+            stack.callback(os.close, handle)
+            return handle
+
+        box = opened(os.open(directory, _DIRECTORY))
+        for name in parts:
+            box = opened(_open_directory(box, name, mode))
+        tmp, new, _ = (opened(_open_directory(box, name, mode)) for name in ("tmp", "new", "cur"))
+        yield tmp, new
+
+
+def _open_directory(parent: int, name: str, mode: int) -> int:
+    """Open a directory, made when it is missing; a symbolic link is an error."""
+    flags = _DIRECTORY | os.O_NOFOLLOW
+    try:
+        return os.open(name, flags, dir_fd=parent)
+    except FileNotFoundError:
+        os.mkdir(name, mode, dir_fd=parent)
+    handle = os.open(name, flags, dir_fd=parent)
+    # Against our umask, but not against a group that is inherited (setgid).
+    os.fchmod(handle, mode | os.fstat(handle).st_mode & 0o7000)
+    os.fsync(parent)
+    return handle

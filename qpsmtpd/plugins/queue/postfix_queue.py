@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: MIT
+"""queue/postfix-queue: put messages into the queue of Postfix on this machine.
+
+    queue/postfix-queue [SOCKET] [FLAG_…]... [timeout DURATION]
+
+Speaks to Postfix's cleanup(8), without SMTP in between.  The sockets to try, in order, are the
+one in the environment variable POSTFIXQUEUE, else those of the file `cleanup_sockets` (a path or
+host:port per line), else SOCKET, else /var/spool/postfix/public/cleanup.  The daemon's user must
+be able to open it: Postfix's directory `public` is for the group postdrop.
+
+The flags say what Postfix does with the message; several are added up:
+
+    FLAG_FILTER      header_checks, body_checks
+    FLAG_MILTER      non_smtpd_milters
+    FLAG_BCC_OK      always_bcc and the like
+    FLAG_MAP_OK      canonical and virtual maps
+    FLAG_HOLD        hold the message
+    FLAG_DISCARD     throw it away
+    FLAG_BOUNCE      bounce what Postfix refuses, which makes backscatter
+
+Without flags it is FLAG_MASK_EXTERNAL, the first four, as for mail that Postfix itself takes by
+SMTP.  `content_filter` of main.cf never applies: only Postfix's SMTP server asks for it.
+
+The message is accepted when Postfix has it on disk.  Postfix refuses with 552 what its checks
+reject, what is too big (message_size_limit) or has too many Received fields; it is 452 when Postfix
+cannot be reached, is too slow (`timeout` is for each step) or has trouble of its own.  The words
+of header_checks and milters are passed on to the client.
+
+Differences from the Perl version: without flags Postfix's checks and maps apply; an unknown flag
+is an error; Postfix is told who the client is; when Postfix is not there, the client hears so.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from qpsmtpd.api import (
+    ConfigError,
+    Entry,
+    Plugin,
+    Seconds,
+    Transaction,
+    Verdict,
+    accept,
+    defer,
+    deny,
+    opt,
+    unless_another,
+)
+from qpsmtpd.nexthop.cleanup import Cleanup, CleanupError, CleanupFlag, CleanupResult, CleanupStatus
+
+Flag = Literal[
+    "FLAG_NONE", "FLAG_BOUNCE", "FLAG_FILTER", "FLAG_HOLD", "FLAG_DISCARD", "FLAG_BCC_OK",
+    "FLAG_MAP_OK", "FLAG_MILTER", "FLAG_SMTPUTF8", "FLAG_AUTOUTF8", "FLAG_FILTER_ALL",
+    "FLAG_MASK_EXTERNAL", "FLAG_MASK_INTERNAL", "FLAG_MASK_EXTRA",
+]  # fmt: skip
+
+DEFAULT_SOCKET = "/var/spool/postfix/public/cleanup"
+
+#: The first bit that is set decides; what Postfix may take later comes first.
+REFUSALS = (
+    (CleanupStatus.DEFER, "4.7.1", "The mail system defers this message"),
+    (CleanupStatus.PROXY | CleanupStatus.WRITE, "4.3.0", "The mail system cannot store mail now"),
+    (CleanupStatus.BAD, "4.3.0", "The mail system did not understand us"),
+    (CleanupStatus.RECIPIENTS, "5.1.0", "No recipients"),
+    (CleanupStatus.HOPS, "5.4.6", "Too many Received fields"),
+    (CleanupStatus.SIZE, "5.3.4", "Message too big"),
+    (CleanupStatus.POLICY | CleanupStatus.CONTENT, "5.7.1", "Message content rejected"),
+)
+UNKNOWN_REFUSAL = (CleanupStatus(0), "4.3.0", "The mail system cannot take the message")
+
+_is_socket = re.compile(r"/\S+|[\w.-]+:\d+|\[[0-9A-Fa-f:.]+\]:\d+").fullmatch
+_reason_with_status = re.compile(r"([45]\.\d{1,3}\.\d{1,3})\s+(.*)", re.DOTALL).fullmatch
+_LONGEST_REASON = 200
+
+
+@dataclass(frozen=True, kw_only=True)
+class PostfixOptions:
+    socket: str = opt(
+        DEFAULT_SOCKET, doc="The socket of cleanup(8): a path or host:port.", positional=True
+    )
+    flags: tuple[Flag, ...] = opt(
+        ("FLAG_MASK_EXTERNAL",), doc="What Postfix does with the message; several are added up."
+    )
+    timeout: Seconds = opt(Seconds(300), doc="How long to wait for Postfix in each step.")
+
+    @staticmethod
+    def rewrite(words: list[str]) -> list[str]:
+        """Flags are written without the name of the option."""
+        return [f"flags={word}" if word.startswith("FLAG_") else word for word in words]
+
+    def check(self) -> list[str]:
+        """Problems of the socket."""
+        if _is_socket(self.socket):
+            return []
+        return [f"socket: {self.socket!r} is not a path or host:port"]
+
+
+class PostfixQueue(Plugin[PostfixOptions]):
+    """Hand messages to cleanup(8)."""
+
+    Options = PostfixOptions
+
+    async def start(self) -> None:
+        self._sockets = await self._configured()
+        self._flags = CleanupFlag.FLAG_NONE
+        for name in self.options.flags:
+            self._flags |= CleanupFlag[name]
+
+    async def hook_queue(self, tx: Transaction) -> Verdict:
+        connection = await self._connect()
+        if connection is None:
+            return unless_another(defer("Mail system not available", status="4.3.0"))
+        try:
+            async with connection:
+                result = await connection.submit(tx, self._flags)
+        except CleanupError as error:
+            self.log.error("message not handed over: %s", error)
+            return defer("Mail system did not take the message", status="4.3.0")
+        if result.status:
+            return self._refusal(result)
+        tx.next_hop_id = result.queue_id
+        return accept(f"Queued as {result.queue_id}", status="2.6.0")
+
+    async def _configured(self) -> list[str]:
+        if given := self.services.environment.get("POSTFIXQUEUE"):
+            return [_checked(Entry(given, "POSTFIXQUEUE"))]
+        entries = await self.services.config.entries("cleanup_sockets")
+        return [_checked(entry) for entry in entries] or [self.options.socket]
+
+    async def _connect(self) -> Cleanup | None:
+        for socket in self._sockets:
+            try:
+                return await Cleanup.connect(socket, self.options.timeout)
+            except CleanupError as error:
+                self.log.error("%s", error)
+        return None
+
+    def _refusal(self, result: CleanupResult) -> Verdict:
+        self.log.info("refused status=%d reason=%r", result.status, result.reason)
+        bits, status, text = next(
+            (refusal for refusal in REFUSALS if result.status & refusal[0]), UNKNOWN_REFUSAL
+        )
+        refuse = deny if status.startswith("5") else defer
+        if bits & (CleanupStatus.CONTENT | CleanupStatus.DEFER):
+            status, text = _words_of_postfix(result.reason, status, text)
+        return refuse(text, status=status)
+
+
+def _checked(entry: Entry) -> str:
+    if not _is_socket(entry.text):
+        raise ConfigError(entry.where, f"{entry.text!r} is not a path or host:port")
+    return entry.text
+
+
+def _words_of_postfix(reason: str, status: str, text: str) -> tuple[str, str]:
+    """The status and the text of a reason where they fit; in ASCII and not too long."""
+    match = _reason_with_status(reason)
+    if match and match[1][0] == status[0]:
+        status, reason = match[1], match[2]
+    words = "".join(c if " " <= c <= "~" else "?" for c in reason[:_LONGEST_REASON])
+    return status, words or text

@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: MIT
+"""queue/qmail-queue: hand messages to qmail by its program qmail-queue.
+
+    queue/qmail-queue [PROGRAM] [timeout DURATION] [processes NUMBER]
+
+The program is the one in the environment variable QMAILQUEUE, else PROGRAM, else
+bin/qmail-queue below the directory in the environment variable QMAIL or /var/qmail.  It gets the
+message, LF line ends, on descriptor 0 and the envelope on descriptor 1; what it writes to stderr is
+logged.  It is run without a shell and with a search path as its environment.  A set-uid program
+cannot be run from a unit with NoNewPrivileges; there the unit qpsmtpd-handover.socket must be
+active, which runs the program if its service lists it.
+
+The message is accepted when the program ends with status 0, refused with 552 for its permanent
+problems (11 to 40, and 115), and deferred with 452 for all others, when it cannot be run, and
+when it is too slow: `timeout` is for each wait.  Not more than `processes` run at once in each
+worker.
+
+Differences from the Perl version: permanent problems are 552 and not 451; a program other than
+qmail's gets no other environment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+
+from qpsmtpd.api import (
+    Address,
+    LogLevel,
+    Plugin,
+    Seconds,
+    Transaction,
+    Verdict,
+    accept,
+    defer,
+    deny,
+    opt,
+    unless_another,
+)
+from qpsmtpd.nexthop.command import CommandError, Commands, Finished, once
+
+DEFAULT_HOME = "/var/qmail"
+
+#: Exit statuses that stand for permanent problems, as qmail's own callers read them.
+PERMANENT = frozenset({*range(11, 41), 115})
+
+ADDRESS_TOO_LONG = 11
+
+
+@dataclass(frozen=True, kw_only=True)
+class QmailOptions:
+    program: str = opt("", doc="The program; without it that of qmail.", positional=True)
+    timeout: Seconds = opt(Seconds(300), doc="How long to wait for the program in each step.")
+    processes: int = opt(20, doc="Programs that run at once, of each worker.")
+
+    def check(self) -> list[str]:
+        """Problems of the values."""
+        problems = []
+        if self.program and not self.program.startswith("/"):
+            problems.append(f"program: {self.program!r} is no absolute path")
+        if self.processes < 1:
+            problems.append("processes: at least 1")
+        return problems
+
+
+class QmailQueue(Plugin[QmailOptions]):
+    """Run qmail-queue."""
+
+    Options = QmailOptions
+
+    async def start(self) -> None:
+        environment = self.services.environment
+        home = environment.get("QMAIL", DEFAULT_HOME)
+        usual = self.options.program or f"{home}/bin/qmail-queue"
+        self._program = environment.get("QMAILQUEUE") or usual
+        self._commands = Commands(self.options.processes)
+
+    async def hook_queue(self, tx: Transaction) -> Verdict:
+        inputs = {0: _message(tx), 1: once(_envelope(tx))}
+        try:
+            finished = await self._commands.feed(
+                [self._program], inputs, timeout=self.options.timeout
+            )
+        except CommandError as error:
+            self.log.error("message not handed over: %s", error)
+            return defer("Mail system not available", status="4.3.0")
+        if finished.status:
+            return self._refusal(finished)
+        tx.next_hop_id = f"qp {finished.pid}"
+        return accept(f"Queued as {tx.next_hop_id}", status="2.6.0")
+
+    def _refusal(self, finished: Finished) -> Verdict:
+        permanent = finished.status in PERMANENT
+        self.log.log(
+            # A permanent problem is the message's, any other the administrator's.
+            LogLevel.LOGINFO if permanent else LogLevel.LOGERROR,
+            "%s exit_status=%d output=%r",
+            self._program,
+            finished.status,
+            finished.output,
+        )
+        if finished.status == ADDRESS_TOO_LONG:
+            return deny("Envelope address too long", status="5.1.3")
+        if permanent:
+            return deny("Message refused by the mail system", status="5.3.0")
+        return unless_another(defer("Mail system cannot take the message now", status="4.3.0"))
+
+
+async def _message(tx: Transaction) -> AsyncGenerator[bytes, None]:
+    """The message with LF line ends."""
+    assert tx.message is not None
+    kept = b""
+    async for block in tx.message.stream():
+        text = kept + block
+        kept = b"\r" if text.endswith(b"\r") else b""
+        yield text[: len(text) - len(kept)].replace(b"\r\n", b"\n")
+    yield kept
+
+
+def _envelope(tx: Transaction) -> bytes:
+    """F, the reverse-path, T and each recipient, NUL after each; and one more NUL."""
+    sender = b"F" + (_unquoted(tx.reverse_path) if tx.reverse_path else b"") + b"\0"
+    recipients = (b"T" + _unquoted(recipient.address) + b"\0" for recipient in tx.recipients)
+    return sender + b"".join(recipients) + b"\0"
+
+
+def _unquoted(address: Address) -> bytes:
+    local = address.local_part
+    return (local if address.domain is None else f"{local}@{address.domain}").encode()

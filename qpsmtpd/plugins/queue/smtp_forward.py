@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: MIT
+"""queue/smtp-forward: hand every message to another SMTP server, and answer what that answers.
+
+    queue/smtp-forward 10.0.0.25
+    queue/smtp-forward mail.internal 587 tls=verify ca=/etc/ssl/internal.pem
+    queue/smtp-forward 127.0.0.1 10025 xclient
+
+The client gets 250 only after that server, the next hop, has taken the message for all recipients;
+the id it gave stands in the reply and in the log. Nothing is stored here and nothing is bounced:
+
+    the next hop                                              the client gets
+    --------------------------------------------------------  ----------------------------------
+    is down, slow, breaks off or does not speak SMTP          451 4.4.1, 4.4.2
+    breaks off after the end of the message                   451 4.4.2 (it may arrive twice)
+    offers no TLS, or a bad certificate, and must              451 4.7.5
+    refuses the sender, DATA or the message                   its code and status, our text
+    refuses all recipients                                    the same; 4xx if one of them is 4xx
+    takes some recipients and defers others                   its 4xx for all; nobody gets it
+    takes some recipients and refuses others with 5xx
+        mixed=reject (default)                                550 5.1.1 for all; nobody gets it
+        mixed=defer                                           451 4.1.1 for all; nobody gets it
+        mixed=accept-rest                                     250; the refused get nothing, and
+                                                              nobody is told but the log
+    has no SMTPUTF8 and the message needs it                  554 5.6.7
+
+What the next hop said in words is in the log only. With `check-recipients=yes` it is asked at RCPT
+already, by a transaction without message, so that each recipient gets its true answer and the mixed
+cases do not come up; the line has to stand before rcpt_ok then, and a next hop that is down defers
+RCPT. It never makes us accept a recipient.
+
+Connections are used again; one that turns out to be dead before the message was sent is replaced.
+PIPELINING, SIZE, 8BITMIME, SMTPUTF8 and DSN are used where offered (RFC 2920, 1870, 6152, 6531,
+3461). A message with 8-bit text goes unchanged to a next hop without 8BITMIME.
+
+A Postfix that lists us in smtpd_authorized_xforward_hosts is told who the client is, for its log.
+With `xclient` it must list us in smtpd_authorized_xclient_hosts, and treats us as the client: each
+message takes a connection of its own then, and without XCLIENT all mail is deferred.
+
+Differences from the Perl version: refusals of the next hop keep their code (there everything became
+451). XCLIENT gives a client name only if its addresses confirm it. Options other than xclient.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal
+
+from qpsmtpd.api import (
+    DnsError,
+    Plugin,
+    Recipient,
+    Session,
+    Transaction,
+    Verdict,
+    defer,
+    opt,
+    parse_ip,
+    unless_another,
+)
+from qpsmtpd.nexthop import (
+    NOT_KNOWN_NOW,
+    Client,
+    HopReply,
+    NextHopError,
+    NextHopOptions,
+    Outcome,
+    Target,
+    address_problems,
+    check_recipient,
+    hand_over,
+    log_refusals,
+    make_pool,
+    mixed,
+    refused,
+    taken,
+    unavailable,
+    xclient_commands,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SmtpForwardOptions(NextHopOptions):
+    """Options of queue/smtp-forward."""
+
+    host: str = opt(doc="Host name or IP address of the next hop.", positional=True)
+    port: int = opt(25, doc="Its port.", positional=True)
+    xclient: bool = opt(False, doc="Be the client for the next hop, by XCLIENT.", flag=True)
+    xforward: bool = opt(True, doc="Tell the next hop who the client is, if it offers XFORWARD.")
+    mixed: Literal["reject", "defer", "accept-rest"] = opt(
+        "reject", doc="What to do when the next hop refuses some recipients for good, not all."
+    )
+
+    def check(self) -> list[str]:
+        """Problems that show only with all options known."""
+        return super().check() + address_problems(self.host, self.port)
+
+
+class SmtpForward(Plugin[SmtpForwardOptions]):
+    """Forward by SMTP."""
+
+    Options = SmtpForwardOptions
+
+    async def start(self) -> None:
+        options = self.options
+        target = Target(host=options.host.strip("[]"), port=options.port, hello=self.services.me)
+        self._pool = await make_pool(self.name, options, target, keep=not options.xclient)
+
+    async def hook_rcpt(self, tx: Transaction, recipient: Recipient) -> Verdict | None:
+        if not self.options.check_recipients:
+            return None
+
+        introduce = partial(self._introduce, tx.session)
+        return await check_recipient(self._pool, tx, recipient, introduce)
+
+    async def hook_queue(self, tx: Transaction) -> Verdict:
+        async def work(client: Client) -> Outcome:
+            await self._introduce(tx.session, client)
+            xforward = self.options.xforward
+            return await hand_over(client, tx, tx.recipients, go_on=self._go_on, xforward=xforward)
+
+        try:
+            return self._verdict(tx, await self._pool.run(work))
+        except NextHopError as error:
+            verdict = unavailable(self._pool, error)
+            return verdict if error.in_doubt else unless_another(verdict)
+
+    async def stop(self) -> None:
+        await self._pool.close()
+
+    # --- what the next hop said -------------------------------------------------------------
+
+    def _go_on(self, replies: Sequence[HopReply]) -> bool:
+        everybody = Outcome(sent=False, replies=tuple(replies))
+        return self.options.mixed == "accept-rest" and not everybody.temporary
+
+    def _verdict(self, tx: Transaction, outcome: Outcome) -> Verdict:
+        if (reply := outcome.first_taken) is not None:
+            log_refusals(self._pool, outcome.replies, tx.recipients)
+            return taken(self._pool, tx, reply)
+        if outcome.refused or outcome.temporary:
+            return refused(self._pool, outcome.replies, tx.recipients)
+        verdict = mixed(self._pool, outcome.replies, tx.recipients)
+        if self.options.mixed == "defer":
+            return defer(verdict.text, status="4.1.1", code=451)
+        return verdict
+
+    # --- XCLIENT ----------------------------------------------------------------------------
+
+    async def _introduce(self, session: Session, client: Client) -> None:
+        if not self.options.xclient:
+            return
+        if "XCLIENT" not in client.extensions:
+            raise NextHopError("offers no XCLIENT", "4.7.0")
+        name = await session.resolve_client_name()
+        commands = xclient_commands(
+            session,
+            client.extensions["XCLIENT"],
+            name=await self._confirmed(name, session) if name else None,
+            reverse_name=name,
+        )
+        await client.xclient(commands, session.hello_host or self.services.me)
+
+    async def _confirmed(self, name: str, session: Session) -> str | None:
+        """The client's name when its addresses lead back: the next hop will trust it."""
+        resolver = self.services.resolver
+        look_up = resolver.aaaa if session.client_address.version == 6 else resolver.a
+        try:
+            async with asyncio.timeout(self.options.timeout):
+                addresses = await look_up(name)
+        except (DnsError, TimeoutError):
+            return NOT_KNOWN_NOW
+        return name if session.client_address in map(parse_ip, addresses) else None

@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: MIT
+"""rcpt_map: the list of all recipients of a domain.
+
+    rcpt_map domain example.com file /etc/qpsmtpd/map/example.com [default DENY=No_such_user.]
+
+For a domain whose mail goes to another host that knows its users too late or never. Lines of the
+file, empty ones and comments (`#`) aside:
+
+    user@example.com      OK
+    former@example.com    DENY      gave notice
+
+An address in any case, a verdict (OK, DENY, DENYSOFT, DENY_DISCONNECT, DENYSOFT_DISCONNECT, or
+DECLINED: other plugins decide), and the text that the client gets to read. A recipient in the
+domain that is not listed gets the verdict of `default`, its text with underscores for blanks:
+550 5.1.1 unless told otherwise. Recipients in other domains are left to other plugins. For several
+domains write `rcpt_map:1`, `rcpt_map:2` and so on. Belongs before rcpt_ok.
+
+A relative name of the file is looked for in the directory that the environment variable
+QPSMTPD_CONFIG names, then in the working directory. A file that cannot be read, or a wrong line in
+it, is an error. It is read at start and on reload.
+
+Differences from the Perl version: that looked at the file again with every connection. There an
+`OK` at the end of a line was no verdict, and upper case in an address matched nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from qpsmtpd.api import (
+    ConfigError,
+    Plugin,
+    Recipient,
+    Transaction,
+    Verdict,
+    fit_status,
+    opt,
+    verdict_from_word,
+)
+
+TEXT = "No such user."
+
+
+@dataclass(frozen=True, kw_only=True)
+class RcptMapOptions:
+    """Options of rcpt_map."""
+
+    domain: str = opt(doc="The domain whose recipients are in the file.")
+    file: Path = opt(doc="The file of its recipients.")
+    default: str = opt(
+        "DENY=No_such_user.", doc="VERDICT=TEXT for recipients that are not in the file."
+    )
+
+    def check(self) -> Iterator[str]:
+        try:
+            self.default_verdict()
+        except ValueError as error:
+            yield f"default: {error}"
+
+    def default_verdict(self) -> Verdict | None:
+        """What to say of recipients that are not in the file."""
+        code, _, text = self.default.partition("=")
+        return _verdict(code, text.replace("_", " "))
+
+
+class RcptMap(Plugin[RcptMapOptions]):
+    """Knows all recipients of one domain."""
+
+    Options = RcptMapOptions
+
+    async def start(self) -> None:
+        self._domain = self.options.domain.lower()
+        self._default = self.options.default_verdict()
+        self._verdicts = await asyncio.to_thread(self._read)
+
+    async def hook_rcpt(self, tx: Transaction, recipient: Recipient) -> Verdict | None:
+        address = recipient.address
+        if address.domain is None or address.domain.lower() != self._domain:
+            return None
+        return self._verdicts.get(address.key, self._default)
+
+    def _read(self) -> dict[str, Verdict | None]:
+        path = Path(self.services.environment.get("QPSMTPD_CONFIG", ""), self.options.file)
+        try:
+            text = (path if path.exists() else self.options.file).read_text("utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(str(self.options.file), f"cannot be read ({error})") from None
+        return dict(_parse(text, str(self.options.file)))
+
+
+def _parse(text: str, file: str) -> Iterator[tuple[str, Verdict | None]]:
+    for number, line in enumerate(text.split("\n"), start=1):
+        words = line.split(maxsplit=2)
+        if not words or words[0].startswith("#"):
+            continue
+        address, code, reason = [*words, "", ""][:3]
+        try:
+            verdict = _verdict(code, reason.strip())
+        except ValueError as error:
+            raise ConfigError(f"{file}:{number}", f"must be: ADDRESS VERDICT; {error}") from None
+        if "@" not in address:
+            raise ConfigError(f"{file}:{number}", f"{address!r} is no address")
+        yield address.lower(), verdict
+
+
+def _verdict(code: str, text: str) -> Verdict | None:
+    """Raises ValueError when the code is none."""
+    verdict = verdict_from_word(code, text)
+    if verdict is None or verdict.accepted:
+        return verdict
+    status = fit_status("5.1.1", verdict.decision)
+    return replace(verdict, text=verdict.text or TEXT, status=status)

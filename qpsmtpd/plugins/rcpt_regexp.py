@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: MIT
+"""rcpt_regexp: decide on recipients by patterns.
+
+File `rcpt_regexp`, one rule a line, the first that matches decides:
+
+    user@example.com    OK
+    /^user-\\d+@/        DENY      this address was for one message only
+    /@example\\.net$/    DENYSOFT
+
+Pattern, verdict, and the text that the client gets to read. A pattern between slashes is a regular
+expression, found anywhere in the recipient's address; any other is the whole address. Upper and
+lower case are the same. The verdict is DECLINED (nothing is decided here, and no further rule is
+looked at), OK (accepted, wherever it goes: mind that this relays), DENY, DENYSOFT, DENY_DISCONNECT
+or DENYSOFT_DISCONNECT.
+
+Differences from the Perl version: a line that is no such rule was skipped; here it is an error, at
+start.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from qpsmtpd.api import (
+    ConfigError,
+    Entry,
+    NoOptions,
+    Plugin,
+    Recipient,
+    Transaction,
+    Verdict,
+    compile_pattern,
+    verdict_from_word,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A line of the file; the verdict None is DECLINED."""
+
+    pattern: re.Pattern[str] | str
+    verdict: Verdict | None
+
+    def matches(self, address: str) -> bool:
+        """Whether it speaks of this address, which is in lower case."""
+        if isinstance(self.pattern, str):
+            return self.pattern == address
+        return bool(self.pattern.search(address))
+
+
+class RcptRegexp(Plugin[NoOptions]):
+    """Rules on recipients, from the top down."""
+
+    async def start(self) -> None:
+        self._rules = list(map(_rule, await self.services.config.entries("rcpt_regexp")))
+
+    async def hook_rcpt(self, tx: Transaction, recipient: Recipient) -> Verdict | None:
+        address = recipient.address.key
+        return next((rule.verdict for rule in self._rules if rule.matches(address)), None)
+
+
+def _rule(entry: Entry) -> Rule:
+    pattern, code, *text = [*entry.text.split(maxsplit=2), "", ""][:3]
+    try:
+        verdict = verdict_from_word(code, "".join(text).strip())
+    except ValueError as error:
+        raise ConfigError(entry.where, f"must be: PATTERN VERDICT [TEXT]; {error}") from None
+    if pattern.startswith("/"):
+        if len(pattern) < 3 or not pattern.endswith("/"):
+            raise ConfigError(entry.where, f"{pattern!r} has no slash at its end")
+        return Rule(compile_pattern(pattern, entry.where), verdict)
+    return Rule(pattern.lower(), verdict)

@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: MIT
+"""relay: say which clients may send mail to any destination.
+
+    relay [only 1]
+
+Decided at connect, in this order:
+
+1. File `norelayclients`: such a client may not relay, whatever follows.
+2. The daemon's environment has RELAYCLIENT, whatever its value (tcpserver sets it for each
+   connection): it may.
+3. File `relayclients`, or the constant database `morerelayclients.cdb`: it may. So may ::1, this
+   machine by IPv6; 127.0.0.1 only when it is listed.
+
+Relay clients are exempt from most other plugins' tests, and rcpt_ok accepts all their recipients.
+Everybody else may relay only after authentication.
+
+An entry of the files is an address, a network, or the first parts of an address with the separator
+behind them: `192.0.2.1`, `192.0.2.0/24`, `192.0.`, `2001:db8::/32`, `2001:db8:`. Anything else is
+an error, at start, and so is a network of all addresses. The keys of morerelayclients.cdb are
+addresses and such beginnings (not networks); IPv6 addresses in full, `2001:0db8:0000:...`, or cut
+off after any digit, as well as in the usual form.
+
+`only 1`: recipients are accepted for relay clients, and refused with 550 5.7.1 for others.
+
+Differences from the Perl version: the first and last address of a network, and networks of one
+address, count as well; IPv6 entries need not be written in full; networks work in norelayclients;
+a network with host bits (192.0.2.1/24), which matched nothing, is an error, and so is an IPv6
+beginning that ends within a group: write it as a network.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from qpsmtpd.api import (
+    ConfigError,
+    HostList,
+    IPAddress,
+    Plugin,
+    Recipient,
+    Session,
+    Transaction,
+    Verdict,
+    accept,
+    deny,
+    opt,
+    parse_hosts,
+    read_hosts,
+)
+
+_LOCAL = ipaddress.IPv6Address("::1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RelayOptions:
+    """Options of relay."""
+
+    only: bool = opt(False, doc="Accept recipients of relay clients, and no others.")
+
+
+class Relay(Plugin[RelayOptions]):
+    """The lists of clients that may relay."""
+
+    Options = RelayOptions
+
+    async def start(self) -> None:
+        config = self.services.config
+        self._no_relay = await read_hosts(config, "norelayclients")
+        self._relay = await self._read_relayclients()
+        self._more = await config.mapping("morerelayclients")
+
+    async def hook_connect(self, session: Session) -> Verdict | None:
+        address = session.client_address
+        if address in self._no_relay:
+            session.relay_client = False
+        elif "RELAYCLIENT" in self.services.environment or self._listed(address):
+            session.relay_client = True
+        return None
+
+    async def hook_rcpt(self, tx: Transaction, recipient: Recipient) -> Verdict | None:
+        if not self.options.only:
+            return None
+        if tx.session.relay_client:
+            return accept()
+        return deny("Relaying denied", status="5.7.1")
+
+    async def _read_relayclients(self) -> HostList:
+        hosts = await read_hosts(self.services.config, "relayclients")
+        for entry in await self.services.config.entries("relayclients"):
+            if parse_hosts(entry.text).prefixlen == 0:
+                raise ConfigError(entry.where, "a network of all addresses makes an open relay")
+        return hosts
+
+    def _listed(self, address: IPAddress) -> bool:
+        return (
+            address in self._relay
+            or address == _LOCAL
+            or (bool(self._more) and any(key.encode() in self._more for key in _keys(address)))
+        )
+
+
+def _keys(address: IPAddress) -> Iterator[str]:
+    """The keys under which an address may be found in the constant database."""
+    yield str(address)
+    if address.version == 4:
+        octets = str(address).split(".")
+        yield from (".".join(octets[:count]) + "." for count in (3, 2, 1))
+    else:
+        full = address.exploded
+        yield from (full[:end] for end in range(len(full), 0, -1) if full[end - 1] != ":")

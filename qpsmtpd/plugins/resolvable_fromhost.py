@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: MIT
+"""resolvable_fromhost: refuse senders whose domain has no place to send a bounce to.
+
+    resolvable_fromhost [reject ...] [reject_type ...] [timeout 30]
+
+At MAIL the domain of the sender must have
+
+- MX records of which at least one leads to an address, or
+- no MX records, but an address of its own; the client loses a point of karma then,
+
+where addresses in the networks of the file `invalid_resolvable_fromhost` (one a line, such as
+`10.0.0.0/8` or `fc00::/7`) do not count. Otherwise the client loses a point of karma and the sender
+is refused with 450 4.1.8; `reject_type perm` makes it 550 5.1.8. A domain that says that it has no
+mail (null MX, RFC 7505) gets 4.7.27 or 5.7.27.
+
+When a look-up fails or takes longer than `timeout`, and nothing else was found, the client is told
+with 450 4.4.3 to come again, whatever reject_type says. `reject 0` only logs.
+
+Immune clients, the null sender and address literals pass.
+
+Differences from the Perl version: a failure of the DNS never gives 550, and a domain that does not
+exist is no longer called a temporary failure; the invalid networks count for domains without MX as
+well; all addresses of an MX are looked at, IPv6 too; null MX.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+from dataclasses import dataclass
+
+from qpsmtpd.api import (
+    DnsError,
+    HostList,
+    Plugin,
+    RejectOptions,
+    ReversePath,
+    Seconds,
+    Transaction,
+    Verdict,
+    defer,
+    opt,
+    parse_ip,
+    read_hosts,
+)
+
+# A domain with more of them is hardly meant seriously; each costs us two questions.
+_MAX_MX_HOSTS = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResolvableFromhostOptions(RejectOptions):
+    """Options of resolvable_fromhost."""
+
+    timeout: Seconds = opt(Seconds(30), doc="How long all look-ups together may take.")
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Why a domain is refused: text, enhanced status."""
+
+    text: str
+    status: str
+
+
+_NO_DOMAIN = Problem("Sender address needs a full domain name", "5.1.8")
+_NULL_MX = Problem("Sender's domain says that it takes no mail", "5.7.27")
+_NO_ADDRESS = Problem("Sender's domain does not resolve", "5.1.8")
+_BAD_MX = Problem("No MX of the sender's domain has a usable address", "5.1.8")
+
+
+class ResolvableFromhost(Plugin[ResolvableFromhostOptions]):
+    """The test of the sender's domain."""
+
+    Options = ResolvableFromhostOptions
+
+    async def start(self) -> None:
+        self._invalid: HostList = await read_hosts(
+            self.services.config, "invalid_resolvable_fromhost"
+        )
+
+    async def hook_mail(self, tx: Transaction, sender: ReversePath) -> Verdict | None:
+        if sender is None or self.immune(tx.session):
+            return None
+        try:
+            async with asyncio.timeout(self.options.timeout):
+                problem = await self._problem(tx, sender.domain or "")
+        except (DnsError, TimeoutError) as error:
+            return self._unknown(error)
+        if problem is None:
+            return None
+        tx.session.adjust_karma(-1)
+        return self.reject(
+            tx.session,
+            problem.text,
+            status=problem.status,
+            default="soft",
+            reason=f"{problem.text}: {sender.domain!r}",
+        )
+
+    async def _problem(self, tx: Transaction, domain: str) -> Problem | None:
+        """What is wrong with a domain.  Raises DnsError when that cannot be known."""
+        if not domain:
+            return _NO_DOMAIN
+        if domain.startswith("["):
+            tx.session.adjust_karma(-1)
+            return None
+        records = await self.services.resolver.mx(domain)
+        hosts = [host for _, host in records if host]
+        if hosts:
+            return None if await self._any_usable(hosts) else _BAD_MX
+        if records:
+            return _NULL_MX
+        tx.session.adjust_karma(-1)
+        return None if await self._any_usable([domain]) else _NO_ADDRESS
+
+    async def _any_usable(self, hosts: list[str]) -> bool:
+        """Whether a host has a usable address.  Raises DnsError when that cannot be known."""
+        resolver = self.services.resolver
+        hosts = hosts[:_MAX_MX_HOSTS]
+        if any(self._usable(host) for host in hosts if _is_address(host)):
+            return True
+        questions = [ask(host) for host in hosts for ask in (resolver.a, resolver.aaaa)]
+        answers = await asyncio.gather(*questions, return_exceptions=True)
+        found = [answer for answer in answers if not isinstance(answer, BaseException)]
+        if any(self._usable(address) for addresses in found for address in addresses):
+            return True
+        for answer in answers:
+            if isinstance(answer, BaseException):
+                raise answer
+        return False
+
+    def _usable(self, address: str) -> bool:
+        return parse_ip(address) not in self._invalid
+
+    def _unknown(self, error: Exception) -> Verdict | None:
+        self.log.info("fail reason=%r", str(error) or "timeout")
+        if self.options.reject == "0":
+            return None
+        return defer("Sender's domain cannot be looked up now", status="4.4.3")
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: MIT
+"""rhsbl: refuse senders whose domain a DNS list names (RFC 5782 section 2.2).
+
+    rhsbl [reject ...] [reject_type ...] [timeout 10]
+
+File `rhsbl_zones`, one list a line, with what the client gets to read behind it; without that it
+reads what the list itself says (its TXT record):
+
+    dbl.example.org
+    rhsbl.example.net  it sends what nobody asked for
+
+At MAIL all lists are asked about the domain of the sender at the same time; the first in the file
+that names it decides. The sender is then refused with 550 5.7.1, and the client loses a point of
+karma. Immune clients, the null sender and address literals are not looked at.
+
+A list that does not answer within `timeout`, fails, or gives no sensible answer lists nobody: an
+answer has to be within 127.0.0.0/8, but not 127.0.0.1 or 127.255.255.0/24. Such answers are logged
+once an hour.
+
+Old form: `rhsbl disconnect` (any reject_type alone).
+
+Differences from the Perl version: it named the HELO name in place of the sender and never used the
+texts of zones; answers of lists that are closed or refuse us do not count.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from qpsmtpd.api import (
+    DnsList,
+    Plugin,
+    RejectOptions,
+    ReversePath,
+    Seconds,
+    Transaction,
+    Verdict,
+    opt,
+)
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RhsblOptions(RejectOptions):
+    """Options of rhsbl."""
+
+    timeout: Seconds = opt(Seconds(10), doc="How long each list may take.")
+
+    @staticmethod
+    def rewrite(words: Sequence[str]) -> list[str]:
+        """A reject_type alone is a form of old versions."""
+        if len(words) == 1 and "=" not in words[0]:
+            return ["reject_type", words[0]]
+        return list(words)
+
+
+class Rhsbl(Plugin[RhsblOptions]):
+    """Black lists of domains in the DNS."""
+
+    Options = RhsblOptions
+
+    async def start(self) -> None:
+        services = self.services
+        self._lists: list[tuple[DnsList, str]] = []
+        for line in await services.config.lines("rhsbl_zones"):
+            zone, _, text = line.replace("\t", " ").partition(" ")
+            self._lists.append((DnsList(zone, services.resolver, services.clock), text.strip()))
+
+    async def hook_mail(self, tx: Transaction, sender: ReversePath) -> Verdict | None:
+        domain = sender.domain if sender else None
+        if not domain or domain.startswith("[") or self.immune(tx.session):
+            return None
+        zone, said = await self._find(domain)
+        if not zone:
+            return None
+        tx.session.adjust_karma(-1)
+        text = f"Sender's domain is listed by {zone}"
+        return self.reject(
+            tx.session,
+            f"{text}: {said}" if said else text,
+            status="5.7.1",
+            default="perm",
+            reason=f"{domain} is listed by {zone}",
+        )
+
+    async def _find(self, domain: str) -> tuple[str, str]:
+        """The list that names the domain and what it says; two times "" when none does."""
+        lists = self._lists
+        answers = await asyncio.gather(*(self._in_time(zone.codes(domain)) for zone, _ in lists))
+        for (zone, text), codes in zip(lists, answers, strict=True):
+            if codes:
+                return zone.zone, text or await self._in_time(zone.reason(domain)) or ""
+        return "", ""
+
+    async def _in_time(self, question: Awaitable[T]) -> T | None:
+        try:
+            async with asyncio.timeout(self.options.timeout):
+                return await question
+        except TimeoutError:
+            return None

@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: MIT
+"""user_config: let recipients have configuration files of their own.
+
+    user_config [PATTERN]
+
+Where a plugin asks for the configuration of one recipient, the files in the directory PATTERN
+(`/home/%u/.qpsmtpd`) come before those of everybody. In PATTERN `%u` stands for the local part of
+the recipient's address, `%h` for its domain and `%a` for the whole address.
+
+All lines of the file count, with no comments, and at most the first megabyte. Users write these
+files, so only regular files are read, no links; an address whose parts cannot be a file name (with
+a slash, or `..`) has no files. A file that cannot be read is like none, and is logged.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import stat
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from qpsmtpd.api import Address, Plugin, Recipient, opt
+
+MAX_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class UserConfigOptions:
+    """Options of user_config."""
+
+    pattern: str = opt(
+        "/home/%u/.qpsmtpd", positional=True, doc="The directory of a recipient's files."
+    )
+
+
+class UserConfig(Plugin[UserConfigOptions]):
+    """Reads the files of single recipients."""
+
+    Options = UserConfigOptions
+
+    async def hook_user_config(self, recipient: Recipient, name: str) -> Sequence[str] | None:
+        directory = self._directory(recipient.address)
+        if directory is None or not _is_safe(name):
+            return None
+        path = directory / name
+        try:
+            text = await asyncio.to_thread(_read, path)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            self.log.warning("cannot read file=%r: %s", str(path), error.strerror)
+            return None
+        return text.splitlines()
+
+    def _directory(self, address: Address) -> Path | None:
+        parts = {"%u": address.local_part, "%h": address.domain or "", "%a": address.address}
+        used = set(re.findall("%[uha]", self.options.pattern))
+        if not all(_is_safe(parts[letter]) for letter in used):
+            return None
+        return Path(re.sub("%[uha]", lambda match: parts[match[0]], self.options.pattern))
+
+
+def _is_safe(name: str) -> bool:
+    """Whether a path with this in it stays where it should."""
+    return name not in ("", ".", "..") and not re.search("[/\0]", name)
+
+
+def _read(path: Path) -> str:
+    # Neither a link to somebody else's file, nor a pipe that never ends.
+    handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    with open(handle, "rb") as file:  # noqa: PTH123 (a descriptor)
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            raise FileNotFoundError(path)
+        return file.read(MAX_BYTES).decode("utf-8", "replace")

@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: MIT
+"""whitelist: exempt clients, senders and recipients from filtering.
+
+    whitelist [per_recipient]
+
+Files, one entry a line:
+
+- `whitelisthosts`: client addresses (`192.0.2.1`), networks (`192.0.2.0/24`, `2001:db8::/32`), or
+  their beginnings (`192.0.2.`, `2001:db8:`). Such a client is exempt from the other plugins' tests
+  as long as it is connected, and gains 5 points of karma. The same goes for every client when the
+  daemon's environment has WHITELISTCLIENT;
+- `whitelisthelo`: names in HELO or EHLO, that are not tested by plugins further down the list;
+- `whitelistsenders`: addresses, or domains with or without an @ in front, of envelope senders. Mail
+  from them is exempt from the other plugins' tests. Senders are easily forged;
+- `whitelistrcpt`: the same of recipients. **They are accepted**, and plugins further down are not
+  asked, not even rcpt_ok: do not list others' domains, or the daemon relays to them. A domain does
+  not stand for addresses in it that are routed on, as `user%other.example@us`.
+
+Whatever is listed ends its hook (connect, HELO, MAIL, RCPT), so place this plugin before those
+whose tests are to be spared. With `per_recipient` hosts and senders are looked up at RCPT instead,
+after the connect, HELO and MAIL tests have been made; `whitelisthelo` then has no effect.
+
+An entry of `whitelisthosts` that is neither address nor network is an error, at start.
+
+Differences from the Perl version: being a whitelisted client or sender does not permit relaying
+(plugin relay does). `192.0.2.1` was also taken for the beginning of 192.0.2.10. `merge` is read,
+but has no effect: there are no white lists of single users.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from qpsmtpd.api import (
+    Address,
+    Note,
+    Plugin,
+    Recipient,
+    ReversePath,
+    Session,
+    Transaction,
+    Verdict,
+    accept,
+    opt,
+    read_hosts,
+)
+
+#: How many recipients of the transaction are on the white list.
+RECIPIENTS = Note[int]("whitelist.recipients")
+#: The client was found on the white list, and got its karma.
+CREDITED = Note[bool]("whitelist.credited")
+
+_is_route = re.compile(r"[%@]|!.", re.DOTALL).search
+
+
+@dataclass(frozen=True, kw_only=True)
+class WhitelistOptions:
+    """Options of whitelist."""
+
+    per_recipient: bool = opt(False, doc="Look everything up at RCPT.", flag=True)
+    merge: bool = opt(False, doc="Of old configurations; has no effect.", flag=True)
+
+    @staticmethod
+    def rewrite(words: Sequence[str]) -> Sequence[str]:
+        """`per_recipient 1` is `per_recipient=1`: flags have no second word."""
+        return re.sub(r"\b(per_recipient|merge) (?=\d\b)", r"\1=", " ".join(words)).split()
+
+
+class Whitelist(Plugin[WhitelistOptions]):
+    """The white lists of hosts, names, senders and recipients."""
+
+    Options = WhitelistOptions
+
+    async def start(self) -> None:
+        config = self.services.config
+        self._hosts = await read_hosts(config, "whitelisthosts")
+        self._hello_hosts = {line.lower() for line in await config.lines("whitelisthelo")}
+        self._senders = _addresses(await config.lines("whitelistsenders"))
+        self._recipients = _addresses(await config.lines("whitelistrcpt"))
+
+    async def hook_connect(self, session: Session) -> Verdict | None:
+        return None if self.options.per_recipient else self._check_client(session)
+
+    async def hook_helo(self, session: Session, host: str) -> Verdict | None:
+        if self.options.per_recipient or host.lower() not in self._hello_hosts:
+            return None
+        return accept()
+
+    hook_ehlo = hook_helo
+
+    async def hook_mail(self, tx: Transaction, sender: ReversePath) -> Verdict | None:
+        return None if self.options.per_recipient else self._check_sender(tx, sender)
+
+    async def hook_rcpt(self, tx: Transaction, recipient: Recipient) -> Verdict | None:
+        if self.options.per_recipient:
+            # Only marked: accepting here would let them relay.
+            self._check_client(tx.session)
+            self._check_sender(tx, tx.reverse_path)
+        if not _is_listed(recipient.address, self._recipients):
+            return None
+        tx.notes[RECIPIENTS] = tx.notes.get(RECIPIENTS, 0) + 1
+        return accept()
+
+    def _check_client(self, session: Session) -> Verdict | None:
+        if not (
+            session.client_address in self._hosts or "WHITELISTCLIENT" in self.services.environment
+        ):
+            return None
+        if CREDITED not in session.notes:
+            session.notes[CREDITED] = True
+            session.whitelisted_host = session.client.ip
+            session.adjust_karma(5)
+        return accept()
+
+    def _check_sender(self, tx: Transaction, sender: ReversePath) -> Verdict | None:
+        if sender is None or not _is_listed(sender, self._senders):
+            return None
+        tx.whitelisted_sender = True
+        return accept()
+
+
+def _addresses(lines: Iterable[str]) -> frozenset[str]:
+    return frozenset(line.lower().removeprefix("@") for line in lines)
+
+
+def _is_listed(address: Address, listed: frozenset[str]) -> bool:
+    if address.domain is None:
+        return False
+    if address.key in listed:
+        return True
+    return address.domain.lower() in listed and not _is_route(address.local_part)

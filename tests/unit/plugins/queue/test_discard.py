@@ -1,0 +1,28 @@
+# SPDX-License-Identifier: MIT
+"""queue/discard accepts, and says so in the log when it is loaded."""
+
+from __future__ import annotations
+
+import pytest
+
+from qpsmtpd.errors import ConfigError
+from qpsmtpd.plugins.queue.discard import Discard
+from qpsmtpd.testing import a_plugin, a_transaction
+from qpsmtpd.verdict import Decision
+
+
+async def test_accepts_every_message() -> None:
+    plugin = await a_plugin(Discard)
+    verdict = await plugin.hook_queue(a_transaction("", "user@example.test", message="\nHi\n"))
+    assert verdict.decision is Decision.ACCEPT
+    assert verdict.status == "2.6.0"
+
+
+async def test_start_warns(caplog: pytest.LogCaptureFixture) -> None:
+    await a_plugin(Discard)
+    assert caplog.records[0].levelname == "WARNING"
+
+
+async def test_takes_no_arguments() -> None:
+    with pytest.raises(ConfigError):
+        await a_plugin(Discard, "really")

@@ -1,0 +1,605 @@
+# SPDX-License-Identifier: MIT
+"""queue/smtp-forward against next hops that behave, refuse, break off and lie."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from qpsmtpd.errors import ConfigError
+from qpsmtpd.plugins.queue.smtp_forward import SmtpForward
+from qpsmtpd.session import Session, Transaction
+from qpsmtpd.testing import (
+    FakeResolver,
+    a_plugin,
+    a_recipient,
+    a_session,
+    a_transaction,
+    dns_failure,
+    services,
+)
+from qpsmtpd.verdict import Decision, Verdict
+from tests.unit.nexthop.fake import DROP, KEYWORDS, SILENT, FakeHop
+
+MESSAGE = b"Subject: x\r\n\r\nHello\r\n.dot\r\n"
+
+
+@asynccontextmanager
+async def forwarder(hop: FakeHop, line: str = "", **lent: Any) -> AsyncIterator[SmtpForward]:
+    plugin = await a_plugin(
+        SmtpForward, f"127.0.0.1 {hop.port} {line}", name="queue/smtp-forward", **lent
+    )
+    try:
+        yield plugin
+    finally:
+        await plugin.stop()
+
+
+def a_mail(*recipients: str, session: Session | None = None, **more: Any) -> Transaction:
+    return a_transaction(
+        "from@example.com",
+        *(recipients or ("to@example.test",)),
+        session=session,
+        message=more.pop("message", MESSAGE),
+        **more,
+    )
+
+
+async def forward(hop: FakeHop, tx: Transaction, line: str = "", **lent: Any) -> Verdict:
+    async with hop, forwarder(hop, line, **lent) as plugin:
+        return await plugin.hook_queue(tx)
+
+
+def summary(verdict: Verdict | None) -> tuple[str, int, str]:
+    assert verdict is not None
+    return verdict.decision.value, verdict.code, verdict.status
+
+
+# --- success --------------------------------------------------------------------------------
+
+
+async def test_message_is_taken() -> None:
+    hop, tx = FakeHop(), a_mail()
+    verdict = await forward(hop, tx)
+    assert verdict == Verdict(Decision.ACCEPT, "Queued as 4XyZ", "2.0.0")
+    assert tx.next_hop_id == "4XyZ"
+    assert hop.messages == [MESSAGE]
+    assert hop.commands[:4] == [
+        "EHLO mx.example",
+        "MAIL FROM:<from@example.com> SIZE=27",
+        "RCPT TO:<to@example.test>",
+        "DATA",
+    ]
+
+
+async def test_next_hop_without_esmtp() -> None:
+    hop = FakeHop(EHLO="500 what?")
+    assert (await forward(hop, a_mail("a@x.test", "b@x.test"))).accepted
+    assert hop.verbs() == ["EHLO", "HELO", "MAIL", "RCPT", "RCPT", "DATA", "QUIT"]
+    assert hop.commands[2] == "MAIL FROM:<from@example.com>"
+
+
+async def test_envelope_parameters_are_passed_on() -> None:
+    tx = a_mail(parameters={"BODY": "8BITMIME", "RET": "HDRS", "ENVID": "a+2B", "SIZE": "9"})
+    tx.recipients[0].parameters.update({"NOTIFY": "NEVER", "ORCPT": "rfc822;x@y"})
+    hop = FakeHop()
+    assert (await forward(hop, tx)).accepted
+    assert hop.commands[1] == (
+        "MAIL FROM:<from@example.com> SIZE=27 BODY=8BITMIME RET=HDRS ENVID=a+2B"
+    )
+    assert hop.commands[2] == "RCPT TO:<to@example.test> NOTIFY=NEVER ORCPT=rfc822;x@y"
+
+
+@pytest.mark.parametrize("keywords", [KEYWORDS, ()])
+async def test_pipelining_only_where_offered(keywords: tuple[str, ...]) -> None:
+    hop = FakeHop(keywords=keywords)
+    assert (await forward(hop, a_mail("a@x.test", "b@x.test"))).accepted
+    assert hop.pipelined is bool(keywords)
+
+
+async def test_eight_bit_header_without_smtputf8_passes_unchanged() -> None:
+    message = b"Subject: \xe4\r\n\r\nx\r\n"
+    hop = FakeHop(keywords=())
+    assert (await forward(hop, a_mail(message=message))).accepted
+    assert hop.messages == [message]
+
+
+async def test_eight_bit_text_passes_unchanged() -> None:
+    message = b"Subject: x\r\n\r\n\xe4\xff\r\n"
+    hop = FakeHop(keywords=())
+    assert (await forward(hop, a_mail(message=message, parameters={"BODY": "8BITMIME"}))).accepted
+    assert hop.messages == [message]
+    assert hop.commands[1] == "MAIL FROM:<from@example.com>"
+
+
+async def test_null_reverse_path() -> None:
+    hop = FakeHop()
+    assert (await forward(hop, a_transaction("", "to@example.test", message=MESSAGE))).accepted
+    assert hop.commands[1] == "MAIL FROM:<> SIZE=27"
+
+
+async def test_many_recipients_are_batched() -> None:
+    hop = FakeHop()
+    recipients = [f"u{n}@example.test" for n in range(450)]
+    assert (await forward(hop, a_mail(*recipients))).accepted
+    assert hop.verbs().count("RCPT") == 450
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ("OK id=1abc", "1abc"),
+        ("2.0.0 <u@x> ab+cd Saved", "ab+cd"),
+        ("2.6.0 Thanks", "Thanks"),
+        ("2.0.0 Ok: queued as \x07\xe4X", "X"),
+        ("", ""),
+    ],
+)
+async def test_queue_id(text: str, word: str) -> None:
+    tx = a_mail()
+    verdict = await forward(FakeHop(dot=f"250 {text}"), tx)
+    assert tx.next_hop_id == word
+    assert verdict.text == (f"Queued as {word}" if word else "Queued")
+
+
+# --- refusals -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("keywords", [KEYWORDS, ()])
+@pytest.mark.parametrize("step", ["MAIL", "RCPT", "DATA", "dot"])
+@pytest.mark.parametrize(
+    ("reply", "expected"),
+    [
+        ("550 5.7.1 no\x07 \xe4", ("deny", 550, "5.7.1")),
+        ("571 no", ("deny", 554, "5.3.0")),
+        ("550 4.7.1 contradictory", ("deny", 550, "5.3.0")),
+        ("452 4.3.1 full", ("defer", 452, "4.3.1")),
+        ("421 4.3.2 closing", ("defer", 451, "4.3.2")),
+        ("432 later", ("defer", 451, "4.3.0")),
+    ],
+)
+async def test_refused(
+    step: str, reply: str, expected: tuple[str, int, str], keywords: tuple[str, ...]
+) -> None:
+    answers: dict[str, Any] = {step: reply}
+    hop = FakeHop(keywords=keywords, **answers)
+    verdict = await forward(hop, a_mail())
+    assert summary(verdict) == expected
+    assert verdict.text.isascii()
+    assert verdict.text.isprintable()
+    assert hop.messages == ([MESSAGE] if step == "dot" else [])
+
+
+@pytest.mark.parametrize("keywords", [KEYWORDS, ()])
+@pytest.mark.parametrize("reply", [DROP, SILENT, "garbage", "250-a\n251 b", "99 x", "300 x"])
+@pytest.mark.parametrize("step", ["greeting", "EHLO", "MAIL", "RCPT", "DATA", "dot", "HELO"])
+async def test_breaks_off(step: str, reply: str, keywords: tuple[str, ...]) -> None:
+    answers: dict[str, Any] = {step: reply}
+    if step == "HELO":
+        answers["EHLO"] = "502 no"
+    hop = FakeHop(keywords=keywords, **answers)
+    verdict = await forward(hop, a_mail(), "timeout=0.05 dot_timeout=0.05")
+    assert summary(verdict)[:2] == ("defer", 451)
+    assert verdict.status[:2] == "4."
+
+
+@pytest.mark.parametrize("step", ["greeting", "EHLO", "MAIL", "RCPT", "DATA", "dot"])
+async def test_endless_reply(step: str) -> None:
+    endless = "\n".join(["250-" + "x" * 60] * 1000)
+    answers: dict[str, Any] = {step: endless}
+    verdict = await forward(FakeHop(**answers), a_mail(), "timeout=5")
+    assert summary(verdict)[:2] == ("defer", 451)
+
+
+async def test_flood() -> None:
+    flood = "\n".join(["250 " + "x" * 60] * 10000)
+    assert summary(await forward(FakeHop(MAIL=flood), a_mail()))[:2] == ("defer", 451)
+
+
+async def test_refuses_to_talk() -> None:
+    verdict = await forward(FakeHop(greeting="554 5.7.1 go away"), a_mail())
+    assert summary(verdict) == ("defer", 451, "4.3.2")
+
+
+async def test_nobody_listens() -> None:
+    hop = FakeHop()
+    async with hop:
+        pass
+    async with forwarder(hop) as plugin:
+        verdict = await plugin.hook_queue(a_mail())
+    assert summary(verdict) == ("defer", 451, "4.4.1")
+
+
+@pytest.mark.parametrize("reply", ["250 Ok", "250 Ok\n250 2.0.0 Ok: queued as FAKE"])
+async def test_takes_the_message_before_it_was_sent(reply: str) -> None:
+    verdict = await forward(FakeHop(DATA=f"354 go on\n{reply}"), a_mail())
+    assert summary(verdict) == ("defer", 451, "4.5.0")
+
+
+async def test_refuses_in_the_middle_of_the_message() -> None:
+    hop = FakeHop(DATA="354 go on\n552 5.3.4 too big")
+    verdict = await forward(hop, a_mail("a@x.test", "b@x.test"))
+    assert summary(verdict) == ("deny", 552, "5.3.4")
+
+
+async def test_data_taken_although_the_recipient_was_not() -> None:
+    hop = FakeHop(RCPT="550 5.1.1 no")
+    assert summary(await forward(hop, a_mail())) == ("deny", 550, "5.1.1")
+    assert hop.messages == []
+    assert hop.verbs() == ["EHLO", "MAIL", "RCPT", "DATA"]
+
+
+# --- several recipients ---------------------------------------------------------------------
+
+NO = "550 5.1.1 unknown"
+LATER = "450 4.2.0 later"
+
+
+@pytest.mark.parametrize(
+    ("replies", "line", "expected", "sent"),
+    [
+        ((NO, NO), "", ("deny", 550, "5.1.1"), 0),
+        ((LATER, LATER), "", ("defer", 450, "4.2.0"), 0),
+        ((NO, LATER), "", ("defer", 450, "4.2.0"), 0),
+        (("", LATER), "mixed=accept-rest", ("defer", 450, "4.2.0"), 0),
+        (("", NO), "", ("deny", 550, "5.1.1"), 0),
+        (("", NO), "mixed=defer", ("defer", 451, "4.1.1"), 0),
+        (("", NO), "mixed=accept-rest", ("accept", 0, "2.0.0"), 1),
+        (("", ""), "", ("accept", 0, "2.0.0"), 1),
+    ],
+)
+async def test_recipients(
+    replies: tuple[str, str],
+    line: str,
+    expected: tuple[str, int, str],
+    sent: int,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO")
+    recipients = ("a@x.test", "b@x.test")
+    answers = {a: r for a, r in zip(recipients, replies, strict=True) if r}
+    hop = FakeHop(rcpt=dict(answers))
+    assert summary(await forward(hop, a_mail(*recipients), line)) == expected
+    assert len(hop.messages) == sent
+    assert all(f"to='{address}'" in caplog.text for address in answers)
+    if answers:
+        assert ("RSET" in hop.verbs()) is not bool(sent)
+
+
+async def test_rest_refused_after_the_message() -> None:
+    hop = FakeHop(rcpt={"b@x.test": NO}, dot="451 4.7.1 later")
+    verdict = await forward(hop, a_mail("a@x.test", "b@x.test"), "mixed=accept-rest")
+    assert summary(verdict) == ("defer", 451, "4.7.1")
+
+
+# --- SMTPUTF8 -------------------------------------------------------------------------------
+
+
+async def test_smtputf8_is_passed_on() -> None:
+    hop = FakeHop()
+    tx = a_mail("ü@example.test", parameters={"SMTPUTF8": None})
+    assert (await forward(hop, tx)).accepted
+    assert hop.commands[1].endswith(" SMTPUTF8")
+    assert hop.commands[2] == "RCPT TO:<ü@example.test>"
+
+
+@pytest.mark.parametrize(
+    ("recipient", "message", "needed"),
+    [
+        ("ü@example.test", MESSAGE, True),
+        ("a@example.test", b"Subject: \xc3\xbc\r\n\r\n", True),
+        ("a@example.test", b"Subject: x\r\n\r\n\xc3\xbc\r\n", False),
+    ],
+)
+async def test_next_hop_without_smtputf8(recipient: str, message: bytes, needed: bool) -> None:
+    tx = a_mail(recipient, message=message, parameters={"SMTPUTF8": None})
+    hop = FakeHop(keywords=("PIPELINING",))
+    verdict = await forward(hop, tx)
+    assert summary(verdict) == (("deny", 554, "5.6.7") if needed else ("accept", 0, "2.0.0"))
+    assert ("MAIL" in hop.verbs()) is not needed
+
+
+# --- connections ----------------------------------------------------------------------------
+
+
+async def test_connection_is_used_again() -> None:
+    async with FakeHop() as hop, forwarder(hop) as plugin:
+        for _ in range(3):
+            assert (await plugin.hook_queue(a_mail())).accepted
+        assert hop.connections == 1
+        assert hop.verbs().count("RSET") == 2
+        assert hop.messages == [MESSAGE] * 3
+
+
+async def test_connection_per_message() -> None:
+    async with FakeHop() as hop, forwarder(hop, "idle=0") as plugin:
+        for _ in range(2):
+            assert (await plugin.hook_queue(a_mail())).accepted
+        assert hop.connections == 2
+
+
+@pytest.mark.parametrize(
+    "later",
+    [
+        {"RSET": DROP},
+        {"RSET": "421 4.4.2 idle"},
+        {"RSET": "500 what?"},
+        {"MAIL": ["250 ok", DROP, "250 ok"]},
+    ],
+)
+@pytest.mark.parametrize("keywords", [KEYWORDS, ()])
+async def test_stale_connection_is_replaced(
+    later: dict[str, Any], keywords: tuple[str, ...]
+) -> None:
+    async with FakeHop(keywords=keywords, **later) as hop, forwarder(hop) as plugin:
+        for _ in range(2):
+            assert (await plugin.hook_queue(a_mail())).accepted
+        assert hop.connections == 2
+        assert hop.messages == [MESSAGE] * 2
+
+
+async def test_connection_closed_while_idle() -> None:
+    async with FakeHop(dot="250 ok\n421 4.4.2 idle") as hop, forwarder(hop) as plugin:
+        for _ in range(2):
+            assert (await plugin.hook_queue(a_mail())).accepted
+        assert hop.connections == 2
+
+
+async def test_no_second_attempt_after_the_end_of_the_message() -> None:
+    async with FakeHop(dot=["250 ok", DROP, "250 ok"]) as hop, forwarder(hop) as plugin:
+        assert (await plugin.hook_queue(a_mail())).accepted
+        verdict = await plugin.hook_queue(a_mail())
+        assert summary(verdict) == ("defer", 451, "4.4.2")
+        assert "not available" in verdict.text
+        assert len(hop.messages) == 2
+        assert hop.connections == 1
+
+
+async def test_no_third_attempt() -> None:
+    async with FakeHop(MAIL=["250 ok", DROP]) as hop, forwarder(hop) as plugin:
+        assert (await plugin.hook_queue(a_mail())).accepted
+        assert summary(await plugin.hook_queue(a_mail()))[:2] == ("defer", 451)
+        assert hop.connections == 2
+
+
+async def test_idle_connection_is_closed() -> None:
+    async with FakeHop() as hop, forwarder(hop, "idle=0.02") as plugin:
+        assert (await plugin.hook_queue(a_mail())).accepted
+        async with asyncio.timeout(5):
+            await hop.left.wait()
+        assert hop.verbs()[-1] == "QUIT"
+        assert (await plugin.hook_queue(a_mail())).accepted
+        assert hop.connections == 2
+
+
+async def test_stop_says_goodbye() -> None:
+    async with FakeHop() as hop:
+        async with forwarder(hop) as plugin:
+            assert (await plugin.hook_queue(a_mail())).accepted
+        async with asyncio.timeout(5):
+            await hop.left.wait()
+        assert hop.verbs()[-1] == "QUIT"
+
+
+async def test_not_more_connections_than_allowed() -> None:
+    async with FakeHop(dot_is_late=True) as hop, forwarder(hop, "pool=2") as plugin:
+        tasks = [asyncio.create_task(plugin.hook_queue(a_mail())) for _ in range(6)]
+        async with asyncio.timeout(5):
+            while hop.verbs().count("DATA") < 2:
+                await asyncio.sleep(0)
+        assert hop.connections == 2
+        hop.proceed.set()
+        assert all(verdict.accepted for verdict in await asyncio.gather(*tasks))
+        assert hop.connections == 2
+
+
+async def test_all_connections_busy() -> None:
+    async with FakeHop(dot_is_late=True) as hop, forwarder(hop, "pool=1 timeout=0.2") as plugin:
+        first = asyncio.create_task(plugin.hook_queue(a_mail()))
+        async with asyncio.timeout(5):
+            while "DATA" not in hop.verbs():
+                await asyncio.sleep(0)
+        assert summary(await plugin.hook_queue(a_mail())) == ("defer", 451, "4.4.5")
+        hop.proceed.set()
+        assert (await first).accepted
+
+
+async def test_cancelled_hand_over_breaks_off() -> None:
+    async with FakeHop(dot_is_late=True) as hop, forwarder(hop) as plugin:
+        task = asyncio.create_task(plugin.hook_queue(a_mail()))
+        async with asyncio.timeout(5):
+            while "DATA" not in hop.verbs():
+                await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        hop.proceed.set()
+        assert (await plugin.hook_queue(a_mail())).accepted
+        assert hop.connections == 2
+
+
+async def test_cancelled_envelope_breaks_off() -> None:
+    async with FakeHop(MAIL=[SILENT, "250 ok"]) as hop, forwarder(hop) as plugin:
+        task = asyncio.create_task(plugin.hook_queue(a_mail()))
+        async with asyncio.timeout(5):
+            while "MAIL" not in hop.verbs():
+                await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert (await plugin.hook_queue(a_mail())).accepted
+        assert hop.connections == 2
+
+
+async def test_next_hop_that_does_not_read() -> None:
+    hop = FakeHop(dot_is_late=True)
+    big = a_mail(message=b"Subject: x\r\n\r\n" + b"y" * 70 + b"\r\n" * 8_000_000)
+    verdict = await forward(hop, big, "timeout=0.1")
+    assert summary(verdict) == ("defer", 451, "4.4.2")
+
+
+# --- XCLIENT and XFORWARD -------------------------------------------------------------------
+
+ATTRIBUTES = "NAME REVERSE_NAME ADDR PORT PROTO HELO LOGIN FUTURE"
+
+
+async def test_xclient() -> None:
+    session = a_session("2001:db8::1", helo="client+.example", client_name="pc.example")
+    hop = FakeHop(keywords=(*KEYWORDS, f"XCLIENT {ATTRIBUTES}"))
+    dns = {("AAAA", "pc.example"): ["2001:db8:0::1"]}
+    async with hop, forwarder(hop, "xclient", dns=dns) as plugin:
+        for _ in range(2):
+            assert (await plugin.hook_queue(a_mail(session=session))).accepted
+    assert hop.connections == 2
+    assert hop.commands[1:3] == [
+        "XCLIENT NAME=pc.example REVERSE_NAME=pc.example ADDR=IPV6:2001:db8::1 PORT=40000 "
+        "PROTO=SMTP HELO=client+2B.example LOGIN=[UNAVAILABLE]",
+        "EHLO client+.example",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("records", "name"),
+    [
+        ({("A", "pc.example"): ["192.0.2.1"]}, "pc.example"),
+        ({("A", "pc.example"): ["192.0.2.2"]}, "[UNAVAILABLE]"),
+        ({("A", "pc.example"): dns_failure()}, "[TEMPUNAVAIL]"),
+        (FakeResolver(silent=True), "[TEMPUNAVAIL]"),
+    ],
+)
+async def test_xclient_name_is_confirmed(records: Any, name: str) -> None:
+    session = a_session(ehlo="client.example", client_name="pc.example")
+    hop = FakeHop(keywords=("XCLIENT NAME",))
+    assert (
+        await forward(hop, a_mail(session=session), "xclient timeout=0.2", dns=records)
+    ).accepted
+    assert hop.commands[1] == f"XCLIENT NAME={name}"
+
+
+async def test_xclient_long_values_take_several_commands() -> None:
+    session = a_session(ehlo="c" * 240, client_name="n" * 240)
+    hop = FakeHop(keywords=(f"XCLIENT {ATTRIBUTES}",))
+    assert (await forward(hop, a_mail(session=session), "xclient")).accepted
+    assert hop.verbs()[1:3] == ["XCLIENT", "XCLIENT"]
+    assert all(len(command) <= 500 for command in hop.commands)
+
+
+@pytest.mark.parametrize(
+    "more", [{}, {"XCLIENT": "550 5.7.0 not you", "keywords": ("XCLIENT NAME",)}]
+)
+async def test_xclient_not_possible(more: dict[str, Any]) -> None:
+    verdict = await forward(FakeHop(**more), a_mail(), "xclient")
+    assert summary(verdict) == ("defer", 451, "4.7.0")
+
+
+async def test_xforward() -> None:
+    session = a_session(ehlo="client example", client_name="pc.example")
+    await session.resolve_client_name()
+    hop = FakeHop(keywords=("XFORWARD NAME ADDR HELO PROTO SOURCE IDENT PORT",))
+    tx = a_mail(session=session)
+    assert (await forward(hop, tx)).accepted
+    assert hop.commands[1] == (
+        "XFORWARD NAME=pc.example ADDR=192.0.2.1 HELO=client+20example PROTO=ESMTP "
+        f"SOURCE=REMOTE IDENT={tx.id} PORT=40000"
+    )
+
+
+async def test_xforward_may_be_refused_or_switched_off() -> None:
+    keywords = (*KEYWORDS, "XFORWARD NAME")
+    assert (await forward(FakeHop(keywords=keywords, XFORWARD="550 no"), a_mail())).accepted
+    hop = FakeHop(keywords=keywords)
+    assert (await forward(hop, a_mail(), "xforward=no")).accepted
+    assert "XFORWARD" not in hop.verbs()
+
+
+# --- check-recipients -----------------------------------------------------------------------
+
+
+async def test_recipients_are_not_checked_by_default() -> None:
+    async with FakeHop(RCPT="550 no") as hop, forwarder(hop) as plugin:
+        assert await plugin.hook_rcpt(a_mail(), a_recipient()) is None
+        assert hop.connections == 0
+
+
+@pytest.mark.parametrize(
+    ("answers", "expected"),
+    [
+        ({}, None),
+        ({"RCPT": NO}, ("deny", 550, "5.1.1")),
+        ({"RCPT": LATER}, ("defer", 450, "4.2.0")),
+        ({"MAIL": "550 5.7.1 not from you"}, ("deny", 550, "5.7.1")),
+        ({"RCPT": DROP}, ("defer", 451, "4.4.2")),
+    ],
+)
+async def test_check_recipients(
+    answers: dict[str, Any], expected: tuple[str, int, str] | None
+) -> None:
+    async with FakeHop(**answers) as hop, forwarder(hop, "check-recipients=yes") as plugin:
+        verdict = await plugin.hook_rcpt(a_transaction(), a_recipient("u@example.test"))
+        assert (None if verdict is None else summary(verdict)) == expected
+        assert "DATA" not in hop.verbs()
+
+
+async def test_checked_recipients_share_the_connection_of_the_message() -> None:
+    async with FakeHop() as hop, forwarder(hop, "check-recipients=yes") as plugin:
+        tx = a_mail("a@x.test", "b@x.test")
+        for recipient in tx.recipients:
+            assert await plugin.hook_rcpt(tx, recipient) is None
+        assert (await plugin.hook_queue(tx)).accepted
+        assert hop.connections == 1
+        assert hop.messages == [MESSAGE]
+
+
+async def test_check_recipients_without_smtputf8() -> None:
+    tx = a_transaction(parameters={"SMTPUTF8": None})
+    async with FakeHop(keywords=()) as hop, forwarder(hop, "check-recipients=yes") as plugin:
+        verdict = await plugin.hook_rcpt(tx, a_recipient("ü@example.test"))
+        assert summary(verdict) == ("deny", 554, "5.6.7")
+
+
+# --- arguments ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "",
+        "a b c",
+        "mx/../x",
+        "mx:25",
+        "mx 0",
+        "mx 65536",
+        "mx smtp",
+        "mx tls=maybe",
+        "mx ca=/etc/hosts",
+        "mx tls=verify ca=/nonexistent",
+        "mx pool=0",
+        "mx timeout=0",
+        "mx mixed=some",
+    ],
+)
+async def test_wrong_arguments(line: str) -> None:
+    with pytest.raises(ConfigError):
+        await a_plugin(SmtpForward, line)
+
+
+@pytest.mark.parametrize(
+    ("line", "target", "xclient"),
+    [
+        ("mail.example", "mail.example:25", False),
+        ("192.0.2.1 2525", "192.0.2.1:2525", False),
+        ("127.0.0.1 26 xclient", "127.0.0.1:26", True),
+        ("127.0.0.1 xclient", "127.0.0.1:25", True),
+        ("::1 26", "[::1]:26", False),
+        ("[::1] 26", "[::1]:26", False),
+        ("host mail.example port 27", "mail.example:27", False),
+    ],
+)
+async def test_arguments(line: str, target: str, xclient: bool) -> None:
+    plugin = await a_plugin(SmtpForward, line, services=services())
+    assert str(plugin._pool.target) == target
+    assert plugin.options.xclient is xclient

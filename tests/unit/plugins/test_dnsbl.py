@@ -1,0 +1,205 @@
+# SPDX-License-Identifier: MIT
+"""dnsbl: lists, their failures, the exempt, RBLSMTPD, and the recipients that clear a client."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from qpsmtpd.api import ConfigError, Decision, Session, Verdict
+from qpsmtpd.plugins.dnsbl import Dnsbl
+from qpsmtpd.testing import (
+    FakeResolver,
+    a_plugin,
+    a_recipient,
+    a_session,
+    a_transaction,
+    dns_failure,
+)
+
+IP = "192.0.2.9"
+NAME = "9.2.0.192"
+LISTED = {("A", f"{NAME}.bl.test"): ["127.0.0.2"], ("TXT", f"{NAME}.bl.test"): ["see bl.test"]}
+ZONES = {"dnsbl_zones": ["bl.test"]}
+PERM = (Decision.DENY, "5.7.1", False)
+
+
+async def run(line: str = "", *, session: Session | None = None, **lent: Any) -> Verdict | None:
+    """What becomes of a client at connect, after pre_connection and before its end."""
+    lent.setdefault("config", ZONES)
+    lent.setdefault("dns", LISTED)
+    plugin = await a_plugin(Dnsbl, line, **lent)
+    session = session or a_session(IP)
+    assert await plugin.hook_pre_connection(session) is None
+    try:
+        return await plugin.hook_connect(session)
+    finally:
+        await plugin.hook_disconnect(session)
+
+
+def shape(verdict: Verdict | None) -> tuple[Decision, str, bool] | None:
+    return (verdict.decision, verdict.status, verdict.disconnect) if verdict else None
+
+
+def text(verdict: Verdict | None) -> str:
+    assert verdict is not None
+    return verdict.text
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("", PERM),
+        ("reject 1 timeout 5", PERM),
+        ("reject connect", PERM),
+        ("reject 0", None),
+        ("reject naughty", None),
+        ("disconnect", (Decision.DENY, "5.7.1", True)),
+        ("temp", (Decision.DEFER, "4.7.1", False)),
+        ("reject_type temp", (Decision.DEFER, "4.7.1", False)),
+        ("reject_type=disconnect", (Decision.DENY, "5.7.1", True)),
+    ],
+)
+async def test_a_listed_client(line: str, expected: tuple[Decision, str, bool] | None) -> None:
+    session = a_session(IP)
+    assert shape(await run(line, session=session)) == expected
+    assert session.karma == -1
+    assert session.naughty is ("naughty" in line)
+
+
+async def test_who_is_not_listed_passes() -> None:
+    session = a_session("192.0.2.10")
+    assert await run(session=session) is None
+    assert session.karma == 0
+
+
+async def test_the_text_is_what_the_list_says() -> None:
+    assert text(await run()) == "see bl.test"
+
+
+async def test_the_text_of_the_zone_wins_and_names_the_client() -> None:
+    dns = FakeResolver(LISTED)
+    config = {"dnsbl_zones": ["bl.test:Blocked, see https://bl.test/?%IP%"]}
+    assert text(await run(dns=dns, config=config)) == f"Blocked, see https://bl.test/?{IP}"
+    assert dns.asked == [("A", f"{NAME}.bl.test")]
+
+
+async def test_a_list_that_says_nothing() -> None:
+    dns = {("A", f"{NAME}.bl.test"): ["127.0.0.2"]}
+    assert text(await run(dns=dns)) == f"Client {IP} is listed by bl.test"
+
+
+async def test_the_first_list_of_the_file_decides() -> None:
+    config = {"dnsbl_zones": ["none.test:none", "one.test:one", "two.test:two"]}
+    dns = {("A", f"{NAME}.{zone}"): ["127.0.0.2"] for zone in ("two.test", "one.test")}
+    assert text(await run(dns=dns, config=config)) == "one"
+
+
+async def test_ipv6() -> None:
+    name = "1" + ".0" * 23 + ".8.b.d.0.1.0.0.2"
+    dns = {("A", f"{name}.bl.test"): ["127.0.0.2"]}
+    assert shape(await run(dns=dns, session=a_session("2001:db8::1"))) == PERM
+
+
+@pytest.mark.parametrize(
+    "answer", [["127.0.0.1"], ["127.255.255.254"], ["192.0.2.1"], dns_failure()]
+)
+async def test_a_list_in_error_lists_nobody(answer: Any) -> None:
+    assert await run(dns={("A", f"{NAME}.bl.test"): answer}) is None
+
+
+class SilentZone(FakeResolver):
+    """The zone silent.test does not answer."""
+
+    async def a(self, name: str) -> list[str]:
+        if name.endswith("silent.test"):
+            await asyncio.Event().wait()
+        return await super().a(name)
+
+
+async def test_a_silent_list_does_not_hide_what_others_say() -> None:
+    config = {"dnsbl_zones": ["silent.test", "bl.test"]}
+    assert shape(await run("timeout 0.01", dns=SilentZone(LISTED), config=config)) == PERM
+
+
+async def test_silence_lists_nobody() -> None:
+    assert await run("timeout 0.01", dns=FakeResolver(silent=True)) is None
+
+
+async def test_the_look_up_starts_when_the_client_connects_and_ends_with_it() -> None:
+    dns = FakeResolver(silent=True)
+    plugin = await a_plugin(Dnsbl, config=ZONES, dns=dns)
+    session = a_session(IP)
+    await plugin.hook_pre_connection(session)
+    task = session.notes[plugin._look_up]
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert dns.asked == [("A", f"{NAME}.bl.test")]
+    await plugin.hook_disconnect(session)
+    await asyncio.wait([task])
+    assert task.cancelled()
+
+
+async def test_without_pre_connection_it_starts_at_connect() -> None:
+    plugin = await a_plugin(Dnsbl, config=ZONES, dns=LISTED)
+    session = a_session(IP)
+    assert shape(await plugin.hook_connect(session)) == PERM
+    await plugin.hook_disconnect(session)
+
+
+@pytest.mark.parametrize("allow", ["192.0.2.9", "192.0.2.", "192.0.2.0/28"])
+async def test_dnsbl_allow(allow: str) -> None:
+    dns = FakeResolver(LISTED)
+    assert await run(dns=dns, config={**ZONES, "dnsbl_allow": [allow]}) is None
+    assert dns.asked == []
+
+
+async def test_others_are_not_allowed() -> None:
+    assert shape(await run(config={**ZONES, "dnsbl_allow": ["192.0.2.8", "192.0.3."]})) == PERM
+    with pytest.raises(ConfigError, match="dnsbl_allow:1"):
+        await run(config={"dnsbl_allow": ["192.0"]})
+
+
+async def test_the_immune_are_not_asked_about() -> None:
+    for name in ("relay_client", "whitelisted_host"):
+        session = a_session(IP)
+        setattr(session, name, True)
+        assert await run(session=session) is None
+
+
+async def test_rblsmtpd_with_a_text_refuses() -> None:
+    dns = FakeResolver()
+    config = {**ZONES, "dnsbl_rejectmsg": ["Sorry:"]}
+    verdict = await run(dns=dns, config=config, environment={"RBLSMTPD": "no %IP% here"})
+    assert (shape(verdict), text(verdict)) == (PERM, f"Sorry: no {IP} here")
+    assert dns.asked == []
+    assert await run("reject 0", environment={"RBLSMTPD": "no"}) is None
+
+
+async def test_rblsmtpd_empty_lets_pass() -> None:
+    assert await run(environment={"RBLSMTPD": ""}) is None
+
+
+@pytest.mark.parametrize("user", ["postmaster", "Abuse", "MAILER-DAEMON", "root"])
+async def test_some_recipients_clear_the_client(user: str) -> None:
+    plugin = await a_plugin(Dnsbl, "reject naughty reject_type temp", config=ZONES, dns=LISTED)
+    session = a_session(IP)
+    await plugin.hook_connect(session)
+    tx = a_transaction(session=session)
+    assert await plugin.hook_rcpt(tx, a_recipient("user@example.test")) is None
+    assert (session.naughty, session.deferred_type) == (True, "temp")
+    assert await plugin.hook_rcpt(tx, a_recipient(f"{user}@example.test")) is None
+    assert (session.naughty, session.deferred_type) == (False, "")
+    await plugin.hook_disconnect(session)
+
+
+async def test_without_zones_nothing_is_asked() -> None:
+    dns = FakeResolver()
+    assert await run(config={}, dns=dns) is None
+    assert dns.asked == []
+
+
+@pytest.mark.parametrize("line", ["sometimes", "reject sometimes", "zones bl.test"])
+async def test_wrong_arguments(line: str) -> None:
+    with pytest.raises(ConfigError):
+        await a_plugin(Dnsbl, line)
