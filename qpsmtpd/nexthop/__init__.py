@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: MIT
+"""A small client for SMTP and LMTP, for plugins that hand messages to a next hop.
+
+    plugin ──▶ handover ──▶ pool ──▶ client ──▶ wire ──▶ the next hop
+               (replies → verdicts)  (the steps)  (bytes, limits)
+
+A plugin makes a pool in `start`, runs one piece of work on it per message, and turns the replies
+into a verdict.  What wins here: a message counts as taken after the next hop's 2xx to its end,
+and at no other time; everything unclear is a NextHopError, for which the client gets a 451.
+"""
+
+from qpsmtpd.nexthop.client import Client, EnvelopeReplies, connect
+from qpsmtpd.nexthop.delivered import Delivered, fingerprint
+from qpsmtpd.nexthop.dots import DotStuffer
+from qpsmtpd.nexthop.handover import (
+    Outcome,
+    check_recipient,
+    hand_over,
+    log_refusals,
+    mixed,
+    refused,
+    taken,
+    unavailable,
+)
+from qpsmtpd.nexthop.metadata import NOT_KNOWN_NOW, xclient_commands
+from qpsmtpd.nexthop.options import NextHopOptions, address_problems, make_pool
+from qpsmtpd.nexthop.pool import Pool
+from qpsmtpd.nexthop.reply import HopReply, NextHopError
+from qpsmtpd.nexthop.target import Target
+
+__all__ = [
+    "NOT_KNOWN_NOW",
+    "Client",
+    "Delivered",
+    "DotStuffer",
+    "EnvelopeReplies",
+    "HopReply",
+    "NextHopError",
+    "NextHopOptions",
+    "Outcome",
+    "Pool",
+    "Target",
+    "address_problems",
+    "check_recipient",
+    "connect",
+    "fingerprint",
+    "hand_over",
+    "log_refusals",
+    "make_pool",
+    "mixed",
+    "refused",
+    "taken",
+    "unavailable",
+    "xclient_commands",
+]

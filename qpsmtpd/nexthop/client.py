@@ -1,0 +1,258 @@
+# SPDX-License-Identifier: MIT
+"""Client: one connection to a next hop, SMTP (RFC 5321) or LMTP (RFC 2033), step by step.
+
+connect → begin → start_data → send_message, and again begin.  Every step waits a limited time and
+raises NextHopError when the next hop does not do its part: then nothing is known of what it did
+with the current message, and the caller must not say that it was taken.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, replace
+
+from qpsmtpd.nexthop.dots import DotStuffer
+from qpsmtpd.nexthop.reply import HopReply, NextHopError
+from qpsmtpd.nexthop.target import Target
+from qpsmtpd.nexthop.wire import TlsError, Wire
+
+#: Commands sent before their replies are read: so many replies fit into the wire's buffer.
+BATCH = 200
+
+
+@dataclass(frozen=True, slots=True)
+class EnvelopeReplies:
+    """What the next hop said to MAIL, to each RCPT, and to DATA when that was sent with them."""
+
+    mail: HopReply
+    recipients: tuple[HopReply, ...]
+    data: HopReply | None = None
+
+
+class Client:
+    """Speaks to one next hop over one connection."""
+
+    def __init__(self, wire: Wire, target: Target) -> None:
+        self._wire = wire
+        self._target = target
+        #: The keywords of EHLO in upper case, with what follows them.
+        self.extensions: dict[str, str] = {}
+        #: Whether the connection has carried a transaction before the current one.
+        self.reused = False
+        #: Whether the end of the current message was sent: only then can it have been taken.
+        self.dot_sent = False
+        self._in_step = True
+
+    @property
+    def usable(self) -> bool:
+        """Whether another transaction can follow on this connection."""
+        return self._in_step and self._wire.quiet
+
+    @property
+    def encrypted(self) -> bool:
+        """Whether TLS is in use."""
+        return self._wire.encrypted
+
+    # --- beginning --------------------------------------------------------------------------
+
+    async def greet(self) -> None:
+        """Read the greeting, say hello, and start TLS as the target says."""
+        _expect(await self._wire.read_reply(self._target.timeout), "greeting")
+        await self.hello(self._target.hello)
+        if self._target.context is not None:
+            await self._start_tls()
+
+    async def hello(self, name: str) -> None:
+        """EHLO, or HELO where the next hop does not know that; LHLO in LMTP."""
+        if self._target.lmtp:
+            reply = _expect(await self._command(f"LHLO {name}"), "LHLO")
+        else:
+            reply = await self._command(f"EHLO {name}")
+            if reply.permanent and not reply.closing:
+                _expect(await self._command(f"HELO {name}"), "HELO")
+                self.extensions = {}
+                return
+            _expect(reply, "EHLO")
+        words = (line.partition(" ") for line in reply.lines[1:])
+        self.extensions = {keyword.upper(): rest.strip() for keyword, _, rest in words}
+
+    async def _start_tls(self) -> None:
+        assert self._target.context is not None
+        optional = self._target.tls == "may"
+        if "STARTTLS" not in self.extensions:
+            if optional:
+                return
+            raise NextHopError("offers no STARTTLS", "4.7.5")
+        reply = await self._command("STARTTLS")
+        if optional and not reply.positive and not reply.closing:
+            return
+        _expect(reply, "STARTTLS", "4.7.5")
+        await self._wire.start_tls(self._target.context, self._target.host, self._target.timeout)
+        # What was said in clear does not count (RFC 3207 section 4.2).
+        await self.hello(self._target.hello)
+
+    async def xclient(self, commands: Sequence[str], hello: str) -> None:
+        """Tell who the client is; the next hop begins anew then."""
+        for command in commands:
+            _expect(await self._command(command), "XCLIENT", "4.7.0")
+        await self.hello(hello)
+
+    # --- one message ------------------------------------------------------------------------
+
+    async def begin(
+        self, mail: str, recipients: Sequence[str], *, before: Sequence[str] = (), data: bool
+    ) -> EnvelopeReplies:
+        """Send the envelope, in one go where PIPELINING (RFC 2920) is offered.
+
+        mail, recipients: the whole commands; before: commands whose replies do not matter.
+        data: send DATA with them.  Only for a single recipient: among several, some may be
+        refused, and after 354 there is no way back but to break off.
+        """
+        self.dot_sent = False
+        reset = ["RSET"] if self.reused else []
+        self.reused = True
+        pipelined = data and "PIPELINING" in self.extensions
+        commands = [*reset, *before, mail, *recipients, *(["DATA"] if pipelined else [])]
+        replies = await self._batch(commands)
+        if reset and not replies[0].positive:
+            self._in_step = False
+            raise NextHopError(f"RSET: {replies[0]}", lost=True)
+        first = len(reset) + len(before)
+        answer = replies[first]
+        outcomes = replies[first + 1 : first + 1 + len(recipients)]
+        if not answer.positive:
+            outcomes = [answer] * len(recipients)
+        data_reply = replies[-1] if pipelined else None
+        if data_reply and data_reply.code == 354 and not outcomes[0].positive:
+            self._in_step = False
+        return EnvelopeReplies(answer, tuple(outcomes), data_reply)
+
+    async def start_data(self) -> HopReply:
+        """DATA; the reply is 354 when the next hop waits for the message."""
+        return await self._command("DATA")
+
+    async def send_message(self, blocks: AsyncIterator[bytes], replies: int) -> list[HopReply]:
+        """Send the message, and read so many replies: one in SMTP, in LMTP one a recipient."""
+        stuffer = DotStuffer()
+        self._in_step = False
+        try:
+            async for block in blocks:
+                await self._wire.send(stuffer.feed(block), self._target.timeout)
+        except NextHopError:
+            if (refusal := self._early_refusal()) is None:
+                raise
+            return [refusal] * replies
+        if (refusal := self._early_refusal()) is not None:
+            return [refusal] * replies
+        self.dot_sent = True
+        await self._wire.send(stuffer.end(), self._target.timeout)
+        return await self._final_replies(replies)
+
+    async def _final_replies(self, count: int) -> list[HopReply]:
+        """Read the replies to a message; after the first, one that does not come is a 451."""
+        answers: list[HopReply] = []
+        while len(answers) < count:
+            try:
+                reply = await self._wire.read_reply(self._target.dot_timeout)
+                if reply.code < 400 and not reply.positive:
+                    raise NextHopError(f"end of data: {reply}", "4.5.0")
+            except NextHopError as error:
+                if not answers:
+                    raise
+                lost = HopReply(451, (f"{error.status} {error}",))
+                return answers + [lost] * (count - len(answers))
+            answers.append(reply)
+        self._in_step = not any(answer.closing for answer in answers)
+        return answers
+
+    def _early_refusal(self) -> HopReply | None:
+        """What the next hop said before the end of the message: it can only refuse by that."""
+        reply = self._wire.take_reply()
+        if reply is not None and reply.code < 400:
+            raise NextHopError("takes a message before its end", "4.5.0")
+        return reply
+
+    # --- end --------------------------------------------------------------------------------
+
+    async def reset(self) -> None:
+        """RSET: leave the transaction.  A next hop that does not like it is not used again."""
+        if not self._in_step:
+            return
+        try:
+            reply = await self._command("RSET")
+        except NextHopError:
+            self._in_step = False
+            return
+        self._in_step = reply.positive
+
+    def leave(self) -> None:
+        """QUIT, and close without waiting for the reply."""
+        if self.usable:
+            self._wire.say_goodbye()
+        else:
+            self._wire.abort()
+
+    def abort(self) -> None:
+        """Break off: the next hop must not take what it has of a message."""
+        self._wire.abort()
+
+    async def wait_closed(self, timeout: float) -> None:
+        """Wait until the connection is closed."""
+        await self._wire.wait_closed(timeout)
+
+    # --- commands ---------------------------------------------------------------------------
+
+    async def _command(self, command: str) -> HopReply:
+        return (await self._batch([command]))[0]
+
+    async def _batch(self, commands: list[str]) -> list[HopReply]:
+        """Send commands, together where that is allowed, and read their replies."""
+        step = BATCH if "PIPELINING" in self.extensions else 1
+        replies: list[HopReply] = []
+        for start in range(0, len(commands), step):
+            group = commands[start : start + step]
+            await self._wire.send_commands(group, self._target.timeout)
+            for _ in group:
+                replies.append(await self._wire.read_reply(self._target.timeout))
+                if replies[-1].closing:
+                    self._in_step = False
+                    return replies + [replies[-1]] * (len(commands) - len(replies))
+        return replies
+
+
+def _expect(reply: HopReply, step: str, status: str = "") -> HopReply:
+    """The reply, which has to be positive for the connection to be of any use."""
+    if not reply.positive:
+        own = "" if reply.permanent else reply.status
+        raise NextHopError(f"{step}: {reply}", status or own or "4.3.2")
+    return reply
+
+
+async def connect(target: Target) -> Client:
+    """A client that has said hello.  Raises NextHopError."""
+    try:
+        return await _connect(target)
+    except TlsError:
+        if target.tls != "may":
+            raise
+    return await _connect(replace(target, tls="off", context=None))
+
+
+async def _connect(target: Target) -> Client:
+    loop = asyncio.get_running_loop()
+    try:
+        async with asyncio.timeout(target.timeout):
+            if target.path:
+                _, wire = await loop.create_unix_connection(Wire, target.path)
+            else:
+                _, wire = await loop.create_connection(Wire, target.host, target.port)
+    except (OSError, TimeoutError) as error:
+        raise NextHopError(f"cannot connect: {error or 'no answer'}", "4.4.1") from error
+    client = Client(wire, target)
+    try:
+        await client.greet()
+    except BaseException:
+        client.abort()
+        raise
+    return client

@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: MIT
+"""XCLIENT and XFORWARD: telling a Postfix next hop who the client is.
+
+XCLIENT makes the next hop treat us as that client; XFORWARD only tells it for its log.  Both
+are described in Postfix's XCLIENT_README and XFORWARD_README.  Values are xtext (RFC 3461
+section 4) and a command is kept below 512 octets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from qpsmtpd.address import encode_xtext
+from qpsmtpd.session import Endpoint, Session, Transaction
+
+UNKNOWN = "[UNAVAILABLE]"
+NOT_KNOWN_NOW = "[TEMPUNAVAIL]"
+_MAX_COMMAND = 500
+_MAX_VALUE = 255
+
+
+def xclient_commands(
+    session: Session, offered: str, *, name: str | None, reverse_name: str | None
+) -> list[str]:
+    """The XCLIENT commands of a session, with the attributes that the next hop offers.
+
+    The next hop trusts `name`: the client's address must have confirmed it.  None when there is
+    none, NOT_KNOWN_NOW when nobody knows.
+    """
+    return _commands(
+        "XCLIENT",
+        offered,
+        {
+            "NAME": name,
+            "REVERSE_NAME": reverse_name,
+            "ADDR": _address(session.client),
+            "PORT": str(session.client.port or "") or None,
+            "HELO": session.hello_host or None,
+            "PROTO": _protocol(session),
+            "LOGIN": session.auth_user or None,
+            "DESTADDR": _address(session.local),
+            "DESTPORT": str(session.local.port or "") or None,
+        },
+    )
+
+
+def xforward_commands(tx: Transaction, offered: str) -> list[str]:
+    """The XFORWARD commands of a transaction, with the attributes that the next hop offers."""
+    session = tx.session
+    return _commands(
+        "XFORWARD",
+        offered,
+        {
+            "NAME": session.client_name,
+            "ADDR": _address(session.client),
+            "PORT": str(session.client.port or "") or None,
+            "HELO": session.hello_host or None,
+            "PROTO": _protocol(session),
+            "IDENT": tx.id,
+            "SOURCE": "LOCAL" if session.client_is_local else "REMOTE",
+        },
+    )
+
+
+def _address(endpoint: Endpoint) -> str:
+    return f"IPV6:{endpoint.ip}" if ":" in endpoint.ip else endpoint.ip
+
+
+def _protocol(session: Session) -> str:
+    return "SMTP" if session.hello == "helo" else "ESMTP"
+
+
+def _commands(verb: str, offered: str, values: Mapping[str, str | None]) -> list[str]:
+    commands = [verb]
+    for attribute in offered.upper().split():
+        if attribute not in values:
+            continue
+        word = f" {attribute}={_xtext(values[attribute] or UNKNOWN)}"
+        if len(commands[-1]) + len(word) > _MAX_COMMAND:
+            commands.append(verb)
+        commands[-1] += word
+    return commands if commands != [verb] else []
+
+
+def _xtext(value: str) -> str:
+    """The value as xtext; bytes that are no UTF-8 (lone surrogates) become question marks."""
+    return encode_xtext(value[:_MAX_VALUE].encode("utf-8", "replace").decode())

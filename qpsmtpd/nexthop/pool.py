@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: MIT
+"""Pool: the connections of one worker to one next hop.
+
+A connection that has carried a transaction is kept for the next one, for a limited time.  Such
+a connection may be dead without our knowing; so its next transaction begins with RSET, and when the
+connection breaks before the end of the message was sent, the work is done once more on a new one.
+After that end was sent nobody knows whether the next hop has taken the message: no second attempt.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import TypeVar
+
+from qpsmtpd.nexthop.client import Client, connect
+from qpsmtpd.nexthop.reply import NextHopError
+from qpsmtpd.nexthop.target import Target
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+#: Seconds that closing may take, for all connections together.
+CLOSING = 5.0
+
+
+class Pool:
+    """Lends connections to a target.
+
+    size: connections in use at once; idle: seconds a connection is kept unused, 0 for not at all.
+    """
+
+    def __init__(self, target: Target, *, size: int, idle: float) -> None:
+        self.target = target
+        self._idle_time = idle
+        self._slots = asyncio.Semaphore(size)
+        # The connections not in use, with the loop time at which they are to be closed.
+        self._idle: list[tuple[float, Client]] = []
+        self._timer: asyncio.TimerHandle | None = None
+
+    async def run(self, work: Callable[[Client], Awaitable[T]]) -> T:
+        """Do some work, one transaction, on a connection.  Raises NextHopError."""
+        async with self._slot():
+            client = self._take_idle()
+            if client is not None:
+                try:
+                    return await self._lend(client, work)
+                except NextHopError as error:
+                    if error.in_doubt or not error.lost:
+                        raise
+                    log.debug("idle connection lost next_hop=%s: %s", self.target, error)
+            return await self._lend(await connect(self.target), work)
+
+    @contextlib.asynccontextmanager
+    async def _slot(self) -> AsyncIterator[None]:
+        try:
+            async with asyncio.timeout(self.target.timeout):
+                await self._slots.acquire()
+        except TimeoutError:
+            raise NextHopError("all connections are busy", "4.4.5") from None
+        try:
+            yield
+        finally:
+            self._slots.release()
+
+    async def _lend(self, client: Client, work: Callable[[Client], Awaitable[T]]) -> T:
+        try:
+            result = await work(client)
+        except NextHopError as error:
+            error.in_doubt = client.dot_sent
+            client.abort()
+            raise
+        except BaseException:
+            client.abort()
+            raise
+        self._take_back(client)
+        return result
+
+    # --- idle connections -------------------------------------------------------------------
+
+    def _take_idle(self) -> Client | None:
+        """The connection used last that is still good."""
+        while self._idle:
+            _, client = self._idle.pop()
+            if client.usable:
+                return client
+            client.abort()
+        return None
+
+    def _take_back(self, client: Client) -> None:
+        if not self._idle_time or not client.usable:
+            client.leave()
+            return
+        loop = asyncio.get_running_loop()
+        self._idle.append((loop.time() + self._idle_time, client))
+        if self._timer is None:
+            self._timer = loop.call_later(self._idle_time, self._close_old)
+
+    def _close_old(self) -> None:
+        loop = asyncio.get_running_loop()
+        while self._idle and self._idle[0][0] <= loop.time():
+            self._idle.pop(0)[1].leave()
+        self._timer = None
+        if self._idle:
+            self._timer = loop.call_at(self._idle[0][0], self._close_old)
+
+    async def close(self) -> None:
+        """Close the idle connections; nothing may be lent any more."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        clients = [client for _, client in self._idle]
+        self._idle.clear()
+        for client in clients:
+            client.leave()
+        await asyncio.gather(*(client.wait_closed(CLOSING) for client in clients))

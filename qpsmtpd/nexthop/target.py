@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: MIT
+"""Target: where the next hop is, and how it is to be talked to."""
+
+from __future__ import annotations
+
+import ssl
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+TlsMode = Literal["off", "may", "require", "verify"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """A next hop.
+
+    host, port: its TCP address; or path: its unix socket.
+    hello: the name we give in EHLO, HELO or LHLO.
+    lmtp: it speaks LMTP (RFC 2033) instead of SMTP.
+    context: of TLS, None where tls is "off".
+    timeout, dot_timeout: seconds for each step, and for the reply to a complete message.
+    """
+
+    host: str = ""
+    port: int = 25
+    path: str = ""
+    hello: str
+    lmtp: bool = False
+    tls: TlsMode = "off"
+    context: ssl.SSLContext | None = None
+    timeout: float = 60.0
+    dot_timeout: float = 300.0
+
+    def __str__(self) -> str:
+        if self.path:
+            return f"unix:{self.path}"
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def tls_context(mode: TlsMode, ca: Path | None) -> ssl.SSLContext | None:
+    """The client context of a mode.  Reads files; raises OSError when `ca` is no certificate file.
+
+    Only "verify" looks at the certificate: without it TLS keeps out those who listen, not those
+    who stand between us and the next hop.
+    """
+    if mode == "off":
+        return None
+    context = ssl.create_default_context(cafile=str(ca) if ca else None)
+    if mode != "verify":
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context

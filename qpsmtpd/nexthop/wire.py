@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: MIT
+"""Wire: the bytes between us and one next hop.  Every wait ends; every buffer has a limit.
+
+What the next hop sends is collected as it comes, so that a pipelining next hop never waits for us
+while we wait for it; sending stops while the next hop does not read (back-pressure).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import ssl
+from typing import cast
+
+from qpsmtpd.nexthop.reply import HopReply, NextHopError
+
+#: Bytes of one reply, and of all replies not read yet.
+MAX_REPLY = 16384
+MAX_UNREAD = 262144
+#: Bytes given to the transport at once.
+CHUNK = 262144
+
+_line = re.compile(rb"([2-5]\d\d)(?:([ -])(.*))?").fullmatch
+_has_control = re.compile(rb"[\x00-\x1f\x7f]").search
+
+
+class Wire(asyncio.Protocol):
+    """One connection.  Its methods raise NextHopError."""
+
+    _transport: asyncio.Transport
+
+    def __init__(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._buffer = bytearray()
+        self._changed = asyncio.Event()
+        self._writable = asyncio.Event()
+        self._writable.set()
+        self._closed: asyncio.Future[None] = loop.create_future()
+        self._problem = ""
+
+    # --- what the event loop calls ----------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # Not an instance of it: uvloop's transports are not derived from asyncio's.
+        self._transport = cast("asyncio.Transport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        self._buffer += data
+        self._changed.set()
+        if len(self._buffer) > MAX_UNREAD:
+            self._problem = "sends without end"
+            self._transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._problem = self._problem or f"connection lost{f': {exc}' if exc else ''}"
+        self._changed.set()
+        self._writable.set()
+        if not self._closed.done():
+            self._closed.set_result(None)
+
+    def pause_writing(self) -> None:
+        self._writable.clear()
+
+    def resume_writing(self) -> None:
+        self._writable.set()
+
+    # --- state ------------------------------------------------------------------------------
+
+    @property
+    def quiet(self) -> bool:
+        """Whether the connection is open and the next hop has sent nothing unasked."""
+        return not self._buffer and not self._problem and not self._transport.is_closing()
+
+    @property
+    def encrypted(self) -> bool:
+        """Whether TLS is in use."""
+        return self._transport.get_extra_info("ssl_object") is not None
+
+    # --- sending ----------------------------------------------------------------------------
+
+    async def send_commands(self, commands: list[str], timeout: float) -> None:
+        """Send commands, in one go.  Nothing may be unread: replies would be mistaken."""
+        if self._buffer:
+            raise NextHopError("sends replies to nothing", "4.5.0", lost=True)
+        lines = [command.encode() for command in commands]
+        if any(map(_has_control, lines)):
+            raise ValueError("control character in a command")
+        await self.send(b"".join(line + b"\r\n" for line in lines), timeout)
+
+    async def send(self, data: bytes | memoryview, timeout: float) -> None:
+        """Send bytes; waits while the next hop does not take them, `timeout` for each chunk."""
+        for start in range(0, len(data), CHUNK):
+            if self._problem or self._transport.is_closing():
+                raise NextHopError(self._problem or "connection closed", lost=True)
+            self._transport.write(data[start : start + CHUNK])
+            if not self._writable.is_set():
+                await self._wait(self._writable, timeout, "takes no data")
+
+    # --- receiving --------------------------------------------------------------------------
+
+    def take_reply(self) -> HopReply | None:
+        """The next reply when it is there as a whole, else None."""
+        lines: list[str] = []
+        first, start = b"", 0
+        while (end := self._buffer.find(b"\n", start)) >= 0:
+            match = _line(bytes(self._buffer[start:end]).rstrip(b"\r"))
+            if match is None or match[1] != (first or match[1]):
+                raise NextHopError("reply is not SMTP", "4.5.0")
+            first, start = match[1], end + 1
+            lines.append((match[3] or b"").decode("utf-8", "replace"))
+            if match[2] != b"-":
+                del self._buffer[:start]
+                return HopReply(int(first), tuple(lines))
+        if len(self._buffer) > MAX_REPLY:
+            raise NextHopError("reply without end", "4.5.0")
+        return None
+
+    async def read_reply(self, timeout: float) -> HopReply:
+        """The next reply, waiting for it `timeout` seconds in all."""
+        deadline = asyncio.get_running_loop().time() + timeout
+        while (reply := self.take_reply()) is None:
+            if self._problem:
+                raise NextHopError(self._problem, lost=True)
+            self._changed.clear()
+            left = deadline - asyncio.get_running_loop().time()
+            await self._wait(self._changed, left, "does not reply")
+        return reply
+
+    async def _wait(self, event: asyncio.Event, timeout: float, problem: str) -> None:
+        try:
+            async with asyncio.timeout(timeout):
+                await event.wait()
+        except TimeoutError:
+            raise NextHopError(problem) from None
+
+    # --- TLS and the end --------------------------------------------------------------------
+
+    async def start_tls(self, context: ssl.SSLContext, host: str, timeout: float) -> None:
+        """Encrypt.  What came in clear after the reply to STARTTLS is an attack, and refused."""
+        if not self.quiet:
+            raise NextHopError("sends in clear after STARTTLS", "4.7.5")
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(timeout):
+                transport = await loop.start_tls(
+                    self._transport, self, context, server_hostname=host
+                )
+        except (OSError, TimeoutError) as error:
+            self._transport.abort()
+            raise TlsError(f"TLS failed: {error or 'no answer'}", "4.7.5") from error
+        if transport is None:
+            raise TlsError("TLS failed: connection lost", "4.7.5")
+        self._transport = transport
+
+    def say_goodbye(self) -> None:
+        """Send QUIT and close; the reply is not waited for."""
+        self._transport.write(b"QUIT\r\n")
+        self._transport.close()
+
+    def abort(self) -> None:
+        """Close at once, and lose what is still to be sent."""
+        self._transport.abort()
+
+    async def wait_closed(self, timeout: float) -> None:
+        """Wait for the end of the connection; abort it when that takes too long."""
+        await asyncio.wait([self._closed], timeout=timeout)
+        if not self._closed.done():
+            self.abort()
+
+
+class TlsError(NextHopError):
+    """The TLS handshake failed, or the certificate is not good."""

@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: MIT
+"""FakeHop: a next hop on loopback or a unix socket that misbehaves as told.
+
+    async with FakeHop(MAIL="451 4.7.1 later") as hop:
+        ... hop.port, hop.commands, hop.messages
+
+A reply is one of: text, whose lines are separated by newlines; DROP, to close the connection;
+SILENT, to say nothing any more; a list of these, for one time after the other, the last of them for
+ever.  The names are greeting, the verbs, and `dot` for the reply to a message; `rcpt` has those of
+single recipients, `dots` those to a message in LMTP.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import copy
+import ssl
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+DROP = "drop"
+SILENT = "silent"
+
+Answer = str | list[str]
+
+_USUAL = {
+    "greeting": "220 hop.example ESMTP",
+    "HELO": "250 hop.example",
+    "MAIL": "250 2.1.0 Ok",
+    "RCPT": "250 2.1.5 Ok",
+    "DATA": "354 go on",
+    "dot": "250 2.0.0 Ok: queued as 4XyZ",
+    "RSET": "250 2.0.0 Ok",
+    "STARTTLS": "220 2.0.0 Ready",
+    "XCLIENT": "220 hop.example ESMTP",
+    "XFORWARD": "250 2.0.0 Ok",
+    "QUIT": "221 2.0.0 Bye",
+}
+KEYWORDS = ("PIPELINING", "8BITMIME", "SIZE 1000000", "SMTPUTF8", "DSN")
+
+
+class FakeHop:
+    """Talks to any number of connections; remembers what it got."""
+
+    def __init__(
+        self,
+        *,
+        keywords: Sequence[str] = KEYWORDS,
+        rcpt: Mapping[str, Answer] | None = None,
+        dots: Sequence[Answer] = (),
+        context: ssl.SSLContext | None = None,
+        path: Path | None = None,
+        lmtp: bool = False,
+        dot_is_late: bool = False,
+        **answers: Answer,
+    ) -> None:
+        self._answers: dict[str, Answer] = copy.deepcopy({**_USUAL, **answers})
+        self._keywords = keywords
+        self._rcpt = dict(rcpt or {})
+        self._dots = list(dots)
+        self._context = context
+        self._path = path
+        self._lmtp = lmtp
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.port = 0
+        #: Commands, of all connections, as they came.
+        self.commands: list[str] = []
+        #: Messages as they were meant, without dot-stuffing.
+        self.messages: list[bytes] = []
+        #: Whether a command came before the reply to the one before it.
+        self.pipelined = False
+        self.connections = 0
+        self.reading = asyncio.Event()
+        self.left = asyncio.Event()
+        self.proceed = asyncio.Event()
+        if not dot_is_late:
+            self.proceed.set()
+
+    async def __aenter__(self) -> FakeHop:
+        if self._path is not None:
+            self._server = await asyncio.start_unix_server(self._accept, self._path)
+        else:
+            self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+            self.port = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def verbs(self) -> list[str]:
+        """The verbs of all commands, in order."""
+        return [command.split()[0].upper() for command in self.commands]
+
+    def change(self, **answers: Answer) -> None:
+        """Answer differently from now on."""
+        self._answers.update(answers)
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        self.connections += 1
+        try:
+            with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError, ssl.SSLError):
+                await self._talk(reader, writer)
+        finally:
+            self.left.set()
+            writer.transport.abort()
+            # Not wait_closed(): it never comes back after a handshake that failed.
+            await asyncio.sleep(0)
+
+    async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await self._say(writer, self._take("greeting"))
+        accepted = 0
+        while line := await reader.readline():
+            command = line.decode().removesuffix("\r\n")
+            assert "\r" not in command
+            assert "\n" not in command
+            self.commands.append(command)
+            # What has arrived behind this command, before its reply.
+            self.pipelined = self.pipelined or bool(vars(reader)["_buffer"])
+            verb = command.split()[0].upper()
+            reply = self._reply(command, verb)
+            if verb in ("EHLO", "LHLO", "MAIL", "RSET"):
+                accepted = 0
+            accepted += verb == "RCPT" and reply.startswith("2")
+            await self._say(writer, reply)
+            if verb == "DATA" and reply.startswith("354"):
+                await self._message(reader, writer, accepted)
+            if verb == "STARTTLS" and reply.startswith("220"):
+                await self._encrypt(writer)
+            if verb == "QUIT":
+                await writer.drain()
+                writer.close()
+                return
+
+    async def _encrypt(self, writer: asyncio.StreamWriter) -> None:
+        """TLS; without a context nothing follows the promise."""
+        if self._context is None:
+            await asyncio.Event().wait()
+            return
+        await writer.start_tls(self._context)
+
+    async def _message(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, accepted: int
+    ) -> None:
+        lines: list[bytes] = []
+        await self.proceed.wait()
+        while (line := await reader.readuntil(b"\r\n")) != b".\r\n":
+            assert line.count(b"\r") == line.count(b"\n") == 1
+            lines.append(line.removeprefix(b"."))
+            self.reading.set()
+        self.messages.append(b"".join(lines))
+        for _ in range(accepted if self._lmtp else 1):
+            answer = self._dots.pop(0) if self._dots else self._take("dot")
+            assert isinstance(answer, str)
+            await self._say(writer, answer)
+
+    def _reply(self, command: str, verb: str) -> str:
+        if verb in ("EHLO", "LHLO") and verb not in self._answers:
+            return "\n".join(("250-hop.example", *(f"250-{k}" for k in self._keywords), "250 HELP"))
+        if verb == "RCPT":
+            address = command.partition("<")[2].partition(">")[0]
+            if address in self._rcpt:
+                return self._next(self._rcpt, address)
+        return self._take(verb) if verb in self._answers else "502 5.5.1 what?"
+
+    def _take(self, name: str) -> str:
+        return self._next(self._answers, name)
+
+    @staticmethod
+    def _next(answers: dict[str, Answer], name: str) -> str:
+        answer = answers[name]
+        if isinstance(answer, str):
+            return answer
+        return answer.pop(0) if len(answer) > 1 else answer[0]
+
+    @staticmethod
+    async def _say(writer: asyncio.StreamWriter, reply: str) -> None:
+        if reply == SILENT:
+            await asyncio.Event().wait()
+        if reply == DROP:
+            raise ConnectionResetError
+        writer.write(reply.replace("\n", "\r\n").encode("latin-1") + b"\r\n")
+        await writer.drain()
