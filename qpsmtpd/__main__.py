@@ -1,0 +1,9 @@
+# SPDX-License-Identifier: MIT
+"""`python -m qpsmtpd` is the program `qpsmtpd`."""
+
+import sys
+
+from qpsmtpd.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: MIT
+"""One connection on standard input and output, accepted by tcpserver or inetd.
+
+tcpserver (TCPREMOTEIP is set) tells the addresses in the environment; under inetd they are those
+of the socket.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+import stat
+import sys
+from collections.abc import Mapping
+
+from qpsmtpd import log as logs
+from qpsmtpd.config.loader import ConfigErrors
+from qpsmtpd.config.runoptions import RunOptions
+from qpsmtpd.daemon.server import Server
+from qpsmtpd.daemon.worker import EXIT_CONFIG, load_snapshot, report, run_loop, use_logging
+from qpsmtpd.errors import QpsmtpdError
+from qpsmtpd.session import Endpoint, parse_ip
+from qpsmtpd.smtp.replies import INTERNAL_ERROR
+
+log = logging.getLogger(__name__)
+
+
+def run(options: RunOptions) -> int:
+    """Serve the connection on descriptor 0; the exit status of the process."""
+    _keep_log_from_client()
+    logs.install(logs.LogLevel.LOGDEBUG if options.debug else logs.LogLevel.LOGWARN)
+    return run_loop(lambda: _serve(options))
+
+
+def _keep_log_from_client() -> None:
+    """inetd connects standard error to the client too, who would read log lines as replies."""
+    if stat.S_ISSOCK(os.fstat(0).st_mode) and os.path.sameopenfile(0, 2):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, 2)
+        os.close(nowhere)
+
+
+async def _serve(options: RunOptions) -> int:
+    connected = _connection()
+    if connected is None:
+        sys.stderr.write("qpsmtpd inetd: standard input is not a connection\n")
+        return 2
+    try:
+        client, local = endpoints(options.environment)
+        snapshot = await load_snapshot(options)
+    except QpsmtpdError as error:
+        if isinstance(error, ConfigErrors):
+            report(error.problems)
+        else:
+            log.critical("%s", error)
+        # The client is there already, and its mail is to wait until this is mended.
+        connected.sendall(INTERNAL_ERROR.encode())
+        return EXIT_CONFIG
+    use_logging(snapshot, options)
+    connected.setblocking(False)
+    server = Server(snapshot, asyncio.get_running_loop())
+    await server.serve_one(connected, client, local)
+    await server.drain(0)
+    return 0
+
+
+def _connection() -> socket.socket | None:
+    try:
+        connected = socket.socket(fileno=os.dup(0))
+    except OSError:
+        return None
+    return connected if connected.type == socket.SOCK_STREAM else None
+
+
+def endpoints(environment: Mapping[str, str]) -> tuple[Endpoint | None, Endpoint | None]:
+    """The addresses of client and server that tcpserver tells; None when it does not."""
+    return (
+        _endpoint(environment, "TCPREMOTEIP", "TCPREMOTEPORT"),
+        _endpoint(environment, "TCPLOCALIP", "TCPLOCALPORT"),
+    )
+
+
+def _endpoint(environment: Mapping[str, str], ip: str, port: str) -> Endpoint | None:
+    text = environment.get(ip, "")
+    if not text:
+        return None
+    try:
+        return Endpoint(str(parse_ip(text)), int(environment.get(port) or 0))
+    except ValueError as error:
+        raise QpsmtpdError(f"{ip}={text!r}: {error}") from error

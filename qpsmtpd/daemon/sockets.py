@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: MIT
+"""Sockets: where listening sockets come from – systemd, or our own bind."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Mapping, MutableMapping, Sequence
+
+from qpsmtpd.config.runoptions import ListenAddress
+from qpsmtpd.daemon.server import BACKLOG, Listener
+from qpsmtpd.errors import QpsmtpdError
+
+#: The first descriptor that systemd passes (sd_listen_fds(3)).
+FIRST_PASSED = 3
+
+#: A passed socket whose name (FileDescriptorName=) has one of these in it is for implicit TLS.
+_TLS_NAMES = ("smtps", "submissions", "tls")
+
+
+class ListenError(QpsmtpdError):
+    """An address cannot be listened on."""
+
+
+def passed_by_systemd(environment: MutableMapping[str, str]) -> list[Listener]:
+    """The listening sockets that systemd passed to this process; empty when it passed none.
+
+    The variables are removed, so that no child believes they are meant for it.
+    """
+    count = _passed_count(environment)
+    names = environment.get("LISTEN_FDNAMES", "").split(":")
+    for variable in ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"):
+        environment.pop(variable, None)
+    listeners = []
+    for number in range(count):
+        name = names[number] if number < len(names) else ""
+        passed = socket.socket(fileno=FIRST_PASSED + number)
+        passed.setblocking(False)
+        os.set_inheritable(passed.fileno(), False)
+        listeners.append(Listener(passed, any(word in name for word in _TLS_NAMES)))
+    return listeners
+
+
+def _passed_count(environment: Mapping[str, str]) -> int:
+    if environment.get("LISTEN_PID") != str(os.getpid()):
+        return 0
+    count = environment.get("LISTEN_FDS", "")
+    return int(count) if count.isdigit() else 0
+
+
+def bind(addresses: Sequence[ListenAddress]) -> list[Listener]:
+    """Bind and listen.  Raises ListenError that names the address."""
+    listeners: list[Listener] = []
+    try:
+        for address in addresses:
+            listeners.extend(Listener(s, address.tls) for s in _bind_address(address))
+    except OSError as error:
+        for listener in listeners:
+            listener.socket.close()
+        raise ListenError(f"cannot listen on {address}: {error.strerror or error}") from error
+    return listeners
+
+
+def _bind_address(address: ListenAddress) -> list[socket.socket]:
+    """One socket for each address that the host stands for; all addresses are two sockets."""
+    found = socket.getaddrinfo(
+        address.host or None,
+        address.port,
+        type=socket.SOCK_STREAM,
+        flags=socket.AI_PASSIVE,
+    )
+    bound: list[socket.socket] = []
+    for family, kind, protocol, _, name in dict.fromkeys(found):
+        try:
+            listening = socket.socket(family, kind, protocol)
+        except OSError:
+            # A kernel without IPv6 still resolves to IPv6 addresses.
+            continue
+        try:
+            _listen(listening, name)
+        except OSError:
+            for opened in (listening, *bound):
+                opened.close()
+            raise
+        bound.append(listening)
+    if not bound:
+        raise OSError(f"no address family for {address.host}")
+    return bound
+
+
+def _listen(listening: socket.socket, name: tuple[object, ...]) -> None:
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if listening.family == socket.AF_INET6:
+        listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+    listening.setblocking(False)
+    listening.bind(name)
+    listening.listen(BACKLOG)
+
+
+def describe(listener: Listener) -> str:
+    """ADDRESS:PORT for the log."""
+    name = listener.socket.getsockname()
+    host, port = name[:2] if isinstance(name, tuple) else (str(name), "")
+    text = f"[{host}]:{port}" if ":" in str(host) else f"{host}:{port}"
+    return f"{text} (TLS)" if listener.tls else text

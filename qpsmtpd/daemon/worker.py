@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: MIT
+"""Worker: one process that serves connections until it is told to stop.
+
+Signals: SIGHUP reloads the configuration, SIGUSR1 reopens log files, SIGTERM and SIGINT drain.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import os
+import signal
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from qpsmtpd import log as logs
+from qpsmtpd.config.loader import ConfigErrors, Problem, Snapshot, load
+from qpsmtpd.config.runoptions import RunOptions
+from qpsmtpd.daemon import notify
+from qpsmtpd.daemon.server import Listener, Server
+from qpsmtpd.daemon.sockets import describe
+
+log = logging.getLogger(__name__)
+
+#: Exit status when the configuration is wrong (EX_CONFIG of sysexits.h).
+EXIT_CONFIG = 78
+
+#: Seconds that sessions have to finish their transaction when the worker stops.
+DRAIN_SECONDS = 60.0
+
+
+def run_loop(main: Callable[[], Coroutine[Any, Any, int]]) -> int:
+    """Run a coroutine on uvloop if it is installed, else on asyncio's own loop.
+
+    QPSMTPD_EVENT_LOOP=asyncio forces the latter.
+    """
+    if os.environ.get("QPSMTPD_EVENT_LOOP") != "asyncio":
+        try:
+            import uvloop
+        except ImportError:
+            pass
+        else:
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                return int(runner.run(main()))
+    return int(asyncio.run(main()))
+
+
+@dataclass
+class Worker:
+    """Serves the listening sockets.
+
+    on_ready: called when connections are taken, and again after each reload.
+    on_reload: called when a reload begins.
+    on_stop: called when the worker was told to stop.
+    log_warnings: whether to log what is odd about a configuration, which the supervisor does too.
+    """
+
+    options: RunOptions
+    listeners: Sequence[Listener]
+    on_ready: Callable[[], None]
+    on_reload: Callable[[], None]
+    on_stop: Callable[[], None]
+    log_warnings: bool = False
+
+    def run(self) -> int:
+        """Serve until told to stop; the exit status of the process."""
+        return run_loop(self._main)
+
+    async def _main(self) -> int:
+        loop = asyncio.get_running_loop()
+        try:
+            snapshot = await load_snapshot(self.options)
+        except ConfigErrors as error:
+            report(error.problems)
+            return EXIT_CONFIG
+        handler = self._use(snapshot)
+        stop, hangup = asyncio.Event(), asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        loop.add_signal_handler(signal.SIGHUP, hangup.set)
+        loop.add_signal_handler(signal.SIGUSR1, handler.reopen)
+        server = Server(snapshot, loop)
+        await self._serve(server, stop, hangup)
+        return 0
+
+    async def _serve(self, server: Server, stop: asyncio.Event, hangup: asyncio.Event) -> None:
+        await server.listen(self.listeners)
+        await server.snapshot.chain.notify_all("post_fork")
+        # What start-up made lives for ever: the collector need not look at it again.
+        gc.collect()
+        gc.freeze()
+        log.info("taking connections on %s", ", ".join(map(describe, self.listeners)))
+        self.on_ready()
+        pings = asyncio.create_task(_ping_watchdog())
+        reloader = asyncio.create_task(self._reload_for_ever(server, hangup))
+        await stop.wait()
+        reloader.cancel()
+        self.on_stop()
+        log.info("stopping connections=%d", server.connections)
+        await server.drain(DRAIN_SECONDS)
+        pings.cancel()
+
+    def _use(self, snapshot: Snapshot) -> logs.PluginHandler:
+        handler = use_logging(snapshot, self.options)
+        if self.log_warnings:
+            report(snapshot.warnings)
+        return handler
+
+    async def _reload_for_ever(self, server: Server, hangup: asyncio.Event) -> None:
+        while True:
+            await hangup.wait()
+            hangup.clear()
+            self.on_reload()
+            try:
+                snapshot = await load_snapshot(self.options)
+            except ConfigErrors as error:
+                report(error.problems)
+                log.error("the old configuration stays in use")
+            except Exception:
+                log.exception("fault in the reload: the old configuration stays in use")
+            else:
+                self._use(snapshot)
+                server.reload(snapshot)
+                log.log(logs.LogLevel.LOGNOTICE, "configuration reloaded")
+            self.on_ready()
+
+
+async def _ping_watchdog() -> None:
+    """Tell the service manager that our loop runs, as often as it wants to hear it."""
+    interval = notify.watchdog_interval()
+    while interval is not None:
+        notify.alive()
+        await asyncio.sleep(interval)
+
+
+async def load_snapshot(options: RunOptions) -> Snapshot:
+    """Load the configuration with what the command line says instead.  Raises ConfigErrors."""
+    snapshot = await load(options.config, options.environment)
+    overrides = {
+        name: value
+        for name in ("max_from_ip", "max_connections", "reverse_lookup")
+        if (value := getattr(options, name)) is not None
+    }
+    return replace(snapshot, settings=replace(snapshot.settings, **overrides))
+
+
+def check_configuration(options: RunOptions) -> int:
+    """Load the configuration and let it go; 0 when it can be used, else EXIT_CONFIG."""
+
+    async def check() -> int:
+        try:
+            snapshot = await load_snapshot(options)
+        except ConfigErrors as error:
+            report(error.problems)
+            return EXIT_CONFIG
+        report(snapshot.warnings)
+        await snapshot.stop()
+        return 0
+
+    return run_loop(check)
+
+
+def use_logging(snapshot: Snapshot, options: RunOptions) -> logs.PluginHandler:
+    """Let log lines go where this configuration says; the handler is always the same one."""
+    level = logs.LogLevel.LOGDEBUG if options.debug else snapshot.settings.stderr_level
+    return logs.install(level, snapshot.logging)
+
+
+def report(problems: Sequence[Problem]) -> None:
+    """Log problems of a configuration, each with its file and line."""
+    for problem in problems:
+        level = logging.ERROR if problem.severity == "error" else logging.WARNING
+        log.log(level, "%s", problem)

@@ -1,0 +1,23 @@
+# SPDX-License-Identifier: MIT
+"""Text for humans on a terminal: colours, where they are wanted, and wrapped paragraphs."""
+
+from __future__ import annotations
+
+import os
+import textwrap
+from typing import TextIO
+
+_CODES = {"bold": "1", "red": "1;31", "green": "32", "yellow": "33"}
+_WIDTH = 88
+
+
+def styled(stream: TextIO, style: str, text: str) -> str:
+    """The text in a style, if the stream is a terminal and nobody said NO_COLOR."""
+    plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" or not stream.isatty()
+    return text if plain else f"\033[{_CODES[style]}m{text}\033[0m"
+
+
+def indented(text: str, columns: int) -> str:
+    """A paragraph, wrapped and indented."""
+    indent = " " * columns
+    return textwrap.fill(text, _WIDTH, initial_indent=indent, subsequent_indent=indent)

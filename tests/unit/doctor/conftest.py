@@ -1,0 +1,19 @@
+# SPDX-License-Identifier: MIT
+"""What the tests of the doctor share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.unit.doctor.fakes import FakeSystem
+
+
+@pytest.fixture
+def system(tmp_path: Path) -> FakeSystem:
+    """An empty machine, whose user qpsmtpd is in the group of its files."""
+    root = tmp_path / "r"
+    root.mkdir()
+    root.chmod(0o755)
+    return FakeSystem(root)

@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: MIT
+"""Access: the permission bits on the way to a file."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qpsmtpd.doctor.access import EXECUTE, READ, WRITE, obstacle, permitted
+from qpsmtpd.doctor.system import Account
+from tests.unit.doctor.fakes import EVERYBODY, MEMBER, STRANGER, FakeSystem
+
+
+def test_nothing_in_the_way(system: FakeSystem) -> None:
+    system.file("/var/spool/x", mode=0o644)
+    assert obstacle(system, "/var/spool/x", STRANGER, READ) is None
+
+
+def test_missing(system: FakeSystem) -> None:
+    system.directory("/var")
+    found = obstacle(system, "/var/spool/x", STRANGER, READ)
+    assert found
+    assert (str(found.path), found.kind, str(found)) == (
+        "/var/spool",
+        "missing",
+        "/var/spool does not exist",
+    )
+
+
+def test_directory_of_a_group(system: FakeSystem) -> None:
+    system.file("/var/public/x", mode=0o666)
+    system.directory("/var/public", 0o710)
+    found = obstacle(system, "/var/public/x", STRANGER, WRITE)
+    assert found
+    assert (str(found.path), found.kind, found.gid) == ("/var/public", "denied", os.getgid())
+    assert "does not let user qpsmtpd enter (drwx--x---" in str(found)
+    assert obstacle(system, "/var/public/x", MEMBER, WRITE) is None
+
+
+def test_file_that_no_group_helps_with(system: FakeSystem) -> None:
+    system.file("/key", mode=0o600)
+    found = obstacle(system, "/key", MEMBER, READ)
+    assert found
+    assert (found.gid, "read" in str(found)) == (None, True)
+    assert obstacle(system, "/key", EVERYBODY, READ | WRITE) is None
+
+
+def test_program(system: FakeSystem) -> None:
+    system.file("/program", mode=0o644)
+    found = obstacle(system, "/program", MEMBER, EXECUTE)
+    assert found
+    assert "does not let user qpsmtpd run" in str(found)
+
+
+def test_symbolic_link(system: FakeSystem) -> None:
+    system.file("/data/closed/x", mode=0o644)
+    system.directory("/data/closed", 0o700)
+    system.path("/link").symlink_to("data/closed/x")
+    found = obstacle(system, "/link", MEMBER, READ)
+    assert found
+    assert str(found.path) == "/data/closed"
+
+
+def test_hidden_from_us(system: FakeSystem, monkeypatch: pytest.MonkeyPatch) -> None:
+    def status(path: object) -> None:
+        raise PermissionError(path)
+
+    monkeypatch.setattr(system, "status", status)
+    found = obstacle(system, "/x", MEMBER, READ)
+    assert found
+    assert found.kind == "hidden"
+
+
+@given(st.integers(0, 0o777), st.integers(0, 7), st.booleans(), st.booleans())
+def test_the_first_class_that_fits_decides(
+    mode: int, needed: int, owner: bool, group: bool
+) -> None:
+    status = os.stat_result((0o100000 | mode, 0, 0, 1, 1000, 2000, 0, 0, 0, 0))
+    account = Account("x", 1000 if owner else 1001, frozenset({2000 if group else 2001}))
+    shift = 6 if owner else 3 if group else 0
+    assert permitted(status, account, needed) == all(
+        mode >> shift & bit for bit in (4, 2, 1) if needed & bit
+    )

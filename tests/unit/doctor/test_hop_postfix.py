@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: MIT
+"""queue/postfix-queue: the socket, the way to it, and Postfix behind it."""
+
+from __future__ import annotations
+
+import socket
+
+import pytest
+
+from qpsmtpd.doctor.hop_postfix import check_postfix_queue
+from qpsmtpd.doctor.installation import Installation
+from tests.unit.doctor.fakes import (
+    STRANGER,
+    FakeSystem,
+    a_service,
+    an_installation,
+    commands,
+    listening_unix,
+    summary,
+)
+
+PUBLIC = "/var/spool/postfix/public"
+SOCKET = f"{PUBLIC}/cleanup"
+CHAIN = "rcpt_ok\nqueue/postfix-queue\n"
+
+
+def check(installation: Installation) -> list[str]:
+    (line,) = installation.plugins("queue/postfix-queue")
+    return summary(check_postfix_queue(installation, line))
+
+
+def repairs(installation: Installation) -> list[str]:
+    (line,) = installation.plugins("queue/postfix-queue")
+    return commands(check_postfix_queue(installation, line))
+
+
+def test_not_installed(system: FakeSystem) -> None:
+    installation = an_installation(system, CHAIN)
+    assert check(installation) == ["error does not exist: Postfix is not installed"]
+    assert repairs(installation) == ["dpkg-reconfigure qpsmtpd"]
+
+
+def test_does_not_run(system: FakeSystem) -> None:
+    system.file("/usr/sbin/postfix", mode=0o755)
+    system.directory(PUBLIC)
+    installation = an_installation(system, CHAIN)
+    assert check(installation) == ["error does not exist: Postfix does not run"]
+    assert repairs(installation) == ["systemctl start postfix"]
+
+
+def test_takes_connections(system: FakeSystem) -> None:
+    directory = system.directory(PUBLIC, 0o710)
+    with listening_unix(directory / "cleanup"):
+        assert check(an_installation(system, CHAIN)) == ["ok Postfix takes connections"]
+
+
+def test_not_in_the_group(system: FakeSystem) -> None:
+    directory = system.directory(PUBLIC, 0o710)
+    system.users = {"qpsmtpd": STRANGER}
+    with listening_unix(directory / "cleanup"):
+        installation = an_installation(system, CHAIN)
+        (text,) = check(installation)
+    assert text.startswith(f"error {PUBLIC} does not let user qpsmtpd enter")
+    assert repairs(installation) == [
+        "adduser qpsmtpd postdrop",
+        "systemctl restart qpsmtpd.service",
+    ]
+
+
+def test_permissions_of_postfix_changed(system: FakeSystem) -> None:
+    system.directory(PUBLIC, 0o700)
+    assert repairs(an_installation(system, CHAIN)) == ["postfix set-permissions"]
+
+
+def test_nobody_behind_the_socket(system: FakeSystem) -> None:
+    path = system.directory(PUBLIC) / "cleanup"
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(path))
+    path.chmod(0o666)
+    (text,) = check(an_installation(system, CHAIN))
+    assert text.startswith("error nobody answers")
+
+
+def test_no_socket(system: FakeSystem) -> None:
+    system.file(SOCKET, mode=0o666)
+    assert check(an_installation(system, CHAIN)) == ["error is no socket"]
+
+
+def test_running_without_the_group(system: FakeSystem) -> None:
+    directory = system.directory(PUBLIC, 0o710)
+    a_service(system, "Gid:\t54321\nGroups:\t54321\n")
+    with listening_unix(directory / "cleanup"):
+        found = check(an_installation(system, CHAIN))
+        assert found[1].endswith("before its user became a member of postdrop")
+        a_service(system, f"Gid:\t54321\nGroups:\t{system.groups['postdrop']}\n")
+        assert len(check(an_installation(system, CHAIN))) == 1
+
+
+def test_other_sockets(system: FakeSystem, unused_tcp_port: int) -> None:
+    port = unused_tcp_port
+    installation = an_installation(system, CHAIN, cleanup_sockets=f"/nowhere\n127.0.0.1:{port}\n")
+    first, second = check(installation)
+    assert first == "error does not exist: Postfix is not installed"
+    assert second.startswith("error nobody answers")
+
+
+def test_socket_of_the_environment(system: FakeSystem) -> None:
+    system.environment["POSTFIXQUEUE"] = "/elsewhere"
+    installation = an_installation(system, CHAIN)
+    (line,) = installation.plugins("queue/postfix-queue")
+    assert [f.subject for f in check_postfix_queue(installation, line)] == ["/elsewhere"]
+
+
+def test_we_may_not_look(system: FakeSystem, monkeypatch: pytest.MonkeyPatch) -> None:
+    installation = an_installation(system, CHAIN)
+    (line,) = installation.plugins("queue/postfix-queue")
+
+    def status(path: object) -> None:
+        raise PermissionError(path)
+
+    monkeypatch.setattr(system, "status", status)
+    (found,) = check_postfix_queue(installation, line)
+    assert found.severity.name == "NOTICE"
+    assert "run this as root" in found.text
+
+
+def test_without_the_user(system: FakeSystem) -> None:
+    directory = system.directory(PUBLIC, 0o710)
+    system.users = {}
+    with listening_unix(directory / "cleanup"):
+        assert check(an_installation(system, CHAIN)) == ["ok Postfix takes connections"]

@@ -1,0 +1,568 @@
+# SPDX-License-Identifier: MIT
+"""Tests of ask: what is asked, what is understood, and where answers come from."""
+
+from __future__ import annotations
+
+import ast
+import io
+import ipaddress
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from maintscripts import ask as ask_module
+from maintscripts.ask import (
+    BACK,
+    LISTEN,
+    MAILDIR,
+    METHOD,
+    NONE_CONFIRM,
+    PROXY,
+    RCPTHOSTS,
+    STARTUP,
+    Debconf,
+    Facts,
+    address_and_port,
+    ask,
+    detect,
+    domains,
+    host_and_port,
+    lines_of,
+    short,
+    usable_directory,
+)
+from qpsmtpd.errors import ConfigError
+from qpsmtpd.plugins.rcpt_ok import _domain_of
+from qpsmtpd.services import Entry
+from tests.unit.maintscripts.fake_debconf import GO_BACK, FakeDebconf
+
+POSTFIX = Facts(mta="postfix", local_domains={"postfix": ("example.com", "localhost")})
+SOURCE = Path(ask_module.__file__)
+
+
+# --- the file itself ----------------------------------------------------------------------------
+
+
+def test_fits_into_config() -> None:
+    text = SOURCE.read_text()
+    assert len(text.encode()) < 128 * 1024  # one argument of a program
+    assert "PY" not in text.splitlines()
+    assert "@ASK_PY@" not in text
+
+
+def test_needs_the_standard_library_only() -> None:
+    tree = ast.parse(SOURCE.read_text())
+    imported = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    imported |= {
+        n.name for node in ast.walk(tree) if isinstance(node, ast.Import) for n in node.names
+    }
+    tops = {str(name).partition(".")[0] for name in imported}
+    assert tops <= set(sys.stdlib_module_names)
+    guard = (SOURCE.parents[1] / "debian/qpsmtpd.config.in").read_text()
+    assert all(name in guard for name in tops - {"__future__", "collections", "re", "os"})
+
+
+def test_protocol() -> None:
+    commands = io.BytesIO()
+    db = Debconf(commands, io.BytesIO("0 b\u00fccher.example\n10 no such\n".encode()))
+    assert db.get("qpsmtpd/rcpthosts") == "b\u00fccher.example"
+    assert db.get("qpsmtpd/other") == ""
+    assert commands.getvalue() == b"GET qpsmtpd/rcpthosts\nGET qpsmtpd/other\n"
+
+
+def test_debconf_goes_away() -> None:
+    with pytest.raises(EOFError):
+        Debconf(io.BytesIO(), io.BytesIO()).command("GO")
+
+
+def test_what_is_no_utf_8_is_no_domain(tmp_path: Path) -> None:
+    latin_1 = "b\u00fccher.example".encode("latin-1")
+    answer = Debconf(io.BytesIO(), io.BytesIO(b"0 " + latin_1 + b"\n")).get("q")
+    assert domains(answer)[0] == []
+    path = write(tmp_path, "etc/qpsmtpd/debian-rcpthosts")
+    path.write_bytes(latin_1 + b"\nexample.com\n")
+    assert look(tmp_path).on_disk == {RCPTHOSTS: "example.com"}
+
+
+def test_files_are_in_utf_8_whatever_the_locale(tmp_path: Path) -> None:
+    write(tmp_path, "file", "b\u00fccher")
+    code = (
+        f"from maintscripts.ask import *; print(ascii(text_of(Path({str(tmp_path / 'file')!r}))))"
+    )
+    done = subprocess.run(
+        (sys.executable, "-X", "utf8=0", "-c", code),
+        env={"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0"},
+        cwd=SOURCE.parents[1],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "'b\\xfccher'\n"
+
+
+def test_a_line_break_does_not_make_a_command() -> None:
+    commands = io.BytesIO()
+    Debconf(commands, io.BytesIO(b"0 ok\n")).command("SET", "q", "a\nGO")
+    assert commands.getvalue() == b"SET q a GO\n"
+
+
+# --- what an answer has to look like ------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("word", "expected"),
+    [
+        ("192.0.2.1", ("192.0.2.1", 25)),
+        ("192.0.2.1:2525", ("192.0.2.1", 2525)),
+        ("2001:db8::1", ("2001:db8::1", 25)),
+        ("[2001:db8::1]:587", ("2001:db8::1", 587)),
+        ("[::]", ("::", 25)),
+    ],
+)
+def test_address_and_port(word: str, expected: tuple[str, int]) -> None:
+    assert address_and_port(word) == expected
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        *("eth0", "localhost", "192.0.2.256", "192.0.2.1:0", "192.0.2.1:65536", "[::1", "::1]:25"),
+        *("fe80::1%eth0", "[fe80::1%eth0]:25", "192.0.2.1:smtp", "", ":25", "1:2:3", "192.0.2.1:²"),
+    ],
+)
+def test_no_address(word: str) -> None:
+    with pytest.raises(ValueError):
+        address_and_port(word)
+
+
+@given(st.ip_addresses(), st.integers(1, 65535))
+def test_short_form_is_understood(
+    address: ipaddress.IPv4Address | ipaddress.IPv6Address, port: int
+) -> None:
+    endpoint = (str(address), port)
+    assert address_and_port(short(endpoint)) == endpoint
+
+
+@given(st.text())
+def test_any_text_is_an_address_or_a_value_error(text: str) -> None:
+    try:
+        address, port = address_and_port(text)
+    except ValueError:
+        return
+    assert ipaddress.ip_address(address)
+    assert 0 < port < 65536
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("mail.example.com", ("mail.example.com", 25)),
+        ("mail.example.com:587", ("mail.example.com", 587)),
+        ("mail.example.com 587", ("mail.example.com", 587)),  # as the file has it
+        ("[2001:db8::1]:10025", ("2001:db8::1", 10025)),
+        ("2001:db8::1", ("2001:db8::1", 25)),
+    ],
+)
+def test_host_and_port(text: str, expected: tuple[str, int]) -> None:
+    assert host_and_port(text) == expected
+
+
+@pytest.mark.parametrize(
+    "text", ["", "a b c", "host:", "host:99999", "[host]:25x", "-x", "a;b", '"']
+)
+def test_no_host(text: str) -> None:
+    with pytest.raises(ValueError):
+        host_and_port(text)
+
+
+@pytest.mark.parametrize("path", ["/var/mail/all", "/srv/Maildir/", "/a"])
+def test_directory(path: str) -> None:
+    assert usable_directory(path)
+
+
+@pytest.mark.parametrize(
+    "path", ["", "/", "Maildir", "./x", "/a b", "/a/../b", "/a/.", '/a"', "/$HOME", "/a\n", "/a;b"]
+)
+def test_no_directory(path: str) -> None:
+    assert not usable_directory(path)
+
+
+def test_domains() -> None:
+    assert domains("example.com, .example.org\texample.com example.net.") == (
+        ["example.com", ".example.org", "example.net"],
+        [],
+    )
+    assert domains("$myhostname *.example.com a@b hash:/etc/x") == (
+        [],
+        ["$myhostname", "*.example.com", "a@b", "hash:/etc/x"],
+    )
+
+
+@given(st.text(alphabet="aB1.-_[]:$*@ü,;/\\'\"#% \t"))
+def test_a_domain_is_what_rcpt_ok_takes(text: str) -> None:
+    good, bad = domains(text)
+    for domain in good:
+        _domain_of(Entry(domain, "file:1"))
+    for word in bad:
+        with pytest.raises(ConfigError):
+            _domain_of(Entry(word, "file:1"))
+
+
+# --- what is there ------------------------------------------------------------------------------
+
+
+def write(root: Path, path: str, text: str = "") -> Path:
+    target = root / path
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(text)
+    return target
+
+
+def look(root: Path) -> Facts:
+    return detect(root, postconf=lambda root: "")
+
+
+def test_nothing_is_there(tmp_path: Path) -> None:
+    facts = detect(tmp_path)
+    assert facts.mta == ""
+    assert facts.on_disk == {}
+    assert not any(facts.local_domains.values())
+
+
+def test_exim_by_the_link_of_sendmail(tmp_path: Path) -> None:
+    (tmp_path / "usr/sbin").mkdir(parents=True)
+    (tmp_path / "usr/sbin/sendmail").symlink_to("exim4")
+    assert look(tmp_path).mta == "exim"
+
+
+def test_postfix_by_its_socket(tmp_path: Path) -> None:
+    write(tmp_path, "var/spool/postfix/public/cleanup")
+    assert look(tmp_path).mta == "postfix"
+
+
+def test_qmail_by_its_program(tmp_path: Path) -> None:
+    write(tmp_path, "var/qmail/bin/qmail-queue")
+    facts = look(tmp_path)
+    assert (facts.mta, facts.qmail_queue) == ("qmail", "/var/qmail/bin/qmail-queue")
+
+
+@pytest.mark.parametrize(
+    ("package", "state", "mta"),
+    [
+        ("postfix", "install ok installed", "postfix"),
+        ("postfix", "install ok unpacked", "postfix"),
+        ("postfix", "deinstall ok config-files", ""),
+        ("exim4-daemon-light", "install ok installed", "exim"),
+        ("exim4-daemon-heavy", "purge ok not-installed", ""),
+        ("postfix-doc", "install ok installed", ""),
+    ],
+)
+def test_mta_by_the_status_of_dpkg(tmp_path: Path, package: str, state: str, mta: str) -> None:
+    status = f"Package: zsh\nStatus: install ok installed\n\nPackage: {package}\nStatus: {state}\n"
+    write(tmp_path, "var/lib/dpkg/status", status)
+    assert look(tmp_path).mta == mta
+
+
+def test_domains_of_postfix_are_expanded_by_postfix(tmp_path: Path) -> None:
+    script = '#!/bin/sh\n[ "$*" = "-x -h mydestination relay_domains" ] || exit 1\n'
+    script += "echo '$myhostname, mail.example.org, , localhost'\necho hash:/etc/postfix/relay\n"
+    write(tmp_path, "usr/sbin/postconf", script).chmod(0o755)
+    assert detect(tmp_path).local_domains["postfix"] == ("mail.example.org", "localhost")
+
+
+def test_domains_of_exim(tmp_path: Path) -> None:
+    text = "# comment\ndc_other_hostnames='example.org:*.example.com'\n"
+    text += "dc_relay_domains='one.example;two.example : * : @mx_any'\ndc_smarthost='relay'\n"
+    write(tmp_path, "etc/exim4/update-exim4.conf.conf", text)
+    assert look(tmp_path).local_domains["exim"] == (
+        *("example.org", ".example.com", "one.example", "two.example"),
+    )
+
+
+def test_look_ups_of_exim_are_no_domains(tmp_path: Path) -> None:
+    text = "dc_other_hostnames='lsearch;/etc/domains:example.org'\n"
+    write(tmp_path, "etc/exim4/update-exim4.conf.conf", text)
+    assert look(tmp_path).local_domains["exim"] == ("example.org",)
+
+
+def test_domains_of_qmail(tmp_path: Path) -> None:
+    write(tmp_path, "var/qmail/control/rcpthosts", "example.org\n.example.com\n#no\n")
+    assert look(tmp_path).local_domains["qmail"] == ("example.org", ".example.com")
+
+
+# --- the last answers ---------------------------------------------------------------------------
+
+
+def settings(**values: str) -> str:
+    return "".join(f'{name}="{value}"\n' for name, value in values.items())
+
+
+def test_settings_of_the_perl_version(tmp_path: Path) -> None:
+    text = settings(ENABLED="1", SERVER="prefork", INTERFACES="192.0.2.1", QUEUE_PLUGIN="proxy")
+    write(tmp_path, "etc/qpsmtpd/debconf-settings", text + settings(QUEUE_PROXY_DESTINATION="a:26"))
+    found = {STARTUP: "true", LISTEN: "192.0.2.1", METHOD: "proxy", PROXY: "a:26"}
+    assert look(tmp_path).on_disk == found
+
+
+def test_settings_are_read_and_not_run(tmp_path: Path) -> None:
+    write(tmp_path, "etc/qpsmtpd/debconf-settings", 'QUEUE_PLUGIN="$(touch x)"\nENABLED=`false`\n')
+    assert METHOD not in look(tmp_path).on_disk
+
+
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        ("queue/postfix-queue", {METHOD: "postfix"}),
+        ("queue/exim-bsmtp", {METHOD: "exim"}),
+        ("queue/qmail-queue /opt/qmail-queue", {METHOD: "qmail"}),
+        ("queue/smtp-forward 192.0.2.1 2525", {METHOD: "proxy", PROXY: "192.0.2.1:2525"}),
+        ("queue/smtp-forward ::1 2525", {METHOD: "proxy", PROXY: "[::1]:2525"}),
+        ("queue/smtp-forward mail tls=may", {METHOD: "proxy", PROXY: "mail"}),
+        ("queue/maildir /srv/mail %d/%l", {METHOD: "maildir", MAILDIR: "/srv/mail"}),
+        ("queue/lmtp unix:/run/lmtp", {}),
+        ("queue/discard\nqueue/postfix-queue", {}),
+        ("# queue/postfix-queue", {}),
+    ],
+)
+def test_method_of_the_plugin_line(tmp_path: Path, line: str, found: dict[str, str]) -> None:
+    write(tmp_path, "etc/qpsmtpd/debian-queue-method", f"# a comment\n\n{line}\n")
+    assert look(tmp_path).on_disk == found
+
+
+@pytest.mark.parametrize(
+    ("lines", "found"),
+    [
+        (["ListenStream=", "ListenStream=25"], {LISTEN: ""}),
+        (["ListenStream=192.0.2.1:25", "ListenStream=[::1]:26"], {LISTEN: "192.0.2.1 [::1]:26"}),
+        (["ListenStream=1", "ListenStream=", "ListenStream = 192.0.2.1:25"], {LISTEN: "192.0.2.1"}),
+        (["ListenStream=/run/x.sock"], {}),
+        (["ListenStream=2525"], {}),
+        ([], {}),
+    ],
+)
+def test_addresses_of_the_socket(tmp_path: Path, lines: list[str], found: dict[str, str]) -> None:
+    path = "etc/systemd/system/qpsmtpd.socket.d/debconf.conf"
+    write(tmp_path, path, "\n".join(["[Socket]", *lines]))
+    assert look(tmp_path).on_disk == found
+
+
+def test_domains_on_disk(tmp_path: Path) -> None:
+    text = "# c\nexample.com\n$include /etc/more\n$myhostname\nlocalhost,example.org\n"
+    write(tmp_path, "etc/qpsmtpd/debian-rcpthosts", text)
+    facts = look(tmp_path)
+    assert facts.on_disk == {RCPTHOSTS: "example.com localhost example.org"}
+    assert facts.dropped == ("$myhostname",)
+
+
+def test_an_empty_list_of_domains_is_an_answer(tmp_path: Path) -> None:
+    write(tmp_path, "etc/qpsmtpd/debian-rcpthosts", "# nothing\n")
+    assert look(tmp_path).on_disk == {RCPTHOSTS: ""}
+
+
+def test_units_switched_by_hand_win(tmp_path: Path) -> None:
+    write(tmp_path, "etc/qpsmtpd/debconf-settings", settings(ENABLED="false", QUEUE_PLUGIN="exim"))
+    assert look(tmp_path).on_disk[STARTUP] == "false"
+    link = tmp_path / "etc/systemd/system/sockets.target.wants/qpsmtpd.socket"
+    link.parent.mkdir(parents=True)
+    link.symlink_to("/lib/systemd/system/qpsmtpd.socket")
+    assert look(tmp_path).on_disk[STARTUP] == "true"
+
+
+def test_without_a_method_the_units_say_nothing(tmp_path: Path) -> None:
+    write(tmp_path, "etc/qpsmtpd/debconf-settings", settings(ENABLED="true", QUEUE_PLUGIN="none"))
+    assert look(tmp_path).on_disk[STARTUP] == "true"
+
+
+def test_lines_of() -> None:
+    assert lines_of("# c\n\n a \n#b\nc") == ["a", "c"]
+
+
+# --- the questions ------------------------------------------------------------------------------
+
+
+def test_nothing_more_is_asked_of_who_does_not_start_it() -> None:
+    db = FakeDebconf(screen={})
+    assert ask(db, POSTFIX) == 0
+    assert db.names_shown() == ["startup_enabled"]
+
+
+def test_the_whole_way_with_postfix() -> None:
+    db = FakeDebconf(screen={STARTUP: "true"})
+    assert ask(db, POSTFIX) == 0
+    assert db.shown == [
+        (STARTUP, "false"),
+        (LISTEN, ""),
+        (METHOD, "postfix"),
+        (RCPTHOSTS, "example.com localhost"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("method", "question"), [("proxy", PROXY), ("maildir", MAILDIR), ("none", NONE_CONFIRM)]
+)
+def test_the_method_decides_what_is_asked_next(method: str, question: str) -> None:
+    db = FakeDebconf(screen={STARTUP: "true", METHOD: method, NONE_CONFIRM: "true"})
+    assert ask(db, POSTFIX) == 0
+    assert [name for name, _ in db.shown] == [STARTUP, LISTEN, METHOD, question, RCPTHOSTS]
+
+
+def test_who_wants_few_questions_is_asked_for_the_method_if_nothing_suggests_one() -> None:
+    preseeded = {STARTUP: "true"}
+    db = FakeDebconf(preseeded, screen={METHOD: "exim"}, priority="high")
+    assert ask(db, Facts()) == 0
+    assert db.names_shown() == ["queue_plugin"]
+    db = FakeDebconf(preseeded, screen={}, priority="high")
+    assert ask(db, POSTFIX) == 0
+    assert db.names_shown() == []
+
+
+def test_suggestions_that_were_not_shown_are_not_stored() -> None:
+    db = FakeDebconf({STARTUP: "true"})
+    assert ask(db, POSTFIX) == 0
+    assert METHOD not in db.values
+    assert RCPTHOSTS not in db.values
+
+
+def test_a_preseeded_answer_is_kept() -> None:
+    preseeded = {STARTUP: "true", METHOD: "maildir", MAILDIR: "/srv/mail", RCPTHOSTS: "a.example"}
+    db = FakeDebconf(preseeded)
+    assert ask(db, POSTFIX) == 0
+    assert preseeded.items() <= db.values.items()
+
+
+def test_files_win_over_the_memory() -> None:
+    db = FakeDebconf({STARTUP: "true", METHOD: "exim", RCPTHOSTS: "old.example"})
+    files = {METHOD: "postfix", RCPTHOSTS: "new.example"}
+    assert ask(db, Facts(on_disk=files)) == 0
+    assert (db.values[METHOD], db.values[RCPTHOSTS]) == ("postfix", "new.example")
+
+
+def test_files_win_where_nothing_is_asked() -> None:
+    db = FakeDebconf({STARTUP: "false", METHOD: "exim"})
+    assert ask(db, Facts(on_disk={METHOD: "postfix"})) == 0
+    assert db.values[METHOD] == "postfix"
+
+
+def test_what_is_preseeded_after_the_files_were_written_wins() -> None:
+    files = {METHOD: "postfix", PROXY: "mx.example:25", RCPTHOSTS: "old.example"}
+    written = {**files, PROXY: "mx.example"}
+    given = {STARTUP: "false", METHOD: "proxy", PROXY: "mx.example", RCPTHOSTS: "new.example"}
+    db = FakeDebconf(given)
+    assert ask(db, Facts(on_disk=files, written=written)) == 0
+    assert (db.values[METHOD], db.values[RCPTHOSTS]) == ("proxy", "new.example")
+
+
+def test_files_that_were_edited_win_over_what_is_preseeded() -> None:
+    db = FakeDebconf({METHOD: "proxy"})
+    assert ask(db, Facts(on_disk={METHOD: "maildir"}, written={METHOD: "postfix"})) == 0
+    assert db.values[METHOD] == "maildir"
+
+
+@pytest.mark.parametrize(("question", "memory"), [(METHOD, ""), (METHOD, "exim"), (LISTEN, "")])
+def test_files_win_over_a_memory_that_was_lost(question: str, memory: str) -> None:
+    """Nobody has given that answer: it is a default, or was not seen."""
+    db = FakeDebconf({question: memory})
+    db.flags.clear()
+    files = {METHOD: "postfix", LISTEN: "192.0.2.1"}
+    assert ask(db, Facts(on_disk=files, written=files)) == 0
+    assert db.values[question] == files[question]
+
+
+def test_answers_written_the_last_time(tmp_path: Path) -> None:
+    text = settings(ENABLED="true", QUEUE_PLUGIN="exim", RCPTHOSTS="a.example b.example")
+    write(tmp_path, "etc/qpsmtpd/debconf-settings", text)
+    found = {STARTUP: "true", METHOD: "exim", RCPTHOSTS: "a.example b.example"}
+    assert look(tmp_path).written == found
+
+
+def test_the_perl_version_let_its_answers_be_edited(tmp_path: Path) -> None:
+    text = settings(SERVER="forkserver", INTERFACES="192.0.2.7")
+    write(tmp_path, "etc/qpsmtpd/debconf-settings", text)
+    assert look(tmp_path).written == {}
+
+
+def test_a_mail_system_that_comes_later_is_suggested() -> None:
+    """The files say "none" and no domains because there was nothing to suggest."""
+    later = Facts(mta="exim", on_disk={METHOD: "none", RCPTHOSTS: ""})
+    db = FakeDebconf({STARTUP: "true"})
+    assert ask(db, later) == 0
+    assert METHOD not in db.values
+    assert RCPTHOSTS not in db.values
+
+
+def test_none_and_no_domains_are_kept_where_somebody_said_so() -> None:
+    facts = Facts(mta="exim", on_disk={METHOD: "none", RCPTHOSTS: ""})
+    db = FakeDebconf({METHOD: "exim", RCPTHOSTS: "emptied.example"})
+    assert ask(db, facts) == 0
+    assert (db.values[METHOD], db.values[RCPTHOSTS]) == ("none", "")
+
+
+def test_a_new_answer_wins_over_the_files() -> None:
+    """`config` runs twice before postinst: the second time must not undo what was answered."""
+    facts = Facts(on_disk={STARTUP: "true", METHOD: "postfix"})
+    db = FakeDebconf(screen={METHOD: "exim"})
+    assert ask(db, facts) == 0
+    db.flags |= {(name, "seen") for name, _ in db.shown}
+    assert ask(db, facts) == 0
+    assert db.values[METHOD] == "exim"
+
+
+def test_back() -> None:
+    screen: dict[str, str | list[str]] = {STARTUP: "true", METHOD: ["proxy", "maildir"]}
+    screen[PROXY] = [GO_BACK]
+    db = FakeDebconf(screen=screen)
+    assert ask(db, POSTFIX) == 0
+    assert [name for name, _ in db.shown] == [
+        *(STARTUP, LISTEN, METHOD, PROXY, METHOD, MAILDIR, RCPTHOSTS),
+    ]
+
+
+def test_back_skips_what_was_not_shown() -> None:
+    db = FakeDebconf({LISTEN: ""}, screen={STARTUP: "true", METHOD: [GO_BACK, "exim"]})
+    assert ask(db, POSTFIX) == 0
+    assert db.names_shown() == [
+        *("startup_enabled", "queue_plugin", "startup_enabled", "queue_plugin", "rcpthosts"),
+    ]
+
+
+def test_back_out_of_the_first_question() -> None:
+    db = FakeDebconf(screen={STARTUP: GO_BACK})
+    assert ask(db, POSTFIX) == BACK
+
+
+@pytest.mark.parametrize(
+    ("question", "method", "bad", "good"),
+    [
+        (LISTEN, "postfix", "192.0.2.1 eth0", "192.0.2.1"),
+        (PROXY, "proxy", "a b c", "mail.example"),
+        (MAILDIR, "maildir", "Maildir", "/srv/Maildir"),
+        (RCPTHOSTS, "postfix", "*", "example.org"),
+    ],
+)
+def test_a_bad_answer_is_explained_and_asked_again(
+    question: str, method: str, bad: str, good: str
+) -> None:
+    db = FakeDebconf(screen={STARTUP: "true", METHOD: method, question: [bad, bad, good]})
+    assert ask(db, POSTFIX) == 0
+    asked = [name for name, _ in db.shown]
+    start = asked.index(question)
+    complaint = asked[start + 1]
+    assert "/bad_" in complaint
+    assert asked[start : start + 5] == [question, complaint, question, complaint, question]
+    assert db.values[question] == good
+    assert db.substituted[complaint] in bad
+
+
+def test_bad_preseeded_answers_are_left_to_the_postinst() -> None:
+    db = FakeDebconf({STARTUP: "true", METHOD: "maildir", MAILDIR: "Maildir", LISTEN: "eth0"})
+    assert ask(db, Facts()) == 0
+
+
+def test_an_unknown_method_does_not_become_the_first_of_the_list() -> None:
+    db = FakeDebconf({STARTUP: "true", METHOD: "sendmail"})
+    assert ask(db, Facts()) == 0
+    assert METHOD not in db.values

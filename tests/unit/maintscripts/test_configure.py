@@ -1,0 +1,221 @@
+# SPDX-License-Identifier: MIT
+"""Tests of configure: the two steps of postinst, below a directory."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from maintscripts import ask, configure
+from maintscripts.ask import LISTEN, MAILDIR, METHOD, RCPTHOSTS, STARTUP, Facts, detect
+from maintscripts.ownership import Owner
+from tests.unit.maintscripts.fake_debconf import FakeDebconf
+from tests.unit.maintscripts.perl_files import write_perl_files
+
+POSTFIX = Facts(mta="postfix", local_domains={"postfix": ("example.com",)})
+QUEUE_METHOD = "etc/qpsmtpd/debian-queue-method"
+DOMAINS = "etc/qpsmtpd/debian-rcpthosts"
+SETTINGS = "etc/qpsmtpd/debconf-settings"
+
+
+class Machine:
+    """A system below a directory: what was staged is put into place, commands are recorded."""
+
+    def __init__(self, root: Path, db: FakeDebconf, facts: Facts | None = None) -> None:
+        self.root = root
+        self.db = db
+        self.commands: list[tuple[str, ...]] = []
+        self._facts = facts
+        self.write("etc/group", "root:x:0:\npostdrop:x:105:\nqpsmtpd:x:106:\n")
+
+    @property
+    def facts(self) -> Facts:
+        return self._facts or detect(self.root, postconf=lambda root: "mail.example.org\n")
+
+    def write(self, path: str, text: str) -> None:
+        target = self.root / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(text)
+
+    def read(self, path: str) -> str:
+        return (self.root / path).read_text()
+
+    def stage(self) -> dict[str, str]:
+        directory = self.root / "stage"
+        directory.mkdir(exist_ok=True)
+        configure.stage(self.root, self.db, self.facts, directory)
+        files = [path for path in directory.rglob("*") if path.is_file()]
+        staged = {str(path.relative_to(directory)): path.read_text() for path in files}
+        for path in files:
+            path.unlink()
+        return staged
+
+    def apply(self, old: str = "") -> str:
+        owner = Owner(os.getuid(), os.getgid())
+        return configure.apply(self.root, self.db, self.facts, self._execute, owner, old)
+
+    def configure(self, old: str = "") -> str:
+        for path, text in self.stage().items():
+            self.write(path, text)
+        return self.apply(old)
+
+    def _execute(self, command: Sequence[str]) -> bool:
+        self.commands.append(tuple(command))
+        members = {"adduser": "qpsmtpd", "deluser": ""}
+        if command[0] in members:
+            self.write("etc/group", f"postdrop:x:105:{members[command[0]]}\n")
+        return True
+
+
+def machine(
+    root: Path, values: dict[str, str] | None = None, facts: Facts | None = POSTFIX
+) -> Machine:
+    return Machine(root, FakeDebconf(values), facts)
+
+
+def test_first_installation(tmp_path: Path) -> None:
+    new = machine(tmp_path, {STARTUP: "true"})
+    staged = new.stage()
+    assert sorted(staged) == [
+        "etc/qpsmtpd/debian-queue-method",
+        "etc/qpsmtpd/debian-rcpthosts",
+        "etc/systemd/system/qpsmtpd.service.d/debconf.conf",
+        "etc/systemd/system/qpsmtpd.socket.d/debconf.conf",
+    ]
+    assert ask.lines_of(staged[QUEUE_METHOD]) == ["queue/postfix-queue"]
+    assert new.apply() == "start"
+    assert 'QUEUE_PLUGIN="postfix"' in new.read(SETTINGS)
+
+
+def test_the_method_is_written_even_if_nothing_is_started(tmp_path: Path) -> None:
+    new = machine(tmp_path)
+    assert new.configure() == "stop"
+    assert ask.lines_of(new.read(QUEUE_METHOD)) == ["queue/postfix-queue"]
+
+
+def test_without_a_method_nothing_is_started(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert machine(tmp_path, {STARTUP: "true", METHOD: "none"}).configure() == "stop"
+    assert "no delivery method" in capsys.readouterr().err
+
+
+def test_postfix_comes_after_us(tmp_path: Path) -> None:
+    late = machine(tmp_path, {STARTUP: "true"}, facts=None)
+    assert late.configure() == "stop"
+    late.write("var/lib/dpkg/status", "Package: postfix\nStatus: install ok installed\n")
+    ask.recall(late.db, late.facts)
+    assert late.configure() == "start"
+    assert ask.lines_of(late.read(QUEUE_METHOD)) == ["queue/postfix-queue"]
+    assert ask.lines_of(late.read(DOMAINS)) == ["mail.example.org"]
+
+
+def test_idempotent(tmp_path: Path) -> None:
+    same = machine(tmp_path, {STARTUP: "true", LISTEN: "192.0.2.1"})
+    same.configure()
+    before = {path: path.stat().st_ino for path in tmp_path.rglob("*.conf")}
+    commands = list(same.commands)
+    assert same.stage() == {}
+    assert same.apply() == "start"
+    assert before == {path: path.stat().st_ino for path in tmp_path.rglob("*.conf")}
+    assert same.commands == commands
+
+
+def test_comments_of_the_administrator_stay(tmp_path: Path) -> None:
+    edited = machine(tmp_path, {RCPTHOSTS: "example.com"})
+    edited.configure()
+    edited.write(DOMAINS, "# ask Anna before you change this\nexample.com\n")
+    assert DOMAINS not in edited.stage()
+
+
+def test_an_edit_of_the_administrator_is_left_to_ucf(tmp_path: Path) -> None:
+    edited = machine(tmp_path, {METHOD: "postfix"})
+    edited.configure()
+    edited.write(QUEUE_METHOD, "queue/lmtp unix:/run/lmtp\n")
+    assert QUEUE_METHOD in edited.stage()
+    assert edited.read(QUEUE_METHOD) == "queue/lmtp unix:/run/lmtp\n"
+
+
+def test_other_addresses_restart_the_socket(tmp_path: Path) -> None:
+    moved = machine(tmp_path, {STARTUP: "true", LISTEN: ""})
+    assert moved.configure() == "start"
+    moved.db.values[LISTEN] = "192.0.2.1"
+    assert moved.configure() == "restart"
+    assert moved.configure() == "restart"  # as long as postinst has not done it
+    (tmp_path / configure.LISTENED).unlink()
+    assert moved.configure() == "start"
+
+
+def test_an_edited_socket_is_not_restarted_by_every_upgrade(tmp_path: Path) -> None:
+    edited = machine(tmp_path, {STARTUP: "true"})
+    edited.configure()
+    edited.write(ask.SOCKET, "[Socket]\nListenStream=/run/x.socket\n")
+    assert ask.SOCKET in edited.stage()  # and ucf keeps what is there
+    assert edited.apply() == "start"
+
+
+def test_answers_are_pending_until_everything_is_done(tmp_path: Path) -> None:
+    answered = machine(tmp_path)
+    answered.db.flags.add((METHOD, "pending"))
+    answered.stage()
+    assert (METHOD, "pending") in answered.db.flags
+    answered.apply()
+    assert (METHOD, "pending") not in answered.db.flags
+
+
+def test_the_maildir_is_made(tmp_path: Path) -> None:
+    machine(tmp_path, {METHOD: "maildir", MAILDIR: "/srv/mail/Maildir"}).configure()
+    assert (tmp_path / "srv/mail/Maildir/new").is_dir()
+
+
+def test_a_maildir_that_cannot_be_made_is_no_failure(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    blocked = machine(tmp_path, {METHOD: "maildir", MAILDIR: "/srv/mail/Maildir"})
+    blocked.write("srv", "a file")
+    blocked.configure()
+    assert "/srv/mail/Maildir could not be made" in capsys.readouterr().err
+
+
+def test_secrets_are_protected(tmp_path: Path) -> None:
+    secret = machine(tmp_path)
+    secret.write("etc/qpsmtpd/flat_auth_pw", "user:password\n")
+    secret.configure()
+    assert (tmp_path / "etc/qpsmtpd/flat_auth_pw").stat().st_mode & 0o777 == 0o640
+
+
+def test_upgrade_from_the_perl_version(tmp_path: Path) -> None:
+    write_perl_files(
+        tmp_path, "proxy", "queue/smtp-forward mail 26", "example.com $mydomain", "192.0.2.1 "
+    )
+    old = machine(tmp_path, facts=None)
+    ask.recall(old.db, old.facts)
+    assert old.configure("0.94-8") == "start"
+    assert ask.lines_of(old.read(DOMAINS)) == ["example.com"]
+    assert ask.lines_of(old.read(QUEUE_METHOD)) == ["queue/smtp-forward mail 26"]
+    socket = old.read("etc/systemd/system/qpsmtpd.socket.d/debconf.conf")
+    assert "ListenStream=192.0.2.1:25" in socket
+    assert "SERVER" not in old.read(SETTINGS)
+
+
+def test_the_status_of_dpkg_is_read_alike_by_both_readers(tmp_path: Path) -> None:
+    status = tmp_path / "status"
+    status.write_text(
+        "Package: a\nStatus: install ok installed\nDescription: x\n text\n .\n text\n\n"
+        "Package: b\nStatus: deinstall ok config-files\n\n"
+        "Package: c\nStatus: install ok half-configured\nVersion: 1\n\n"
+        "Package: d\nStatus: install reinstreq half-installed\n\n"
+        "Package: e\nStatus: unknown ok not-installed\n\n"
+        "Package: f\nStatus: hold ok triggers-pending\n"
+    )
+    assert configure.packages_of(status) == ask.packages_of(status) == {"a", "c", "f"}
+
+
+def test_a_command_that_cannot_be_run(capsys: pytest.CaptureFixture[str]) -> None:
+    assert not configure.run(("/nonexistent",))
+    assert "/nonexistent" in capsys.readouterr().err
+    assert configure.run(("true",))
+    assert not configure.run(("false",))

@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: MIT
+"""Colours and paragraphs."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+
+from qpsmtpd.terminal import indented, styled
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture(autouse=True)
+def no_wishes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+
+
+def test_colours_on_a_terminal() -> None:
+    assert styled(Terminal(), "red", "x") == "\033[1;31mx\033[0m"
+
+
+def test_none_in_a_file() -> None:
+    assert styled(io.StringIO(), "red", "x") == "x"
+
+
+@pytest.mark.parametrize(("name", "value"), [("NO_COLOR", "1"), ("TERM", "dumb")])
+def test_none_when_unwanted(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    monkeypatch.setenv(name, value)
+    assert styled(Terminal(), "red", "x") == "x"
+
+
+def test_an_empty_no_color_is_no_wish(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "")
+    assert styled(Terminal(), "bold", "x") != "x"
+
+
+def test_indented() -> None:
+    lines = indented("word " * 40, 4).splitlines()
+    assert len(lines) > 1
+    assert all(line.startswith("    word") and len(line) <= 88 for line in lines)
