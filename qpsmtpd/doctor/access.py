@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: MIT
+"""Access: whether a user may reach a file, by the permission bits of every directory on the way.
+
+Access control lists are not looked at, nor what a unit of systemd takes away.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from qpsmtpd.doctor.system import Account, System
+
+READ, WRITE, EXECUTE = 4, 2, 1
+_WORDS = {READ: "read", WRITE: "write", EXECUTE: "enter"}
+
+
+@dataclass(frozen=True, slots=True)
+class Obstacle:
+    """Why a user cannot get at a file.
+
+    path: where the way ends.
+    kind: it does not exist; its permissions forbid it; or we ourselves may not look.
+    gid: the group that would have got through, None when no group would.
+    """
+
+    path: Path
+    kind: Literal["missing", "denied", "hidden"]
+    text: str
+    gid: int | None = None
+
+    def __str__(self) -> str:
+        return f"{self.path} {self.text}"
+
+
+def obstacle(system: System, path: str | Path, account: Account, wanted: int) -> Obstacle | None:
+    """The first thing that keeps the user from the file; None when nothing does.
+
+    wanted: READ, WRITE, EXECUTE, added up.
+    """
+    for step in _steps(system, Path(path)):
+        needed = wanted if step == _real(system, Path(path)) else EXECUTE
+        found = _obstacle_at(system, step, account, needed)
+        if found is not None:
+            return found
+    return None
+
+
+def _real(system: System, path: Path) -> Path:
+    """The path without symbolic links."""
+    real = Path(os.path.realpath(system.path(path)))
+    root = Path(os.path.realpath(system.root))
+    return Path("/") / real.relative_to(root) if real.is_relative_to(root) else path
+
+
+def _steps(system: System, path: Path) -> list[Path]:
+    real = _real(system, path)
+    return [*reversed(real.parents), real]
+
+
+def _obstacle_at(system: System, path: Path, account: Account, needed: int) -> Obstacle | None:
+    try:
+        status = system.status(path)
+    except PermissionError:
+        return Obstacle(path, "hidden", "cannot be looked at by us; run this as root")
+    if status is None:
+        return Obstacle(path, "missing", "does not exist")
+    if permitted(status, account, needed):
+        return None
+    gid = status.st_gid if (status.st_mode >> 3) & needed == needed else None
+    return Obstacle(path, "denied", _denial(status, account, needed), gid)
+
+
+def permitted(status: os.stat_result, account: Account, needed: int) -> bool:
+    """Whether the permission bits let the user do that; root may do everything."""
+    if account.uid == 0:
+        return True
+    if status.st_uid == account.uid:
+        bits = status.st_mode >> 6
+    elif status.st_gid in account.groups:
+        bits = status.st_mode >> 3
+    else:
+        bits = status.st_mode
+    return bits & needed == needed
+
+
+def _denial(status: os.stat_result, account: Account, needed: int) -> str:
+    words = [word for bit, word in _WORDS.items() if needed & bit]
+    if stat.S_ISREG(status.st_mode):
+        words = ["run" if word == "enter" else word for word in words]
+    return (
+        f"does not let user {account.name} {' and '.join(words)} "
+        f"({stat.filemode(status.st_mode)}, user {status.st_uid}, group {status.st_gid})"
+    )

@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: MIT
+"""Configuration: loads it as the daemon's user would, and has every problem of it."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+from collections.abc import Iterator, Sequence
+from functools import partial
+
+from qpsmtpd.config.loader import ConfigErrors, Problem, load
+from qpsmtpd.config.pluginlines import PluginLine
+from qpsmtpd.doctor.finding import Finding, error, notice, ok, warning
+from qpsmtpd.doctor.installation import Installation
+
+#: What is in a problem with permissions.
+_DENIED = os.strerror(errno.EACCES)
+
+
+def check_configuration(installation: Installation) -> Iterator[Finding]:
+    """The problems of all files, with file and line."""
+    directory = str(installation.directories[0])
+    problems = _load(installation)
+    for problem in problems:
+        yield _finding(installation, problem)
+    if not problems:
+        yield ok(directory, f"{len(installation.lines.all)} plugins, no problems")
+
+
+def _finding(installation: Installation, problem: Problem) -> Finding:
+    subject = problem.where or str(installation.directories[0])
+    account, uid = installation.account, installation.system.uid
+    if uid != 0 and account is not None and account.uid != uid and _DENIED in problem.text:
+        return notice(subject, problem.text, "This may hold for you only; run this as root.")
+    return (error if problem.severity == "error" else warning)(subject, problem.text)
+
+
+def _load(installation: Installation) -> Sequence[Problem]:
+    account, system = installation.account, installation.system
+    try:
+        return system.as_user(account, partial(problems_of, installation))
+    except OSError as failure:
+        return [Problem(str(installation.directories[0]), str(failure), "warning")]
+
+
+def problems_of(installation: Installation) -> Sequence[Problem]:
+    """Every problem of the configuration, for whoever runs this."""
+
+    async def load_and_stop() -> Sequence[Problem]:
+        paths, environment = installation.paths, installation.environment
+        snapshot = await load(paths, environment, check_only=True)
+        await snapshot.stop()
+        return snapshot.warnings
+
+    try:
+        return asyncio.run(load_and_stop())
+    except ConfigErrors as errors:
+        return errors.problems
+
+
+def maildir_directories(line: PluginLine) -> list[str]:
+    """The directories that queue/maildir needs at its start."""
+    directory: str = line.options.directory
+    parts = [] if line.options.pattern else ["tmp", "new", "cur"]
+    return [directory, *(f"{directory.rstrip('/')}/{part}" for part in parts)]

@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: MIT
+"""Confinement: what the service's unit takes away from the daemon (systemd.exec(5)), or gives."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+from qpsmtpd.doctor.finding import Finding, error
+from qpsmtpd.doctor.processes import no_new_privileges
+from qpsmtpd.doctor.system import System
+from qpsmtpd.doctor.units import SERVICE, Unit
+
+#: Runs set-id programs for the daemon, which may not.
+HANDOVER_SOCKET = "qpsmtpd-handover.socket"
+HANDOVER_SERVICE = "qpsmtpd-handover@.service"
+
+_DROP_INS = f"/etc/systemd/system/{SERVICE}.d"
+_DIRECTORIES = {
+    "StateDirectory": "/var/lib",
+    "CacheDirectory": "/var/cache",
+    "LogsDirectory": "/var/log",
+    "RuntimeDirectory": "/run",
+}
+_YES = frozenset({"yes", "true", "on", "1"})
+
+
+def read_only(system: System, path: Path) -> Finding | None:
+    """What is to be said when the unit does not let the daemon write to a directory."""
+    unit = Unit(system, SERVICE)
+    if unit.value("ProtectSystem") != "strict":
+        return None
+    if any(path.is_relative_to(writable) for writable in _writable(unit)):
+        return None
+    setting = f"[Service]\\nReadWritePaths={path}\\n"
+    return error(
+        str(path),
+        f"{SERVICE} does not let the daemon write here (ProtectSystem=strict)",
+        "Let it:",
+        f"mkdir -p {_DROP_INS}",
+        f"printf '{setting}' >> {_DROP_INS}/local.conf",
+        "systemctl daemon-reload",
+        f"systemctl restart {SERVICE}",
+    )
+
+
+def _writable(unit: Unit) -> Iterator[Path]:
+    """The directories that a strict unit may write to."""
+    for text in " ".join(unit.values("ReadWritePaths") + unit.values("BindPaths")).split():
+        yield Path(text.lstrip("-+").rpartition(":")[2])
+    for key, above in _DIRECTORIES.items():
+        for name in " ".join(unit.values(key)).split():
+            yield Path(above, name)
+    if unit.value("PrivateTmp").lower() in _YES:
+        yield from (Path("/tmp"), Path("/var/tmp"))  # noqa: S108 (nothing is written)
+
+
+def set_id_problem(system: System, program: str) -> Finding | None:
+    """What keeps a set-id program from its rights when the daemon wants it to run."""
+    running = no_new_privileges(system)
+    confined = Unit(system, SERVICE).value("NoNewPrivileges").lower() in _YES
+    if not running and not confined:
+        return None
+    if not Unit(system, HANDOVER_SOCKET).file:
+        text = f"needs the rights of its owner, which {SERVICE} takes away (NoNewPrivileges)"
+        restart = f"systemctl restart {SERVICE}"
+        return error(program, text, f"Install {HANDOVER_SOCKET}, or change that and:", restart)
+    if program not in _handed_over(system):
+        text = f"is not among the programs that {HANDOVER_SERVICE} runs for the daemon"
+        return error(program, text, "Add it to ExecStart=:", f"systemctl edit {HANDOVER_SERVICE}")
+    if running and not system.exists("/run/qpsmtpd/handover.socket"):
+        text = f"cannot be run: {HANDOVER_SOCKET} does not listen"
+        return error(program, text, "Start it:", f"systemctl start {HANDOVER_SOCKET}")
+    return None
+
+
+def _handed_over(system: System) -> set[str]:
+    """The programs that the hand-over runs; each is a word of its command, with its arguments."""
+    words = shlex.split(Unit(system, HANDOVER_SERVICE).value("ExecStart"))
+    return {word.partition(" ")[0] for word in words}

@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: MIT
+"""Exim as Debian sets it up: where it listens, whom it trusts, and the commands to change both."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from qpsmtpd.config.runoptions import ListenAddress
+from qpsmtpd.doctor.addresses import is_loopback
+from qpsmtpd.doctor.system import System
+
+PROGRAM = "/usr/sbin/exim4"
+SETTINGS = "/etc/exim4/update-exim4.conf.conf"
+OWN_FILE = "/etc/exim4/exim4.conf"
+
+#: Where macros go, with one configuration file and with a split one.
+_MACROS = "/etc/exim4/exim4.conf.localmacros"
+_SPLIT_MACROS = "/etc/exim4/conf.d/main/000_localmacros"
+_LOOPBACK = "127.0.0.1 ; ::1"
+_PORT = 25
+
+_variable = re.compile(r"""^\s*(\w+)=(?:'([^']*)'|"([^"]*)"|(\S*))\s*$""", re.MULTILINE).findall
+_bracketed = re.compile(r"\[([^\]]+)\](?::(\d+))?").fullmatch
+_dotted = re.compile(r"(\d+(?:\.\d+){3})(?:\.(\d+))?").fullmatch
+_colons = re.compile(r"([0-9A-Fa-f:]*:[0-9A-Fa-f:]*)(?:\.(\d+))?").fullmatch
+
+
+@dataclass(frozen=True)
+class Exim:
+    """An Exim that is installed.
+
+    split: its configuration is made from conf.d.  own: the administrator wrote it all, and Debian's
+    settings are not used.  interfaces: the setting dc_local_interfaces; empty is all addresses.
+    """
+
+    split: bool
+    own: bool
+    interfaces: str
+
+    @classmethod
+    def read(cls, system: System) -> Exim | None:
+        """The Exim of the system, None when there is none."""
+        if not system.runnable(PROGRAM):
+            return None
+        variables = {name: a or b or c for name, a, b, c in _variable(system.read(SETTINGS))}
+        return cls(
+            split=variables.get("dc_use_split_config") == "true",
+            own=system.exists(OWN_FILE),
+            interfaces="" if system.exists(OWN_FILE) else variables.get("dc_local_interfaces", ""),
+        )
+
+    @property
+    def form(self) -> str:
+        """What its configuration is made of, in words."""
+        if self.own:
+            return f"own configuration {OWN_FILE}"
+        return "split configuration conf.d" if self.split else "configuration in one file"
+
+    @property
+    def addresses(self) -> list[ListenAddress]:
+        """Where it listens; not known when the configuration is the administrator's own."""
+        if self.own:
+            return []
+        return parse_interfaces(self.interfaces) or [ListenAddress("", _PORT)]
+
+    @property
+    def to_loopback(self) -> tuple[str, ...]:
+        """The commands that make it listen on loopback addresses only; none if it does."""
+        if self.addresses and all(is_loopback(address.host) for address in self.addresses):
+            return ()
+        if self.own:
+            edit = f"sensible-editor {OWN_FILE}  # local_interfaces = <; {_LOOPBACK}"
+            return edit, "systemctl restart exim4"
+        line = f"dc_local_interfaces='{_LOOPBACK}'"
+        return (
+            f'sed -i "s/^dc_local_interfaces=.*/{line}/" {SETTINGS}',
+            "update-exim4.conf",
+            "systemctl restart exim4",
+        )
+
+    def to_trust(self, system: System, user: str, trusted: list[str]) -> tuple[str, ...]:
+        """The commands that make it trust a user besides those it trusts already."""
+        names = " : ".join([*trusted, user])
+        if self.own:
+            return (f"sensible-editor {OWN_FILE}  # trusted_users = {names}",)
+        file = _SPLIT_MACROS if self.split else _MACROS
+        line = f"MAIN_TRUSTED_USERS = {names}"
+        if re.search(r"^\s*MAIN_TRUSTED_USERS\s*=", system.read(file), re.MULTILINE):
+            change = f"sed -i 's/^ *MAIN_TRUSTED_USERS *=.*/{line}/' {file}"
+        else:
+            change = f"echo '{line}' >> {file}"
+        return change, "update-exim4.conf"
+
+
+def parse_interfaces(text: str) -> list[ListenAddress]:
+    """The addresses of dc_local_interfaces, a list with semicolons; what is none is left out."""
+    return list(_addresses(text.removeprefix("<;")))
+
+
+def _addresses(text: str) -> Iterator[ListenAddress]:
+    for word in map(str.strip, text.split(";")):
+        match = _bracketed(word) or _dotted(word) or _colons(word)
+        if match:
+            every = match[1] in ("::0", "::")
+            yield ListenAddress("::" if every else match[1], int(match[2] or _PORT))
+
+
+def options_of(system: System, program: str, *names: str) -> dict[str, str] | None:
+    """Options of the main configuration, as Exim understands it; None when it does not tell.
+
+    A switch that is off has no entry, one that is on is empty.
+    """
+    output = system.run(program, "-bP", *names)
+    if output is None or output.status:
+        return None
+    pairs = (line.partition("=") for line in output.text.splitlines())
+    return {name.strip(): value.strip() for name, _, value in pairs if not name.startswith("no_")}

@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: MIT
+"""Installation: what the areas look at – the configuration, the user, and where we listen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from qpsmtpd.config.files import ConfigFiles
+from qpsmtpd.config.pluginfinder import PluginFinder
+from qpsmtpd.config.pluginlines import PluginLine, PluginLines, read_plugin_lines
+from qpsmtpd.config.runoptions import ListenAddress, parse_listen
+from qpsmtpd.config.settings import Settings, load_settings
+from qpsmtpd.dns.resolver import DnsResolver
+from qpsmtpd.doctor.system import Account, System
+from qpsmtpd.doctor.units import SERVICE, Unit, enabled, listen_addresses
+from qpsmtpd.services import Resolver
+
+#: The user of the package, when no unit names another one.
+DEFAULT_USER = "qpsmtpd"
+
+#: Where systemd puts the credentials of the running service.
+_CREDENTIALS = f"/run/credentials/{SERVICE}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Installation:
+    """One installation of qpsmtpd.  Reading it raises ConfigError when that is impossible.
+
+    directories: of the configuration, best first.
+    listen: where the daemon is to listen, in place of what the units say.
+    make_resolver: makes a resolver in place of the daemon's, for one event loop.
+    """
+
+    system: System
+    directories: tuple[Path, ...]
+    listen: tuple[ListenAddress, ...] = ()
+    make_resolver: Callable[[], Resolver] | None = None
+
+    @cached_property
+    def files(self) -> ConfigFiles:
+        """The files of the configuration."""
+        return ConfigFiles(self.paths)
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """Where the directories of the configuration are for us."""
+        return tuple(map(self.system.path, self.directories))
+
+    @cached_property
+    def settings(self) -> Settings:
+        """The settings, with defaults for those that cannot be read."""
+        return load_settings(self.files)[0]
+
+    @cached_property
+    def lines(self) -> PluginLines:
+        """The lines of the files plugins and logging, as far as they can be understood."""
+        return read_plugin_lines(self.files, PluginFinder(self.settings.plugin_dirs))
+
+    def plugins(self, *names: str) -> Sequence[PluginLine]:
+        """The lines of plugins, by their names without instance."""
+        return [line for line in self.lines.all if line.name.partition(":")[0] in names]
+
+    @cached_property
+    def user(self) -> str:
+        """The name of the user that the daemon runs as."""
+        return Unit(self.system, SERVICE).value("User", DEFAULT_USER)
+
+    @cached_property
+    def account(self) -> Account | None:
+        """The user that the daemon runs as, with the groups that its unit gives it."""
+        account = self.system.account(self.user)
+        if account is None:
+            return None
+        names = " ".join(Unit(self.system, SERVICE).values("SupplementaryGroups")).split()
+        more = {gid for gid in map(self.system.group, names) if gid is not None}
+        return Account(account.name, account.uid, account.groups | more)
+
+    @cached_property
+    def wanted(self) -> tuple[ListenAddress, ...]:
+        """Where the daemon is to listen; empty when nothing says so."""
+        return self.listen or tuple(listen_addresses(self.system))
+
+    @cached_property
+    def enabled(self) -> bool:
+        """Whether the daemon is started with the system."""
+        return enabled(self.system)
+
+    @cached_property
+    def environment(self) -> Mapping[str, str]:
+        """The environment of the daemon, as far as it is known."""
+        environment = dict(self.system.environment)
+        if self.system.exists(_CREDENTIALS):
+            environment.setdefault("CREDENTIALS_DIRECTORY", _CREDENTIALS)
+        return environment
+
+    def resolver(self) -> Resolver:
+        """A resolver like the daemon's.  Raises OSError or ValueError if that is impossible."""
+        if self.make_resolver is not None:
+            return self.make_resolver()
+        given = self.environment.get("QPSMTPD_RESOLVER")
+        if not given:
+            return DnsResolver()
+        address = parse_listen(given)
+        return DnsResolver([(address.host, address.port)])

@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: MIT
+"""Listeners: which programs listen on TCP ports, by /proc (proc(5))."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from qpsmtpd.config.runoptions import ListenAddress
+from qpsmtpd.doctor.system import System
+
+_LISTEN = "0A"
+_socket_link = re.compile(r"socket:\[(\d+)\]").fullmatch
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A process: `name` is that of the kernel, of at most 15 characters."""
+
+    pid: int
+    name: str
+    command: str
+
+    @property
+    def title(self) -> str:
+        """What an administrator calls it."""
+        if "qpsmtpd" in self.command or self.name.startswith("qpsmtpd"):
+            return "qpsmtpd"
+        if self.name.startswith("exim"):
+            return "Exim"
+        if "postfix" in self.command:
+            return "Postfix"
+        return self.name
+
+
+@dataclass(frozen=True, slots=True)
+class Listening:
+    """A socket that listens; `programs` have it open, and are empty when we may not see that."""
+
+    address: ListenAddress
+    programs: tuple[Program, ...]
+
+    @property
+    def ours(self) -> bool:
+        """Whether the daemon has it."""
+        return any(program.title == "qpsmtpd" for program in self.programs)
+
+    @property
+    def by_systemd(self) -> bool:
+        """Whether only systemd has it, for a unit that is not started yet."""
+        return bool(self.programs) and all(program.pid == 1 for program in self.programs)
+
+    def __str__(self) -> str:
+        titles = dict.fromkeys(program.title for program in self.programs)
+        pids = ", ".join(str(program.pid) for program in self.programs[:3])
+        return f"{' and '.join(titles)} (process {pids})" if titles else "some program"
+
+
+def listening(system: System) -> list[Listening]:
+    """All TCP sockets that listen."""
+    found = list(_sockets(system.read("/proc/net/tcp"), system.read("/proc/net/tcp6")))
+    owners = _owners(system, {inode for _, inode in found}) if found else {}
+    return [Listening(address, owners.get(inode, ())) for address, inode in found]
+
+
+def _sockets(tcp: str, tcp6: str) -> Iterator[tuple[ListenAddress, str]]:
+    v4 = list(parse_table(tcp))
+    yield from v4
+    ports = {address.port for address, _ in v4}
+    for address, inode in parse_table(tcp6):
+        # The table does not tell whether the socket takes IPv4 too; it cannot if another one does.
+        both = address.host == "::" and address.port not in ports
+        yield (ListenAddress("", address.port) if both else address), inode
+
+
+def parse_table(text: str) -> Iterator[tuple[ListenAddress, str]]:
+    """The sockets of /proc/net/tcp or tcp6 that listen: address and inode."""
+    for line in text.splitlines()[1:]:
+        fields = line.split()
+        if len(fields) > 9 and fields[3] == _LISTEN:
+            host, _, port = fields[1].rpartition(":")
+            try:
+                yield ListenAddress(_address(host), int(port, 16)), fields[9]
+            except ValueError:
+                continue
+
+
+def _address(digits: str) -> str:
+    """An address as the kernel prints it: 32-bit words in the order of the machine's octets."""
+    octets = bytes.fromhex(digits)
+    if sys.byteorder == "little":
+        words = (octets[start : start + 4][::-1] for start in range(0, len(octets), 4))
+        octets = b"".join(words)
+    return str(ipaddress.ip_address(octets))
+
+
+def _owners(system: System, inodes: set[str]) -> Mapping[str, tuple[Program, ...]]:
+    owners: dict[str, tuple[Program, ...]] = {}
+    for pid in filter(str.isdigit, system.names("/proc")):
+        links = (system.link(f"/proc/{pid}/fd/{fd}") for fd in system.names(f"/proc/{pid}/fd"))
+        matches = filter(None, map(_socket_link, links))
+        for inode in {match[1] for match in matches} & inodes:
+            owners[inode] = (*owners.get(inode, ()), _program(system, pid))
+    return owners
+
+
+def _program(system: System, pid: str) -> Program:
+    command = system.read(f"/proc/{pid}/cmdline").replace("\0", " ").strip()
+    return Program(int(pid), system.read(f"/proc/{pid}/comm").strip(), command)

@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: MIT
+"""Mail systems: what Exim or Postfix are set up to listen on, and how to get them out of our way.
+
+Their configuration is theirs: the commands are only printed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from qpsmtpd.config.runoptions import ListenAddress
+from qpsmtpd.doctor.addresses import is_loopback, listed, overlap
+from qpsmtpd.doctor.exim import Exim
+from qpsmtpd.doctor.finding import Finding, error, notice, ok, warning
+from qpsmtpd.doctor.installation import Installation
+from qpsmtpd.doctor.postfix import Postfix
+from qpsmtpd.doctor.system import System
+
+_SMTP = ListenAddress("", 25)
+_READERS: dict[str, Callable[[System], Exim | Postfix | None]] = {
+    "Exim": Exim.read,
+    "Postfix": Postfix.read,
+}
+_ASK_AGAIN = "dpkg-reconfigure qpsmtpd"
+
+
+def check_mail_systems(installation: Installation) -> Iterator[Finding]:
+    """Each mail system that is installed: its configuration, and where that makes it listen."""
+    postfix, exim = Postfix.read(installation.system), Exim.read(installation.system)
+    if postfix is not None:
+        yield from _check_postfix(installation, postfix)
+    if exim is not None:
+        yield from _check_exim(installation, exim)
+    if exim is None and postfix is None:
+        yield notice("mail system", "neither Exim nor Postfix is installed")
+
+
+def _check_postfix(installation: Installation, postfix: Postfix) -> Iterator[Finding]:
+    yield _addresses(installation, "Postfix", postfix.addresses)
+    if postfix.trusts_loopback and _forwards_to_loopback(installation):
+        text = (
+            "relays all mail that comes from loopback addresses (mynetworks), and so all that "
+            "qpsmtpd hands over by SMTP: only rcpt_ok keeps this from being an open relay"
+        )
+        yield notice("Postfix", text)
+
+
+def _check_exim(installation: Installation, exim: Exim) -> Iterator[Finding]:
+    yield ok("Exim", exim.form)
+    if exim.own:
+        text = "where it listens is not known from a configuration of your own"
+        yield notice("Exim", text, "If it is in the way of qpsmtpd:", *exim.to_loopback)
+    else:
+        yield _addresses(installation, "Exim", exim.addresses)
+
+
+def _addresses(installation: Installation, name: str, theirs: list[ListenAddress]) -> Finding:
+    clashes = _clashes(installation, theirs)
+    if not clashes:
+        where = f"listens on {listed(theirs)}" if theirs else "takes no mail from the network"
+        return ok(name, f"{where}, not in the way of qpsmtpd")
+    advice, commands = _out_of_the_way(installation, name)
+    text = f"is set up to listen on {listed(clashes)}"
+    if not installation.wanted:
+        return notice(name, text, advice, *commands)
+    finding = error if installation.enabled else warning
+    return finding(name, f"{text}, where qpsmtpd is to listen", advice, *commands)
+
+
+def _clashes(installation: Installation, theirs: list[ListenAddress]) -> list[ListenAddress]:
+    wanted = installation.wanted or (_SMTP,)
+    return [address for address in theirs if any(overlap(address, ours) for ours in wanted)]
+
+
+def in_the_way(installation: Installation, name: str) -> bool:
+    """Whether Exim or Postfix is set up to listen where we are to, or may be."""
+    mta = _READERS[name](installation.system)
+    if isinstance(mta, Exim) and mta.own:
+        return True
+    return mta is not None and bool(_clashes(installation, mta.addresses))
+
+
+def _out_of_the_way(installation: Installation, name: str) -> tuple[str, tuple[str, ...]]:
+    """Advice and commands that take port 25 of the public addresses from Exim or Postfix."""
+    mta = _READERS[name](installation.system)
+    commands = mta.to_loopback if mta else ()
+    if not any(map(_needs_loopback, installation.wanted)):
+        return f"Let {name} listen on loopback addresses only:", commands
+    public = " ".join(installation.system.public_addresses()) or "those reached from outside"
+    advice = (
+        f"qpsmtpd is to listen on loopback addresses as well, which {name} needs. Let qpsmtpd "
+        f"listen on the public addresses only ({public}), and {name} on the others:"
+    )
+    return advice, (_ASK_AGAIN, *commands)
+
+
+def _needs_loopback(address: ListenAddress) -> bool:
+    """Whether it takes the loopback addresses that a mail system usually has."""
+    return any(overlap(address, ListenAddress(host, 25)) for host in ("127.0.0.1", "::1"))
+
+
+def _forwards_to_loopback(installation: Installation) -> bool:
+    hosts = (line.options.host for line in installation.plugins("queue/smtp-forward"))
+    return any(is_loopback(host.strip("[]")) for host in hosts)

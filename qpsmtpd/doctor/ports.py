@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: MIT
+"""Ports: whether the addresses that qpsmtpd wants to listen on are free, or whose they are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from qpsmtpd.config.runoptions import ListenAddress
+from qpsmtpd.doctor.addresses import listed, overlap
+from qpsmtpd.doctor.finding import Finding, error, notice, ok, warning
+from qpsmtpd.doctor.installation import Installation
+from qpsmtpd.doctor.listeners import Listening, listening
+from qpsmtpd.doctor.mailsystems import in_the_way
+from qpsmtpd.doctor.units import SOCKET
+
+#: The mail systems whose set-up is known.
+_RESTARTS = {"Exim": "systemctl restart exim4", "Postfix": "systemctl restart postfix"}
+_SMTP = ListenAddress("", 25)
+
+
+def check_ports(installation: Installation) -> Iterator[Finding]:
+    """Who listens where we want to; on port 25 when nothing says where that is."""
+    sockets = listening(installation.system)
+    if not sockets and not installation.system.exists("/proc/net/tcp"):
+        yield notice("/proc/net/tcp", "cannot be read, so who listens is not known")
+        return
+    if not installation.wanted:
+        yield from _without_addresses(sockets)
+    for address in installation.wanted:
+        yield from _check(
+            installation, address, [s for s in sockets if overlap(s.address, address)]
+        )
+
+
+def _without_addresses(sockets: list[Listening]) -> Iterator[Finding]:
+    text = "no unit of systemd says where qpsmtpd is to listen"
+    yield notice("addresses", text, "Say it with --listen to have this checked.")
+    for found in sockets:
+        if overlap(found.address, _SMTP):
+            yield notice(str(found.address), f"{found} listens here")
+
+
+def _check(
+    installation: Installation, address: ListenAddress, sockets: list[Listening]
+) -> Iterator[Finding]:
+    subject = str(address)
+    foreign = [found for found in sockets if not found.ours and not _held(installation, found)]
+    unknown = [found for found in foreign if not found.programs]
+    if unknown and not installation.system.privileged:
+        text = f"something listens on {listed(found.address for found in unknown)}"
+        yield notice(subject, text, "Run this as root to see what it is.")
+    elif foreign:
+        yield _clash(installation, subject, foreign)
+    elif sockets:
+        yield ok(subject, f"{sockets[0]} listens for qpsmtpd")
+    else:
+        start = f"systemctl start {SOCKET}" if installation.system.systemd else ""
+        advice = "Start it when all else is well:" if start else ""
+        yield notice(subject, "free, qpsmtpd does not run", advice, *filter(None, [start]))
+
+
+def _held(installation: Installation, found: Listening) -> bool:
+    """Whether systemd has the socket for us."""
+    if not found.by_systemd:
+        return False
+    answer = installation.system.run("systemctl", "is-active", SOCKET)
+    return answer is not None and answer.text == "active"
+
+
+def _clash(installation: Installation, subject: str, foreign: list[Listening]) -> Finding:
+    who = "; ".join(f"{found} listens on {found.address}" for found in foreign)
+    text = f"{who}, so qpsmtpd cannot listen on {subject}"
+    advice, commands = _remedy(installation, foreign[0])
+    finding = error if installation.enabled else warning
+    return finding(subject, text, advice, *commands)
+
+
+def _remedy(installation: Installation, found: Listening) -> tuple[str, tuple[str, ...]]:
+    title = found.programs[0].title if found.programs else ""
+    if title not in _RESTARTS:
+        advice = "Stop that program, or let qpsmtpd listen on other addresses:"
+        return advice, ("dpkg-reconfigure qpsmtpd",)
+    if in_the_way(installation, title):
+        return f"See {title} below.", ()
+    return "It is set up otherwise by now; restart it:", (_RESTARTS[title],)

@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: MIT
+"""Units: reads what units of systemd say, from their files and drop-ins (systemd.unit(5))."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from qpsmtpd.config.runoptions import ListenAddress, parse_listen
+from qpsmtpd.doctor.system import System
+
+SOCKET = "qpsmtpd.socket"
+SERVICE = "qpsmtpd.service"
+
+#: The best first.
+_DIRECTORIES = (
+    "/etc/systemd/system",
+    "/run/systemd/system",
+    "/usr/local/lib/systemd/system",
+    "/usr/lib/systemd/system",
+    "/lib/systemd/system",
+)
+_WANTS = ("sockets.target.wants", "multi-user.target.wants")
+
+_assignment = re.compile(r"\s*(\w+)\s*=\s*(.*?)\s*").fullmatch
+_listen_option = re.compile(r"--listen(?:-tls)?[= ]\s*(\S+)").findall
+
+
+class Unit:
+    """One unit, as its files are now; systemd may not have read them yet."""
+
+    def __init__(self, system: System, name: str) -> None:
+        files = _files(system, name)
+        #: The unit file; empty when there is none, or the unit is masked.
+        self.file = next((file for file in files if not file.endswith(".conf")), "")
+        if system.link(self.file) == "/dev/null":
+            self.file = ""
+        self._lines = [line for file in files if self.file for line in _lines(system.read(file))]
+
+    def values(self, key: str) -> list[str]:
+        """All values of a setting; an empty one takes back those before it."""
+        values: list[str] = []
+        for line in self._lines:
+            match = _assignment(line)
+            if match and match[1] == key:
+                values = [*values, match[2]] if match[2] else []
+        return values
+
+    def value(self, key: str, default: str = "") -> str:
+        """The last value of a setting."""
+        return next(reversed(self.values(key)), default)
+
+
+def _files(system: System, name: str) -> list[str]:
+    """The unit file, and the drop-ins in the order of their names."""
+    paths = [f"{directory}/{name}" for directory in _DIRECTORIES]
+    files = [path for path in paths if system.exists(path)][:1]
+    dropins: dict[str, str] = {}
+    for path in paths:
+        for entry in system.names(f"{path}.d"):
+            if entry.endswith(".conf"):
+                dropins.setdefault(entry, f"{path}.d/{entry}")
+    return files + [dropins[entry] for entry in sorted(dropins)]
+
+
+def _lines(text: str) -> Iterator[str]:
+    for line in text.replace("\\\n", " ").splitlines():
+        if not line.lstrip().startswith(("#", ";", "[")):
+            yield line
+
+
+def enabled(system: System) -> bool:
+    """Whether the daemon is started with the system."""
+    return any(
+        unit in system.names(f"{directory}/{wants}")
+        for directory in _DIRECTORIES[:2]
+        for wants in _WANTS
+        for unit in (SOCKET, SERVICE)
+    )
+
+
+def listen_addresses(system: System) -> list[ListenAddress]:
+    """Where the units make the daemon listen: ListenStream= of the socket, or --listen."""
+    unit = Unit(system, SOCKET)
+    addresses = [_stream(text, unit.value("BindIPv6Only")) for text in unit.values("ListenStream")]
+    found = [address for address in addresses if address is not None]
+    return found or list(_options(Unit(system, SERVICE).value("ExecStart")))
+
+
+def _stream(text: str, v6_only: str) -> ListenAddress | None:
+    """The address of a ListenStream=, None for sockets of other kinds."""
+    try:
+        address = parse_listen(text)
+    except ValueError:
+        return None
+    # A socket for all IPv6 addresses takes IPv4 as well, unless told otherwise.
+    both = address.host == "::" and v6_only != "ipv6-only"
+    if text.isdigit() and v6_only == "ipv6-only":
+        return ListenAddress("::", address.port)
+    return ListenAddress("", address.port) if both else address
+
+
+def _options(command: str) -> Iterator[ListenAddress]:
+    for text in _listen_option(command):
+        try:
+            yield parse_listen(text)
+        except ValueError:
+            continue
