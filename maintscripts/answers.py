@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: MIT
+"""answers: what the answers in debconf come down to.
+
+Nobody may be there to ask again, so each answer that cannot be used is replaced by a safe one, and
+a note says so: never more addresses than asked for, and rather no delivery than a wrong one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from maintscripts.ask import (
+    DEFAULT_MAILDIR,
+    DEFAULT_PROXY,
+    LISTEN,
+    MAILDIR,
+    METHOD,
+    METHODS,
+    PROXY,
+    RCPTHOSTS,
+    SMTP_PORT,
+    STARTUP,
+    UNSET,
+    Facts,
+    address_and_port,
+    domains,
+    host_and_port,
+    usable_directory,
+    words,
+)
+
+LOOPBACK = ("127.0.0.1", SMTP_PORT)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answers:
+    """The answers, complete and usable; the templates see these fields.
+
+    listen: addresses and ports; none means all addresses.
+    method: one of METHODS.
+    postdrop_added: whether the user qpsmtpd is in the group postdrop because of this package.
+    """
+
+    startup_enabled: bool = False
+    listen: tuple[tuple[str, int], ...] = ()
+    method: str = "none"
+    maildir: str = DEFAULT_MAILDIR
+    proxy_host: str = DEFAULT_PROXY
+    proxy_port: int = SMTP_PORT
+    rcpthosts: tuple[str, ...] = ()
+    qmail_queue: str = Facts.qmail_queue
+    postdrop_added: bool = False
+
+    @property
+    def wanted(self) -> bool:
+        """Whether the daemon is to be started: without a delivery method it refuses to."""
+        return self.startup_enabled and self.method != "none"
+
+
+def settle(values: Mapping[str, str], facts: Facts) -> tuple[Answers, list[str]]:
+    """The answers, and notes on those that could not be taken as they are.
+
+    `values` are debconf's, by the name of the question; a missing one is not answered.
+    """
+    notes = [
+        f"{word!r} in debian-rcpthosts is no domain and is left out"
+        for word in facts.dropped
+        if word != UNSET
+    ]
+    listen = _listen(values.get(LISTEN, ""), notes)
+    method = _method(values.get(METHOD, ""), facts, notes)
+    maildir = values.get(MAILDIR, "") or DEFAULT_MAILDIR
+    if not usable_directory(maildir):
+        if method == "maildir":
+            notes.append(f"{maildir!r} is no usable directory: nothing is delivered")
+            method = "none"
+        maildir = DEFAULT_MAILDIR
+    try:
+        proxy_host, proxy_port = host_and_port(values.get(PROXY, "") or DEFAULT_PROXY)
+    except ValueError:
+        if method == "proxy":
+            notes.append(f"{values[PROXY]!r} is no HOST or HOST:PORT: nothing is delivered")
+            method = "none"
+        proxy_host, proxy_port = DEFAULT_PROXY, SMTP_PORT
+    if method == "proxy" and _is_here(proxy_host, proxy_port, listen):
+        notes.append(f"{proxy_host} port {proxy_port} is where qpsmtpd itself listens: mail loops")
+    answers = Answers(
+        startup_enabled=values.get(STARTUP) == "true",
+        listen=listen,
+        method=method,
+        maildir=maildir.rstrip("/"),
+        proxy_host=proxy_host,
+        proxy_port=proxy_port,
+        rcpthosts=_rcpthosts(values.get(RCPTHOSTS, UNSET), method, facts, notes),
+        qmail_queue=facts.qmail_queue,
+    )
+    return answers, notes
+
+
+def _listen(answer: str, notes: list[str]) -> tuple[tuple[str, int], ...]:
+    asked_for = [] if answer == UNSET else words(answer)
+    found: dict[tuple[str, int], None] = {}
+    for word in asked_for:
+        try:
+            found[address_and_port(word)] = None
+        except ValueError:
+            notes.append(f"{word!r} is no address to listen on and is left out")
+    if asked_for and not found:
+        notes.append(f"no address is left to listen on: only {LOOPBACK[0]} is used")
+        return (LOOPBACK,)
+    return tuple(found)
+
+
+def _is_here(host: str, port: int, listen: tuple[tuple[str, int], ...]) -> bool:
+    """Whether mail for this server comes back to us, as far as the address alone tells."""
+    addresses = ("127.0.0.1", "::1") if host == "localhost" else (host,)
+    if not listen:
+        return port == SMTP_PORT and addresses[0] in ("127.0.0.1", "::1")
+    return any((address, port) in listen for address in addresses)
+
+
+def _method(answer: str, facts: Facts, notes: list[str]) -> str:
+    if answer in METHODS:
+        return answer
+    suggestion = facts.mta or "none"
+    if answer:
+        notes.append(f"{answer!r} is no delivery method: {suggestion} is used")
+    return suggestion
+
+
+def _rcpthosts(answer: str, method: str, facts: Facts, notes: list[str]) -> tuple[str, ...]:
+    suggestion = facts.local_domains.get(method, ())
+    if answer == UNSET:
+        return suggestion
+    good, bad = domains(answer)
+    notes += [f"{word!r} is no domain and is left out" for word in bad]
+    return tuple(good) if good or not bad else suggestion

@@ -1,0 +1,605 @@
+# SPDX-License-Identifier: MIT
+"""ask: look at the system, and ask qpsmtpd's debconf questions.
+
+debian/rules writes this file into the package's `config`.  That may run before anything is
+unpacked, with nothing but essential packages, so it is one file, longer than others, and needs the
+standard library only.
+
+Where an answer comes from, first match first:
+
+1. a question answered that `postinst` has not written to the files yet: on the screen (the flag
+   `pending` of the question), or by debconf-set-selections, with files that nobody has edited;
+2. the files that hold the last answers, with what the administrator changed in them;
+3. debconf: a preseeded answer, or its memory;
+4. what the mail system that is installed suggests.
+
+A suggestion is stored only if it was shown: before the next run another mail system may be there.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+STARTUP = "qpsmtpd/startup_enabled"
+LISTEN = "qpsmtpd/listen_interfaces"
+METHOD = "qpsmtpd/queue_plugin"
+PROXY = "qpsmtpd/queue_smtp_proxy_destination"
+MAILDIR = "qpsmtpd/queue_maildir_destination"
+NONE_CONFIRM = "qpsmtpd/queue_none_confirm"
+RCPTHOSTS = "qpsmtpd/rcpthosts"
+
+METHODS = ("exim", "postfix", "qmail", "proxy", "maildir", "none")
+DEFAULT_PROXY = "localhost"
+DEFAULT_MAILDIR = "/var/spool/qpsmtpd/Maildir"
+UNSET = "unset"  # what the older package stored for "never asked"
+BACK = (
+    30  # debconf's status for "skipped" (INPUT) and "back" (GO); our own for "back out of it all"
+)
+SMTP_PORT = 25
+
+SETTINGS = "etc/qpsmtpd/debconf-settings"
+QUEUE_METHOD = "etc/qpsmtpd/debian-queue-method"
+DOMAINS = "etc/qpsmtpd/debian-rcpthosts"
+SOCKET = "etc/systemd/system/qpsmtpd.socket.d/debconf.conf"
+_WANTS = (
+    "etc/systemd/system/sockets.target.wants/qpsmtpd.socket",
+    "etc/systemd/system/multi-user.target.wants/qpsmtpd.service",
+)
+_LABEL = r"[0-9A-Za-z_\xa1-\U0010ffff-]+"
+_looks_like_domain = re.compile(rf"\.?{_LABEL}(?:\.{_LABEL})*|\[[0-9A-Za-z:.]+\]").fullmatch
+_is_directory = re.compile(r"(?:/[\w.+@%=,:~-]+)+/?", re.ASCII).fullmatch
+_has_dots_only = re.compile(r"/\.\.?(?:/|$)").search
+_is_variable = re.compile(r"\s*(\w+)=(?:\"([^\"]*)\"|'([^']*)'|(\S*))\s*").fullmatch
+
+# --- what an answer has to look like ------------------------------------------------------------
+
+
+def _is_domain(word: str) -> bool:
+    # What was no UTF-8 has become U+FFFD, and is not to be guessed.
+    return bool(_looks_like_domain(word)) and "\ufffd" not in word
+
+
+def words(text: str) -> list[str]:
+    """The words of a list; blanks and commas separate."""
+    return re.split(r"[\s,]+", text.strip(" \t\n,")) if text.strip(" \t\n,") else []
+
+
+def domains(text: str) -> tuple[list[str], list[str]]:
+    """The domains of a list as rcpt_ok understands them, and the words that are none."""
+    good: dict[str, None] = {}
+    bad = []
+    for word in words(text):
+        domain = word.removesuffix(".")
+        if _is_domain(domain):
+            good[domain] = None
+        else:
+            bad.append(word)
+    return list(good), bad
+
+
+def address_and_port(word: str) -> tuple[str, int]:
+    """ADDR, ADDR:PORT, [V6]:PORT as an address and a port.  Raises ValueError."""
+    host, port = host_and_port(word)
+    if "%" in host:
+        raise ValueError(word)
+    return str(ipaddress.ip_address(host)), port
+
+
+def host_and_port(word: str) -> tuple[str, int]:
+    """HOST, HOST:PORT, "HOST PORT", [V6]:PORT as a host and a port.  Raises ValueError."""
+    match = re.fullmatch(r"\[([^\]\s]+)\](?:[:\s]+([0-9]+))?", word)
+    if not match and word.count(":") > 1:
+        return str(ipaddress.IPv6Address(word)), SMTP_PORT
+    match = match or re.fullmatch(r"([^:\s\[\]]+)(?:[:\s]\s*([0-9]+))?", word)
+    if not match or not 0 < int(match[2] or SMTP_PORT) < 2**16:
+        raise ValueError(word)
+    host, port = match[1], int(match[2] or SMTP_PORT)
+    if ":" in host:
+        return str(ipaddress.IPv6Address(host)), port
+    if not _is_domain(host) or host.startswith((".", "-")):
+        raise ValueError(word)
+    return host, port
+
+
+def usable_directory(path: str) -> bool:
+    """Whether a Maildir can be there, and the path on a line of the file plugins."""
+    return bool(_is_directory(path)) and not _has_dots_only(path)
+
+
+def _bad_listen(answer: str) -> str:
+    return " ".join(word for word in words(answer) if not _accepts(address_and_port, word))
+
+
+def _bad_proxy(answer: str) -> str:
+    return "" if not answer or _accepts(host_and_port, answer) else answer
+
+
+def _bad_maildir(answer: str) -> str:
+    return "" if not answer or usable_directory(answer) else answer
+
+
+def _bad_rcpthosts(answer: str) -> str:
+    return " ".join(domains(answer)[1])
+
+
+def _accepts(parse: Callable[[str], object], word: str) -> bool:
+    try:
+        parse(word)
+    except ValueError:
+        return False
+    return True
+
+
+# --- what is there ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """What the system says.
+
+    mta: the installed mail system as a method of ours, "" for none that we know.
+    local_domains: for each method the domains that its mail system takes mail for.
+    on_disk: answers that the files hold, by the name of the question.
+    written: the answers that this package wrote to the files the last time.
+    dropped: words of debian-rcpthosts that are no domains; the older package wrote such.
+    qmail_queue: the path of qmail's program.
+    """
+
+    mta: str = ""
+    local_domains: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    on_disk: Mapping[str, str] = field(default_factory=dict)
+    written: Mapping[str, str] = field(default_factory=dict)
+    dropped: tuple[str, ...] = ()
+    qmail_queue: str = "/usr/sbin/qmail-queue"
+
+
+def packages_of(status: Path) -> set[str]:
+    """The packages that dpkg's status file calls unpacked or more."""
+    gone = ("not-installed", "config-files", "half-installed")
+    found = set()
+    for paragraph in text_of(status).split("\n\n"):
+        name = re.search(r"^Package: (\S+)", paragraph, re.MULTILINE)
+        state = re.search(r"^Status: \S+ \S+ (\S+)", paragraph, re.MULTILINE)
+        if name and state and state[1] not in gone:
+            found.add(name[1])
+    return found
+
+
+def run_postconf(root: Path) -> str:
+    """Postfix's own domains with everything expanded, as it prints them; "" if it cannot."""
+    command = (str(root / "usr/sbin/postconf"), "-x", "-h", "mydestination", "relay_domains")
+    try:
+        return subprocess.run(  # noqa: S603 - a fixed command
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            timeout=20,
+            check=False,
+        ).stdout.decode(errors="replace")
+    except (OSError, subprocess.SubprocessError):
+        return ""
+
+
+def detect(
+    root: Path,
+    installed: Callable[[Path], set[str]] = packages_of,
+    postconf: Callable[[Path], str] = run_postconf,
+) -> Facts:
+    """What the system below `root` says.  `installed` reads dpkg's status file."""
+    queue = next((path for path in _QMAIL_QUEUE if (root / path).exists()), "")
+    on_disk, dropped = _answers_on_disk(root)
+    return Facts(
+        mta=_detect_mta(root, installed(root / "var/lib/dpkg/status"), queue),
+        local_domains={
+            "postfix": _only_domains(words(postconf(root))),
+            "exim": _only_domains(_exim_words(root)),
+            "qmail": _only_domains(_qmail_words(root)),
+        },
+        on_disk=on_disk,
+        written=_answers_written(root),
+        dropped=dropped,
+        qmail_queue=f"/{queue}" if queue else Facts.qmail_queue,
+    )
+
+
+_QMAIL_QUEUE = ("usr/sbin/qmail-queue", "var/qmail/bin/qmail-queue")
+
+
+def _detect_mta(root: Path, packages: set[str], qmail_queue: str) -> str:
+    sendmail = root / "usr/sbin/sendmail"
+    if sendmail.is_symlink() and "exim" in str(sendmail.readlink()):
+        return "exim"
+    if (root / "var/spool/postfix/public/cleanup").exists() or "postfix" in packages:
+        return "postfix"
+    if any(name.startswith("exim4-daemon-") for name in packages):
+        return "exim"
+    return "qmail" if qmail_queue else ""
+
+
+def _only_domains(names: Iterable[str]) -> tuple[str, ...]:
+    return tuple(domains(" ".join(names))[0])
+
+
+def _exim_words(root: Path) -> Iterator[str]:
+    settings = variables(root / "etc/exim4/update-exim4.conf.conf")
+    for name in ("dc_other_hostnames", "dc_relay_domains"):
+        text = settings.get(name, "")
+        # A list with a slash in it names look-ups such as lsearch;/etc/file, which are no domains.
+        for word in re.split(r"[:\s]+" if "/" in text else r"[:;\s]+", text):
+            yield word.removeprefix("*") if word.startswith("*.") else word
+
+
+def _qmail_words(root: Path) -> Iterator[str]:
+    for directory in ("etc/qmail", "var/qmail/control"):
+        for line in text_of(root / directory / "rcpthosts").splitlines():
+            if not line.startswith("#"):
+                yield line.strip()
+
+
+def text_of(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
+def variables(path: Path) -> dict[str, str]:
+    """NAME="value" lines, read and not run."""
+    matches = (_is_variable(line) for line in text_of(path).splitlines())
+    return {m[1]: (m[2] or m[3] or m[4] or "").strip() for m in matches if m}
+
+
+# --- the last answers ---------------------------------------------------------------------------
+
+
+def lines_of(text: str) -> list[str]:
+    """The lines of a configuration file that mean something."""
+    lines = (line.strip() for line in text.splitlines())
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+def _answers_on_disk(root: Path) -> tuple[dict[str, str], tuple[str, ...]]:
+    settings = variables(root / SETTINGS)
+    found = _of_settings(settings)
+    if "SERVER" not in settings and found.get(METHOD, "none") != "none":
+        # Written by this package: then who switched the units on or off by hand has decided.
+        found[STARTUP] = "true" if any((root / path).is_symlink() for path in _WANTS) else "false"
+    found |= _of_queue_method(text_of(root / QUEUE_METHOD))
+    found |= _of_socket(text_of(root / SOCKET))
+    good, bad = _domains_on_disk(text_of(root / DOMAINS))
+    if (root / DOMAINS).exists() and (good or not bad):
+        found[RCPTHOSTS] = " ".join(good)
+    return found, tuple(bad)
+
+
+def _answers_written(root: Path) -> dict[str, str]:
+    settings = variables(root / SETTINGS)
+    if "SERVER" in settings:
+        return {}  # of the Perl version, whose init script read it: it was edited
+    found = _of_settings(settings)
+    if "RCPTHOSTS" in settings:
+        found[RCPTHOSTS] = settings["RCPTHOSTS"]
+    return found
+
+
+def _domains_on_disk(text: str) -> tuple[list[str], list[str]]:
+    entries = [line for line in lines_of(text) if line.split()[0] != "$include"]
+    good, bad = domains(" ".join(entries))
+    return [domain for domain in good if domain != UNSET], bad + [UNSET] * (UNSET in good)
+
+
+def _of_settings(settings: Mapping[str, str]) -> dict[str, str]:
+    names = {
+        LISTEN: "INTERFACES",
+        METHOD: "QUEUE_PLUGIN",
+        MAILDIR: "QUEUE_MAILDIR_DESTINATION",
+        PROXY: "QUEUE_PROXY_DESTINATION",
+    }
+    found = {question: settings[name] for question, name in names.items() if name in settings}
+    if "ENABLED" in settings:
+        found[STARTUP] = "true" if settings["ENABLED"] in ("true", "1") else "false"
+    if found.get(METHOD) not in METHODS:
+        found.pop(METHOD, None)
+    if found.get(LISTEN) == UNSET:
+        del found[LISTEN]
+    return found
+
+
+def _of_queue_method(text: str) -> dict[str, str]:
+    """The method of a plugin line; nothing if it is one that debconf cannot write."""
+    lines = lines_of(text)
+    match lines[0].split() if len(lines) == 1 else []:
+        case ["queue/exim-bsmtp", *_]:
+            return {METHOD: "exim"}
+        case ["queue/postfix-queue", *_]:
+            return {METHOD: "postfix"}
+        case ["queue/qmail-queue", *_]:
+            return {METHOD: "qmail"}
+        case ["queue/maildir", path, *_]:
+            return {METHOD: "maildir", MAILDIR: path}
+        case ["queue/smtp-forward", host, port, *_] if port.isdecimal():
+            return {METHOD: "proxy", PROXY: f"[{host}]:{port}" if ":" in host else f"{host}:{port}"}
+        case ["queue/smtp-forward", host, *_]:
+            return {METHOD: "proxy", PROXY: host}
+    return {}
+
+
+def _of_socket(text: str) -> dict[str, str]:
+    """The addresses of a drop-in of the socket; nothing if debconf cannot write such."""
+    found: list[str] = []
+    for line in lines_of(text):
+        name, _, value = (part.strip() for part in line.partition("="))
+        if name == "ListenStream":
+            found = [*found, value] if value else []
+    if found == [str(SMTP_PORT)]:
+        return {LISTEN: ""}
+    if not found or not all(_accepts(address_and_port, word) for word in found):
+        return {}
+    return {LISTEN: " ".join(short(address_and_port(word)) for word in found)}
+
+
+def short(endpoint: tuple[str, int]) -> str:
+    """An address or host and its port as one types them."""
+    address, port = endpoint
+    if port == SMTP_PORT:
+        return address
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+
+
+# --- debconf ------------------------------------------------------------------------------------
+
+
+class Debconf:
+    """The debconf protocol: a command goes out as a line, its status and result come back."""
+
+    def __init__(self, commands: IO[bytes], replies: IO[bytes]) -> None:
+        self._commands = commands
+        self._replies = replies
+
+    def command(self, *arguments: str) -> tuple[int, str]:
+        """The status (0 is well) and the result.  Raises EOFError when debconf has gone."""
+        line = " ".join(arguments).replace("\n", " ")
+        self._commands.write(line.encode() + b"\n")
+        self._commands.flush()
+        reply = self._replies.readline()
+        if not reply:
+            raise EOFError(f"no reply of debconf to {line!r}")
+        status, _, result = reply.decode(errors="replace").rstrip("\n").partition(" ")
+        return int(status), result
+
+    def get(self, question: str) -> str:
+        """The answer; "" if there is none, or no such question."""
+        status, result = self.command("GET", question)
+        return "" if status else result.strip()
+
+
+# --- the questions ------------------------------------------------------------------------------
+
+Answers = Mapping[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """A question of the package.
+
+    asked: whether to ask it, after these answers.
+    suggest: the answer for somebody who has given none.
+    unanswered: values in debconf that stand for no answer.
+    undecided: what the files hold where nobody has answered and nothing could be suggested; maybe
+        it can be now, as mail systems come later.
+    wrong: what is wrong in an answer, "" for a good one; `complaint` is the template that says so.
+    retry: the question to go back to after a wrong answer, if another one.
+    high: whether somebody who wants to see few questions is asked as well, without an answer yet.
+    """
+
+    name: str
+    suggest: Callable[[Facts, Answers], str]
+    asked: Callable[[Answers], bool] = lambda answers: answers[STARTUP] == "true"
+    unanswered: tuple[str, ...] = ("",)
+    undecided: tuple[str, ...] = ()
+    wrong: Callable[[str], str] = lambda answer: ""
+    complaint: str = ""
+    retry: str = ""
+    high: Callable[[Facts, Answers], bool] = lambda facts, answers: False
+
+
+def _by_method(method: str) -> Callable[[Answers], bool]:
+    return lambda answers: answers[STARTUP] == "true" and answers[METHOD] == method
+
+
+QUESTIONS = (
+    Question(name=STARTUP, suggest=lambda facts, answers: "false", asked=lambda answers: True),
+    Question(
+        name=LISTEN,
+        suggest=lambda facts, answers: "",  # all addresses, also those of tomorrow
+        unanswered=(UNSET,),
+        wrong=_bad_listen,
+        complaint="qpsmtpd/bad_listen_interfaces",
+    ),
+    Question(
+        name=METHOD,
+        suggest=lambda facts, answers: facts.mta or "none",
+        undecided=("none",),
+        high=lambda facts, answers: not facts.mta,
+    ),
+    Question(
+        name=PROXY,
+        suggest=lambda facts, answers: DEFAULT_PROXY,
+        asked=_by_method("proxy"),
+        wrong=_bad_proxy,
+        complaint="qpsmtpd/bad_proxy_destination",
+    ),
+    Question(
+        name=MAILDIR,
+        suggest=lambda facts, answers: DEFAULT_MAILDIR,
+        asked=_by_method("maildir"),
+        wrong=_bad_maildir,
+        complaint="qpsmtpd/bad_maildir_destination",
+    ),
+    Question(
+        name=NONE_CONFIRM,
+        suggest=lambda facts, answers: "false",
+        asked=_by_method("none"),
+        unanswered=("", "false"),
+        wrong=lambda answer: "" if answer == "true" else "none",
+        retry=METHOD,
+        high=lambda facts, answers: True,
+    ),
+    Question(
+        name=RCPTHOSTS,
+        suggest=lambda facts, answers: " ".join(facts.local_domains.get(answers[METHOD], ())),
+        unanswered=(UNSET,),
+        undecided=("",),
+        wrong=_bad_rcpthosts,
+        complaint="qpsmtpd/bad_rcpthosts",
+    ),
+)
+#: Wrong answers that are asked again, together.  A terminal that has gone gives the same for ever;
+#: what is wrong then is left to postinst, as where nobody is asked.
+_PATIENCE = 20
+_STEPS = {question.name: step for step, question in enumerate(QUESTIONS)}
+
+
+def recall(db: Debconf, facts: Facts) -> None:
+    """Tell debconf what the files say, except where somebody has just answered otherwise."""
+    for question in QUESTIONS:
+        on_disk = facts.on_disk.get(question.name)
+        if on_disk is None or db.command("FGET", question.name, "pending") == (0, "true"):
+            continue
+        if _preseeded_since(db, question, facts):
+            continue
+        answered = db.get(question.name) not in question.unanswered
+        if answered or on_disk not in question.undecided:
+            db.command("SET", question.name, on_disk)
+
+
+def _preseeded_since(db: Debconf, question: Question, facts: Facts) -> bool:
+    """Whether debconf has been given another answer than was written, which nobody has edited."""
+    answer, on_disk, written = (
+        _normal(question.name, text)
+        for text in (
+            db.get(question.name),
+            facts.on_disk[question.name],
+            facts.written.get(question.name, UNSET),
+        )
+    )
+    seen = db.command("FGET", question.name, "seen") == (0, "true")
+    return seen and answer not in question.unanswered and written == on_disk != answer
+
+
+def _normal(name: str, answer: str) -> str:
+    if name == PROXY and _accepts(host_and_port, answer):
+        return short(host_and_port(answer))
+    return answer.rstrip("/") if name == MAILDIR else answer
+
+
+def current(db: Debconf, question: Question, facts: Facts, answers: Answers) -> tuple[str, bool]:
+    """The answer so far, and whether it is only a suggestion."""
+    answer = db.get(question.name)
+    known = answer not in question.unanswered
+    if question.name == METHOD and answer not in METHODS:
+        known = False
+    if question.name == RCPTHOSTS and known and answer:
+        good, bad = domains(answer)
+        known = bool(good) or not bad or not facts.local_domains.get(answers[METHOD])
+    return (answer, False) if known else (question.suggest(facts, answers), True)
+
+
+def ask(db: Debconf, facts: Facts) -> int:
+    """Ask what is to be asked; return the exit status of `config`."""
+    db.command("CAPB", "backup")
+    recall(db, facts)
+    answers: dict[str, str] = {}
+    insist: set[str] = set()
+    way_back: list[int] = []
+    patience = _PATIENCE
+    step = 0
+    while step < len(QUESTIONS):
+        question = QUESTIONS[step]
+        outcome = _pose(db, question, facts, answers, insist)
+        if outcome == "back":
+            if not way_back:
+                return BACK
+            step = way_back.pop()
+        elif outcome == "again" and patience:
+            patience -= 1
+            step = _STEPS.get(question.retry, step)
+            way_back = [earlier for earlier in way_back if earlier < step]
+        else:
+            if outcome != "skipped":
+                way_back.append(step)
+            step += 1
+    return 0
+
+
+def _pose(
+    db: Debconf, question: Question, facts: Facts, answers: dict[str, str], insist: set[str]
+) -> str:
+    """Ask one question: "answered", "skipped" when it is not to be shown, "again" or "back".
+
+    `insist` are the questions whose answer was wrong: those are shown whatever the user wants to
+    see.  One that was not shown is never asked again, so this comes to an end without a user.
+    """
+    value, suggested = current(db, question, facts, answers)
+    answers[question.name] = value
+    if not question.asked(answers):
+        return "skipped"
+    # A select without valid value would become its first choice, even where nothing is shown.
+    db.command("SET", question.name, value)
+    priority = "high" if suggested and question.high(facts, answers) else "medium"
+    if question.name in insist:
+        db.command("FSET", question.name, "seen", "false")
+        priority = "critical"
+    shown = db.command("INPUT", priority, question.name)[0] == 0
+    if db.command("GO")[0] == BACK:
+        return "back"
+    if not shown:
+        if suggested:
+            db.command("RESET", question.name)
+        return "skipped"
+    return _judge(db, question, answers, insist)
+
+
+def _judge(db: Debconf, question: Question, answers: dict[str, str], insist: set[str]) -> str:
+    """Take an answer from the screen: "answered", or "again"."""
+    answer = answers[question.name] = db.get(question.name)
+    db.command("FSET", question.name, "pending", "true")
+    wrong = question.wrong(answer)
+    if not wrong:
+        insist.discard(question.name)
+        return "answered"
+    insist.add(question.retry or question.name)
+    _complain(db, question.complaint, wrong)
+    return "again"
+
+
+def _complain(db: Debconf, template: str, wrong: str) -> None:
+    if template:
+        db.command("FSET", template, "seen", "false")
+        db.command("SUBST", template, "WRONG", wrong)
+        db.command("INPUT", "critical", template)
+        db.command("GO")
+
+
+def system_root() -> Path:
+    """The system that is configured: dpkg can do that to one below a directory."""
+    return Path(os.environ.get("DPKG_ROOT") or "/")
+
+
+def main() -> int:
+    """The body of `config`: commands go to descriptor 3, replies come on standard input."""
+    with open(3, "wb", closefd=False) as commands:
+        return ask(Debconf(commands, sys.stdin.buffer), detect(system_root()))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

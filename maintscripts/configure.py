@@ -1,0 +1,211 @@
+# SPDX-License-Identifier: MIT
+"""configure: what `postinst configure` does, in two steps.
+
+    python3 -m maintscripts.configure stage DIRECTORY
+    python3 -m maintscripts.configure apply [OLD_VERSION]
+
+`stage` writes the files of the templates below DIRECTORY, for ucf to put into place.  `apply`, when
+the user qpsmtpd exists, does what is not a file of a template, and prints what is to be done with
+the service: `start`, `restart` (it listens elsewhere now) or `stop`.
+
+Both may be repeated at any time, and after any interruption.  They speak with debconf on descriptor
+3 and standard input, as its shell library leaves them to postinst.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import grp
+import pwd
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from debian.deb822 import Packages
+from debian.debian_support import Version
+
+from maintscripts import leftovers
+from maintscripts.answers import Answers, settle
+from maintscripts.ask import (
+    QUESTIONS,
+    SETTINGS,
+    SOCKET,
+    Debconf,
+    Facts,
+    detect,
+    lines_of,
+    system_root,
+    text_of,
+    variables,
+)
+from maintscripts.ownership import Owner, make_maildir, protect, write_atomically
+from maintscripts.render import render
+
+USER = "qpsmtpd"
+POSTDROP = "postdrop"
+FIRST_VERSION = "2.0.0~"
+LISTENED = "run/qpsmtpd-listened"  # the drop-in of the socket that runs, until that is restarted
+
+_STDERR = 2
+
+Run = Callable[[Sequence[str]], bool]
+
+
+def packages_of(status: Path) -> set[str]:
+    """The packages that dpkg's status file calls unpacked or more."""
+    with status.open(encoding="utf-8", errors="replace") as file:
+        return {
+            paragraph["Package"]
+            for paragraph in Packages.iter_paragraphs(file, use_apt_pkg=False)
+            if paragraph["Status"].split()[-1]
+            not in ("not-installed", "config-files", "half-installed")
+        }
+
+
+def run(command: Sequence[str]) -> bool:
+    """Run a command, which says itself what is wrong; whether it succeeded."""
+    try:
+        done = subprocess.run(  # noqa: S603 - commands of ours
+            command, stdin=subprocess.DEVNULL, stdout=_STDERR, check=False, timeout=60
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        note(f"{command[0]}: {error}")
+        return False
+    return done.returncode == 0
+
+
+def note(text: str) -> None:
+    """Tell the administrator something."""
+    print(f"qpsmtpd: {text}", file=sys.stderr)
+
+
+def read_answers(db: Debconf, facts: Facts) -> tuple[Answers, list[str]]:
+    """What debconf holds, made usable, and notes on that."""
+    return settle({question.name: db.get(question.name) for question in QUESTIONS}, facts)
+
+
+# --- stage --------------------------------------------------------------------------------------
+
+
+def stage(root: Path, db: Debconf, facts: Facts, directory: Path) -> None:
+    """Write what ucf is to put into place below `directory`.
+
+    Left out is what is in place already, but for comments of the administrator.  Files of the Perl
+    version that say nothing more are replaced at once: ucf does not know them and would ask.
+    """
+    answers, notes = read_answers(db, facts)
+    for text in notes:
+        note(text)
+    files = render(answers)
+    del files[f"/{SETTINGS}"]  # ours alone: written by `apply`
+    if (root / SOCKET).exists() and not (root / LISTENED).exists():
+        write_atomically(root / LISTENED, text_of(root / SOCKET))
+    for path, text in files.items():
+        target = root / path.lstrip("/")
+        current = text_of(target) if target.exists() else None
+        if current is not None and leftovers.replaceable(current, text, facts):
+            write_atomically(target, text)
+        elif current is not None and lines_of(current) == lines_of(text):
+            continue
+        staged = directory / path.lstrip("/")
+        staged.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(staged, text)
+
+
+# --- apply --------------------------------------------------------------------------------------
+
+
+def apply(root: Path, db: Debconf, facts: Facts, execute: Run, owner: Owner, old: str = "") -> str:
+    """Users, groups, directories and leftovers; what is to be done with the service."""
+    answers, _ = read_answers(db, facts)
+    if old and Version(old) < Version(FIRST_VERSION):
+        leftovers.remove_overrides(root, execute)
+    for text in leftovers.find(root):
+        note(text)
+    answers = join_or_leave_postdrop(root, answers, execute)
+    if answers.method == "maildir":
+        _make_maildir(root, answers.maildir, owner)
+    protect(root / "etc/qpsmtpd/flat_auth_pw", owner.gid)
+    for question in QUESTIONS:
+        db.command("FSET", question.name, "pending", "false")
+    if answers.startup_enabled and not answers.wanted:
+        note("not started: it has no delivery method yet; see 'dpkg-reconfigure qpsmtpd'")
+    verdict = "stop"
+    if answers.wanted:
+        verdict = "restart" if _listens_elsewhere(root) else "start"
+    if verdict != "restart":
+        (root / LISTENED).unlink(missing_ok=True)
+    return verdict
+
+
+def _listens_elsewhere(root: Path) -> bool:
+    before, now = (lines_of(text_of(root / path)) for path in (LISTENED, SOCKET))
+    return (root / LISTENED).exists() and before != now
+
+
+def join_or_leave_postdrop(root: Path, answers: Answers, execute: Run) -> Answers:
+    """Write the settings, and let the user into the group postdrop if Postfix needs that.
+
+    The settings remember that it was us, to take the user out when the method changes.  They say so
+    before it is true, and no longer than it is true: whatever interrupts us, we know.
+    """
+    before = variables(root / SETTINGS)
+    ours = before.get("POSTDROP_ADDED") == "true" or (
+        "SERVER" in before and before.get("QUEUE_PLUGIN") == "postfix"  # the Perl version did
+    )
+    members = _members(root, POSTDROP)
+    if answers.method == "postfix":
+        joins = members is not None and USER not in members
+        answers = dataclasses.replace(answers, postdrop_added=ours or joins)
+        _write_settings(root, answers)
+        if members is None:
+            note("no group postdrop yet: the user qpsmtpd joins it when Postfix is installed")
+        if joins:
+            execute(("adduser", "--quiet", USER, POSTDROP))
+        return answers
+    if ours and members and USER in members:
+        execute(("deluser", "--quiet", USER, POSTDROP))
+    _write_settings(root, answers)
+    return answers
+
+
+def _members(root: Path, group: str) -> list[str] | None:
+    for line in text_of(root / "etc/group").splitlines():
+        name, _, rest = line.partition(":")
+        if name == group:
+            return rest.rpartition(":")[2].split(",")
+    return None
+
+
+def _write_settings(root: Path, answers: Answers) -> None:
+    write_atomically(root / SETTINGS, render(answers)[f"/{SETTINGS}"])
+
+
+def _make_maildir(root: Path, path: str, owner: Owner) -> None:
+    try:
+        make_maildir(root / path.lstrip("/"), owner)
+    except OSError as error:
+        note(f"{path} could not be made: {error.strerror}")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Do one of the two steps."""
+    root = system_root()
+    with open(3, "wb", closefd=False) as commands:
+        db = Debconf(commands, sys.stdin.buffer)
+        facts = detect(root, packages_of)
+        match arguments:
+            case ["stage", directory]:
+                stage(root, db, facts, Path(directory))
+            case ["apply", *old]:
+                owner = Owner(pwd.getpwnam(USER).pw_uid, grp.getgrnam(USER).gr_gid)
+                print(apply(root, db, facts, run, owner, "".join(old)))
+            case _:
+                note(f"{' '.join(arguments)!r}: neither stage DIRECTORY nor apply [OLD_VERSION]")
+                return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,190 @@
+# SPDX-License-Identifier: MIT
+"""In the guest: mail that qpsmtpd takes reaches the user through Debian's mail system.
+
+Called as `python3 -m tests.packaging.guest.hand_over MAIL_SYSTEM AIOSMTPD_VERSION`.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from email import message_from_bytes
+from email.message import Message
+from pathlib import Path
+
+from tests.debian_system import GUEST_CHECKOUT
+from tests.packaging.guest import daemon
+from tests.packaging.guest.client import (
+    BODY,
+    CLIENT_ADDRESS,
+    CLIENT_NAME,
+    ME,
+    SENDER,
+    Dialogue,
+    send,
+    wait_until_served,
+)
+from tests.packaging.guest.next_hop import (
+    ADDRESS,
+    EXIM_LOG,
+    MAIL_SYSTEMS,
+    RECIPIENT,
+    USER,
+    MailSystem,
+    Method,
+    messages,
+)
+from tests.packaging.guest.report import check, expect, keep_log, run, wait_for
+
+AIOSMTPD = "aiosmtpd:is_debians"
+LISTEN = ("127.0.0.2", 25)
+SERVER = f"{LISTEN[0]}:{LISTEN[1]}"
+UNIT = f"""\
+[Service]
+Environment=PYTHONPATH={GUEST_CHECKOUT} PYTHONDONTWRITEBYTECODE=1
+ExecStart=/usr/bin/python3 -m qpsmtpd run --config {daemon.CONFIG} --listen {SERVER} --user qpsmtpd
+"""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a check works with: one mail system, one way to hand over, a subject of its own."""
+
+    mail_system: MailSystem
+    method: Method
+    subject: str
+
+    def send(self, recipient: str = RECIPIENT, sender: str = SENDER) -> Dialogue:
+        """Send the message through qpsmtpd."""
+        return send(recipient, self.subject, server=SERVER, sender=sender)
+
+    def send_accepted(self, sender: str = SENDER) -> Dialogue:
+        """Send the message, which has to be accepted."""
+        dialogue = self.send(sender=sender)
+        expect(dialogue.data_reply.startswith("250 "), dialogue.data_reply)
+        return dialogue
+
+    def arrived(self) -> bytes:
+        """Wait for the one message, in the user's mailbox."""
+        found = wait_for("message in the mailbox", lambda: messages(self.subject))
+        expect(len(found) == 1, f"{len(found)} copies arrived")
+        return found[0]
+
+    def arrived_header(self) -> Message:
+        """Wait for the one message, and parse it."""
+        return message_from_bytes(self.arrived().partition(b"\n")[2])
+
+
+def delivers_the_complete_message(setting: Setting) -> None:
+    setting.send_accepted()
+    body = setting.arrived().partition(b"\n\n")[2]
+    expect(body.rstrip(b"\n") == BODY, f"the body became {body!r}")
+
+
+def adds_a_received_header(setting: Setting) -> None:
+    setting.send_accepted()
+    fields = [str(field) for field in setting.arrived_header().get_all("Received", [])]
+    wanted = (f"by {ME}", CLIENT_NAME, CLIENT_ADDRESS)
+    found = any(all(words in field for words in wanted) for field in fields)
+    expect(found, f"no Received with {wanted}: {fields}")
+
+
+def keeps_the_envelope_sender(setting: Setting) -> None:
+    setting.send_accepted()
+    expect(setting.arrived().startswith(f"From {SENDER} ".encode()), "the From line differs")
+    expect(setting.arrived_header()["Return-path"] == f"<{SENDER}>", "the Return-path differs")
+
+
+def keeps_the_null_sender(setting: Setting) -> None:
+    setting.send_accepted(sender="")
+    path = setting.arrived_header()["Return-path"]
+    expect(path == "<>", f"the Return-path became {path}")
+
+
+def replies_with_the_queue_id(setting: Setting) -> None:
+    reply = setting.send_accepted().data_reply
+    words = re.findall(r"[\w-]{6,}", reply)
+    wait_for(
+        f"word of {reply!r} logged as delivered",
+        lambda: any(setting.mail_system.delivered(word) for word in words),
+    )
+
+
+def refuses_an_unknown_domain(setting: Setting) -> None:
+    dialogue = setting.send(f"{USER}@elsewhere.example")
+    reply = dialogue.reply_to("RCPT")
+    expect(reply.startswith("550 "), f"RCPT was answered {reply!r}")
+    expect(not dialogue.reply_to(r"\d+ lines sent"), "the message was sent")
+
+
+def defers_during_an_outage(setting: Setting) -> None:
+    with setting.method.outage():
+        reply = setting.send().data_reply
+        expect(reply.startswith("4"), f"the message was answered {reply!r}")
+    setting.mail_system.wait_until_idle()
+    expect(not messages(setting.subject), "the deferred message was delivered")
+    setting.send_accepted()
+    setting.arrived()
+
+
+CHECKS = (
+    delivers_the_complete_message,
+    adds_a_received_header,
+    keeps_the_envelope_sender,
+    keeps_the_null_sender,
+    replies_with_the_queue_id,
+    refuses_an_unknown_domain,
+    defers_during_an_outage,
+)
+
+
+def check_names(mail_system: str) -> list[str]:
+    """Every check that is reported for this mail system, in order."""
+    methods = MAIL_SYSTEMS[mail_system].methods
+    names = [
+        f"{method.name}:{step}"
+        for method in methods
+        for step in ("serves", *(function.__name__ for function in _checks_of(method)))
+    ]
+    return [AIOSMTPD, *names]
+
+
+def _checks_of(method: Method) -> list[Callable[[Setting], None]]:
+    return [
+        function
+        for function in CHECKS
+        if function is not replies_with_the_queue_id or method.tells_queue_id
+    ]
+
+
+def main(mail_system_name: str, aiosmtpd: str) -> None:
+    """Prepare the guest, then try each way to hand over."""
+    with check(AIOSMTPD):
+        daemon.runs_on_debians_aiosmtpd(aiosmtpd)
+    mail_system = MAIL_SYSTEMS[mail_system_name]
+    run("useradd", "--create-home", USER)
+    daemon.make_user()
+    mail_system.prepare()
+    wait_until_served(ADDRESS)
+    Path("/run/systemd/system/qpsmtpd.service").write_text(UNIT)
+    run("systemctl", "daemon-reload")
+    for method in mail_system.methods:
+        _try_method(mail_system, method)
+    keep_log(str(EXIM_LOG))
+
+
+def _try_method(mail_system: MailSystem, method: Method) -> None:
+    with check(f"{method.name}:serves"):
+        daemon.configure(method.plugin)
+        run("systemctl", "restart", "qpsmtpd")
+        wait_until_served(LISTEN)
+    for function in _checks_of(method):
+        name = f"{method.name}:{function.__name__}"
+        with check(name):
+            function(Setting(mail_system, method, subject=name))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,243 @@
+# SPDX-License-Identifier: MIT
+"""In the guest: the units of the installed package, beside Debian's mail system.
+
+Called as `python3 -m tests.packaging.guest.units MAIL_SYSTEM`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.packaging.guest.client import DOMAIN, Dialogue, send, wait_until_served
+from tests.packaging.guest.next_hop import (
+    ADDRESS,
+    EXIM_LOG,
+    MAIL_SYSTEMS,
+    RECIPIENT,
+    USER,
+    messages,
+)
+from tests.packaging.guest.report import check, expect, keep_log, run, wait_for
+
+LISTEN = ("127.0.0.2", 25)
+SERVER = f"{LISTEN[0]}:{LISTEN[1]}"
+HANDOVER = "/run/qpsmtpd/handover.socket"
+LOG = Path("/var/log/qpsmtpd/qpsmtpd.log")
+CONFIG = Path("/etc/qpsmtpd")
+
+_CONNECT = f"""
+import socket, sys
+socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET).connect({HANDOVER!r})
+"""
+
+
+def value(name: str, unit: str = "qpsmtpd.service") -> str:
+    """A property of a unit, as the service manager has it."""
+    return run("systemctl", "show", "--value", "--property", name, unit).strip()
+
+
+def status_of(pid: str) -> dict[str, str]:
+    """What the kernel says of a process."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return {name: words.strip() for name, _, words in (line.partition(":") for line in lines)}
+
+
+def accepted(subject: str) -> Dialogue:
+    """Send a message, which has to be accepted."""
+    dialogue = send(RECIPIENT, subject, server=SERVER)
+    expect(dialogue.data_reply.startswith("250 "), dialogue.data_reply)
+    return dialogue
+
+
+def arrived_once(subject: str) -> None:
+    """Wait for the one message of this subject."""
+    found = wait_for("message in the mailbox", lambda: messages(subject))
+    expect(len(found) == 1, f"{len(found)} copies arrived")
+
+
+def wait_for_log(text: str) -> None:
+    """Wait until the daemon has logged this."""
+    wait_for(f"{text!r} in the log", lambda: LOG.exists() and text in LOG.read_text())
+
+
+# --- checks -------------------------------------------------------------------------------------
+
+
+def a_connection_starts_the_service() -> None:
+    wait_until_served(LISTEN)
+    expect(value("ActiveState") == "active", value("ActiveState"))
+    wait_for("status", lambda: "Taking connections" in value("StatusText"))
+
+
+def it_has_no_privilege() -> None:
+    status = status_of(value("MainPID"))
+    expect(status["NoNewPrivs"] == "1", str(status))
+    expect({status[name] for name in ("CapBnd", "CapEff", "CapAmb")} == {"0" * 16}, str(status))
+    expect(status["Seccomp"] == "2", str(status))
+    expect(status["Uid"].split()[0] == run("id", "-u", "qpsmtpd").strip(), status["Uid"])
+
+
+def mail_reaches_the_mailbox() -> None:
+    for number in range(3):
+        accepted(f"delivery-{number}")
+    for number in range(3):
+        arrived_once(f"delivery-{number}")
+
+
+def the_hand_over_leaves_nothing_behind() -> None:
+    """No instance that failed, none that stays; and Exim's own process was not killed."""
+
+    def instances() -> str:
+        return run(
+            "systemctl", "list-units", "--all", "--plain", "--no-legend", "qpsmtpd-handover@*"
+        )
+
+    wait_for("end of all instances", lambda: not instances().strip())
+
+
+def the_hand_over_is_for_qpsmtpd_only() -> None:
+    found = Path(HANDOVER).stat()
+    expect(stat.S_IMODE(found.st_mode) == 0o600, oct(found.st_mode))
+    expect(Path(HANDOVER).owner() == "qpsmtpd", Path(HANDOVER).owner())
+    tried = subprocess.run(
+        ("runuser", "-u", USER, "--", "/usr/bin/python3", "-c", _CONNECT),
+        stderr=subprocess.PIPE,
+        check=False,
+    )
+    expect(b"PermissionError" in tried.stderr, tried.stderr.decode())
+
+
+def the_hand_over_runs_nothing_else() -> None:
+    for words in (b"/bin/sh", b"/usr/sbin/exim4\0-be", b"/usr/sbin/rsmtp", b""):
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as connection:
+            connection.settimeout(10)
+            connection.connect(HANDOVER)
+            socket.send_fds(connection, [words or b"\0"], [0, 1, 2])
+            answer = connection.recv(4096)
+        expect(answer.startswith(b"refused not among"), repr(answer))
+
+
+def a_reload_keeps_sessions() -> None:
+    with socket.create_connection(LISTEN, timeout=10) as session:
+        greeting = session.recv(512)
+        expect(greeting.startswith(b"220"), repr(greeting))
+        (CONFIG / "me").write_text("new.example.org\n")
+        before = value("MainPID")
+        run("systemctl", "reload", "qpsmtpd.service")
+        wait_for_log("configuration reloaded")
+        session.sendall(b"NOOP\r\n")
+        reply = session.recv(512)
+        expect(reply.startswith(b"250"), repr(reply))
+    expect(value("MainPID") == before, "the process is another one")
+    expect("new.example.org" in send(RECIPIENT, "x", server=SERVER).transcript, "the old name")
+
+
+def log_rotation_opens_the_file_anew() -> None:
+    accepted("before-rotation")
+    before = LOG.stat().st_ino
+    pid = value("MainPID")
+    run("logrotate", "--force", "/etc/logrotate.d/qpsmtpd")
+    accepted("after-rotation")
+    wait_for("lines in the new file", lambda: LOG.stat().st_size)
+    expect(LOG.stat().st_ino != before, "the same file")
+    expect(stat.S_IMODE(LOG.stat().st_mode) == 0o640, oct(LOG.stat().st_mode))
+    expect((LOG.owner(), LOG.group()) == ("qpsmtpd", "adm"), f"{LOG.owner()}:{LOG.group()}")
+    expect(value("MainPID") == pid, "the process is another one")
+
+
+def the_watchdog_is_fed() -> None:
+    expect(value("WatchdogUSec") == "2min", value("WatchdogUSec"))
+    drop_in = Path("/run/systemd/system/qpsmtpd.service.d/watchdog.conf")
+    drop_in.parent.mkdir(parents=True, exist_ok=True)
+    drop_in.write_text("[Service]\nWatchdogSec=1s\n")
+    run("systemctl", "daemon-reload")
+    run("systemctl", "restart", "qpsmtpd.service")
+    before = value("WatchdogTimestampMonotonic")
+    wait_for("ping", lambda: value("WatchdogTimestampMonotonic") != before)
+    pid = value("MainPID")
+    os.kill(int(pid), signal.SIGSTOP)
+    wait_for("restart", lambda: value("MainPID") not in ("0", pid))
+    drop_in.unlink()
+    run("systemctl", "daemon-reload")
+    wait_until_served(LISTEN)
+
+
+def a_restart_refuses_no_connection() -> None:
+    starting = subprocess.Popen(("systemctl", "restart", "qpsmtpd.service"))
+    while starting.poll() is None:
+        with socket.create_connection(LISTEN, timeout=1):
+            time.sleep(0.01)  # not more clients than may wait
+    expect(starting.returncode == 0, "the restart failed")
+    wait_until_served(LISTEN)
+
+
+def a_wrong_configuration_is_not_tried_again() -> None:
+    good = (CONFIG / "plugins").read_text()
+    (CONFIG / "plugins").write_text("no_such_plugin\n")
+    done = subprocess.run(("systemctl", "restart", "qpsmtpd.service"), check=False)
+    expect(done.returncode != 0, "it started")
+    expect(value("ExecMainStatus") == "78", value("ExecMainStatus"))
+    expect(value("NRestarts") == "0", f"{value('NRestarts')} restarts")
+    expect(value("ActiveState") == "failed", value("ActiveState"))
+    (CONFIG / "plugins").write_text(good)
+    run("systemctl", "reset-failed", "qpsmtpd.service")
+    wait_until_served(LISTEN)
+
+
+def the_journal_has_no_line_of_each_hand_over() -> None:
+    journal = run("journalctl", "--boot", "--no-pager", "--output=cat")
+    expect(not re.search(r"(Started|Finished|remain).*[Hh]and-?over", journal), "it has")
+
+
+def a_stop_closes_everything() -> None:
+    run("systemctl", "stop", "qpsmtpd.socket", "qpsmtpd.service")
+    wait_for("end of the hand-over", lambda: not Path(HANDOVER).exists())
+    state = value("ActiveState", "qpsmtpd-handover.socket")
+    expect(state == "inactive", f"the socket of the hand-over is {state}")
+    expect(value("Result") == "success", value("Result"))
+
+
+CHECKS: tuple[Callable[[], None], ...] = (
+    a_connection_starts_the_service,
+    it_has_no_privilege,
+    mail_reaches_the_mailbox,
+    the_hand_over_leaves_nothing_behind,
+    the_hand_over_is_for_qpsmtpd_only,
+    the_hand_over_runs_nothing_else,
+    a_reload_keeps_sessions,
+    log_rotation_opens_the_file_anew,
+    the_watchdog_is_fed,
+    a_restart_refuses_no_connection,
+    a_wrong_configuration_is_not_tried_again,
+    the_journal_has_no_line_of_each_hand_over,
+    a_stop_closes_everything,
+)
+NAMES = tuple(function.__name__ for function in CHECKS)
+
+
+def main(mail_system: str) -> None:
+    """Run every check; the package is installed, and was started at boot."""
+    run("useradd", "--create-home", USER)
+    if mail_system == "postfix":
+        run("postconf", "-e", f"mydestination = {DOMAIN}, localhost")
+        run("systemctl", "restart", "postfix*")
+    wait_until_served(ADDRESS)
+    expect(mail_system in MAIL_SYSTEMS, mail_system)
+    for function in CHECKS:
+        with check(function.__name__):
+            function()
+    for path in (EXIM_LOG, LOG):
+        keep_log(str(path))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

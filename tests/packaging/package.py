@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: MIT
+"""The Debian package, built in a Debian 12 of its own by `make deb`."""
+
+from __future__ import annotations
+
+import functools
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.debian_system import GUEST_CHECKOUT, System, layer_tar, unpacked
+
+#: Build-Depends of debian/control (a test compares), and what looks at the result.
+BUILD_DEPENDENCIES = (
+    "debhelper",
+    "po-debconf",
+    "pybuild-plugin-pyproject",
+    "python3-aiosmtpd",
+    "python3-all",
+    "python3-dnspython",
+    "python3-hypothesis",
+    "python3-pytest",
+    "python3-pytest-asyncio",
+    "python3-setuptools",
+)
+TOOLS = {
+    "bookworm": ("build-essential", *BUILD_DEPENDENCIES, "lintian"),
+    "trixie": ("lintian", "python3-aiosmtpd", "python3-debian", "python3-dnspython"),
+}
+NAME = "qpsmtpd_2.0.0-1_all.deb"
+
+#: The second build differs in all that should not matter.
+_OTHERWISE = "umask 077; export TZ=Pacific/Chatham LC_ALL=C HOME=/nonexistent TMPDIR=/var/tmp"
+
+
+@dataclass(frozen=True)
+class Package:
+    """The package as two builds made it, what was printed, and what it was made of.
+
+    sources: the Python files of the tree, which may have changed since.
+    """
+
+    data: bytes
+    again: bytes
+    log: str
+    sources: Mapping[str, str]
+
+    def put_into(self, system: System) -> str:
+        """Copy it into a Debian system; its path there."""
+        path = f"/var/tmp/{NAME}"
+        (system.root / path.lstrip("/")).write_bytes(self.data)
+        return path
+
+
+@functools.cache
+def built() -> Package:
+    """Build the package, twice.  Raises RuntimeError with all that was printed."""
+    with unpacked(layer_tar("bookworm", TOOLS["bookworm"])) as system:
+        checkout = system.root / GUEST_CHECKOUT.lstrip("/")
+        system.copy_checkout()
+        # lintian has tests of its own here, and make must not end when it complains.
+        (system.root / "usr/bin/lintian").unlink()
+        log = system.run("make", "--directory", GUEST_CHECKOUT, "deb")
+        first = _take(checkout)
+        sources = dict(_sources(checkout))
+        other = "/srv/somewhere else"
+        shutil.move(checkout, system.root / other.lstrip("/"))
+        system.run("sh", "-c", f"{_OTHERWISE}; make --directory='{other}' deb")
+        return Package(first, _take(system.root / other.lstrip("/")), log, sources)
+
+
+def _sources(checkout: Path) -> Iterator[tuple[str, str]]:
+    for top in ("qpsmtpd", "maintscripts"):
+        for path in (checkout / top).rglob("*.py"):
+            yield str(path.relative_to(checkout)), path.read_text()
+
+
+def _take(checkout: Path) -> bytes:
+    path = checkout / "dist" / NAME
+    data = path.read_bytes()
+    path.unlink()
+    return data

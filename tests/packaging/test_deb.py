@@ -1,0 +1,197 @@
+# SPDX-License-Identifier: MIT
+"""The Debian package: how it builds, what is in it, what lintian and systemd say about it."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.debian_system import CHECKOUT, RELEASES, System, layer_tar, unpacked
+from tests.packaging.package import BUILD_DEPENDENCIES, TOOLS, built
+
+pytestmark = pytest.mark.real_systems
+
+CONFFILES = {
+    "/etc/fail2ban/filter.d/qpsmtpd.conf",
+    "/etc/logcheck/ignore.d.server/qpsmtpd",
+    "/etc/logrotate.d/qpsmtpd",
+    "/etc/qpsmtpd/badhelo",
+    "/etc/qpsmtpd/badmailfrom",
+    "/etc/qpsmtpd/badrcptto",
+    "/etc/qpsmtpd/dnsbl_zones",
+    "/etc/qpsmtpd/logging",
+    "/etc/qpsmtpd/loglevel",
+    "/etc/qpsmtpd/plugin_dirs",
+    "/etc/qpsmtpd/plugins",
+    "/etc/qpsmtpd/rcpthosts",
+    "/etc/qpsmtpd/relayclients",
+    "/etc/qpsmtpd/rhsbl_zones",
+    "/etc/qpsmtpd/spool_dir",
+    "/etc/ufw/applications.d/qpsmtpd",
+}
+
+#: Where Debian's policy and systemd want what; directories of documents are not listed.
+FILES = {
+    "/usr/bin/qpsmtpd",
+    "/usr/bin/qpsmtpd-forkserver",
+    "/usr/bin/qpsmtpd-prefork",
+    "/usr/lib/python3/dist-packages/qpsmtpd/handover.py",
+    "/usr/lib/systemd/system/qpsmtpd-handover.socket",
+    "/usr/lib/systemd/system/qpsmtpd-handover@.service",
+    "/usr/lib/systemd/system/qpsmtpd.service",
+    "/usr/lib/systemd/system/qpsmtpd.socket",
+    "/usr/lib/sysusers.d/qpsmtpd.conf",
+    "/usr/lib/tmpfiles.d/qpsmtpd.conf",
+    "/usr/share/doc/qpsmtpd/changelog.Debian.gz",
+    "/usr/share/doc/qpsmtpd/copyright",
+    "/usr/share/qpsmtpd/maintscripts/configure.py",
+    "/usr/share/qpsmtpd/plugins/README",
+    "/usr/share/qpsmtpd/templates/etc/qpsmtpd/debian-queue-method.j2",
+}
+DIRECTORIES = {
+    "/etc/qpsmtpd",
+    "/usr/lib/python3/dist-packages/qpsmtpd",
+    "/usr/lib/systemd/system",
+    "/usr/share/doc/qpsmtpd",
+    "/usr/share/qpsmtpd",
+}
+
+#: The most that `systemd-analyze security` may find exposed, times ten.
+MOST_EXPOSED = {"qpsmtpd.service": 12, "qpsmtpd-handover@.service": 75}
+
+
+@pytest.fixture(params=RELEASES)
+def system(request: pytest.FixtureRequest) -> Iterator[System]:
+    """A system of each release that has the package's files, but not installed."""
+    release: str = request.param
+    with unpacked(layer_tar(release, TOOLS[release])) as system:
+        system.run("dpkg-deb", "--extract", built().put_into(system), "/")
+        yield system
+
+
+@pytest.fixture(scope="module")
+def contents(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The unpacked package, with its control files in DEBIAN."""
+    directory = tmp_path_factory.mktemp("package")
+    with unpacked(layer_tar("bookworm", TOOLS["bookworm"])) as system:
+        system.run("dpkg-deb", "--raw-extract", built().put_into(system), "/var/tmp/package")
+        shutil.copytree(system.root / "var/tmp/package", directory / "root")
+    return directory / "root"
+
+
+def files_of(root: Path) -> Iterator[str]:
+    for path in root.rglob("*"):
+        name = f"/{path.relative_to(root)}"
+        if not path.is_dir() and not name.startswith("/DEBIAN/"):
+            yield name
+
+
+# --- the build --------------------------------------------------------------------------------
+
+
+def test_the_build_dependencies_are_those_of_the_control_file() -> None:
+    control = (CHECKOUT / "debian/control").read_text()
+    field = control.partition("Build-Depends:")[2].partition("Standards-Version")[0]
+    names = {line.split()[0].rstrip(",") for line in field.splitlines() if line.strip()}
+    # debhelper-compat and dh-sequences are names for debhelper and what it depends on.
+    real = {name for name in names if not name.startswith(("debhelper-", "dh-sequence-"))}
+    assert real | {"debhelper"} == set(BUILD_DEPENDENCIES)
+
+
+def test_two_builds_are_the_same_byte_by_byte() -> None:
+    assert built().data == built().again
+
+
+def test_the_build_runs_tests() -> None:
+    assert re.search(r"[1-9]\d\d passed", built().log)
+
+
+# --- what is in it ----------------------------------------------------------------------------
+
+
+def test_files_are_where_they_belong(contents: Path) -> None:
+    assert FILES - set(files_of(contents)) == set()
+    # Aliases of /usr are for the package base-files, /run and /var/tmp for nobody.
+    tops = {name.split("/")[1] for name in files_of(contents)}
+    assert tops <= {"etc", "usr"}
+    for directory in DIRECTORIES:
+        assert (contents / directory.lstrip("/")).is_dir()
+
+
+def test_no_bytecode_tests_or_templates_of_the_build(contents: Path) -> None:
+    unwanted = re.compile(r"\.pyc$|__pycache__|/tests?/|/\.|\.orig$|~$|requires\.txt$")
+    assert [name for name in files_of(contents) if unwanted.search(name)] == []
+
+
+def test_conffiles(contents: Path) -> None:
+    assert set((contents / "DEBIAN/conffiles").read_text().split()) == CONFFILES
+
+
+def test_what_is_rendered_is_not_shipped(contents: Path) -> None:
+    templates = contents / "usr/share/qpsmtpd/templates"
+    rendered = {name.removesuffix(".j2") for name in files_of(templates)}
+    assert len(rendered) >= 4
+    assert rendered & set(files_of(contents)) == set()
+
+
+def test_the_config_script_holds_ask_py(contents: Path) -> None:
+    config = (contents / "DEBIAN/config").read_text()
+    assert "@ASK_PY@" not in config
+    assert built().sources["maintscripts/ask.py"] in config
+
+
+def test_every_module_is_there(contents: Path) -> None:
+    package = contents / "usr/lib/python3/dist-packages/qpsmtpd"
+    shipped = {str(path.relative_to(package.parent)) for path in package.rglob("*.py")}
+    assert shipped == {name for name in built().sources if name.startswith("qpsmtpd/")}
+    assert (package / "py.typed").exists()
+
+
+def test_the_user_and_the_directories_come_before_what_needs_them(contents: Path) -> None:
+    postinst = (contents / "DEBIAN/postinst").read_text()
+    steps = ("systemd-sysusers", "systemd-tmpfiles", "configure apply")
+    places = [postinst.index(step) for step in steps]
+    assert places == sorted(places)
+
+
+# --- what others say --------------------------------------------------------------------------
+
+
+def test_lintian_finds_nothing(system: System) -> None:
+    path = built().put_into(system)
+    lintian = ("lintian", "--allow-root", "--fail-on=none", "--tag-display-limit=0", path)
+    found = [line for line in system.run(*lintian).splitlines() if re.match(r"[EW]:", line)]
+    assert found == []
+
+
+@pytest.mark.parametrize("unit", MOST_EXPOSED)
+def test_exposure(system: System, unit: str) -> None:
+    """Fails by itself when the unit is more exposed than it may be."""
+    command = ("systemd-analyze", "security", "--offline=true", "--no-pager")
+    output = system.run(*command, f"--threshold={MOST_EXPOSED[unit]}", unit)
+    print(output.strip().splitlines()[-1])
+
+
+def test_systemd_understands_the_units(system: System) -> None:
+    units = ("qpsmtpd.socket", "qpsmtpd.service", "qpsmtpd-handover.socket")
+    said = system.run("systemd-analyze", "verify", "--man=no", *units)
+    about_us = [line for line in said.splitlines() if "qpsmtpd" in line and "cgroup" not in line]
+    assert about_us == []
+
+
+def test_the_programs_run_with_debians_libraries(system: System) -> None:
+    assert "qpsmtpd 2.0.0" in system.run("qpsmtpd", "--version")
+    assert "--limit-connections" in system.run("qpsmtpd-forkserver", "--help")
+    assert "--children" in system.run("qpsmtpd-prefork", "--help")
+    assert "batch SMTP" in system.run("qpsmtpd", "plugins", "queue/exim-bsmtp")
+
+
+def test_log_rotation_is_understood_and_tolerates_a_stopped_service(system: System) -> None:
+    text = (system.root / "etc/logrotate.d/qpsmtpd").read_text()
+    script = text.partition("postrotate\n")[2].partition("endscript")[0]
+    system.run("sh", "-ec", script)
+    assert "restart" not in script

@@ -1,0 +1,358 @@
+# SPDX-License-Identifier: MIT
+"""The built `config` under Debian's debconf, with a database of its own and a made-up system."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import select
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.packaging.debconf_session import (
+    BACK,
+    BUILD_CONFIG,
+    CHECKOUT,
+    FRONTEND,
+    Person,
+    System,
+    built_config,
+    built_templates,
+    unavailable,
+)
+
+_POSTCONF = "#!/bin/sh\necho 'mail.example.org, localhost'\necho ''\n"
+TEMPLATES = [
+    dict(re.findall(r"^(\S+?): ?(.*(?:\n .*)*)", stanza, re.MULTILINE))
+    for stanza in (built_templates().split("\n\n"))
+]
+
+
+@pytest.fixture
+def system(tmp_path: Path) -> Iterator[System]:
+    """A system with Postfix, where the package is not yet installed."""
+    reason = unavailable()
+    if reason and os.environ.get("CI") == "true":
+        pytest.fail(reason, pytrace=False)
+    if reason:
+        pytest.skip(reason)
+    system = System.create(tmp_path)
+    system.write("usr/sbin/postconf", _POSTCONF).chmod(0o755)
+    system.write("var/spool/postfix/public/cleanup", "")
+    yield system
+
+
+# --- nobody is there ----------------------------------------------------------------------------
+
+
+def test_noninteractive(system: System) -> None:
+    assert system.config() == ""
+    assert system.values() == {"startup_enabled": "false"}
+
+
+def test_noninteractive_and_enabled_stores_no_suggestion(system: System) -> None:
+    system.preseed("qpsmtpd qpsmtpd/startup_enabled boolean true\n")
+    assert system.config() == ""
+    values = system.values()
+    assert values["startup_enabled"] == "true"
+    assert values.get("queue_plugin", "") == ""
+    assert values.get("rcpthosts", "unset") == "unset"
+
+
+def test_old_preseed_file(system: System) -> None:
+    """One for the Perl version, with a question that is gone."""
+    system.preseed(
+        "qpsmtpd qpsmtpd/startup_enabled boolean true\n"
+        "qpsmtpd qpsmtpd/server_type select prefork\n"
+        "qpsmtpd qpsmtpd/listen_interfaces string 192.0.2.1 127.0.0.1\n"
+        "qpsmtpd qpsmtpd/queue_plugin select proxy\n"
+        "qpsmtpd qpsmtpd/queue_smtp_proxy_destination string mail.example.com:26\n"
+        "qpsmtpd qpsmtpd/rcpthosts string example.com example.org\n"
+    )
+    assert system.config() == ""
+    assert system.config() == ""  # and again, before the postinst
+    assert system.values() == {
+        "startup_enabled": "true",
+        "server_type": "prefork",
+        "listen_interfaces": "192.0.2.1 127.0.0.1",
+        "queue_plugin": "proxy",
+        "queue_smtp_proxy_destination": "mail.example.com:26",
+        "rcpthosts": "example.com example.org",
+    }
+
+
+@pytest.mark.parametrize("confirmed", ["true", "false"])
+def test_preseeded_none(system: System, confirmed: str) -> None:
+    system.preseed(
+        "qpsmtpd qpsmtpd/startup_enabled boolean true\n"
+        "qpsmtpd qpsmtpd/queue_plugin select none\n"
+        f"qpsmtpd qpsmtpd/queue_none_confirm boolean {confirmed}\n"
+    )
+    assert system.config() == ""
+    assert system.values()["queue_plugin"] == "none"
+
+
+def test_files_win_over_the_memory(system: System) -> None:
+    system.preseed("qpsmtpd qpsmtpd/queue_plugin select exim\n")
+    system.write("etc/qpsmtpd/debian-queue-method", "queue/maildir /srv/mail\n")
+    system.write("etc/qpsmtpd/debian-rcpthosts", "bücher.example\n")
+    system.config()
+    values = system.values()
+    assert values["queue_plugin"] == "maildir"
+    assert values["queue_maildir_destination"] == "/srv/mail"
+    assert values["rcpthosts"] == "bücher.example"
+
+
+def test_without_python_nothing_is_asked(system: System) -> None:
+    programs = system.root / "programs"
+    programs.mkdir()
+    for name in ("sh", "perl", "cat", "locale", "debconf-escape"):
+        for directory in ("/usr/bin", "/bin"):
+            if Path(directory, name).exists():
+                (programs / name).unlink(missing_ok=True)
+                (programs / name).symlink_to(Path(directory, name))
+    assert system.config(PATH=str(programs)) == ""
+    assert "startup_enabled" not in system.values()
+
+
+# --- somebody is there --------------------------------------------------------------------------
+
+
+def test_the_whole_way(system: System) -> None:
+    person = Person({"startup_enabled": "true"})
+    assert system.config_with(person) == ""
+    assert person.shown == [
+        ("startup_enabled", "false"),
+        ("listen_interfaces", ""),
+        ("queue_plugin", "Postfix"),
+        ("rcpthosts", "mail.example.org localhost"),
+    ]
+    values = system.values()
+    assert values["queue_plugin"] == "postfix"
+    assert values["rcpthosts"] == "mail.example.org localhost"
+
+
+def test_usually_nothing_is_asked(system: System) -> None:
+    person = Person()
+    system.config_with(person, priority="high")
+    assert person.shown == []
+
+
+@pytest.mark.parametrize(
+    ("choice", "method", "question"),
+    [
+        ("Exim", "exim", None),
+        ("qmail", "qmail", None),
+        ("SMTP server", "proxy", "queue_smtp_proxy_destination"),
+        ("Maildir", "maildir", "queue_maildir_destination"),
+        ("none", "none", "queue_none_confirm"),
+    ],
+)
+def test_methods(system: System, choice: str, method: str, question: str | None) -> None:
+    answers: dict[str, str | list[str]] = {"startup_enabled": "true", "queue_plugin": choice}
+    person = Person({**answers, "queue_none_confirm": "true"})
+    system.config_with(person)
+    asked = [name for name, _ in person.shown]
+    assert asked == [
+        *("startup_enabled", "listen_interfaces", "queue_plugin"),
+        *([question] if question else []),
+        "rcpthosts",
+    ]
+    assert system.values()["queue_plugin"] == method
+
+
+def test_back(system: System) -> None:
+    person = Person(
+        {
+            "startup_enabled": "true",
+            "queue_plugin": ["Maildir", "SMTP server"],
+            "queue_maildir_destination": [BACK],
+        }
+    )
+    system.config_with(person)
+    assert [name for name, _ in person.shown][2:] == [
+        *("queue_plugin", "queue_maildir_destination"),
+        *("queue_plugin", "queue_smtp_proxy_destination", "rcpthosts"),
+    ]
+    assert system.values()["queue_plugin"] == "proxy"
+
+
+def test_back_out(system: System) -> None:
+    with pytest.raises(subprocess.CalledProcessError) as failed:
+        system.config_with(Person({"startup_enabled": BACK}))
+    assert failed.value.returncode == 30
+
+
+def test_bad_answers(system: System) -> None:
+    person = Person(
+        {"startup_enabled": "true", "listen_interfaces": ["eth0 192.0.2.1", "192.0.2.1:2525"]}
+    )
+    assert system.config_with(person) == ""
+    assert [name for name, _ in person.shown][1:4] == [
+        *("listen_interfaces", "bad_listen_interfaces", "listen_interfaces"),
+    ]
+    assert person.substituted == {"qpsmtpd/bad_listen_interfaces": "eth0"}
+    assert system.values()["listen_interfaces"] == "192.0.2.1:2525"
+
+
+def test_none_has_to_be_confirmed(system: System) -> None:
+    person = Person(
+        {
+            "startup_enabled": "true",
+            "queue_plugin": ["none", "Exim"],
+            "queue_none_confirm": ["false"],
+        }
+    )
+    system.config_with(person)
+    assert [name for name, _ in person.shown][2:5] == [
+        *("queue_plugin", "queue_none_confirm", "queue_plugin"),
+    ]
+    assert system.values()["queue_plugin"] == "exim"
+
+
+def test_answers_survive_the_second_run(system: System) -> None:
+    """`config` runs when the package is fetched and again before its postinst."""
+    system.write("etc/qpsmtpd/debian-queue-method", "queue/postfix-queue\n")
+    system.config_with(Person({"startup_enabled": "true", "queue_plugin": "Exim"}))
+    person = Person()
+    system.config_with(person)
+    assert person.shown == []
+    assert system.values()["queue_plugin"] == "exim"
+
+
+def test_reconfiguring_shows_what_the_files_say(system: System) -> None:
+    system.preseed("qpsmtpd qpsmtpd/rcpthosts string old.example\n")
+    system.config()
+    system.write("etc/qpsmtpd/debian-rcpthosts", "new.example\n$myhostname\n")
+    system.forget_seen()
+    person = Person({"startup_enabled": "true"})
+    system.config_with(person)
+    assert ("rcpthosts", "new.example") in person.shown
+
+
+# --- a terminal ---------------------------------------------------------------------------------
+
+
+def test_on_a_terminal(system: System) -> None:
+    """The plainest front end, with answers typed when the question is there."""
+    typed = [
+        (r"starts\? \[yes/no\]", "yes"),
+        (r"listen on:", "eth0"),
+        (r"Not an address[\s\S]*listen on:", "192.0.2.1"),
+        (r"Delivery method:", "maildir"),
+        (r"of the Maildir:", "/srv/mail"),
+        (r"accept mail for:", "example.com"),
+    ]
+    assert on_terminal(system, typed) == 0
+    values = system.values()
+    assert values["queue_plugin"] == "maildir"
+    assert values["queue_maildir_destination"] == "/srv/mail"
+    assert values["listen_interfaces"] == "192.0.2.1"
+
+
+def on_terminal(system: System, typed: list[tuple[str, str]], timeout: float = 60) -> int:
+    pid, terminal = pty.fork()
+    if pid == 0:
+        frontend = {"DEBIAN_FRONTEND": "teletype", "DEBIAN_PRIORITY": "low", "TERM": "dumb"}
+        environment = {**system.environment(), **frontend}
+        config = str(system.root / "scripts/config")
+        os.execve(FRONTEND, (str(FRONTEND), config, "configure", ""), environment)
+    try:
+        deadline = time.monotonic() + timeout
+        for question, answer in typed:
+            _read_until(terminal, question, deadline)
+            os.write(terminal, answer.encode() + b"\n")
+        _read_until(terminal, "", deadline)
+    finally:
+        os.close(terminal)
+        status = os.waitpid(pid, 0)[1]
+    return os.waitstatus_to_exitcode(status)
+
+
+def _read_until(terminal: int, pattern: str, deadline: float) -> None:
+    """Read until the pattern is there and the program waits; without a pattern, to the end."""
+    text = ""
+    while time.monotonic() < deadline:
+        if pattern and re.search(rf"{pattern}[^\n]*$", text):
+            return
+        if not select.select([terminal], [], [], 1)[0]:
+            continue
+        try:
+            octets = os.read(terminal, 4096)
+        except OSError:  # the program has ended
+            octets = b""
+        if not octets:
+            assert not pattern, f"{pattern!r} was not asked: {text}"
+            return
+        text += octets.decode(errors="replace")
+    raise AssertionError(f"{pattern!r} was not asked in time: {text}")
+
+
+# --- the files ----------------------------------------------------------------------------------
+
+
+def test_config_holds_the_body() -> None:
+    text = built_config()
+    assert "@ASK_PY@" not in text
+    assert (CHECKOUT / "maintscripts/ask.py").read_text() in text
+    assert text.startswith("#!/bin/sh\n")
+
+
+def test_config_is_built_here_as_in_the_package() -> None:
+    rules = (CHECKOUT / "debian/rules").read_text().replace("$$", "$").replace("'", "")
+    assert f"{' '.join(BUILD_CONFIG)} debian/qpsmtpd.config.in >debian/qpsmtpd.config\n" in rules
+
+
+@pytest.mark.parametrize("template", TEMPLATES, ids=lambda template: template["Template"])
+def test_templates_keep_debians_style(template: dict[str, str]) -> None:
+    """What lintian looks at, and what translators are spared from."""
+    short, _, long = template["Description"].partition("\n")
+    assert len(short) <= 50
+    assert short.endswith("?") == (template["Type"] == "boolean")
+    assert short.endswith(":") == (template["Type"] in ("string", "select"))
+    assert not short.endswith(".")
+    assert all(len(line) <= 80 for line in long.splitlines())
+    assert not re.search(r"\b(I|we|my|our|us|you|your)\b", long + short, re.IGNORECASE)
+    assert not re.search(r"\b(click|press|button|choose|screen|enter key)\b", long.lower())
+    assert long.strip()
+
+
+def test_every_text_can_be_translated() -> None:
+    source = (CHECKOUT / "debian/qpsmtpd.templates").read_text()
+    assert not re.search(r"^(Description|Choices):", source, re.MULTILINE)
+    assert (CHECKOUT / "debian/po/POTFILES.in").read_text().split()[-1] == "qpsmtpd.templates"
+
+
+def test_the_catalogue_for_translators_is_complete() -> None:
+    catalogue = (CHECKOUT / "debian/po/templates.pot").read_text()
+    messages = "".join(re.findall(r'^(?:msgid )?"(.*)"$', catalogue, re.MULTILINE))
+    messages = re.sub(r"\\(.)", r"\1", messages)
+    for template in TEMPLATES:
+        short, _, long = template["Description"].partition("\n")
+        for paragraph in (short, *re.split(r"\n \.\n", long)):
+            words = " ".join(paragraph.split())
+            if not paragraph.startswith("  "):
+                assert words in messages
+
+
+def test_names_and_values_of_the_older_package_are_kept() -> None:
+    found = {t["Template"].removeprefix("qpsmtpd/"): t for t in TEMPLATES}
+    types = {name: found[name]["Type"] for name in found if not name.startswith("bad_")}
+    assert types == {
+        "startup_enabled": "boolean",
+        "listen_interfaces": "string",
+        "queue_plugin": "select",
+        "queue_smtp_proxy_destination": "string",
+        "queue_maildir_destination": "string",
+        "queue_none_confirm": "boolean",
+        "rcpthosts": "string",
+    }
+    choices = found["queue_plugin"]["Choices-C"]
+    assert choices == "exim, postfix, qmail, proxy, maildir, none"
+    assert len(found["queue_plugin"]["Choices"].split(", ")) == 6
+    assert found["startup_enabled"]["Default"] == "false"

@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: MIT
+"""Translations of the debconf questions: complete, and true to what must not be translated."""
+
+from __future__ import annotations
+
+import ast
+import re
+
+import pytest
+
+from tests.debian_system import CHECKOUT
+
+PO = CHECKOUT / "debian/po"
+LANGUAGES = sorted(path.stem for path in PO.glob("*.po"))
+#: What is the same in all languages: variables, paths, addresses, names in capitals with a colon.
+_FIXED = re.compile(
+    r"\$\{\w+\}|(?<![\w.])/[\w/.]+\w|\[?[0-9a-f.]*[.:]{1,2}[0-9a-f.:]*\d\]?(?::\d+)?"
+    r"|\.?(?:mail\.)?example\.com(?::\d+)?|\bqpsmtpd\b|\bSMTP\b|\bIPv[46]\b"
+)
+_STRING = re.compile(r'^"(?:[^"\\]|\\.)*"$', re.MULTILINE)
+
+Messages = dict[str, str]
+
+
+def read(name: str) -> tuple[Messages, Messages]:
+    """The messages of a file in debian/po, and the fields of its header."""
+    messages: Messages = {}
+    text = (PO / name).read_text()
+    for block in re.split(r"\n{2,}", text.strip()):
+        first, _, second = block.partition("\nmsgstr ")
+        messages[_string(first.partition("msgid ")[2])] = _string(second)
+    header = messages.pop("")
+    return messages, dict(line.split(": ", 1) for line in header.splitlines())
+
+
+def _string(text: str) -> str:
+    return "".join(ast.literal_eval(line) for line in _STRING.findall(text))
+
+
+ORIGINAL, _ = read("templates.pot")
+
+
+@pytest.fixture(params=LANGUAGES)
+def language(request: pytest.FixtureRequest) -> str:
+    name: str = request.param
+    return name
+
+
+def test_there_are_translations() -> None:
+    assert {"de", "es", "fr", "nl", "pt"} <= set(LANGUAGES)
+    assert len(ORIGINAL) > 30
+
+
+def test_complete(language: str) -> None:
+    messages, _ = read(f"{language}.po")
+    assert set(messages) == set(ORIGINAL)
+    assert [message for message, text in messages.items() if not text] == []
+    text = (PO / f"{language}.po").read_text()
+    assert "#, fuzzy" not in text
+    assert "#~" not in text
+
+
+def test_header(language: str) -> None:
+    _, header = read(f"{language}.po")
+    assert header["Language"] == language
+    assert header["Content-Type"] == "text/plain; charset=UTF-8"
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d[+-]\d{4}", header["PO-Revision-Date"])
+    assert "<qpsmtpd@packages.debian.org>" in header["Last-Translator"]
+    assert header["Project-Id-Version"].startswith("qpsmtpd ")
+
+
+def test_what_is_fixed_stays(language: str) -> None:
+    messages, _ = read(f"{language}.po")
+    for message, text in messages.items():
+        assert set(_FIXED.findall(message)) - {"qpsmtpd"} <= set(_FIXED.findall(text)), text
+        assert message.count("\n") == text.count("\n")
+        assert message.startswith(" ") == text.startswith(" ")
+        assert message.endswith("?") == text.endswith("?")
+        assert message.endswith(":") == text.endswith(":")
+        assert message.endswith(".") == text.endswith(".")
+
+
+def test_choices_are_named_in_the_explanation(language: str) -> None:
+    messages, _ = read(f"{language}.po")
+    explanation = next(text for message, text in messages.items() if message.startswith(" Exim"))
+    for choice in ("SMTP server", "Maildir", "none"):
+        assert "," not in messages[choice]
+        assert re.search(rf"^ {re.escape(messages[choice])}\s?:", explanation, re.MULTILINE)
+    assert max(map(len, explanation.split("\n"))) <= 78
+
+
+def test_short_texts_fit_into_a_title(language: str) -> None:
+    messages, _ = read(f"{language}.po")
+    for message, text in messages.items():
+        assert len(message) > 50 or len(text) <= 75
