@@ -7,7 +7,6 @@ import asyncio
 import errno
 import os
 from collections.abc import Iterator, Sequence
-from functools import partial
 
 from qpsmtpd.config.loader import ConfigErrors, Problem, load
 from qpsmtpd.config.pluginlines import PluginLine
@@ -39,9 +38,18 @@ def _finding(installation: Installation, problem: Problem) -> Finding:
 def _load(installation: Installation) -> Sequence[Problem]:
     account, system = installation.account, installation.system
     try:
-        return system.as_user(account, partial(problems_of, installation))
+        found = system.as_user(account, lambda: [_as_words(p) for p in problems_of(installation)])
+        return [_of_words(*words) for words in found]
     except OSError as failure:
         return [Problem(str(installation.directories[0]), str(failure), "warning")]
+
+
+def _as_words(problem: Problem) -> list[str]:
+    return [problem.where, problem.text, problem.severity]
+
+
+def _of_words(where: str, text: str, severity: str) -> Problem:
+    return Problem(where, text, "warning" if severity == "warning" else "error")
 
 
 def problems_of(installation: Installation) -> Sequence[Problem]:

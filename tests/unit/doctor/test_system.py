@@ -102,6 +102,19 @@ def test_as_another_that_fails(machine: System, monkeypatch: pytest.MonkeyPatch)
         machine.as_user(Account(ME, 0, frozenset()), os.getpid)
 
 
+def test_a_user_that_was_taken_over_is_not_believed(
+    machine: System, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What its process writes is text to be parsed, never an object to be made."""
+    monkeypatch.setattr(System, "privileged", True)
+    for change in ("setgroups", "setgid", "setuid"):
+        monkeypatch.setattr(os, change, lambda _: None)
+    monkeypatch.setattr("json.dumps", lambda _: "\x80\x04K\x01.")
+    account = Account(ME, pwd.getpwnam(ME).pw_uid, frozenset())
+    with pytest.raises(OSError, match="does not answer in JSON"):
+        machine.as_user(account, os.getpid)
+
+
 def test_local(machine: System) -> None:
     assert machine.local("127.0.0.1")
     assert not machine.local("192.0.2.77")
