@@ -17,7 +17,7 @@ Where real mail differs from the RFC we take it:
 
 import re
 import unicodedata
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address
 from typing import Literal
 
@@ -73,10 +73,14 @@ class Address:
 
     local_part: str
     domain: str | None
+    #: What `address` is, where the parser knows it already.
+    _text: str = field(default="", compare=False, repr=False)
 
     @property
     def address(self) -> str:
         """`local@domain`, the local part quoted where it must be; the form for SMTP and logs."""
+        if self._text:
+            return self._text
         local = self.local_part if _is_plain(self.local_part) else _quote(self.local_part)
         return local if self.domain is None else f"{local}@{self.domain}"
 
@@ -123,7 +127,7 @@ def parse_forward_path(text: str, *, utf8: bool = False) -> Address:
     if common is not None:
         local_part, domain = common.groups()
         if len(domain) <= MAX_DOMAIN:
-            return Address(local_part, domain)
+            return Address(local_part, domain, text[1:-1])
     return _parse_path(text, utf8)
 
 
@@ -165,7 +169,7 @@ def split_arguments(text: str, keyword: Literal["FROM", "TO"]) -> tuple[str, dic
     if match is None:
         raise PathError("syntax error in address")
     path = match[0]
-    return path, _parse_parameters(rest[len(path) :])
+    return path, _parse_parameters(rest[len(path) :]) if len(path) < len(rest) else {}
 
 
 def decode_xtext(value: str) -> str:
@@ -268,8 +272,6 @@ def _may_be_in_label(character: str) -> bool:
 
 def _parse_parameters(text: str) -> dict[str, str | None]:
     parameters: dict[str, str | None] = {}
-    if not text:
-        return parameters
     if text[0] not in " \t":
         raise PathError("syntax error after path", "parameters")
     for word in text.replace("\t", " ").split(" "):

@@ -80,7 +80,9 @@ class Chain:
         self._handlers = {
             method.removeprefix("hook_"): self._handlers_of(method) for method in HOOK_METHODS
         }
-        self._observed = bool(self._handlers["ok"] or self._handlers["deny"])
+        #: The hooks that any plugin has, by their names without prefix ("rcpt").
+        self.hooks = frozenset(hook for hook, handlers in self._handlers.items() if handlers)
+        self._observed = bool(self.hooks & {"ok", "deny"})
 
     def _handlers_of(self, method: str) -> tuple[Handler, ...]:
         hook = method.removeprefix("hook_")
@@ -96,20 +98,18 @@ class Chain:
             if hook in chained.hooks()
         )
 
-    def has(self, hook: str) -> bool:
-        """Whether any plugin has this hook (its name without prefix: "rcpt")."""
-        return bool(self._handlers[hook])
-
     def handlers(self, hook: str) -> tuple[Handler, ...]:
         """The plugins that have this hook, in the order in which they are asked."""
         return self._handlers[hook]
 
     async def run(self, hook: str, session: Session, *args: Any) -> Verdict | None:
         """Ask the plugins until one gives a verdict; leaves its name in `session.decided_by`."""
-        verdict = await self.run_value(hook, session, *args)
-        if verdict is None or isinstance(verdict, Verdict):
-            return verdict
-        log.error("fault hook=%s plugin=%s: %r is no verdict", hook, session.decided_by, verdict)
+        if hook not in self.hooks:
+            return None
+        answer = await self.run_value(hook, session, *args)
+        if answer is None or isinstance(answer, Verdict):
+            return answer
+        log.error("fault hook=%s plugin=%s: %r is no verdict", hook, session.decided_by, answer)
         return FAULT
 
     async def run_value(self, hook: str, session: Session, *args: Any) -> Any:
@@ -119,15 +119,24 @@ class Chain:
         """
         tentative: Verdict | None = None
         for handler in self._handlers[hook]:
-            verdict = await self._ask(handler, hook, args)
-            if self._observed and verdict is not FAULT:
-                await self._tell(handler.name, hook, session, verdict)
-            if verdict is None:
+            # A hook that never waits is over with its first step; the others cost a time-out.
+            try:
+                coroutine = handler.call(*args)
+                wanted = coroutine.send(None)
+            except StopIteration as finished:
+                answer = finished.value
+            except BaseException as error:
+                answer = self._fault(handler, hook, error)
+            else:
+                answer = await self._go_on(handler, hook, coroutine, wanted)
+            if self._observed and answer is not FAULT:
+                await self._tell(handler.name, hook, session, answer)
+            if answer is None:
                 continue
             session.decided_by = handler.name
-            if not (isinstance(verdict, Verdict) and verdict.tentative):
-                return verdict
-            tentative = verdict
+            if not (isinstance(answer, Verdict) and answer.tentative):
+                return answer
+            tentative = answer
         return tentative
 
     async def notify_all(self, hook: str) -> None:
@@ -142,17 +151,33 @@ class Chain:
 
     async def _ask(self, handler: Handler, hook: str, args: tuple[Any, ...]) -> Any:
         try:
-            return await _with_timeout(handler.call(*args), handler.timeout)
-        except _NoAnswerError:
+            coroutine = handler.call(*args)
+            wanted = coroutine.send(None)
+        except StopIteration as finished:
+            return finished.value
+        except BaseException as error:
+            return self._fault(handler, hook, error)
+        return await self._go_on(handler, hook, coroutine, wanted)
+
+    async def _go_on(
+        self, handler: Handler, hook: str, coroutine: Coroutine[Any, Any, Any], wanted: Any
+    ) -> Any:
+        """Await a hook that was stepped once and wants to wait for `wanted`."""
+        try:
+            return await _within(coroutine, wanted, handler.timeout)
+        except BaseException as error:
+            return self._fault(handler, hook, error)
+
+    def _fault(self, handler: Handler, hook: str, error: BaseException) -> Verdict | None:
+        """Log what a hook raised; returns what that costs.  What is no fault of it goes on."""
+        if isinstance(error, _NoAnswerError):
             log.error(
                 "fault hook=%s plugin=%s: no answer within %gs", hook, handler.name, handler.timeout
             )
-        except asyncio.CancelledError:
-            if _cancelled_from_outside():
-                raise
-            log.exception("fault hook=%s plugin=%s", hook, handler.name)
-        except (Exception, SystemExit):
-            log.exception("fault hook=%s plugin=%s", hook, handler.name)
+        elif isinstance(error, Exception | SystemExit) or _cancelled_itself(error):
+            log.error("fault hook=%s plugin=%s", hook, handler.name, exc_info=error)
+        else:
+            raise error
         return None if handler.skip_faults else FAULT
 
     async def _tell(self, plugin: str, hook: str, session: Session, answer: Any) -> None:
@@ -167,18 +192,14 @@ class _NoAnswerError(Exception):
     """A hook did not come back in time; a TimeoutError would be one of the plugin's own."""
 
 
-def _cancelled_from_outside() -> bool:
-    """Whether somebody ends this task; else the plugin awaited something that was cancelled."""
+def _cancelled_itself(error: BaseException) -> bool:
+    """Whether a plugin awaited something that was cancelled; else somebody ends this task."""
     task = asyncio.current_task()
-    return task is None or task.cancelling() > 0
+    return isinstance(error, asyncio.CancelledError) and task is not None and not task.cancelling()
 
 
-async def _with_timeout(coroutine: Coroutine[Any, Any, Any], seconds: float) -> Any:
-    """Await a coroutine for at most so long; raises _NoAnswerError.  No timer unless it waits."""
-    try:
-        wanted = coroutine.send(None)
-    except StopIteration as finished:
-        return finished.value
+async def _within(coroutine: Coroutine[Any, Any, Any], wanted: Any, seconds: float) -> Any:
+    """Await a coroutine that wants to wait, for at most so long; raises _NoAnswerError."""
     try:
         async with asyncio.timeout(seconds) as limit:
             return await _resume(coroutine, wanted)

@@ -13,6 +13,7 @@ and no field) means nothing further down, and a next hop may take it for the end
 becomes `Mail-From`, as in the Perl version. Without a prepended field both stay as they are.
 """
 
+import functools
 import re
 from collections.abc import Iterator
 from typing import NamedTuple, Self
@@ -97,7 +98,8 @@ class Headers:
                 self._entries[0] = _entry(_movable(self._entries[0].raw))
             self._entries.insert(0, entry)
             return
-        self._block = _movable(self._block)
+        if not self._top:
+            self._block = _movable(self._block)
         self._top.insert(0, entry)
 
     def append(self, name: str, value: str) -> None:
@@ -136,7 +138,7 @@ class Headers:
     def rename(self, old: str, new: str) -> int:
         """Give all fields `old` the name `new`, in their places; returns how many there were."""
         _check_name(new)
-        if old not in self:
+        if self._absent(_key(old)) or old not in self:
             return 0
         key = _key(old)
         entries = self._all()
@@ -149,10 +151,16 @@ class Headers:
 
     def _named(self, name: str) -> Iterator[_Entry]:
         key = _key(name)
+        if self._absent(key):
+            return iter(())
         if self._entries is None and key not in self._block.lower():
-            # Most look-ups are for what is not there: nothing to split for.
             return (entry for entry in self._top if entry.name == key)
         return (entry for entry in self._all() if entry.name == key)
+
+    def _absent(self, key: bytes) -> bool:
+        """Whether there is surely no such field."""
+        # Most look-ups are for what is not there: nothing to split for.
+        return self._entries is None and not self._top and key not in self._block.lower()
 
     def _all(self) -> list[_Entry]:
         """The entries from the top down, split from the block when first asked for."""
@@ -198,14 +206,18 @@ def _movable(block: bytes) -> bytes:
     return block
 
 
-def _check_name(name: str) -> None:
+@functools.lru_cache(maxsize=256)
+def _check_name(name: str) -> tuple[bytes, bytes]:
+    """The name as it is compared, and as it is written."""
     if not _is_name(name):
         raise ValueError(f"no header field name: {name!r}")
+    return _key(name), name.encode()
 
 
 def _rendered(name: str, value: str) -> _Entry:
-    _check_name(name)
+    key, spelled = _check_name(name)
     if not _is_value(value):
         raise ValueError(f"no value for the header field {name}: {value!r}")
-    text = value.replace("\r\n", "\n").replace("\n", "\r\n").encode("utf-8", "surrogateescape")
-    return _Entry(_key(name), b"%s: %s\r\n" % (name.encode(), text))
+    if "\n" in value:
+        value = value.replace("\r\n", "\n").replace("\n", "\r\n")
+    return _Entry(key, b"%s: %s\r\n" % (spelled, value.encode("utf-8", "surrogateescape")))

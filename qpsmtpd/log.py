@@ -17,7 +17,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 from contextvars import ContextVar
-from typing import NamedTuple, Protocol, Self, runtime_checkable
+from typing import Protocol, Self, runtime_checkable
 
 #: The level of a sink that writes nothing.
 NOTHING = 100
@@ -76,51 +76,49 @@ for _level in (LogLevel.LOGNOTICE, LogLevel.LOGALERT, LogLevel.LOGEMERG):
 # --- what a record is about -----------------------------------------------------------------
 
 
-class _Subject(NamedTuple):
-    """The attributes that records get: ids and names, "" when there is none."""
+class Subject(Protocol):
+    """What records are about: a session and the transaction it is in."""
 
-    session: str = ""
-    transaction: str = ""
-    hook: str = ""
-    plugin: str = ""
+    @property
+    def id(self) -> str:
+        """The id of the session."""
+
+    @property
+    def transaction(self) -> HasId | None:
+        """The transaction at the moment."""
 
 
-_subject: ContextVar[_Subject] = ContextVar("subject", default=_Subject())  # noqa: B039 (immutable)
+class HasId(Protocol):
+    """A transaction, as far as records are concerned."""
+
+    @property
+    def id(self) -> str:
+        """The id of the transaction."""
 
 
-def bind(
-    *,
-    session: str | None = None,
-    transaction: str | None = None,
-    hook: str | None = None,
-    plugin: str | None = None,
-) -> None:
-    """Say what this task (or callback context) works on, for its log records from here on.
+_subject: ContextVar[Subject | None] = ContextVar("subject", default=None)
 
-    What is not named keeps its value; "" unsets it.
-    """
-    old = _subject.get()
-    _subject.set(
-        _Subject(
-            old.session if session is None else session,
-            old.transaction if transaction is None else transaction,
-            old.hook if hook is None else hook,
-            old.plugin if plugin is None else plugin,
-        )
-    )
+
+def bind(subject: Subject | None) -> None:
+    """Say what this task (or callback context) works on, for its log records from here on."""
+    _subject.set(subject)
 
 
 class ContextFilter(logging.Filter):
-    """Puts session, transaction, hook and plugin on records; what `extra` gave stays."""
+    """Puts session, transaction, hook and plugin on records, "" where there is none.
+
+    What `extra` gave stays.
+    """
 
     def filter(self, record: logging.LogRecord) -> bool:
         subject = _subject.get()
+        transaction = None if subject is None else subject.transaction
         values = record.__dict__
-        values.setdefault("session", subject.session)
-        values.setdefault("transaction", subject.transaction)
-        values.setdefault("hook", subject.hook)
+        values.setdefault("session", "" if subject is None else subject.id)
+        values.setdefault("transaction", "" if transaction is None else transaction.id)
+        values.setdefault("hook", "")
         if "plugin" not in values:
-            values["plugin"] = subject.plugin or _plugin_of(record.name)
+            values["plugin"] = _plugin_of(record.name)
         return True
 
 
@@ -149,13 +147,18 @@ def printable_text(record: logging.LogRecord) -> str:
 
     Further lines, of the message or a traceback, are indented by four columns.
     """
-    lines = record_text(record).split("\n")
+    text = record_text(record)
+    if text.isprintable():
+        return text
+    lines = text.split("\n")
     return "\n    ".join(line if line.isprintable() else _escape(line) for line in lines)
 
 
 def record_text(record: logging.LogRecord) -> str:
     """The message of a record and, after it, its traceback; as they are."""
     text = record.getMessage()
+    if not (record.exc_info or record.stack_info):
+        return text.rstrip("\n")
     if record.exc_info and record.exc_info[0] is not None:
         text += "\n" + "".join(traceback.format_exception(*record.exc_info))
     if record.stack_info:
@@ -164,10 +167,13 @@ def record_text(record: logging.LogRecord) -> str:
 
 
 def _prefix(record: logging.LogRecord) -> str:
-    values = record.__dict__
-    words = [values.get("transaction") or values.get("session") or ""]
-    words += [f"{name}={values[name]}" for name in ("hook", "plugin") if values.get(name)]
-    return " ".join(word for word in words if word)
+    get = record.__dict__.get
+    words = get("transaction") or get("session") or ""
+    if hook := get("hook"):
+        words += f" hook={hook}"
+    if plugin := get("plugin"):
+        words += f" plugin={plugin}"
+    return words.lstrip(" ")
 
 
 def _escape(line: str) -> str:
@@ -283,6 +289,11 @@ def install(level: LogLevel = LogLevel.LOGWARN, sinks: Sequence[LogSink] = ()) -
 
     Returns the handler, the one of an earlier call if there was one.
     """
+    # Our records name their module by their logger: no search for the place in the code, which
+    # costs as much as writing the line (Optimization in the Logging HOWTO), and no thread.
+    logging._srcfile = None
+    logging.logThreads = False
+    logging.logMultiprocessing = False
     root = logging.getLogger()
     handler = next((h for h in root.handlers if isinstance(h, PluginHandler)), None)
     if handler is None:

@@ -7,6 +7,7 @@ most: a log line must never stop mail.
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import math
 import os
@@ -15,6 +16,7 @@ import shlex
 import socket
 import subprocess
 import time
+from collections import deque
 from pathlib import Path
 
 from qpsmtpd.log import write_stderr
@@ -57,8 +59,8 @@ class Outlet:
     def _write(self, data: bytes) -> None:
         raise NotImplementedError
 
-    def _report(self, error: OSError) -> None:
-        self.lost += 1
+    def _report(self, error: OSError, pieces: int = 1) -> None:
+        self.lost += pieces
         now = time.monotonic()
         if now - self._complained >= REPORT_EVERY:
             self._complained = now
@@ -67,11 +69,42 @@ class Outlet:
 
 
 class FileOutlet(Outlet):
-    """Appends to a file, in one write per piece; other processes may append to it as well."""
+    """Appends to a file, whole pieces in one write; other processes may append to it as well."""
 
     def __init__(self, path: str) -> None:
         super().__init__(path)
         self._fd = -1
+        self._waiting: deque[bytes] = deque()
+
+    def write(self, data: bytes) -> None:
+        """Write one piece, after those that wait."""
+        self._waiting.append(data)
+        self._write_waiting()
+
+    def write_soon(self, data: bytes) -> None:
+        """Write one piece with all others of this turn of the event loop; at once without one.
+
+        A write to a file costs as much as reading a message.
+        """
+        self._waiting.append(data)
+        if len(self._waiting) == 1:
+            try:
+                loop = asyncio.get_running_loop()
+            except RuntimeError:
+                self._write_waiting()
+            else:
+                loop.call_soon(self._write_waiting)
+
+    def _write_waiting(self) -> None:
+        pieces = []
+        while self._waiting:
+            pieces.append(self._waiting.popleft())
+        if not pieces:
+            return
+        try:
+            self._write(b"".join(pieces))
+        except OSError as error:
+            self._report(error, len(pieces))
 
     def _write(self, data: bytes) -> None:
         if self._fd < 0:
@@ -82,6 +115,7 @@ class FileOutlet(Outlet):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def close(self) -> None:
+        self._write_waiting()
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1

@@ -45,8 +45,13 @@ class Verdict:
         return self.decision is Decision.ACCEPT
 
 
+_ACCEPT = Verdict(Decision.ACCEPT)
+
+
 def accept(text: str = "", *, status: str = "") -> Verdict:
     """OK: accept, and ask no further plugin of this hook."""
+    if not text and not status:
+        return _ACCEPT
     return Verdict(Decision.ACCEPT, text, status)
 
 

@@ -77,7 +77,7 @@ def _sequence_fault(connection: Connection) -> Reply | None:
 
 async def _parse(connection: Connection, argument: str) -> tuple[str, str] | Reply:
     chain = connection.snapshot.chain
-    if chain.has("auth_parse"):
+    if "auth_parse" in chain.hooks:
         session = connection.session
         supplied = await chain.run_value("auth_parse", session, session, argument)
         if isinstance(supplied, tuple):

@@ -78,7 +78,7 @@ async def _hello(
 
 async def _hello_host(connection: Connection, hook: str, argument: str) -> str | Reply:
     chain = connection.snapshot.chain
-    if chain.has(hook):
+    if hook in chain.hooks:
         session = connection.session
         supplied = await chain.run_value(hook, session, session, argument)
         if isinstance(supplied, Verdict) and not supplied.accepted:

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import logging
 import ssl
+from collections.abc import Awaitable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from qpsmtpd import log as logs
 from qpsmtpd.config.loader import Snapshot
 from qpsmtpd.session import Session, TlsInfo
 from qpsmtpd.smtp.replies import reply_for
@@ -70,7 +70,7 @@ class Wire(Protocol):
         """Negotiate TLS.  Raises ClientGoneError when it fails."""
 
 
-@dataclass
+@dataclass(slots=True)
 class Counters:
     """What is limited per connection."""
 
@@ -101,13 +101,10 @@ class Connection:
             self.counters.errors += 1
         self.wire.write(reply.encode())
 
-    async def run(self, hook: str, *args: Any) -> Verdict | None:
-        """Ask the plugins; None at once when none of them has the hook."""
-        chain = self.snapshot.chain
+    def run(self, hook: str, *args: Any) -> Awaitable[Verdict | None]:
+        """Ask the plugins; await it for the verdict."""
         self.session.decided_by = ""
-        if not chain.has(hook):
-            return None
-        return await chain.run(hook, self.session, *args)
+        return self.snapshot.chain.run(hook, self.session, *args)
 
     def refusal(self, hook: str, verdict: Verdict | None, about: str = "") -> Reply | None:
         """The reply to a refusal, which is logged; None when the verdict is none.
@@ -136,8 +133,7 @@ class Connection:
         transaction = self.session.transaction
         if transaction is None:
             return
-        if self.snapshot.chain.has("reset_transaction"):
+        if "reset_transaction" in self.snapshot.chain.hooks:
             await self.snapshot.chain.notify("reset_transaction", self.session, transaction)
         transaction.close()
         self.session.transaction = None
-        logs.bind(transaction="")

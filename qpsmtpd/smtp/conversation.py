@@ -30,7 +30,7 @@ MAX_COMMAND_LINE = 2048
 
 async def converse(connection: Connection) -> None:
     """Speak SMTP with one client until the end.  Never raises but for cancellation."""
-    logs.bind(session=connection.session.id)
+    logs.bind(connection.session)
     log.debug("connected ip=%s", connection.session.client.ip)
     try:
         await _open_and_serve(connection)
@@ -75,8 +75,16 @@ async def _greet(connection: Connection) -> bool:
 
 
 async def _serve(connection: Connection) -> None:
+    wire = connection.wire
     while not connection.closing:
-        reply = _enough(connection) or await _next_reply(connection)
+        reply = _enough(connection)
+        if reply is None:
+            try:
+                line = await wire.read_line(MAX_COMMAND_LINE)
+            except LineTooLongError:
+                reply = replies.LINE_TOO_LONG
+            else:
+                reply = await execute(connection, line)
         if reply is not None:
             connection.say(reply)
 
@@ -91,14 +99,6 @@ def _enough(connection: Connection) -> Reply | None:
     if connection.draining and connection.session.transaction is None:
         return replies.SHUTTING_DOWN
     return None
-
-
-async def _next_reply(connection: Connection) -> Reply | None:
-    try:
-        line = await connection.wire.read_line(MAX_COMMAND_LINE)
-    except LineTooLongError:
-        return replies.LINE_TOO_LONG
-    return await execute(connection, line)
 
 
 async def execute(connection: Connection, line: bytes) -> Reply | None:
@@ -136,6 +136,6 @@ async def _close(connection: Connection) -> None:
     chain = connection.snapshot.chain
     await connection.reset_transaction()
     for hook in ("disconnect", "post_connection"):
-        if chain.has(hook):
+        if hook in chain.hooks:
             await chain.notify(hook, session)
     log.debug("closed ip=%s commands=%d", session.client.ip, session.commands)

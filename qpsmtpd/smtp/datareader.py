@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import enum
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from qpsmtpd.spool import Spool
 
@@ -37,8 +37,7 @@ class DataFault(enum.Enum):
     TOO_BIG = "message too big"
 
 
-@dataclass(frozen=True, slots=True)
-class DataLimits:
+class DataLimits(NamedTuple):
     """Limits enforced while reading, in bytes unless said; size 0 means unlimited.
 
     size, line and header count the message as it is stored: without dot-stuffing; line also
@@ -111,37 +110,42 @@ class DataReader:
             self._at_start = False
             block = block[2:]
         self.size += len(block)
-        self.fault = self._line_fault(block) or self._size_fault()
+        self.fault = self._fault_of(block)
         if self.fault is None:
-            self._store(block)
+            if self.header is None:
+                self._store_header(block)
+            else:
+                self._spool.write(block)
         if self.fault is not None:
             self._spool.discard()
             self._header.clear()
 
-    def _size_fault(self) -> DataFault | None:
-        return DataFault.TOO_BIG if 0 < self._limits.size < self.size else None
-
-    def _line_fault(self, block: bytes) -> DataFault | None:
+    def _fault_of(self, block: bytes) -> DataFault | None:
         if not _only_crlf(block):
             return DataFault.BARE_LINE_END
         if b"\0" in block:
             return DataFault.NUL
-        return self._line_too_long(block) if b"\n" in block else self._line_goes_on(len(block))
+        return self._line_fault(block) or (
+            DataFault.TOO_BIG if 0 < self._limits.size < self.size else None
+        )
 
-    def _line_goes_on(self, length: int) -> DataFault | None:
-        self._line += length
-        return DataFault.LINE_TOO_LONG if self._line > self._limits.line else None
+    def _line_fault(self, block: bytes) -> DataFault | None:
+        last = block.rfind(b"\r\n")
+        if self._line + len(block) <= self._limits.line:
+            # However its line ends lie, no line in here can be too long.
+            self._line = len(block) - last - 2 if last >= 0 else self._line + len(block)
+            return None
+        return self._line_too_long(block, last)
 
-    def _line_too_long(self, block: bytes) -> DataFault | None:
-        """Jump from line end to line end, each as far away as the limit allows.
+    def _line_too_long(self, block: bytes, last: int) -> DataFault | None:
+        """Jump from line end to line end up to the last, each as far away as the limit allows.
 
         The line that goes on in the next block is judged there.
         """
         limit = self._limits.line
         position = block.find(b"\r\n")
-        if self._line + position > limit:
+        if self._line + (position if position >= 0 else len(block)) > limit:
             return DataFault.LINE_TOO_LONG
-        last = block.rfind(b"\r\n")
         while position < last:
             following = block.rfind(b"\r\n", position + 2, position + limit + 4)
             if following < 0:
@@ -149,12 +153,6 @@ class DataReader:
             position = following
         self._line = len(block) - last - 2
         return None
-
-    def _store(self, block: bytes) -> None:
-        if self.header is not None:
-            self._spool.write(block)
-        else:
-            self._store_header(block)
 
     def _store_header(self, block: bytes) -> None:
         """Collect the header section; what follows, from its empty line on, goes to the spool."""
@@ -189,13 +187,12 @@ class DataReader:
 
 
 def _only_crlf(block: bytes) -> bool:
-    """Whether every CR and every LF is one half of a CRLF.
+    """Whether every CR and every LF is one half of a CRLF: nothing of them is left without those.
 
-    bytes.splitlines ends a line at CRLF, CR and LF alike: they are all CRLF when each removed two
-    bytes.  This is almost twice as fast as counting the three.
+    This is two to four times as fast as counting the three, or as bytes.splitlines.
     """
-    lines = (block + b"\r\n").splitlines()
-    return len(b"".join(lines)) + 2 * len(lines) == len(block) + 2
+    rest = block.replace(b"\r\n", b"")
+    return b"\n" not in rest and b"\r" not in rest
 
 
 def _holdable(work: bytes) -> int:

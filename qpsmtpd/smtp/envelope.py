@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from typing import Literal
 
-from qpsmtpd import log as logs
 from qpsmtpd.address import PathError, parse_forward_path, parse_reverse_path, split_arguments
 from qpsmtpd.plugin import ParsedPath
 from qpsmtpd.session import Recipient, Transaction
@@ -15,6 +14,8 @@ from qpsmtpd.smtp.replies import reply_for
 from qpsmtpd.smtp.reply import Reply
 from qpsmtpd.verdict import Verdict
 
+_MAIL_PARSERS = frozenset({"mail_parse", "mail_pre"})
+_RCPT_PARSERS = frozenset({"rcpt_parse", "rcpt_pre"})
 _BODY_TYPES = ("7BIT", "8BITMIME")
 _ESMTP_MAIL_PARAMETERS = frozenset({"SIZE", "BODY", "SMTPUTF8", "AUTH"})
 
@@ -22,30 +23,35 @@ _ESMTP_MAIL_PARAMETERS = frozenset({"SIZE", "BODY", "SMTPUTF8", "AUTH"})
 async def mail(connection: Connection, argument: str) -> Reply:
     """MAIL: begin a transaction.  A second one starts over, as in the Perl version."""
     session = connection.session
-    await connection.reset_transaction()
+    if session.transaction is not None:
+        await connection.reset_transaction()
     if session.hello is None:
         return replies.HELLO_FIRST
-    parsed = await _parse(connection, "mail", "FROM", argument)
+    parsed = _split(argument, "FROM", replies.BAD_SENDER)
+    if connection.snapshot.chain.hooks & _MAIL_PARSERS:
+        parsed = await _ask_parsers(connection, "mail", argument, parsed)
     if isinstance(parsed, Reply):
         return parsed
-    fault = _mail_parameter_fault(connection, parsed.parameters)
-    if fault is not None:
-        return fault
+    if parsed.parameters:
+        fault = _mail_parameter_fault(connection, parsed.parameters)
+        if fault is not None:
+            return fault
     try:
         sender = parse_reverse_path(parsed.path, utf8=True)
     except PathError:
         return replies.BAD_SENDER
-    if sender is not None and not sender.is_ascii and "SMTPUTF8" not in parsed.parameters:
+    if not parsed.path.isascii() and "SMTPUTF8" not in parsed.parameters:
         return replies.UTF8_NEEDED
     transaction = Transaction(session, sender, parsed.parameters)
     session.transaction = transaction
-    logs.bind(transaction=transaction.id)
     verdict = await connection.run("mail", transaction, sender)
+    if verdict is None:
+        return replies.SENDER_OK
     reply = connection.refusal("mail", verdict, transaction.sender)
-    if reply is not None:
-        await connection.reset_transaction()
-        return reply
-    return replies.SENDER_OK if verdict is None else reply_for("mail", verdict)
+    if reply is None:
+        return reply_for("mail", verdict)
+    await connection.reset_transaction()
+    return reply
 
 
 def _mail_parameter_fault(
@@ -55,8 +61,6 @@ def _mail_parameter_fault(
 
     They are taken after HELO too, as in the Perl version; parse_addr_withhelo refuses them there.
     """
-    if not parameters:
-        return None
     if not parameters.keys() <= _ESMTP_MAIL_PARAMETERS:
         return replies.UNKNOWN_PARAMETER
     if "BODY" in parameters and (parameters["BODY"] or "").upper() not in _BODY_TYPES:
@@ -80,7 +84,9 @@ async def rcpt(connection: Connection, argument: str) -> Reply:
     transaction = connection.session.transaction
     if transaction is None:
         return replies.MAIL_FIRST
-    parsed = await _parse(connection, "rcpt", "TO", argument)
+    parsed = _split(argument, "TO", replies.BAD_RECIPIENT)
+    if connection.snapshot.chain.hooks & _RCPT_PARSERS:
+        parsed = await _ask_parsers(connection, "rcpt", argument, parsed)
     if isinstance(parsed, Reply):
         return parsed
     if parsed.parameters:
@@ -89,7 +95,7 @@ async def rcpt(connection: Connection, argument: str) -> Reply:
         address = parse_forward_path(parsed.path, utf8=True)
     except PathError:
         return replies.BAD_RECIPIENT
-    if not address.is_ascii and not transaction.utf8:
+    if not parsed.path.isascii() and not transaction.utf8:
         return replies.UTF8_NEEDED
     if len(transaction.recipients) >= connection.snapshot.settings.max_recipients:
         return replies.TOO_MANY_RECIPIENTS
@@ -109,42 +115,32 @@ async def _decide(connection: Connection, transaction: Transaction, recipient: R
     return reply
 
 
-async def _parse(
+def _split(argument: str, keyword: Literal["FROM", "TO"], bad_address: Reply) -> ParsedPath | Reply:
+    """Split the argument of MAIL or RCPT into path and parameters."""
+    try:
+        return ParsedPath(*split_arguments(argument, keyword))
+    except PathError as error:
+        return bad_address if error.where == "address" else replies.SYNTAX_ERROR
+
+
+async def _ask_parsers(
     connection: Connection,
     command: Literal["mail", "rcpt"],
-    keyword: Literal["FROM", "TO"],
     argument: str,
+    parsed: ParsedPath | Reply,
 ) -> ParsedPath | Reply:
-    """Split the argument of MAIL or RCPT; plugins may do it, and may mend the path."""
-    supplied = await _ask_parser(connection, f"{command}_parse", argument)
+    """Let plugins split the argument in place of us, and mend the path."""
+    session, chain = connection.session, connection.snapshot.chain
+    supplied = await chain.run_value(f"{command}_parse", session, session, argument)
     if isinstance(supplied, Verdict) and not supplied.accepted:
         return reply_for(f"{command}_parse", supplied)
     if isinstance(supplied, ParsedPath):
         parsed = supplied
-    else:
-        try:
-            parsed = ParsedPath(*split_arguments(argument, keyword))
-        except PathError as error:
-            bad_address = replies.BAD_SENDER if command == "mail" else replies.BAD_RECIPIENT
-            return bad_address if error.where == "address" else replies.SYNTAX_ERROR
-    return await _mend_path(connection, f"{command}_pre", parsed)
-
-
-async def _ask_parser(connection: Connection, hook: str, argument: str) -> object:
-    if not connection.snapshot.chain.has(hook):
-        return None
-    return await connection.snapshot.chain.run_value(
-        hook, connection.session, connection.session, argument
-    )
-
-
-async def _mend_path(connection: Connection, hook: str, parsed: ParsedPath) -> ParsedPath | Reply:
-    chain = connection.snapshot.chain
-    if not chain.has(hook):
+    if isinstance(parsed, Reply):
         return parsed
     mended = await chain.run_value(
-        hook, connection.session, connection.session, parsed.path, parsed.parameters
+        f"{command}_pre", session, session, parsed.path, parsed.parameters
     )
     if isinstance(mended, Verdict):
-        return reply_for("mail_parse", mended)
+        return reply_for(f"{command}_parse", mended)
     return parsed if mended is None else ParsedPath(mended, parsed.parameters)

@@ -3,14 +3,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 #: RFC 5321 section 4.5.3.1.5: a reply line has at most 512 octets with code and CRLF.
 MAX_TEXT = 480
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(NamedTuple):
     """A reply to the client.
 
     code: three digits; status: enhanced status code, "" where RFC 2034 wants none; text: ASCII
@@ -50,4 +49,6 @@ class Reply:
 
 def _clean(line: str) -> str:
     """Printable ASCII only: a plugin may quote what a DNS record or a client said."""
+    if line.isascii() and line.isprintable():
+        return line[:MAX_TEXT]
     return "".join(c if " " <= c <= "~" else "?" for c in line)[:MAX_TEXT]

@@ -57,6 +57,7 @@ def authentication_results(tx: Transaction, me: str) -> str:
     return ";\r\n\t".join((me, auth, *session.auth_results, *tx.auth_results))
 
 
+@functools.lru_cache(maxsize=1024)
 def clean(text: str) -> str:
     """What a client or its DNS said, made safe to stand in a header field."""
     return _NOT_PLAIN.sub("?", text)[:255]

@@ -33,8 +33,10 @@ async def data(connection: Connection, argument: str) -> Reply:
         return fault
     transaction = connection.session.transaction
     assert transaction is not None
-    verdict = await connection.run("data", transaction)
-    reply = connection.refusal("data", verdict, transaction.sender)
+    connection.session.decided_by = ""
+    reply = None
+    if "data" in connection.snapshot.chain.hooks:
+        reply = await _ask(connection, transaction, "data")
     if reply is None:
         reply = await _receive_and_decide(connection, transaction)
     if reply.positive:
@@ -57,26 +59,26 @@ def _sequence_fault(connection: Connection, argument: str) -> Reply | None:
 async def _receive_and_decide(connection: Connection, transaction: Transaction) -> Reply:
     settings = connection.snapshot.settings
     connection.say(replies.GO_AHEAD)
-    await connection.wire.flush()
     spool = Spool(settings.spool_dir, settings.size_threshold)
     limits = DataLimits(
-        size=settings.databytes,
-        line=settings.max_line_length,
-        header=settings.max_header_size,
-        header_fields=settings.max_headers,
+        settings.databytes,
+        settings.max_line_length,
+        settings.max_header_size,
+        settings.max_headers,
     )
     reader = DataReader(spool, limits)
     try:
         reply = await _read(connection, transaction, reader, spool)
         if reply is None:
-            transaction.message = await _seal(reader, spool)
+            body = await spool.seal()
+            transaction.message = Message(Headers.parse(reader.header or b""), body, reader.size)
     except SpoolError as error:
         log.error("spool failed: %s", error)
         return replies.SPOOL_FAILED
     finally:
         spool.discard()
     transaction.size = reader.size
-    return reply or await _decide(connection, transaction)
+    return reply or await _decide(connection, transaction, connection.snapshot.chain.hooks)
 
 
 async def _read(
@@ -84,7 +86,7 @@ async def _read(
 ) -> Reply | None:
     """Read to the end of data.  Returns the refusal when the message cannot be taken."""
     wire = connection.wire
-    headers_end = connection.snapshot.chain.has("data_headers_end")
+    headers_end = "data_headers_end" in connection.snapshot.chain.hooks
     failure: SpoolError | None = None
     rest: bytes | None = None
     while rest is None:
@@ -119,29 +121,30 @@ async def _headers_end(
     return connection.refusal("data_headers_end", verdict, transaction.sender)
 
 
-async def _seal(reader: DataReader, spool: Spool) -> Message:
-    body = await spool.seal()
-    return Message(Headers.parse(reader.header or b""), body, reader.size)
-
-
-async def _decide(connection: Connection, transaction: Transaction) -> Reply:
+async def _decide(connection: Connection, transaction: Transaction, hooks: frozenset[str]) -> Reply:
     """Ask the hooks about the whole message, in the order of the Perl version."""
-    return (
-        await _ask(connection, transaction, "data_post_headers")
-        or await _add_trace(connection, transaction)
-        or await _ask(connection, transaction, "data_post")
-        or await _ask(connection, transaction, "queue_pre")
-        or await _queue(connection, transaction)
-    )
+    reply = None
+    if "data_post_headers" in hooks:
+        reply = await _ask(connection, transaction, "data_post_headers")
+    if reply is None:
+        reply = await _add_trace(connection, transaction, hooks)
+    for hook in ("data_post", "queue_pre"):
+        if reply is None and hook in hooks:
+            reply = await _ask(connection, transaction, hook)
+    return await _queue(connection, transaction) if reply is None else reply
 
 
 async def _ask(connection: Connection, transaction: Transaction, hook: str) -> Reply | None:
     """Run a hook; the reply when it refused."""
     verdict = await connection.run(hook, transaction)
+    if verdict is None:
+        return None
     return connection.refusal(hook, verdict, transaction.sender)
 
 
-async def _add_trace(connection: Connection, transaction: Transaction) -> Reply | None:
+async def _add_trace(
+    connection: Connection, transaction: Transaction, hooks: frozenset[str]
+) -> Reply | None:
     """Put our Authentication-Results and then Received on top of the header section."""
     services = connection.snapshot.services
     settings = connection.snapshot.settings
@@ -155,7 +158,7 @@ async def _add_trace(connection: Connection, transaction: Transaction) -> Reply 
         )
     info = trace.received_info(transaction)
     value: str | Verdict | None = None
-    if connection.snapshot.chain.has("received_line"):
+    if "received_line" in hooks:
         value = await connection.snapshot.chain.run_value(
             "received_line", connection.session, transaction, info
         )
@@ -175,7 +178,7 @@ async def _queue(connection: Connection, transaction: Transaction) -> Reply:
         return replies.NOBODY_QUEUED
     if not verdict.accepted:
         return reply_for("queue", verdict)
-    if connection.snapshot.chain.has("queue_post"):
+    if "queue_post" in connection.snapshot.chain.hooks:
         await connection.snapshot.chain.notify("queue_post", connection.session, transaction)
     return reply_for("queue", verdict)
 
@@ -191,7 +194,7 @@ def _log_summary(connection: Connection, transaction: Transaction, reply: Reply)
         session.client_name or "-",
         session.hello_host,
         transaction.sender,
-        str(transaction.recipients[0]) if transaction.recipients else "",
+        transaction.recipients[0].address.address if transaction.recipients else "",
         len(transaction.recipients),
         transaction.size,
         session.decided_by or "core",

@@ -126,12 +126,9 @@ async def test_an_empty_chain() -> None:
     assert await connect(Chain([])) is None
 
 
-def test_has() -> None:
+def test_hooks_of_the_chain() -> None:
     chain, _ = a_chain(answers(None))
-    assert chain.has("connect")
-    assert not chain.has("rcpt")
-    with pytest.raises(KeyError):
-        chain.has("hook_connect")
+    assert chain.hooks == {"connect"}
 
 
 def test_hooks_of_a_plugin_with_those_it_inherits() -> None:

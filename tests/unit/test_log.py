@@ -26,6 +26,8 @@ from qpsmtpd.log import (
     stderr_text,
 )
 from qpsmtpd.options import parse_value
+from qpsmtpd.session import Session
+from qpsmtpd.testing import a_session, a_transaction
 
 
 def a_record(
@@ -170,15 +172,24 @@ def test_format_never_starts_a_line_of_its_own(message: str) -> None:
 
 def test_filter_sets_what_was_bound() -> None:
     def log_one() -> logging.LogRecord:
-        bind(session="S1", hook="mail")
-        bind(transaction="S1.1")
+        bind(transaction.session)
         record = a_record()
         ContextFilter().filter(record)
         return record
 
+    transaction = a_transaction()
     record = contextvars.copy_context().run(log_one)
     seen = [getattr(record, name) for name in ("session", "transaction", "hook", "plugin")]
-    assert seen == ["S1", "S1.1", "mail", ""]
+    assert seen == [transaction.session.id, transaction.id, "", ""]
+
+
+def test_filter_between_transactions() -> None:
+    record = a_record()
+    session = a_session()
+    context = contextvars.copy_context()
+    context.run(bind, session)
+    context.run(ContextFilter().filter, record)
+    assert (record.__dict__["session"], record.__dict__["transaction"]) == (session.id, "")
 
 
 def test_filter_keeps_what_extra_gave() -> None:
@@ -199,16 +210,15 @@ async def test_each_task_has_its_own_ids(handler: PluginHandler) -> None:
     handler.replace([sink])
     bound = asyncio.Barrier(2)
 
-    async def session(name: str) -> None:
-        bind(session=name)
+    async def serve(session: Session) -> None:
+        bind(session)
         await bound.wait()
-        logging.getLogger("qpsmtpd.test").info("of %s", name)
+        logging.getLogger("qpsmtpd.test").info("of %s", session.id)
 
-    await asyncio.gather(session("A"), session("B"))
-    assert sorted(f"{r.__dict__['session']}: {r.getMessage()}" for r in sink.records) == [
-        "A: of A",
-        "B: of B",
-    ]
+    await asyncio.gather(serve(a_session()), serve(a_session()))
+    assert len(sink.records) == 2
+    for record in sink.records:
+        assert record.getMessage() == f"of {record.__dict__['session']}"
 
 
 def test_without_plugins_stderr_gets_what_reaches_the_level(

@@ -95,7 +95,11 @@ class File(Plugin[FileOptions]):
         if not self.options.nosplit:
             text = text.replace("\n", f"\n{prefix}")
         line = f"{prefix}{text}\n".encode("utf-8", "backslashreplace")
-        self._outlet(self._name(record)).write(line)
+        outlet = self._outlet(self._name(record))
+        if isinstance(outlet, FileOutlet) and record.levelno < logging.WARNING:
+            outlet.write_soon(line)
+        else:
+            outlet.write(line)
 
     async def hook_pre_connection(self, session: Session) -> None:
         if self.options.reopen:

@@ -4,9 +4,9 @@
     logging/journald [LEVEL]
 
 Sends what reaches LEVEL by the journal's own protocol.  Beside MESSAGE and PRIORITY an entry has
-SYSLOG_IDENTIFIER, SYSLOG_FACILITY (mail), LOGGER, CODE_FILE, CODE_LINE, CODE_FUNC and, where they
-are known, QPSMTPD_SESSION, QPSMTPD_TRANSACTION, QPSMTPD_HOOK and QPSMTPD_PLUGIN:
-`journalctl QPSMTPD_SESSION=65F1C0DE.4D2.7` shows one connection.  Messages are cut at 32 KiB.
+SYSLOG_IDENTIFIER, SYSLOG_FACILITY (mail), LOGGER and, where they are known, QPSMTPD_SESSION,
+QPSMTPD_TRANSACTION, QPSMTPD_HOOK and QPSMTPD_PLUGIN: `journalctl QPSMTPD_SESSION=65F1C0DE.4D2.7`
+shows one connection.  Messages are cut at 32 KiB.
 
 The daemon does not wait for the journal: what it does not take at once is lost, and that is said
 on stderr, once a minute.
@@ -67,9 +67,6 @@ def _fields(record: logging.LogRecord, ident: str) -> Iterator[tuple[str, str]]:
     for name in ("session", "transaction", "hook", "plugin"):
         yield f"QPSMTPD_{name.upper()}", getattr(record, name, "")
     yield "LOGGER", record.name
-    yield "CODE_FILE", record.pathname
-    yield "CODE_LINE", str(record.lineno)
-    yield "CODE_FUNC", record.funcName or ""
     yield "MESSAGE", record_text(record)
 
 

@@ -104,9 +104,6 @@ async def test_journal_entry(tmp_path: Path, receiver: socket.socket) -> None:
         "QPSMTPD_TRANSACTION": b"S1.1",
         "QPSMTPD_HOOK": b"rcpt",
         "LOGGER": b"qpsmtpd.test",
-        "CODE_FILE": b"/src/x.py",
-        "CODE_LINE": b"7",
-        "CODE_FUNC": b"f",
         "MESSAGE": b"hello",
     }
     await plugin.stop()
