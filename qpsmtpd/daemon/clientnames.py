@@ -41,14 +41,15 @@ class ClientNames:
         if not snapshot.settings.reverse_lookup:
             return _nobody
         found = self._lookups.get(ip)
+        until = self._loop.time() + snapshot.settings.reverse_timeout
         if found is not None and found[0] > self._now():
-            return _Waiting(found[1])
+            return _Waiting(found[1], until)
         self._lookups.pop(ip, None)
         if len(self._lookups) >= CAPACITY:
             del self._lookups[next(iter(self._lookups))]
         task = self._loop.create_task(_look_up(ip, snapshot))
         self._lookups[ip] = (self._now() + LIFETIME, task)
-        return _Waiting(task)
+        return _Waiting(task, until)
 
     def forget(self) -> None:
         """The resolver may have changed: ask again."""
@@ -56,24 +57,28 @@ class ClientNames:
 
 
 class _Waiting:
-    """Waits for a look-up that others may wait for as well."""
+    """Waits for a look-up that others may wait for as well; `until` is in the loop's time."""
 
-    __slots__ = ("_task",)
+    __slots__ = ("_task", "_until")
 
-    def __init__(self, task: asyncio.Task[str | None]) -> None:
+    def __init__(self, task: asyncio.Task[str | None], until: float) -> None:
         self._task = task
+        self._until = until
 
     async def __call__(self) -> str | None:
         if self._task.done():
             return None if self._task.cancelled() else self._task.result()
-        return await asyncio.shield(self._task)
+        try:
+            async with asyncio.timeout_at(self._until):
+                return await asyncio.shield(self._task)
+        except TimeoutError:
+            return None
 
 
 async def _look_up(ip: str, snapshot: Snapshot) -> str | None:
     try:
-        async with asyncio.timeout(snapshot.settings.reverse_timeout):
-            names = await snapshot.services.resolver.ptr(ip)
-    except (DnsError, TimeoutError) as error:
+        names = await snapshot.services.resolver.ptr(ip)
+    except DnsError as error:
         log.debug("no reverse look-up ip=%s error=%s", ip, error)
         return None
     return names[0].rstrip(".") if names else None

@@ -115,10 +115,7 @@ class DnsResolver:
     async def _resolve(self, question: Question) -> Outcome:
         outcome: Outcome
         try:
-            async with asyncio.timeout(self._lifetime):
-                outcome, ttl = await self._ask_servers(question)
-        except TimeoutError:
-            outcome, ttl = DnsError("no name server answered in time"), FAILURE_TTL
+            outcome, ttl = await self._ask_servers(question)
         except DnsError as error:
             outcome, ttl = error, FAILURE_TTL
         self._cache.put(question, outcome, ttl)
@@ -130,11 +127,15 @@ class DnsResolver:
         wire = name + kind.to_bytes(2, "big") + b"\x00\x01"
         problem = "no name server is configured"
         servers = self._servers
+        loop = asyncio.get_running_loop()
+        end = loop.time() + self._lifetime
         while servers:
             silent = []
             for server in servers:
+                if (left := end - loop.time()) <= 0:
+                    raise DnsError("no name server answered in time")
                 try:
-                    async with asyncio.timeout(self._timeout):
+                    async with asyncio.timeout(min(self._timeout, left)):
                         return read_answer(await server.ask(wire), kind)
                 except TimeoutError:
                     silent.append(server)

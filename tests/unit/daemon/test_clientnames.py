@@ -18,9 +18,7 @@ IP = "192.0.2.1"
 KNOWN: Records = {("PTR", IP): ["client.example.", "other.example"]}
 
 
-def a_snapshot(
-    resolver: FakeResolver, *, enabled: bool = True, timeout: float | None = None
-) -> Snapshot:
+def a_snapshot(resolver: FakeResolver, *, enabled: bool = True, timeout: float = 10) -> Snapshot:
     """The parts of a snapshot that are looked at."""
     settings = SimpleNamespace(reverse_lookup=enabled, reverse_timeout=timeout)
     services = SimpleNamespace(resolver=resolver)

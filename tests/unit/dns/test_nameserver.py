@@ -2,8 +2,10 @@
 """nameserver.py: the wire, against a name server on loopback; forged and broken answers."""
 
 import asyncio
+import contextlib
 import struct
 from collections.abc import Callable
+from unittest import mock
 
 import dns.flags
 import dns.message
@@ -104,6 +106,37 @@ def test_negative_ttl_is_the_minimum_of_the_soa_and_limited() -> None:
 
 def test_no_data_without_soa_is_remembered_shortly() -> None:
     assert read(response()) == ((), FAILURE_TTL)
+
+
+_SECONDS = st.integers(0, 2**31 - 1)
+_SOA = st.tuples(st.just("SOA"), _SECONDS, st.builds("ns. host. 1 2 3 4 {}".format, _SECONDS))
+_NS = st.tuples(st.just("NS"), _SECONDS, st.sampled_from(["ns.test.", "a.test."]))
+
+
+@given(
+    st.sampled_from(["test.", "."]),
+    st.lists(st.one_of(_SOA, _NS), max_size=3, unique_by=lambda record: record[0]),
+    st.sampled_from([Rcode.NOERROR, Rcode.NXDOMAIN]),
+)
+def test_dnspython_reads_the_same_from_a_negative_answer(
+    owner: str, records: list[tuple[str, int, str]], rcode: Rcode
+) -> None:
+    message = response()
+    message.set_rcode(rcode)
+    for kind, ttl, text in records:
+        message.authority.append(dns.rrset.from_text(owner, ttl, "IN", kind, text))
+    assert nameserver._seconds_of_absence(message.to_wire()) is not None
+    with mock.patch.object(nameserver, "_seconds_of_absence", return_value=None):
+        by_dnspython = read(message)
+    assert read(message) == by_dnspython
+
+
+@given(st.binary(max_size=60), st.integers(0, 100))
+def test_any_end_of_a_negative_answer(end: bytes, position: int) -> None:
+    message = response()
+    message.authority.append(dns.rrset.from_text("test.", 60, "IN", "SOA", ". . 1 2 3 4 60"))
+    with contextlib.suppress(DnsError):
+        assert read_answer(message.to_wire()[:position] + end, RdataType.A)[1] <= MAX_TTL
 
 
 def test_a_referral_is_a_failure() -> None:
