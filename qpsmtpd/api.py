@@ -13,7 +13,7 @@ from qpsmtpd.address import (
 )
 from qpsmtpd.addresslist import AddressList, compile_pattern
 from qpsmtpd.dnslist import DnsList, reversed_address
-from qpsmtpd.errors import AddressError, ConfigError, DnsError
+from qpsmtpd.errors import AddressError, ConfigError, DnsError, StoreError
 from qpsmtpd.headers import Headers
 from qpsmtpd.hostlist import HostList, parse_hosts, read_hosts
 from qpsmtpd.log import (
@@ -37,7 +37,7 @@ from qpsmtpd.plugin import (
     password_matches,
     rejection,
 )
-from qpsmtpd.services import Clock, Config, Entry, Resolver, Services
+from qpsmtpd.services import Clock, Config, Entry, Resolver, Services, Store
 from qpsmtpd.session import (
     AuthAttempt,
     Endpoint,
@@ -99,6 +99,8 @@ __all__ = [
     "Services",
     "Session",
     "Size",
+    "Store",
+    "StoreError",
     "TlsInfo",
     "Transaction",
     "Verdict",

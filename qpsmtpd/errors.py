@@ -5,6 +5,7 @@
     ├── ConfigError     a configuration file is wrong (file, line, what is right)
     ├── PluginError     a plugin cannot be found or loaded
     ├── SpoolError      the message cannot be stored (452 4.3.1)
+    ├── StoreError      the store (greylisting, limits) does not answer: plugins have no opinion
     └── DnsError        no name server answered, or it failed; NXDOMAIN is an empty answer instead
     ValueError
     └── AddressError    a mailbox or path breaks RFC 5321
@@ -32,6 +33,10 @@ class PluginError(QpsmtpdError):
 
 class SpoolError(QpsmtpdError):
     """The spool cannot store the message: disk full, quota, I/O error."""
+
+
+class StoreError(QpsmtpdError):
+    """The store is down or did not answer in time.  No reason to refuse anything."""
 
 
 class DnsError(QpsmtpdError):

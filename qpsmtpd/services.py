@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -64,6 +64,48 @@ class Config(Protocol):
         """The constant database NAME.cdb, empty when there is none."""
 
 
+class Store(Protocol):
+    """State that outlives sessions, shared by all workers and maybe several machines.
+
+    A value is some bytes, a counter a number; they have names of their own, and both are gone
+    `ttl` seconds after they were written, if not before: this is a memory, not an archive.  Every
+    method is atomic, and raises StoreError when the store is down or takes longer than the setting
+    `store_timeout`.  Then a plugin has no opinion; that the store is down is logged already.
+
+    Nothing connects to it before the first call.
+    """
+
+    def scoped(self, name: str) -> Store:
+        """A part of the store with names of its own: `scoped(self.name)` is a plugin's."""
+
+    async def get(self, key: str) -> bytes | None:
+        """The value, None when there is none."""
+
+    async def put(self, key: str, value: bytes, ttl: float) -> None:
+        """Write a value, whatever was there."""
+
+    async def add(self, key: str, value: bytes, ttl: float) -> bytes | None:
+        """Write a value unless there is one; returns the one that was there, else None."""
+
+    async def update(self, key: str, change: Callable[[bytes | None], bytes], ttl: float) -> bytes:
+        """Write what `change` makes of the value (None when there is none), and return it.
+
+        When somebody else writes meanwhile, `change` is called again with the new value.
+        """
+
+    async def delete(self, key: str) -> None:
+        """Forget a value."""
+
+    async def increment(self, key: str, by: int, ttl: float) -> int:
+        """Add to a counter, which begins with 0, and return the sum.
+
+        It is gone `ttl` seconds after the first call, whatever is added later.
+        """
+
+    async def count(self, key: str) -> int:
+        """The sum of a counter, 0 when there is none."""
+
+
 class Clock:
     """The time.  Tests lend one that stands still."""
 
@@ -80,12 +122,14 @@ class Clock:
 class Services:
     """Everything a plugin may borrow.
 
-    me: our host name; spool_dir: a directory for scratch files; environment: of the daemon.
+    store: what is shared with other workers; me: our host name; spool_dir: a directory for
+    scratch files; environment: of the daemon.
     check_only: the configuration is only looked at: nothing may be made or changed.
     """
 
     config: Config
     resolver: Resolver
+    store: Store
     me: str
     spool_dir: Path
     version: str = ""

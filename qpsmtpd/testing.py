@@ -20,12 +20,14 @@ from qpsmtpd.config.loader import load
 from qpsmtpd.config.runoptions import ListenAddress
 from qpsmtpd.daemon.server import Server
 from qpsmtpd.daemon.sockets import bind
-from qpsmtpd.errors import ConfigError, DnsError
+from qpsmtpd.errors import ConfigError, DnsError, StoreError
 from qpsmtpd.options import parse
 from qpsmtpd.plugin import Plugin
-from qpsmtpd.services import Clock, Entry, Services
+from qpsmtpd.services import Clock, Entry, Services, Store
 from qpsmtpd.session import Endpoint, Recipient, Session, Transaction
 from qpsmtpd.spool import Message
+from qpsmtpd.store.client import StoreClient
+from qpsmtpd.store.operation import Add, Count, Delete, Get, Increment, Operation, Put, Replace
 
 P = TypeVar("P", bound=Plugin[Any])
 
@@ -120,10 +122,52 @@ class FakeConfig:
         return self.maps.get(name, {})
 
 
+class FakeStore(StoreClient):
+    """A store in memory.  `down` makes every call raise StoreError, also later."""
+
+    def __init__(self, clock: Clock | None = None, *, down: bool = False) -> None:
+        super().__init__(self._carry_out)
+        self.clock = clock or FakeClock()
+        self.down = down
+        self._entries: dict[bytes, tuple[Any, float]] = {}
+
+    async def _carry_out(self, operation: Operation) -> Any:
+        if self.down:
+            raise StoreError("the fake store is down")
+        now = self.clock.now()
+        there, end = self._entries.get(operation.name, (None, now))
+        if end <= now:
+            there = None
+        match operation:
+            case Get(_):
+                return there
+            case Count(_):
+                return there or 0
+            case Delete(name):
+                self._entries.pop(name, None)
+                return None
+            case Put(name, value, ttl):
+                self._entries[name] = value, now + ttl
+                return None
+            case Add(name, value, ttl):
+                if there is None:
+                    self._entries[name] = value, now + ttl
+                return there
+            case Replace(name, old, value, ttl):
+                if there == old:
+                    self._entries[name] = value, now + ttl
+                return there
+            case Increment(name, by, ttl):
+                total = (there or 0) + by
+                self._entries[name] = total, now + ttl if there is None else end
+                return total
+
+
 def services(
     *,
     config: Mapping[str, Sequence[str]] | None = None,
     dns: Records | FakeResolver | None = None,
+    store: Store | None = None,
     me: str = ME,
     spool_dir: Path | None = None,
     clock: Clock | None = None,
@@ -131,13 +175,15 @@ def services(
     check_only: bool = False,
 ) -> Services:
     """Services whose every part is a fake."""
+    clock = clock or FakeClock()
     return Services(
         config=FakeConfig(config),
         resolver=dns if isinstance(dns, FakeResolver) else FakeResolver(dns),
+        store=store or FakeStore(clock),
         me=me,
         spool_dir=spool_dir or Path(tempfile.gettempdir()),
         version="2.0",
-        clock=clock or FakeClock(),
+        clock=clock,
         environment=dict(environment or {}),
         check_only=check_only,
     )

@@ -31,7 +31,9 @@ from qpsmtpd.config.spooldir import prepare_spool_dir
 from qpsmtpd.dns.resolver import DnsResolver
 from qpsmtpd.errors import ConfigError
 from qpsmtpd.plugin import Plugin
-from qpsmtpd.services import Resolver, Services
+from qpsmtpd.services import Resolver, Services, Store
+from qpsmtpd.store.location import parse_location
+from qpsmtpd.store.opening import SharedStore, default_location, shared_store
 
 __all__ = ["ConfigErrors", "Problem", "Snapshot", "load"]
 
@@ -63,8 +65,11 @@ class Snapshot:
     warnings: tuple[Problem, ...]
 
     async def stop(self) -> None:
-        """Stop all plugins, the last one first, and the resolver.  Faults are only logged."""
-        await _stop(self.chain.plugins, self.services.resolver)
+        """Stop all plugins, the last one first, the resolver and the store.
+
+        Faults are only logged.
+        """
+        await _stop(self.chain.plugins, self.services.resolver, self.services.store)
 
 
 async def load(
@@ -84,7 +89,7 @@ async def load(
     try:
         await loading.run()
     except BaseException:
-        await _stop(loading.started, loading.resolver)
+        await _stop(loading.started, loading.resolver, loading.services.store)
         raise
     return loading.snapshot()
 
@@ -112,6 +117,7 @@ class _Loading:
         self.services = Services(
             config=self.config,
             resolver=self.resolver,
+            store=self._store(),
             me=self.settings.me,
             spool_dir=self.settings.spool_dir,
             version=__version__,
@@ -148,6 +154,11 @@ class _Loading:
         except ValueError:
             self.problems.append(Problem("QPSMTPD_RESOLVER", f"{text!r} is not IP:PORT"))
             return DnsResolver([])
+
+    def _store(self) -> SharedStore:
+        text = self.settings.store
+        default = default_location(self.environment, self.settings.spool_dir)
+        return shared_store(parse_location(text) if text else default, self.settings.store_timeout)
 
     def _chained(self, line: PluginLine) -> ChainedPlugin:
         plugin = line.cls(line.name, line.options, self.services)
@@ -187,11 +198,11 @@ class _Loading:
 def _mechanisms(chain: Chain) -> tuple[str, ...]:
     """What AUTH may offer; a plugin with the general hook takes any of it."""
     return tuple(
-        mechanism for hook, mechanism in _MECHANISMS.items() if chain.has(hook) or chain.has("auth")
+        mechanism for hook, mechanism in _MECHANISMS.items() if chain.hooks & {hook, "auth"}
     )
 
 
-async def _stop(started: Sequence[ChainedPlugin], resolver: Resolver) -> None:
+async def _stop(started: Sequence[ChainedPlugin], resolver: Resolver, store: Store) -> None:
     for chained in reversed(started):
         try:
             async with asyncio.timeout(LIFE_CYCLE_TIMEOUT):
@@ -200,3 +211,5 @@ async def _stop(started: Sequence[ChainedPlugin], resolver: Resolver) -> None:
             log.exception("fault: plugin=%s does not stop", chained.plugin.name)
     if isinstance(resolver, DnsResolver):
         await resolver.close()
+    if isinstance(store, SharedStore):
+        await store.close()

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -50,6 +51,11 @@ class RunOptions:
     reverse_lookup: bool | None = None
     debug: bool = False
     environment: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def worker_count(self) -> int:
+        """Number of processes; by default one for each core that we may use."""
+        return self.workers or len(os.sched_getaffinity(0))
 
 
 def parse_listen(text: str, *, tls: bool = False) -> ListenAddress:

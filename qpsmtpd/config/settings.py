@@ -8,6 +8,7 @@ documentation of a file is that of its field.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import re
 import socket
 import typing
@@ -20,9 +21,12 @@ from qpsmtpd.config.files import ConfigFiles
 from qpsmtpd.config.problems import Problem
 from qpsmtpd.config.spooldir import default_spool_dir
 from qpsmtpd.errors import ConfigError
+from qpsmtpd.hostlist import HostList, parse_hosts
 from qpsmtpd.log import LogLevel
-from qpsmtpd.options import Seconds, Size, opt, parse_value
+from qpsmtpd.options import IPNetwork, Seconds, Size, opt, parse_value
 from qpsmtpd.services import Entry
+from qpsmtpd.store.location import Location, RedisLocation, parse_location
+from qpsmtpd.store.opening import missing_package
 
 _is_host = re.compile(r"[A-Za-z0-9_.:\[\]-]+").fullmatch
 _is_octal = re.compile(r"[0-7]{3,5}").fullmatch
@@ -35,6 +39,8 @@ _AT_LEAST: dict[str, float] = {
     "session_timeout": 1,
     "hook_timeout": 1,
     "reverse_timeout": 0.1,
+    "proxy_timeout": 1,
+    "store_timeout": 0.05,
     "max_recipients": 1,
     "max_line_length": 1000,
     "max_header_size": 1000,
@@ -44,12 +50,15 @@ _AT_LEAST: dict[str, float] = {
     "max_auth_failures": 1,
 }
 
+_NUMBERS_OF_CONNECTIONS = ("max_connections", "max_from_ip", "max_from_network")
+_MOST_BITS = {"network_prefix_ipv4": 32, "network_prefix_ipv6": 128}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     """The settings of one configuration.
 
-    Sizes are in bytes.  0 means "no limit" for databytes, max_connections and max_from_ip only.
+    Sizes are in bytes.  0 means "no limit" for databytes and the numbers of connections only.
     """
 
     # --- files that the Perl version reads too ---
@@ -88,12 +97,42 @@ class Settings:
         100, doc="Commands other than MAIL, RCPT and DATA since the last message."
     )
     max_auth_failures: int = opt(3, doc="Failed log-ins in one session.")
-    max_connections: int = opt(10000, doc="Connections of one worker at a time; 0 is any number.")
-    max_from_ip: int = opt(
-        0, doc="Connections of one client address at a time, for hosts_allow; 0 is any number."
+    max_connections: int = opt(
+        10000, doc="Connections at a time, of all workers together; 0 is any number."
     )
+    max_from_ip: int = opt(
+        0,
+        doc="Connections of one client address at a time; 0 is any number. The plugin hosts_allow, "
+        "if it is used, permits some clients more or less.",
+    )
+    max_from_network: int = opt(
+        0, doc="Connections of one client network at a time; 0 is any number."
+    )
+    network_prefix_ipv4: int = opt(24, doc="Bits of the prefix that makes an IPv4 network.")
+    network_prefix_ipv6: int = opt(64, doc="Bits of the prefix that makes an IPv6 network.")
+    admission_exempt: tuple[IPNetwork, ...] = opt(
+        (),
+        doc="Clients that max_from_ip and max_from_network do not limit, such as other servers of "
+        "your own: one address or network a line. max_connections holds for them too.",
+    )
+    proxy_networks: tuple[IPNetwork, ...] = opt(
+        (),
+        doc="Proxies such as HAProxy, one address or network a line. Each must begin every "
+        "connection with a PROXY header, and can name any client, also one that may relay.",
+    )
+    proxy_timeout: Seconds = opt(Seconds(10), doc="How long to wait for the header of a proxy.")
     hook_timeout: Seconds = opt(
         Seconds(120), doc="How long one hook of a plugin may take, but for the hook queue."
+    )
+    store: str = opt(
+        "",
+        doc="What plugins such as rate_limit remember: redis://[[USER]:PASSWORD@]HOST[:PORT][/DB] "
+        "(rediss:// with TLS) or unix://[[USER]:PASSWORD@]/PATH[?db=DB], a Redis or Valkey server, "
+        "which several machines may share; or the absolute path of a SQLite file. Without it "
+        "/var/lib/qpsmtpd/store.sqlite under systemd, else a file in spool_dir.",
+    )
+    store_timeout: Seconds = opt(
+        Seconds(1), doc="How long to wait for the store; one that is down or slow stops no mail."
     )
     reverse_lookup: bool = opt(True, doc="Whether the client's name is looked up in the DNS.")
     reverse_timeout: Seconds = opt(Seconds(5), doc="How long to wait for the client's name.")
@@ -102,6 +141,16 @@ class Settings:
     def command_timeout(self) -> Seconds:
         """How long to wait for a command."""
         return self.timeoutsmtpd or self.timeout
+
+    @functools.cached_property
+    def proxies(self) -> HostList:
+        """The addresses of proxy_networks."""
+        return HostList(self.proxy_networks)
+
+    @functools.cached_property
+    def exempt(self) -> HostList:
+        """The addresses of admission_exempt."""
+        return HostList(self.admission_exempt)
 
     @property
     def spool_mode(self) -> int:
@@ -141,8 +190,16 @@ def _read(name: str, kind: Any, files: ConfigFiles, problems: list[Problem]) -> 
         return {}
     if name == "plugin_dirs":
         return {name: tuple(Path(entry.text) for entry in entries)}
+    if name == "proxy_networks":
+        return {name: tuple(map(_proxy_network, entries))}
+    if name == "admission_exempt":
+        return {name: tuple(map(_network, entries))}
     problems.extend(_surplus(name, entries))
     entry = entries[0]
+    if name == "store":
+        location = _store(entry)
+        problems.extend(_exposed_password(entry, location))
+        return {name: entry.text}
     try:
         value = parse_value(kind, entry.text)
         for wanted in _wanted(name, value):
@@ -150,6 +207,39 @@ def _read(name: str, kind: Any, files: ConfigFiles, problems: list[Problem]) -> 
     except ValueError as error:
         raise ConfigError(entry.where, f"{entry.text!r} is not {error}") from None
     return {name: value}
+
+
+def _network(entry: Entry) -> IPNetwork:
+    try:
+        return parse_hosts(entry.text)
+    except ValueError as error:
+        raise ConfigError(entry.where, str(error)) from None
+
+
+def _proxy_network(entry: Entry) -> IPNetwork:
+    network = _network(entry)
+    if network.prefixlen == 0:
+        problem = "a network of all addresses lets every client say that it is another one"
+        raise ConfigError(entry.where, problem)
+    return network
+
+
+def _store(entry: Entry) -> Location:
+    """The location, if it can be used.  The line may hold a password, and is not repeated."""
+    try:
+        location = parse_location(entry.text)
+    except ValueError as error:
+        raise ConfigError(entry.where, f"must be {error}") from None
+    if missing := missing_package(location):
+        raise ConfigError(entry.where, f"needs the package {missing}: apt install {missing}")
+    return location
+
+
+def _exposed_password(entry: Entry, location: Location) -> Iterator[Problem]:
+    file = Path(entry.where.rpartition(":")[0])
+    if isinstance(location, RedisLocation) and location.password and file.stat().st_mode & 0o004:
+        text = f"everybody can read the password here: chmod 640 {file}; chgrp qpsmtpd {file}"
+        yield Problem(entry.where, text, "warning")
 
 
 def _surplus(name: str, entries: Sequence[Entry]) -> Iterator[Problem]:
@@ -162,8 +252,10 @@ def _wanted(name: str, value: Any) -> Iterator[str]:
     """What would be right, if the value is not."""
     if name in _AT_LEAST and value < _AT_LEAST[name]:
         yield f"enough: at least {_AT_LEAST[name]:g}"
-    if name in ("max_connections", "max_from_ip") and value < 0:
+    if name in _NUMBERS_OF_CONNECTIONS and value < 0:
         yield "a number of connections (0 is any number)"
+    if name in _MOST_BITS and not 1 <= value <= _MOST_BITS[name]:
+        yield f"a number of bits from 1 to {_MOST_BITS[name]}"
     if name in ("me", "me_auth_results") and not _is_host(value):
         yield "a host name"
     if name == "smtpgreeting" and not _is_printable(value):

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import qpsmtpd.config.loader
 from qpsmtpd.chain import QUEUE_TIMEOUT
 from qpsmtpd.config.loader import ConfigErrors, Snapshot, load
 from qpsmtpd.dns.resolver import DnsResolver
+from qpsmtpd.errors import StoreError
 from qpsmtpd.testing import FakeResolver, a_recipient, a_session, a_transaction
 
 #: What the plugins below have done, in order.
@@ -298,3 +300,41 @@ async def test_hooks_run_with_what_was_lent(configuration: Configuration) -> Non
     verdict = await snapshot.chain.run("helo", a_session(), a_session(), "c.test")
     assert verdict is not None
     assert verdict.text == "192.0.2.7"
+
+
+async def test_the_store_is_lent_and_closed(configuration: Configuration) -> None:
+    configuration.file("plugins", "taker\nkeeper\n")
+    snapshot = await configuration.load()
+    store = snapshot.services.store
+    file = configuration.directory / "spool/store.sqlite"
+    assert not file.exists()
+    assert await store.increment("a", 1, 60) == 1
+    assert file.exists()
+    await snapshot.stop()
+    with pytest.raises(StoreError, match="closed"):
+        await store.increment("a", 1, 60)
+
+
+async def test_the_store_that_the_configuration_names(configuration: Configuration) -> None:
+    configuration.file("plugins", "taker\nkeeper\n")
+    configuration.file("store", str(configuration.directory / "here"))
+    configuration.file("store_timeout", "7")
+    snapshot = await configuration.load({"STATE_DIRECTORY": "/nowhere"})
+    assert await snapshot.services.store.increment("a", 1, 60) == 1
+    assert (configuration.directory / "here").exists()
+    await snapshot.stop()
+
+
+async def test_a_store_is_closed_if_the_configuration_is_wrong(
+    configuration: Configuration,
+) -> None:
+    configuration.plugin(
+        "early", "async def start(self): await self.services.store.get('a'); 1 / 0"
+    )
+    configuration.file("plugins", "early\ntaker\nkeeper\n")
+    with pytest.raises(ConfigErrors, match="ZeroDivisionError"):
+        await configuration.load()
+    for thread in threading.enumerate():
+        if thread.name == "store":
+            await asyncio.to_thread(thread.join, 20)
+            assert not thread.is_alive()

@@ -3,13 +3,19 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qpsmtpd.config.runoptions import ListenAddress, config_directories, parse_listen
+from qpsmtpd.config.runoptions import (
+    ListenAddress,
+    RunOptions,
+    config_directories,
+    parse_listen,
+)
 
 
 @pytest.mark.parametrize(
@@ -63,3 +69,9 @@ def test_directories_are_absolute(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     monkeypatch.chdir(tmp_path)
     first, second, _ = config_directories(Path("conf"), {}, "./bin/qpsmtpd")
     assert (first, second) == (tmp_path / "conf", tmp_path / "bin" / "config")
+
+
+def test_one_worker_for_each_core_that_we_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: {1, 3, 5})
+    assert RunOptions(config=()).worker_count == 3
+    assert RunOptions(config=(), workers=7).worker_count == 7

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import socket
+import sys
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from qpsmtpd.config.settings import Settings, file_of, load_settings
 from qpsmtpd.config.spooldir import default_spool_dir
 from qpsmtpd.log import LogLevel
 from qpsmtpd.options import Seconds, describe
+from qpsmtpd.session import parse_ip
 
 
 def load(directory: Path, **files: str) -> tuple[Settings, list[Problem]]:
@@ -71,9 +73,54 @@ def test_timeoutsmtpd_is_for_commands(tmp_path: Path) -> None:
     assert settings.timeout == Seconds(60)
 
 
+def test_proxies(tmp_path: Path) -> None:
+    settings, problems = load(tmp_path, proxy_networks="192.0.2.1\n198.51.100.\n2001:db8::/32\n")
+    assert problems == []
+    assert list(map(str, settings.proxy_networks)) == [
+        *("192.0.2.1/32", "198.51.100.0/24", "2001:db8::/32")
+    ]
+    for address, trusted in {
+        "192.0.2.1": True,
+        "198.51.100.255": True,
+        "2001:db8::1": True,
+        "192.0.2.2": False,
+        "198.51.101.0": False,
+        "2001:db9::1": False,
+    }.items():
+        assert (parse_ip(address) in settings.proxies) is trusted
+
+
+def test_nobody_is_a_proxy_unless_it_is_said(tmp_path: Path) -> None:
+    settings, _ = load(tmp_path)
+    assert settings.proxy_networks == ()
+    assert parse_ip("127.0.0.1") not in settings.proxies
+
+
+def test_exempt_from_limits(tmp_path: Path) -> None:
+    settings, problems = load(tmp_path, admission_exempt="192.0.2.1\n2001:db8::/32\n")
+    assert problems == []
+    assert parse_ip("192.0.2.1") in settings.exempt
+    assert parse_ip("2001:db8::1") in settings.exempt
+    assert parse_ip("192.0.2.2") not in settings.exempt
+    assert not load(tmp_path, admission_exempt="")[0].exempt
+
+
+@pytest.mark.parametrize("everybody", ["0.0.0.0/0", "::/0"])
+def test_not_everybody_is_a_proxy(tmp_path: Path, everybody: str) -> None:
+    settings, (problem,) = load(tmp_path, proxy_networks=f"192.0.2.1\n{everybody}\n")
+    assert problem.severity == "error"
+    assert str(problem).endswith(
+        "proxy_networks:2: a network of all addresses lets every client say that it is another one"
+    )
+    assert settings.proxy_networks == ()
+
+
 @pytest.mark.parametrize(
     ("name", "text", "wanted"),
     [
+        ("proxy_networks", "192.0.2.1/24", "no network without host bits"),
+        ("proxy_networks", "proxy.example", "is no address"),
+        ("proxy_timeout", "0", "at least 1"),
         ("timeout", "soon", "a duration"),
         ("timeout", "0", "at least 1"),
         ("databytes", "-1", "a size"),
@@ -85,6 +132,11 @@ def test_timeoutsmtpd_is_for_commands(tmp_path: Path) -> None:
         ("loglevel", "loud", "a log level"),
         ("max_recipients", "0", "at least 1"),
         ("max_from_ip", "-1", "number of connections"),
+        ("max_from_network", "-1", "number of connections"),
+        ("network_prefix_ipv4", "33", "bits from 1 to 32"),
+        ("network_prefix_ipv4", "0", "bits from 1 to 32"),
+        ("network_prefix_ipv6", "129", "bits from 1 to 128"),
+        ("admission_exempt", "192.0.2.1/24", "no network without host bits"),
         ("tls_before_auth", "perhaps", "yes or no"),
     ],
 )
@@ -129,3 +181,45 @@ def test_any_text(tmp_path_factory: pytest.TempPathFactory, name: str, text: str
     assert settings.spool_dir.is_absolute()
     assert settings.spool_mode >= 0
     assert isinstance(settings.stderr_level, LogLevel)
+
+
+@pytest.mark.parametrize(
+    "text", ["/var/lib/store", "redis://redis.example:6379/1", "unix:///run/redis.sock"]
+)
+def test_a_store(tmp_path: Path, text: str) -> None:
+    settings, problems = load(tmp_path, store=text, store_timeout="0.5")
+    assert problems == []
+    assert settings.store == text
+    assert settings.store_timeout == Seconds(0.5)
+
+
+def test_a_password_that_everybody_can_read(tmp_path: Path) -> None:
+    file = tmp_path / "store"
+    file.touch()
+    file.chmod(0o640)
+    settings, problems = load(tmp_path, store="redis://:secret@h")
+    assert problems == []
+    file.chmod(0o644)
+    settings, (problem,) = load(tmp_path, store="redis://:secret@h")
+    assert settings.store == "redis://:secret@h"
+    assert str(problem) == (
+        f"{file}:1: warning: everybody can read the password here: chmod 640 {file}; "
+        f"chgrp qpsmtpd {file}"
+    )
+
+
+def test_a_wrong_store_is_not_repeated_as_it_may_hold_a_password(tmp_path: Path) -> None:
+    settings, (problem,) = load(tmp_path, store="redis://:secret@h:port")
+    assert settings.store == ""
+    assert problem.where == f"{tmp_path}/store:1"
+    assert problem.text.startswith("must be an absolute path of a SQLite file, redis://HOST")
+    assert "secret" not in str(problem)
+
+
+def test_a_store_that_needs_a_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "redis.asyncio", None)
+    _, (problem,) = load(tmp_path, store="redis://h")
+    assert str(problem) == (
+        f"{tmp_path}/store:1: needs the package python3-redis: apt install python3-redis"
+    )
+    assert load(tmp_path, store="/var/lib/store")[1] == []

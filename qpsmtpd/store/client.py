@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: MIT
+"""StoreClient: the store as plugins see it (services.Store), whoever carries out its operations."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from qpsmtpd.errors import StoreError
+from qpsmtpd.store.operation import Add, Count, Delete, Get, Increment, Operation, Put, Replace
+
+Ask = Callable[[Operation], Awaitable[Any]]
+
+#: Between the parts of a name; names of plugins cannot have it.
+_SEPARATOR = "|"
+
+#: How often `update` begins anew because somebody else was faster.
+_ATTEMPTS = 100
+
+
+class StoreClient:
+    """Implements services.Store: turns calls into operations.
+
+    Names of entries are `value|SCOPE|KEY` and `count|SCOPE|KEY`, so that values and counters never
+    get in each other's way.
+    """
+
+    def __init__(self, ask: Ask, scope: str = "") -> None:
+        """`ask` carries out one operation; it raises StoreError."""
+        self._ask = ask
+        self._scope = scope
+
+    def scoped(self, name: str) -> StoreClient:
+        """A part of the store with names of its own."""
+        if _SEPARATOR in name:
+            raise ValueError(f"{name!r} must not contain {_SEPARATOR!r}")
+        return StoreClient(self._ask, f"{self._scope}{name}{_SEPARATOR}")
+
+    async def get(self, key: str) -> bytes | None:
+        """The value, None when there is none."""
+        value: bytes | None = await self._ask(Get(self._value(key)))
+        return value
+
+    async def put(self, key: str, value: bytes, ttl: float) -> None:
+        """Write a value, whatever was there."""
+        await self._ask(Put(self._value(key), value, ttl))
+
+    async def add(self, key: str, value: bytes, ttl: float) -> bytes | None:
+        """Write a value unless there is one; the one that was there."""
+        there: bytes | None = await self._ask(Add(self._value(key), value, ttl))
+        return there
+
+    async def update(self, key: str, change: Callable[[bytes | None], bytes], ttl: float) -> bytes:
+        """Change a value into another one, as if nobody else could meanwhile."""
+        name = self._value(key)
+        old = await self._ask(Get(name))
+        for _ in range(_ATTEMPTS):
+            new = change(old)
+            if old is None:
+                there = await self._ask(Add(name, new, ttl))
+            else:
+                there = await self._ask(Replace(name, old, new, ttl))
+            if there == old:
+                return new
+            old = there
+        raise StoreError(f"{key!r} changes too often")
+
+    async def delete(self, key: str) -> None:
+        """Forget a value."""
+        await self._ask(Delete(self._value(key)))
+
+    async def increment(self, key: str, by: int, ttl: float) -> int:
+        """Add to a counter; the sum."""
+        total: int = await self._ask(Increment(self._counter(key), by, ttl))
+        return total
+
+    async def count(self, key: str) -> int:
+        """The sum of a counter, 0 when there is none."""
+        total: int = await self._ask(Count(self._counter(key)))
+        return total
+
+    def _value(self, key: str) -> bytes:
+        return self._name("value", key)
+
+    def _counter(self, key: str) -> bytes:
+        return self._name("count", key)
+
+    def _name(self, kind: str, key: str) -> bytes:
+        # What clients send may be no UTF-8, and is in strings with surrogates then.
+        text = f"{kind}{_SEPARATOR}{self._scope}{key}"
+        return text.encode("utf-8", "surrogatepass")

@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: MIT
+"""SharedStore: the store of one configuration, made of what the file `store` says."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from pathlib import Path
+
+from qpsmtpd.services import Clock
+from qpsmtpd.store.client import StoreClient
+from qpsmtpd.store.guard import Backend, Guard
+from qpsmtpd.store.location import Location, RedisLocation
+from qpsmtpd.store.redis import RedisBackend
+from qpsmtpd.store.sqlite import SqliteBackend
+
+#: The file of a machine whose configuration names no store.
+FILE_NAME = "store.sqlite"
+
+
+class SharedStore(StoreClient):
+    """A store to be closed.  Nothing is opened before it is used."""
+
+    def __init__(self, backend: Backend, timeout: float) -> None:
+        """`timeout`: seconds that anybody waits at most."""
+        self._guard = Guard(backend, timeout)
+        super().__init__(self._guard.ask)
+
+    async def close(self) -> None:
+        """Close what was opened."""
+        await self._guard.close()
+
+
+def shared_store(location: Location, timeout: float) -> SharedStore:
+    """The store there."""
+    if isinstance(location, RedisLocation):
+        return SharedStore(RedisBackend(location, timeout), timeout)
+    return SharedStore(SqliteBackend(location, timeout, Clock()), timeout)
+
+
+def default_location(environment: Mapping[str, str], spool_dir: Path) -> Path:
+    """Where the store is when nobody says: where systemd lets us keep state, or in the spool."""
+    # systemd separates several directories by colons; ours has one.
+    state = environment.get("STATE_DIRECTORY", "").partition(":")[0]
+    return Path(state or spool_dir) / FILE_NAME
+
+
+def missing_package(location: Location) -> str:
+    """The Debian package that this location needs and that is not installed, else "".
+
+    If it is installed, it is imported: that takes long, and no mail is to wait for it later.
+    """
+    if isinstance(location, RedisLocation):
+        try:
+            importlib.import_module("redis.asyncio")
+        except ImportError:
+            return "python3-redis"
+    return ""

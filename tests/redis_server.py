@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: MIT
+"""Debian's redis-server, in a process of the test's own that ends with it.
+
+It is not installed: its packages are unpacked into `.cache`, so that no service is started.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.isolation import ENVIRONMENT, locked, run
+
+CACHE = Path(__file__).parents[1] / ".cache" / "redis-server"
+DOWNLOAD_TIMEOUT = 300.0  # seconds
+
+_APT = ("apt-get", "-qq", "-o", "DPkg::Lock::Timeout=120")
+
+
+def _program() -> tuple[str, dict[str, str]]:
+    """The program, and the environment that it needs."""
+    installed = shutil.which("redis-server")
+    if installed:
+        return installed, ENVIRONMENT
+    CACHE.parent.mkdir(exist_ok=True)
+    with locked(CACHE.with_suffix(".lock")):
+        if not CACHE.exists():
+            _unpack(CACHE)
+    libraries = ":".join(map(str, CACHE.glob("usr/lib/*-linux-gnu")))
+    return str(CACHE / "usr/bin/redis-server"), {**ENVIRONMENT, "LD_LIBRARY_PATH": libraries}
+
+
+def _unpack(target: Path) -> None:
+    """Download redis-server and what it needs beyond what is installed; unpack it."""
+    with tempfile.TemporaryDirectory(dir=target.parent) as name:
+        archives, root = Path(name, "archives"), Path(name, "root")
+        (archives / "partial").mkdir(parents=True)
+        where = ("-o", f"Dir::Cache::archives={archives}", "-o", "APT::Sandbox::User=root")
+        wanted = ("--yes", "--no-install-recommends", "--download-only", "redis-server")
+        run((*_APT, "update"), DOWNLOAD_TIMEOUT)
+        run((*_APT, *where, "install", *wanted), DOWNLOAD_TIMEOUT)
+        for package in archives.glob("*.deb"):
+            run(("dpkg-deb", "--extract", str(package), str(root)), DOWNLOAD_TIMEOUT)
+        root.rename(target)
+
+
+class RedisServer:
+    """A server that keeps nothing: after a restart it is empty."""
+
+    def __init__(self, directory: Path, arguments: Sequence[str] = ()) -> None:
+        """`directory`: of its socket; the path must be short.  `arguments`: further ones."""
+        self.socket = directory / "redis.sock"
+        self.port = 0
+        self._directory = directory
+        self._arguments = tuple(arguments)
+        self._process: subprocess.Popen[str] | None = None
+
+    @property
+    def url(self) -> str:
+        """What the file `store` says of it."""
+        return f"unix://{self.socket}"
+
+    def start(self) -> None:
+        """Start it, and wait until it takes connections."""
+        program, environment = _program()
+        self._process = subprocess.Popen(
+            (
+                *("setpriv", "--pdeathsig", "KILL", program),
+                *("--unixsocket", str(self.socket), "--dir", str(self._directory)),
+                *("--port", "0", "--bind", "127.0.0.1", "--save", "", *self._arguments),
+            ),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env=environment,
+        )
+        assert self._process.stdout is not None
+        said = ""
+        for line in self._process.stdout:
+            said += line
+            if "ready to accept connections" in line.lower():
+                return
+        raise RuntimeError(f"redis-server does not start:\n{said}")
+
+    def pause(self) -> None:
+        """It keeps its connections, and even takes new ones, but does not answer."""
+        self._signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """It answers again, first of all what was asked meanwhile."""
+        self._signal(signal.SIGCONT)
+
+    def command(self, *words: str) -> str:
+        """Have it carry out a command; its answer, if that is one line."""
+        with socket.socket(socket.AF_UNIX) as connected:
+            connected.connect(str(self.socket))
+            connected.sendall(f"{' '.join(words)}\r\n".encode())
+            with connected.makefile() as answer:
+                return answer.readline().rstrip()
+
+    def listen(self, setting: str = "port") -> None:
+        """Listen on a free TCP port of 127.0.0.1 as well; `setting`: "port" or "tls-port"."""
+        while True:
+            with socket.create_server(("127.0.0.1", 0)) as probe:
+                self.port = probe.getsockname()[1]
+            # Somebody else may have taken it.
+            if self.command("CONFIG", "SET", setting, str(self.port)) == "+OK":
+                return
+
+    def kill(self) -> None:
+        """It is gone, and all that it knew; `start` may follow."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            assert self._process.stdout is not None
+            self._process.stdout.close()
+            self._process = None
+
+    def _signal(self, number: signal.Signals) -> None:
+        assert self._process is not None
+        os.kill(self._process.pid, number)
+
+
+@contextmanager
+def redis_server(*arguments: str) -> Iterator[RedisServer]:
+    """A running server with these further arguments, e.g. `--requirepass`."""
+    with tempfile.TemporaryDirectory(prefix="qpsmtpd-redis-") as name:
+        server = RedisServer(Path(name), arguments)
+        try:
+            server.start()
+            yield server
+        finally:
+            server.kill()

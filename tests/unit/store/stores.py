@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: MIT
+"""Stores of every kind, for tests that hold for all of them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from qpsmtpd.services import Store
+from qpsmtpd.store.location import parse_location
+from qpsmtpd.store.opening import SharedStore, shared_store
+from qpsmtpd.store.sqlite import SqliteBackend
+from qpsmtpd.testing import FakeClock, FakeStore
+from tests.redis_server import redis_server
+
+#: Seconds after which a store is down; long enough for a busy machine.
+TIMEOUT = 10.0
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A store, and a way to let its time pass; `short` is a ttl whose end can be waited for."""
+
+    store: Store
+    short: float
+    advance: Callable[[], Awaitable[None]]
+
+    async def until(self, condition: Callable[[], Awaitable[bool]]) -> None:
+        """Let time pass until this is so."""
+        while not await condition():
+            await self.advance()
+
+
+@asynccontextmanager
+async def fake(_directory: Path) -> AsyncIterator[Subject]:
+    clock = FakeClock()
+    yield Subject(FakeStore(clock), 60, _advance(clock))
+
+
+@asynccontextmanager
+async def sqlite(directory: Path) -> AsyncIterator[Subject]:
+    clock = FakeClock()
+    store = SharedStore(SqliteBackend(directory / "store.sqlite", TIMEOUT, clock), TIMEOUT)
+    try:
+        yield Subject(store, 60, _advance(clock))
+    finally:
+        await store.close()
+
+
+@asynccontextmanager
+async def redis(_directory: Path) -> AsyncIterator[Subject]:
+    with redis_server() as server:
+        store = shared_store(parse_location(server.url), TIMEOUT)
+        # The time is the server's.
+        try:
+            yield Subject(store, 0.05, lambda: asyncio.sleep(0))
+        finally:
+            await store.close()
+
+
+def _advance(clock: FakeClock) -> Callable[[], Awaitable[None]]:
+    async def advance() -> None:
+        clock.advance(10)
+
+    return advance
