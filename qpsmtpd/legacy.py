@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: MIT
 """The programs `qpsmtpd-forkserver` and `qpsmtpd-prefork`: the old command lines.
 
-They translate the options of the Perl version into those of `qpsmtpd run`, and run one worker: the
-old limits are for the daemon as a whole, and those of a worker are for itself.  One worker serves
-many connections at once; there are no children to keep in stock.
+They translate the options of the Perl version into those of `qpsmtpd run`, and run one worker.  It
+serves many connections at once, so there are no children to keep in stock.
 
 What has no meaning any more is accepted and mentioned on stderr.  Before `--detach` the
 configuration and the addresses are checked, so that what is wrong is seen on the terminal.

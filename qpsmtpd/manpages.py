@@ -156,7 +156,7 @@ def _configuration() -> Page:
     page.prose(mantexts.CONFIGURATION)
     _terms(page, "The chain of plugins", mantexts.CHAIN_FILES)
     page.heading("Settings of the daemon")
-    page.paragraph("Each is one line, but for `plugin_dirs`.")
+    page.paragraph("Each is one line, but for `plugin_dirs` and lists of addresses.")
     for option in describe(Settings):
         page.term(file_of(option.name), _with_default(option), _kind(option).removesuffix(",..."))
     page.heading("Files of plugins")

@@ -45,10 +45,10 @@ ENVIRONMENT = {
     "TCPREMOTEIP, TCPREMOTEPORT, TCPLOCALIP, TCPLOCALPORT": "The addresses of the connection, "
     "which tcpserver tells to `qpsmtpd inetd`.",
     "LISTEN_FDS, LISTEN_FDNAMES, LISTEN_PID, NOTIFY_SOCKET, WATCHDOG_USEC, WATCHDOG_PID, "
-    "JOURNAL_STREAM, CREDENTIALS_DIRECTORY": "Set by the service manager: sockets to listen on "
-    "(those named smtps, submissions or tls speak TLS from the first byte), where to tell that the "
-    "daemon is ready and alive, whether standard error is the journal, and where certificates and "
-    "keys are.",
+    "JOURNAL_STREAM, CREDENTIALS_DIRECTORY, STATE_DIRECTORY": "Set by the service manager: sockets "
+    "to listen on (those named smtps, submissions or tls speak TLS from the first byte), where to "
+    "tell that the daemon is ready and alive, whether standard error is the journal, where "
+    "certificates and keys are, and where to keep the store.",
     "NO_COLOR": "No colours on the terminal.",
 }
 
@@ -60,6 +60,8 @@ FILES = {
     "`dpkg-reconfigure qpsmtpd` writes: the plugin that hands messages over, and the domains that "
     "mail is taken for. Both may be edited.",
     "/var/spool/qpsmtpd": "Scratch files of large messages.",
+    "/var/lib/qpsmtpd/store.sqlite": "What plugins remember, unless the file `store` says where. "
+    "It may be removed at any time.",
     "/var/log/qpsmtpd/qpsmtpd.log": "The log, as the file `logging` has it.",
     "/run/qpsmtpd/handover.socket": "Where set-id programs (Exim, qmail-queue) are run for the "
     "daemon, which may not gain privileges itself.",

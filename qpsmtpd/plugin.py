@@ -14,7 +14,7 @@ import logging
 import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Generic, Literal, TypeVar
+from typing import Any, ClassVar, Generic, Literal, NamedTuple, TypeVar
 
 from qpsmtpd.address import ReversePath
 from qpsmtpd.options import NoOptions, opt
@@ -63,8 +63,7 @@ class HookResult:
     verdict: Verdict | None
 
 
-@dataclass(frozen=True, slots=True)
-class ParsedPath:
+class ParsedPath(NamedTuple):
     """What `hook_mail_parse` and `hook_rcpt_parse` return: the path with its brackets, and the
     ESMTP parameters (names in upper case)."""
 
@@ -80,6 +79,10 @@ class Plugin(Generic[O]):
 
     #: The options class of the plugin (a frozen dataclass made with `opt`).
     Options: ClassVar[type[Any]] = NoOptions
+
+    #: How many connections of a client beyond max_from_ip this plugin decides about; above that
+    #: the daemon turns it away before any hook.
+    beyond_max_from_ip: ClassVar[int] = 0
 
     def __init__(self, name: str, options: O, services: Services) -> None:
         """`name` is the plugin's name in the chain, e.g. "dnsbl" or "dnsbl:1"."""
@@ -320,8 +323,11 @@ def rejection(kind: RejectType, text: str, status: str = "") -> Verdict:
 
 def fit_status(status: str, decision: Decision) -> str:
     """The status with the class that belongs to the decision: x.7.1 is 5.7.1 or 4.7.1."""
-    digit = {Decision.ACCEPT: "2", Decision.DENY: "5", Decision.DEFER: "4"}[decision]
-    return digit + status[1:] if status else ""
+    if not status:
+        return ""
+    if decision is Decision.ACCEPT:
+        return "2" + status[1:]
+    return ("5" if decision is Decision.DENY else "4") + status[1:]
 
 
 def password_matches(attempt: AuthAttempt, password: str) -> bool:

@@ -13,7 +13,7 @@ import os
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from qpsmtpd.address import Address, ReversePath
 from qpsmtpd.notes import Notes
@@ -80,6 +80,7 @@ class Session:
         "max_connections_from_client",
         "messages",
         "notes",
+        "proxy",
         "relay_client",
         "started",
         "tls",
@@ -99,6 +100,8 @@ class Session:
         self.id = f"{_START:X}.{os.getpid():X}.{next(_numbers):X}"
         self.client = client
         self.local = local
+        #: Who passed the connection on and named client and local (PROXY protocol), or None.
+        self.proxy: Endpoint | None = None
         #: The client's name by reverse look-up, once `resolve_client_name` has found one.
         self.client_name: str | None = None
         self._reverse_lookup = reverse_lookup
@@ -131,7 +134,7 @@ class Session:
         self.transactions = 0
         #: Messages accepted.
         self.messages = 0
-        #: Connections this client has open in this worker, with this one; and how many it may.
+        #: Connections this client has open in the daemon, with this one; and how many it may.
         self.connections_from_client = 1
         self.max_connections_from_client = 0
         #: The plugin whose verdict ended the last hook, "" when none had one.
@@ -176,6 +179,12 @@ def parse_ip(text: str) -> IPAddress:
     address = ipaddress.ip_address(text.partition("%")[0])
     mapped = getattr(address, "ipv4_mapped", None)
     return mapped or address
+
+
+@functools.lru_cache(maxsize=4096)
+def canonical_ip(text: str) -> str:
+    """The text of an IP address in its canonical form, see `parse_ip`.  Raises ValueError."""
+    return str(parse_ip(text))
 
 
 @dataclass(slots=True)
@@ -275,8 +284,7 @@ class AuthAttempt:
     challenge: bytes = b""
 
 
-@dataclass(frozen=True, slots=True)
-class ReceivedInfo:
+class ReceivedInfo(NamedTuple):
     """What goes into the Received field (RFC 5321 section 4.4): for hook_received_line."""
 
     protocol: str

@@ -16,14 +16,24 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from qpsmtpd.config.loader import Snapshot
+from qpsmtpd.daemon.acceptor import RETRY_SECONDS, Acceptor, make_acceptor
+from qpsmtpd.daemon.admission import Admission, Limits, Place, Refusal
 from qpsmtpd.daemon.clientnames import ClientNames
+from qpsmtpd.daemon.scoreboard import Slot
 from qpsmtpd.session import Endpoint, ReverseLookup
+from qpsmtpd.smtp.behindproxy import BehindProxy
 from qpsmtpd.smtp.protocol import SmtpProtocol
+from qpsmtpd.smtp.reply import Reply
 
 log = logging.getLogger(__name__)
 
-#: Connections that may wait for accept; a burst beyond it costs each client a second.
-BACKLOG = 4096
+#: Seconds that plugins get to notice the end of the sessions that were cut.
+CUT_SECONDS = 5.0
+#: Seconds that a worker with more than its share of connections leaves the next ones to others.
+REST_SECONDS = 0.005
+
+#: Turns of the event loop from the end of a connection to the end of its socket (uvloop).
+_CLOSING_TURNS = 3
 
 
 @dataclass(frozen=True)
@@ -35,15 +45,20 @@ class Listener:
 
 
 class Server:
-    """Hosts the sessions of one process."""
+    """Hosts the sessions of one process; slot: its place on the scoreboard, if it is not alone."""
 
-    def __init__(self, snapshot: Snapshot, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, snapshot: Snapshot, loop: asyncio.AbstractEventLoop, slot: Slot | None = None
+    ) -> None:
         self._loop = loop
         self._snapshot = snapshot
         self._names = ClientNames(loop)
-        self._servers: list[asyncio.Server] = []
-        self._protocols: set[SmtpProtocol] = set()
-        self._by_client: Counter[str] = Counter()
+        self._slot = slot
+        self._admission = Admission(Limits.of(snapshot), loop, slot)
+        self._acceptors: list[Acceptor] = []
+        self._resting: asyncio.Task[None] | None = None
+        self._protocols: dict[SmtpProtocol, Place] = {}
+        self._before_header: dict[BehindProxy, Place] = {}
         self._by_snapshot: Counter[int] = Counter()
         self._retired: dict[int, Snapshot] = {}
         self._stopping: set[asyncio.Task[None]] = set()
@@ -57,27 +72,45 @@ class Server:
         """The configuration for new connections."""
         return self._snapshot
 
-    def admit(self, protocol: SmtpProtocol, ip: str) -> int:
-        """Register a connection; the number its client has open now, 0 when the worker is full."""
-        limit = self._snapshot.settings.max_connections
-        if limit and len(self._protocols) >= limit:
-            log.warning("too many connections limit=%d ip=%s", limit, ip)
-            return 0
-        self._protocols.add(protocol)
-        self._by_client[ip] += 1
+    def admit(self, protocol: SmtpProtocol, ip: str) -> int | Reply:
+        """Register a connection; how many its client has open now, or what a refused one is told.
+
+        A client that is exempt from limits has 1.
+        """
+        place = self._admission.enter(ip)
+        if isinstance(place, Refusal):
+            return place.reply
+        self._protocols[protocol] = place
         self._by_snapshot[id(self._snapshot)] += 1
         self._empty.clear()
-        return self._by_client[ip]
+        self._leave_next_to_others()
+        return place.from_client
 
-    def forget(self, protocol: SmtpProtocol, ip: str) -> None:
+    def forget(self, protocol: SmtpProtocol) -> None:
         """The connection is over."""
-        self._protocols.discard(protocol)
-        self._by_client[ip] -= 1
-        if not self._by_client[ip]:
-            del self._by_client[ip]
+        self._admission.leave(self._protocols.pop(protocol))
         assert protocol.connection is not None
         self._release(protocol.connection.snapshot)
-        if not self._protocols:
+        self._note_if_empty()
+
+    def expect_header(self, protocol: BehindProxy, ip: str) -> bool:
+        """Register a connection whose PROXY header is to come; False when there is no room."""
+        place = self._admission.enter_unnamed(ip)
+        if isinstance(place, Refusal):
+            return False
+        self._before_header[protocol] = place
+        self._empty.clear()
+        return True
+
+    def expect_no_header(self, protocol: BehindProxy) -> None:
+        """The header has come, or never will."""
+        if place := self._before_header.pop(protocol, None):
+            self._admission.leave(place)
+        # Later, for its session may be about to begin.
+        self._loop.call_soon(self._note_if_empty)
+
+    def _note_if_empty(self) -> None:
+        if not self.connections:
             self._empty.set()
 
     def reverse_lookup(self, ip: str) -> ReverseLookup:
@@ -89,13 +122,40 @@ class Server:
     async def listen(self, listeners: Sequence[Listener]) -> None:
         """Accept connections on these sockets from now on."""
         for listener in listeners:
-            server = await self._loop.create_server(
-                self._factory(listener.tls), sock=listener.socket, backlog=BACKLOG
-            )
-            self._servers.append(server)
+            factory = self._factory(listener.tls)
+            acceptor = make_acceptor(self._loop, listener.socket, factory)
+            await acceptor.start()
+            self._acceptors.append(acceptor)
+        if self._slot is not None:
+            self._slot.say_accepting(True)
 
-    def _factory(self, tls: bool) -> Callable[[], SmtpProtocol]:
-        return lambda: SmtpProtocol(self, self._loop, implicit_tls=tls)
+    def _leave_next_to_others(self) -> None:
+        """Rest from accepting, if this worker has more than its share of connections."""
+        if self._slot is not None and self._resting is None and self._slot.above_share:
+            for acceptor in self._acceptors:
+                acceptor.rest()
+            self._resting = self._loop.create_task(self._accept_again())
+
+    async def _accept_again(self) -> None:
+        while self._resting is not None:
+            await asyncio.sleep(REST_SECONDS)
+            try:
+                for acceptor in self._acceptors:
+                    await acceptor.start()
+            except OSError as error:
+                log.error("cannot accept connections for now: %s", error.strerror)
+                await asyncio.sleep(RETRY_SECONDS)
+            else:
+                self._resting = None
+
+    def _factory(
+        self, tls: bool, client: Endpoint | None = None, local: Endpoint | None = None
+    ) -> Callable[[], BehindProxy | SmtpProtocol]:
+        def protocol() -> BehindProxy | SmtpProtocol:
+            kind = BehindProxy if self._snapshot.settings.proxy_networks else SmtpProtocol
+            return kind(self, self._loop, implicit_tls=tls, client=client, local=local)
+
+        return protocol
 
     async def serve_one(
         self,
@@ -104,21 +164,26 @@ class Server:
         local: Endpoint | None,
     ) -> None:
         """Serve one connection that somebody else accepted, to its end (tcpserver, inetd)."""
-        await self._loop.connect_accepted_socket(
-            lambda: SmtpProtocol(self, self._loop, client=client, local=local), connected
-        )
-        await self._empty.wait()
+        await self._loop.connect_accepted_socket(self._factory(False, client, local), connected)
+        await self._until_empty()
 
     @property
     def connections(self) -> int:
-        """How many are open."""
-        return len(self._protocols)
+        """How many are open, with those whose PROXY header is to come."""
+        return len(self._protocols) + len(self._before_header)
+
+    async def _until_empty(self) -> None:
+        """Wait until all connections are over, and closed."""
+        await self._empty.wait()
+        for _ in range(_CLOSING_TURNS):
+            await asyncio.sleep(0)
 
     # --- changes ----------------------------------------------------------------------------
 
     def reload(self, snapshot: Snapshot) -> None:
         """Use a new configuration for new connections."""
         old, self._snapshot = self._snapshot, snapshot
+        self._admission.limits = Limits.of(snapshot)
         self._retired[id(old)] = old
         self._names.forget()
         self._stop_if_unused(old)
@@ -135,26 +200,39 @@ class Server:
         self._stopping.add(task)
         task.add_done_callback(self._stopping.discard)
 
+    async def _stop_accepting(self) -> None:
+        """Close the listening sockets, with every connection that was accepted in its session."""
+        if self._slot is not None:
+            self._slot.say_accepting(False)
+        if self._resting is not None:
+            self._resting.cancel()
+        while self._acceptors:
+            await self._acceptors.pop().close()
+
     async def drain(self, deadline: float) -> int:
         """Stop accepting, let transactions finish, and close.  Returns how many were cut.
 
         deadline: seconds that sessions have for it.
         """
-        for server in self._servers:
-            server.close()
+        await self._stop_accepting()
+        for waiting in tuple(self._before_header):
+            waiting.drain()
         for protocol in tuple(self._protocols):
             protocol.drain()
         try:
             async with asyncio.timeout(deadline):
-                await self._empty.wait()
+                await self._until_empty()
         except TimeoutError:
             pass
+        for waiting in tuple(self._before_header):
+            waiting.cut()
         cut = tuple(self._protocols)
         for protocol in cut:
             protocol.cut()
         if cut:
             log.warning("cut %d connections after %gs", len(cut), deadline)
-            await asyncio.wait([protocol.task for protocol in cut if protocol.task])
+            tasks = [protocol.task for protocol in cut if protocol.task]
+            await asyncio.wait(tasks, timeout=CUT_SECONDS)
         await self._snapshot.stop()
         await asyncio.gather(*self._stopping)
         return len(cut)

@@ -8,7 +8,8 @@ import socket
 from collections.abc import Mapping, MutableMapping, Sequence
 
 from qpsmtpd.config.runoptions import ListenAddress
-from qpsmtpd.daemon.server import BACKLOG, Listener
+from qpsmtpd.daemon.acceptor import BACKLOG
+from qpsmtpd.daemon.server import Listener
 from qpsmtpd.errors import QpsmtpdError
 
 #: The first descriptor that systemd passes (sd_listen_fds(3)).

@@ -18,7 +18,9 @@ from typing import Any
 from qpsmtpd import log as logs
 from qpsmtpd.config.loader import ConfigErrors, Problem, Snapshot, load
 from qpsmtpd.config.runoptions import RunOptions
-from qpsmtpd.daemon import notify
+from qpsmtpd.daemon import descriptors
+from qpsmtpd.daemon.overseer import Overseer
+from qpsmtpd.daemon.scoreboard import Slot
 from qpsmtpd.daemon.server import Listener, Server
 from qpsmtpd.daemon.sockets import describe
 
@@ -29,6 +31,9 @@ EXIT_CONFIG = 78
 
 #: Seconds that sessions have to finish their transaction when the worker stops.
 DRAIN_SECONDS = 60.0
+
+#: Signals that would end a process which has no handler for them yet: blocked until it has.
+HANDLED_LATER = (signal.SIGHUP, signal.SIGUSR1)
 
 
 def run_loop(main: Callable[[], Coroutine[Any, Any, int]]) -> int:
@@ -51,17 +56,15 @@ def run_loop(main: Callable[[], Coroutine[Any, Any, int]]) -> int:
 class Worker:
     """Serves the listening sockets.
 
-    on_ready: called when connections are taken, and again after each reload.
-    on_reload: called when a reload begins.
-    on_stop: called when the worker was told to stop.
+    overseer: hears how it is doing.
+    slot: its place on the scoreboard, if it is not the only worker.
     log_warnings: whether to log what is odd about a configuration, which the supervisor does too.
     """
 
     options: RunOptions
     listeners: Sequence[Listener]
-    on_ready: Callable[[], None]
-    on_reload: Callable[[], None]
-    on_stop: Callable[[], None]
+    overseer: Overseer
+    slot: Slot | None = None
     log_warnings: bool = False
 
     def run(self) -> int:
@@ -70,6 +73,7 @@ class Worker:
 
     async def _main(self) -> int:
         loop = asyncio.get_running_loop()
+        pings = loop.create_task(self._say_alive())
         try:
             snapshot = await load_snapshot(self.options)
         except ConfigErrors as error:
@@ -81,9 +85,17 @@ class Worker:
             loop.add_signal_handler(number, stop.set)
         loop.add_signal_handler(signal.SIGHUP, hangup.set)
         loop.add_signal_handler(signal.SIGUSR1, handler.reopen)
-        server = Server(snapshot, loop)
-        await self._serve(server, stop, hangup)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED_LATER)
+        self.overseer.when_gone(stop.set)
+        await self._serve(Server(snapshot, loop, self.slot), stop, hangup)
+        pings.cancel()
         return 0
+
+    async def _say_alive(self) -> None:
+        """Tell that our loop turns, as often as the overseer wants to hear it."""
+        while (interval := self.overseer.interval) is not None:
+            self.overseer.alive()
+            await asyncio.sleep(interval)
 
     async def _serve(self, server: Server, stop: asyncio.Event, hangup: asyncio.Event) -> None:
         await server.listen(self.listeners)
@@ -92,15 +104,13 @@ class Worker:
         gc.collect()
         gc.freeze()
         log.info("taking connections on %s", ", ".join(map(describe, self.listeners)))
-        self.on_ready()
-        pings = asyncio.create_task(_ping_watchdog())
+        self.overseer.ready()
         reloader = asyncio.create_task(self._reload_for_ever(server, hangup))
         await stop.wait()
         reloader.cancel()
-        self.on_stop()
+        self.overseer.stopping()
         log.info("stopping connections=%d", server.connections)
         await server.drain(DRAIN_SECONDS)
-        pings.cancel()
 
     def _use(self, snapshot: Snapshot) -> logs.PluginHandler:
         handler = use_logging(snapshot, self.options)
@@ -112,27 +122,24 @@ class Worker:
         while True:
             await hangup.wait()
             hangup.clear()
-            self.on_reload()
-            try:
-                snapshot = await load_snapshot(self.options)
-            except ConfigErrors as error:
-                report(error.problems)
-                log.error("the old configuration stays in use")
-            except Exception:
-                log.exception("fault in the reload: the old configuration stays in use")
-            else:
-                self._use(snapshot)
-                server.reload(snapshot)
-                log.log(logs.LogLevel.LOGNOTICE, "configuration reloaded")
-            self.on_ready()
+            self.overseer.reloading()
+            self.overseer.reloaded(success=await self._reload(server))
 
-
-async def _ping_watchdog() -> None:
-    """Tell the service manager that our loop runs, as often as it wants to hear it."""
-    interval = notify.watchdog_interval()
-    while interval is not None:
-        notify.alive()
-        await asyncio.sleep(interval)
+    async def _reload(self, server: Server) -> bool:
+        """Use the configuration as it is now for new sessions, if it can be used."""
+        try:
+            snapshot = await load_snapshot(self.options)
+        except ConfigErrors as error:
+            report(error.problems)
+            log.error("the old configuration stays in use")
+            return False
+        except Exception:
+            log.exception("fault in the reload: the old configuration stays in use")
+            return False
+        self._use(snapshot)
+        server.reload(snapshot)
+        log.log(logs.LogLevel.LOGNOTICE, "configuration reloaded")
+        return True
 
 
 async def load_snapshot(options: RunOptions) -> Snapshot:
@@ -143,7 +150,10 @@ async def load_snapshot(options: RunOptions) -> Snapshot:
         for name in ("max_from_ip", "max_connections", "reverse_lookup")
         if (value := getattr(options, name)) is not None
     }
-    return replace(snapshot, settings=replace(snapshot.settings, **overrides))
+    settings = replace(snapshot.settings, **overrides)
+    descriptors.provide(settings.max_connections)
+    shortage = descriptors.shortage(settings.max_connections, options.worker_count)
+    return replace(snapshot, settings=settings, warnings=(*snapshot.warnings, *shortage))
 
 
 def check_configuration(options: RunOptions) -> int:

@@ -23,7 +23,8 @@ beginnings of addresses with the separator behind them (`192.0.2.`).
 
 When the daemon's environment has RBLSMTPD (tcpserver sets it for a connection), no list is asked.
 Unless it is empty, the client is refused with its value; %IP% in it is the client's address, and
-the first line of the file `dnsbl_rejectmsg` precedes it.
+the first line of the file `dnsbl_rejectmsg` precedes it. Clients behind a proxy of `proxy_networks`
+are not concerned.
 
 Old forms: `dnsbl disconnect` (any reject_type alone), `reject connect`.
 
@@ -96,8 +97,7 @@ class Dnsbl(Plugin[DnsblOptions]):
         return None
 
     async def hook_connect(self, session: Session) -> Verdict | None:
-        variable = self.services.environment.get("RBLSMTPD", "")
-        if variable:
+        if variable := self._variable(session):
             text = f"{self._prefix} {variable}".strip()
             return self._reject(session, text, "RBLSMTPD is set")
         if not self._applies(session):
@@ -124,10 +124,14 @@ class Dnsbl(Plugin[DnsblOptions]):
     def _list(self, zone: str) -> DnsList:
         return DnsList(zone, self.services.resolver, self.services.clock)
 
+    def _variable(self, session: Session) -> str | None:
+        """RBLSMTPD.  tcpserver knows nothing of clients behind a proxy: it spoke of that."""
+        return self.services.environment.get("RBLSMTPD") if session.proxy is None else None
+
     def _applies(self, session: Session) -> bool:
         return not (
             not self._lists
-            or "RBLSMTPD" in self.services.environment
+            or self._variable(session) is not None
             or self.immune(session)
             or session.client_address in self._allowed
         )

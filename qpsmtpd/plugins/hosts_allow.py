@@ -4,7 +4,8 @@
 A client with more connections open than the daemon's option max-from-ip permits is told with 451
 4.7.0 to come again later, and disconnected. When the plugin karma knows the client, a good history
 (above 5) permits 3 connections more, and a history that is not good just one. Without max-from-ip
-there is no limit.
+there is no limit. Beyond those 3, the daemon turns the client away with 421 before it asks plugins;
+clients in the file admission_exempt are not counted.
 
 Then the file `hosts_allow` is searched, one entry a line; the first that matches decides:
 
@@ -42,6 +43,8 @@ _EXTRA_CONNECTIONS = 3
 
 class HostsAllow(Plugin[NoOptions]):
     """The limit of connections and the list of networks."""
+
+    beyond_max_from_ip = _EXTRA_CONNECTIONS
 
     async def start(self) -> None:
         entries = await self.services.config.entries("hosts_allow")

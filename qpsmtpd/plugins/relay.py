@@ -7,7 +7,7 @@ Decided at connect, in this order:
 
 1. File `norelayclients`: such a client may not relay, whatever follows.
 2. The daemon's environment has RELAYCLIENT, whatever its value (tcpserver sets it for each
-   connection): it may.
+   connection), and the client did not come through a proxy of `proxy_networks`: it may.
 3. File `relayclients`, or the constant database `morerelayclients.cdb`: it may. So may ::1, this
    machine by IPv6; 127.0.0.1 only when it is listed.
 
@@ -75,7 +75,7 @@ class Relay(Plugin[RelayOptions]):
         address = session.client_address
         if address in self._no_relay:
             session.relay_client = False
-        elif "RELAYCLIENT" in self.services.environment or self._listed(address):
+        elif self._named_by_tcpserver(session) or self._listed(address):
             session.relay_client = True
         return None
 
@@ -85,6 +85,10 @@ class Relay(Plugin[RelayOptions]):
         if tx.session.relay_client:
             return accept()
         return deny("Relaying denied", status="5.7.1")
+
+    def _named_by_tcpserver(self, session: Session) -> bool:
+        # It knows nothing of clients behind a proxy: it spoke of that.
+        return "RELAYCLIENT" in self.services.environment and session.proxy is None
 
     async def _read_relayclients(self) -> HostList:
         hosts = await read_hosts(self.services.config, "relayclients")

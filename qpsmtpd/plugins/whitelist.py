@@ -8,7 +8,7 @@ Files, one entry a line:
 - `whitelisthosts`: client addresses (`192.0.2.1`), networks (`192.0.2.0/24`, `2001:db8::/32`), or
   their beginnings (`192.0.2.`, `2001:db8:`). Such a client is exempt from the other plugins' tests
   as long as it is connected, and gains 5 points of karma. The same goes for every client when the
-  daemon's environment has WHITELISTCLIENT;
+  daemon's environment has WHITELISTCLIENT, but not behind a proxy of `proxy_networks`;
 - `whitelisthelo`: names in HELO or EHLO, that are not tested by plugins further down the list;
 - `whitelistsenders`: addresses, or domains with or without an @ in front, of envelope senders. Mail
   from them is exempt from the other plugins' tests. Senders are easily forged;
@@ -104,9 +104,9 @@ class Whitelist(Plugin[WhitelistOptions]):
         return accept()
 
     def _check_client(self, session: Session) -> Verdict | None:
-        if not (
-            session.client_address in self._hosts or "WHITELISTCLIENT" in self.services.environment
-        ):
+        # tcpserver knows nothing of clients behind a proxy: it spoke of that.
+        everybody = "WHITELISTCLIENT" in self.services.environment and session.proxy is None
+        if not (everybody or session.client_address in self._hosts):
             return None
         if CREDITED not in session.notes:
             session.notes[CREDITED] = True

@@ -23,7 +23,7 @@ from typing import Any, Protocol, cast
 from aiosmtpd.smtp import SMTP
 
 from qpsmtpd.config.loader import Snapshot
-from qpsmtpd.session import Endpoint, ReverseLookup, Session, TlsInfo, parse_ip
+from qpsmtpd.session import Endpoint, ReverseLookup, Session, TlsInfo, canonical_ip
 from qpsmtpd.smtp.connection import (
     ClientGoneError,
     ClientTimeoutError,
@@ -32,7 +32,7 @@ from qpsmtpd.smtp.connection import (
     ShutdownError,
 )
 from qpsmtpd.smtp.conversation import converse
-from qpsmtpd.smtp.replies import TOO_MANY_CONNECTIONS
+from qpsmtpd.smtp.reply import Reply
 
 log = logging.getLogger(__name__)
 
@@ -40,10 +40,13 @@ log = logging.getLogger(__name__)
 HIGH_WATER = 256 * 1024
 #: Replies that are collected at most; then the other connections have their turn.
 MOST_REPLIES = 100
+_CR = 0x0D
 #: Seconds for a TLS handshake.
 TLS_TIMEOUT = 60.0
 #: Seconds that a client which reads nothing may delay the end of its connection.
 LINGER = 10.0
+#: Seconds that a silent client may delay the end of the server; others wait for the next one.
+DRAIN_PATIENCE = 10.0
 
 
 class Host(Protocol):
@@ -53,10 +56,13 @@ class Host(Protocol):
     def snapshot(self) -> Snapshot:
         """The configuration for new connections."""
 
-    def admit(self, protocol: SmtpProtocol, ip: str) -> int:
-        """Register a connection; the number its client has open now, 0 when it is one too many."""
+    def admit(self, protocol: SmtpProtocol, ip: str) -> int | Reply:
+        """Register a connection; how many its client has open now, or what a refused one is told.
 
-    def forget(self, protocol: SmtpProtocol, ip: str) -> None:
+        A client that is exempt from limits has 1.
+        """
+
+    def forget(self, protocol: SmtpProtocol) -> None:
         """The connection is over."""
 
     def reverse_lookup(self, ip: str) -> ReverseLookup:
@@ -93,8 +99,10 @@ class SmtpProtocol(SMTP):
         self._reading_paused = False
         self._ended = False
         self._lost = False
-        self._idle = False
+        self._finished = False
+        self._reading_command = False
         self._flushing = False
+        self._handshaking = False
         self._timer: asyncio.TimerHandle | None = None
         self._command_timeout = 0.0
         self._data_timeout = 0.0
@@ -118,8 +126,8 @@ class SmtpProtocol(SMTP):
             self.transport.abort()
             return
         open_connections = self._host.admit(self, client.ip)
-        if not open_connections:
-            self._turn_away()
+        if isinstance(open_connections, Reply):
+            self._turn_away(open_connections)
             return
         snapshot = self._host.snapshot
         session = Session(
@@ -136,22 +144,30 @@ class SmtpProtocol(SMTP):
         self._start_timer(snapshot.settings.session_timeout)
         self.task = self._loop.create_task(self._handle_client())
 
-    def _turn_away(self) -> None:
+    def _turn_away(self, reply: Reply) -> None:
         assert self.transport is not None
         if not self._implicit_tls:
-            self.transport.write(TOO_MANY_CONNECTIONS.encode())
+            self.transport.write(reply.encode())
         self._lost = True
         self.transport.close()
 
     def data_received(self, data: bytes) -> None:
         """Bytes came."""
-        self._buffer = self._buffer[self._read :] + data if self._buffer else bytes(data)
-        self._read = 0
+        if self._buffer:
+            self._buffer = self._buffer[self._read :] + data
+            self._read = 0
+        else:
+            self._buffer = bytes(data)
         if len(self._buffer) >= HIGH_WATER and not self._reading_paused:
             self._reading_paused = True
             assert self.transport is not None
             self.transport.pause_reading()
-        self._wake()
+        waiter = self._waiter
+        if waiter is None:
+            self._wake()
+        elif not waiter.done():
+            self._waiter = None
+            waiter.set_result(None)
 
     def eof_received(self) -> bool:
         """The client will send no more; it may still read our reply, but not over TLS."""
@@ -167,6 +183,7 @@ class SmtpProtocol(SMTP):
             self._timer.cancel()
         self._wake()
         self.resume_writing()
+        self._forget_if_over()
 
     def pause_writing(self) -> None:
         """The client is slow to read."""
@@ -192,8 +209,16 @@ class SmtpProtocol(SMTP):
         except ClientGoneError:
             pass
         finally:
-            self._host.forget(self, session.client.ip)
             self._close()
+            self._finished = True
+            self._forget_if_over()
+
+    def _forget_if_over(self) -> None:
+        """Tell the server, when the last reply is on its way too: it may be about to exit."""
+        if self._finished and self._lost and self.connection is not None:
+            self._host.forget(self)
+            # The connection knows us as its wire: without the circle both are freed at once.
+            self.connection = None
 
     async def _start_with_tls(self, context: ssl.SSLContext | None) -> TlsInfo:
         if context is None:
@@ -204,18 +229,37 @@ class SmtpProtocol(SMTP):
     def _close(self) -> None:
         if self.transport is None or self._lost:
             return
+        unsent = self.transport.get_write_buffer_size()
         self.transport.close()
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = self._loop.call_later(LINGER, self.transport.abort)
+        if unsent or (self.connection is not None and self.connection.session.tls):
+            # TLS waits for the client's good-bye.
+            self._timer = self._loop.call_later(LINGER, self.transport.abort)
 
     def drain(self) -> None:
         """The server stops: end the connection as soon as no transaction is under way."""
         if self.connection is None:
             return
         self.connection.draining = True
-        if self._idle and self.connection.session.transaction is None:
+        if (
+            self._waiter is not None
+            and self._reading_command
+            and self.connection.session.transaction is None
+        ):
             self._wake(ShutdownError())
+        else:
+            self._be_impatient()
+
+    def _be_impatient(self) -> None:
+        """From now on wait only shortly for the client, be it to send or to read."""
+        self._command_timeout = min(self._command_timeout, DRAIN_PATIENCE)
+        self._data_timeout = min(self._data_timeout, DRAIN_PATIENCE)
+        self._idle_timeout = min(self._idle_timeout, DRAIN_PATIENCE)
+        self._deadline = min(self._deadline, self._loop.time() + DRAIN_PATIENCE)
+        if self._timer is not None:
+            self._timer.cancel()
+        self._look_at_deadline()
 
     def cut(self) -> None:
         """End the connection now; a message that is not handed over yet stays with the client."""
@@ -239,23 +283,25 @@ class SmtpProtocol(SMTP):
             if searched > limit:
                 skipped, searched = True, 0
                 self._drop()
-            self._idle = True
-            try:
-                await self._more()
-            finally:
-                self._idle = False
-        line, self._read = self._buffer[self._read : end + 1], end + 1
-        if self._read == len(self._buffer):
+            self._reading_command = True
+            await (self._next_input() or self._input_after_flush())
+            self._reading_command = False
+        buffer, start = self._buffer, self._read
+        if end + 1 == len(buffer):
             self._drop()
-        if skipped or len(line) > limit + 2:
+        else:
+            self._read = end + 1
+        if skipped or end - start > limit + 1:
             raise LineTooLongError
-        return line[:-2] if line.endswith(b"\r\n") else line
+        if end > start and buffer[end - 1] == _CR:
+            return buffer[start : end - 1]
+        return buffer[start : end + 1]
 
     async def read_block(self) -> bytes:
         """Whatever has come, at least one byte."""
         self._idle_timeout = self._data_timeout
-        if not self._buffer:
-            await self._more()
+        while not self._buffer:
+            await (self._next_input() or self._input_after_flush())
         block = self._buffer[self._read :] if self._read else self._buffer
         self._drop()
         return block
@@ -300,9 +346,11 @@ class SmtpProtocol(SMTP):
         """Wait for something to come; False when nothing did, or the client went away."""
         if not self._buffer and not self._ended:
             self._early = self._loop.create_future()
+            silence = self._loop.call_later(seconds, self._wake)
             try:
-                await asyncio.wait((self._early,), timeout=seconds)
+                await self._early
             finally:
+                silence.cancel()
                 self._early = None
         return bool(self._buffer)
 
@@ -324,15 +372,28 @@ class SmtpProtocol(SMTP):
         if self._buffer:
             # To be called when the handshake has been set up, and before anything more is read.
             self._loop.call_soon(self._loop.call_soon, self._give_to_tls)
+        self._deadline = self._loop.time() + TLS_TIMEOUT
+        self._handshaking = True
         try:
             transport = await handshake
         except (OSError, ssl.SSLError) as error:
+            self._lost_in_handshake()
             raise ClientGoneError(str(error)) from error
-        if transport is None or self._lost:
+        finally:
+            self._handshaking = False
+        info = None if transport is None else _tls_info(transport)
+        if transport is None or info is None or self._lost:
+            self._lost_in_handshake()
             raise ClientGoneError
         self.transport = transport
         self._reading_paused = False
-        return _tls_info(transport)
+        return info
+
+    def _lost_in_handshake(self) -> None:
+        """What begins TLS does not tell us that the connection is lost meanwhile."""
+        assert self.transport is not None
+        self.transport.abort()
+        self._loop.call_soon(self.connection_lost, None)
 
     def _give_to_tls(self) -> None:
         """Hand on what came before reading was paused: uvloop reads after connection_made."""
@@ -348,26 +409,35 @@ class SmtpProtocol(SMTP):
 
     # --- waiting ----------------------------------------------------------------------------
 
-    async def _more(self) -> None:
-        """Wait until the buffer has grown."""
-        before = len(self._buffer) - self._read
+    def _next_input(self) -> asyncio.Future[None] | None:
+        """Send what was collected.  Returns what to await until there is input, or no more of it.
+
+        None when the client is too slow to take what we sent: then `_input_after_flush` waits.
+        Not a coroutine: it runs five times a message, and each costs as much as its work.
+        """
+        self._send()
+        if self._writable is not None:
+            return None
+        if self._ended:
+            raise ClientGoneError
+        if self._reading_paused:
+            self._reading_paused = False
+            assert self.transport is not None
+            self.transport.resume_reading()
+        self._deadline = self._loop.time() + self._idle_timeout
+        self._waiter = waiter = self._loop.create_future()
+        return waiter
+
+    async def _input_after_flush(self) -> None:
+        before = len(self._buffer)
         await self.flush()
-        while len(self._buffer) - self._read == before:
-            if self._ended:
-                raise ClientGoneError
-            if self._reading_paused:
-                self._reading_paused = False
-                assert self.transport is not None
-                self.transport.resume_reading()
-            self._deadline = self._loop.time() + self._idle_timeout
-            self._waiter = self._loop.create_future()
-            try:
-                await self._waiter
-            finally:
-                self._waiter = None
+        # What came meanwhile was announced to nobody.
+        if len(self._buffer) == before and (waiter := self._next_input()) is not None:
+            await waiter
 
     def _wake(self, error: Exception | None = None) -> None:
         waiter = self._waiter or self._early
+        self._waiter = None
         if waiter is None or waiter.done():
             return
         if error is None:
@@ -380,13 +450,14 @@ class SmtpProtocol(SMTP):
         self._idle_timeout = self._command_timeout
         self._session_end = now + session_timeout
         self._deadline = now + self._idle_timeout
-        self._look_at_deadline()
+        first_look = now + min(session_timeout, self._command_timeout, self._data_timeout)
+        self._timer = self._loop.call_at(first_look, self._look_at_deadline)
 
     def _look_at_deadline(self) -> None:
         """The timer: has the client let us wait too long?"""
         now = self._loop.time()
         due = min(self._deadline, self._session_end)
-        if now >= due and self._flushing:
+        if now >= due and (self._flushing or self._handshaking):
             assert self.transport is not None
             self.transport.abort()
         elif now >= due and self._waiter is not None:
@@ -407,10 +478,13 @@ def endpoint(name: Any) -> Endpoint | None:
         return None
     if not isinstance(name, tuple):
         return Endpoint("127.0.0.1")
-    return Endpoint(str(parse_ip(name[0])), int(name[1]))
+    return Endpoint(canonical_ip(name[0]), int(name[1]))
 
 
-def _tls_info(transport: asyncio.BaseTransport) -> TlsInfo:
+def _tls_info(transport: asyncio.BaseTransport) -> TlsInfo | None:
+    """What was negotiated; None when nothing was (uvloop, of a connection that was aborted)."""
     tls = transport.get_extra_info("ssl_object")
-    cipher = tls.cipher() if tls is not None else None
-    return TlsInfo(tls.version() or "" if tls is not None else "", cipher[0] if cipher else "")
+    if tls is None or tls.version() is None:
+        return None
+    cipher = tls.cipher()
+    return TlsInfo(tls.version(), cipher[0] if cipher else "")

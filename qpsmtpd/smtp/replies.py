@@ -49,6 +49,12 @@ TOO_MUCH_JUNK = Reply(421, "4.7.0", "Too many commands, closing connection", dis
 TOO_MANY_CONNECTIONS = Reply(
     421, "4.3.2", "Too many connections, please try again later", disconnect=True
 )
+TOO_MANY_FROM_CLIENT = Reply(
+    421, "4.7.0", "Too many connections from you, try again later", disconnect=True
+)
+TOO_MANY_FROM_NETWORK = Reply(
+    421, "4.7.0", "Too many connections from your network, try again later", disconnect=True
+)
 INTERNAL_ERROR = Reply(421, "4.3.0", "Internal error, closing connection", disconnect=True)
 
 TLS_GO_AHEAD = Reply(220, "2.0.0", "Ready to start TLS")

@@ -8,6 +8,7 @@ import contextlib
 import fcntl
 import json
 import os
+import select
 import shutil
 import signal
 import socket
@@ -23,16 +24,19 @@ from tests.unit.client import PATIENCE, Client
 START = """
 import json, os, resource, sys
 from pathlib import Path
-from qpsmtpd.daemon import inetd, workers
+from qpsmtpd.daemon import inetd, supervisor, workers
 from qpsmtpd.config.runoptions import RunOptions, parse_listen
 
 given = json.loads(sys.argv[1])
-workers.RESTART_DELAY = 0.05
+supervisor.RESTART_DELAY = 0.05
+supervisor.LEAST_SILENCE = given.pop("least_silence", supervisor.LEAST_SILENCE)
 for number, descriptor in enumerate(given.pop("passed"), start=3):
     os.dup2(descriptor, number)
     os.environ |= {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": str(number - 2)}
 if "file_limit" in given:
     resource.setrlimit(resource.RLIMIT_FSIZE, (given.pop("file_limit"),) * 2)
+if "open_files" in given:
+    resource.setrlimit(resource.RLIMIT_NOFILE, (given.pop("open_files"),) * 2)
 run = inetd.run if given.pop("inetd") else workers.run
 given["config"] = (Path(given["config"]),)
 given["listen"] = tuple(parse_listen(text) for text in given["listen"])
@@ -86,6 +90,10 @@ class Daemon:
         """The assignments of the next message to the service manager."""
         data = await asyncio.get_running_loop().sock_recv(self._notified, 4096)
         return data.decode().splitlines()
+
+    def was_notified(self) -> bool:
+        """Whether a message to the service manager waits to be read."""
+        return bool(select.select([self._notified], [], [], 0)[0])
 
     async def ready(self) -> None:
         """Wait until it tells the service manager that it takes connections."""
@@ -141,11 +149,14 @@ async def running(
     passed: Sequence[socket.socket] = (),
     stdin: Any = asyncio.subprocess.DEVNULL,
     inetd: bool = False,
+    patience: float = PATIENCE,
     **options: Any,
 ) -> AsyncIterator[Daemon]:
     """Run the daemon with this configuration; `options` are those of RunOptions.
 
-    `file_limit=` is the size of the largest file that it can write, in bytes.
+    `file_limit=` is the size of the largest file that it can write, in bytes; `open_files=` how
+    many it can have open; `least_silence=` are the seconds after which a worker may be said to
+    hang.
     """
     given = {"listen": ["127.0.0.1:0"], "workers": 1, "debug": True, **options}
     descriptors = [fcntl.fcntl(s, fcntl.F_DUPFD_CLOEXEC, 50) for s in passed]
@@ -167,7 +178,7 @@ async def running(
             os.close(descriptor)
         daemon = Daemon(process, notified)
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(patience):
                 yield daemon
         finally:
             await daemon.kill()

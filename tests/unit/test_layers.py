@@ -22,6 +22,7 @@ LAYERS = {
     "values, and what knows nothing of mail": """
         __init__ errors verdict notes log headers address cdb terminal handover roff mantexts
         smtp.reply config.names config.runoptions daemon.detach daemon.notify
+        daemon.scoreboard
         """,
     "what plugins borrow": """
         options outlet spool session services config.problems config.pluginlevel config.spooldir
@@ -31,10 +32,11 @@ LAYERS = {
         """,
     "plugins": "plugins",
     "configuration and decisions": """
-        chain config dns daemon.clientnames smtp.datareader smtp.replies smtp.trace
+        chain config dns store daemon.clientnames smtp.datareader smtp.proxyheader smtp.replies
+        smtp.trace
         """,
     "the SMTP conversation": "smtp",
-    "the wire": "smtp.protocol",
+    "the wire": "smtp.protocol smtp.behindproxy",
     "processes": "daemon testing",
     "tools": "dialogue_script dialogue manual doctor",
     "the command line": "cli legacy __main__ manpages",
@@ -47,6 +49,7 @@ FOR_PLUGINS = {"api", "nexthop", "nexthop.cleanup", "nexthop.command"}
 LIBRARIES = {
     "aiosmtpd": {"smtp.protocol"},
     "dns": {"dns.resolver", "dns.nameserver"},
+    "redis": {"store.redis"},
     "uvloop": {"daemon.worker"},
 }
 

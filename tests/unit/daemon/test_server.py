@@ -4,20 +4,30 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
+import os
 import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 
 from qpsmtpd.config import settings
 from qpsmtpd.config.loader import Snapshot, load
 from qpsmtpd.config.runoptions import ListenAddress
+from qpsmtpd.daemon import server as server_module
+from qpsmtpd.daemon.acceptor import Acceptor
+from qpsmtpd.daemon.scoreboard import Scoreboard, Slot
 from qpsmtpd.daemon.server import Server
 from qpsmtpd.daemon.sockets import bind
+from qpsmtpd.smtp import protocol
 from qpsmtpd.testing import FakeResolver, Serving, serve
 from tests.unit.client import Client, catcher, catching, on_both_loops, until
+from tests.unit.smtp.test_protocol_times import a_client_that_reads_nothing
 
 SHUTDOWN = "421 4.3.2 Service shutting down"
 
@@ -64,6 +74,162 @@ async def test_connections_of_one_client_are_counted(tmp_path: Path) -> None:
         assert protocol.connection is not None
         assert protocol.connection.session.connections_from_client == 1
         await third.close()
+
+
+TOO_MANY = "421 4.7.0 Too many connections from you, try again later"
+
+
+@on_both_loops
+async def test_too_many_of_one_client(tmp_path: Path) -> None:
+    async with serve(catching(tmp_path) | {"max_from_ip": ["2"]}) as serving:
+        first, second = await Client.of(serving), await Client.of(serving)
+        third = await Client.connect(serving.host, serving.port)
+        assert await third.reply() == TOO_MANY
+        assert await third.closed()
+        other = await Client.connect(serving.host, serving.port, local_addr=("127.0.0.2", 0))
+        await other.greeted()
+        await first.command("QUIT")
+        await until(lambda: serving.server.connections == 2)
+        for client in (first, second, third, other, await Client.of(serving)):
+            await client.close()
+
+
+@on_both_loops
+async def test_hosts_allow_decides_first(tmp_path: Path) -> None:
+    """It may permit some clients three connections more, which the others are told by a hook."""
+    async with serve(catching(tmp_path, "hosts_allow") | {"max_from_ip": ["1"]}) as serving:
+        clients = [await Client.connect(serving.host, serving.port) for _ in range(2)]
+        assert (await clients[0].reply())[:4] == "220 "
+        assert (await clients[1].reply())[:9] == "451 4.7.0"
+        for client in clients:
+            await client.close()
+
+
+@on_both_loops
+async def test_too_many_of_one_network(tmp_path: Path) -> None:
+    limits = {"max_from_network": ["2"], "network_prefix_ipv4": ["30"]}
+    async with serve(catching(tmp_path) | limits) as serving:
+        codes = []
+        clients = []
+        for ip in ("127.0.0.1", "127.0.0.2", "127.0.0.3", "127.0.0.4"):
+            clients.append(await Client.connect(serving.host, serving.port, local_addr=(ip, 0)))
+            codes.append((await clients[-1].reply())[:9])
+        assert [code[:3] for code in codes] == ["220", "220", "421", "220"]
+        assert codes[2] == "421 4.7.0"
+        for client in clients:
+            await client.close()
+
+
+@on_both_loops
+async def test_exempt_clients(tmp_path: Path) -> None:
+    limits = {"max_from_ip": ["1"], "max_from_network": ["1"], "admission_exempt": ["127.0.0.0/30"]}
+    async with serve(catching(tmp_path) | limits) as serving:
+        clients = [await Client.of(serving) for _ in range(3)]
+        for client in clients:
+            await client.close()
+
+
+@on_both_loops
+async def test_limits_are_reloaded(tmp_path: Path) -> None:
+    async with serve(catching(tmp_path)) as serving:
+        first = await Client.of(serving)
+        serving.server.reload(await another_snapshot(serving, max_from_ip="1\n"))
+        second = await Client.connect(serving.host, serving.port)
+        assert await second.reply() == TOO_MANY
+        for client in (first, second):
+            await client.close()
+
+
+@on_both_loops
+async def test_a_port_that_begins_with_tls_just_closes(tmp_path: Path) -> None:
+    async with serve(catching(tmp_path) | {"max_connections": ["1"]}) as serving:
+        first = await Client.of(serving)
+        port = serving.server._acceptors[1].listening.getsockname()[1]
+        second = await Client.connect(serving.host, port)
+        assert await second.closed()
+        for client in (first, second):
+            await client.close()
+
+
+@asynccontextmanager
+async def beside_another_worker(tmp_path: Path) -> AsyncIterator[tuple[Server, Slot, int]]:
+    """A worker, what the other one sees of it, and its port."""
+    board = Scoreboard(2)
+    board.slot(1).say_accepting(True)
+    async with serve(catching(tmp_path)) as serving:
+        loop = asyncio.get_running_loop()
+        server = Server(serving.server.snapshot, loop, board.slot(0))
+        (listener,) = bind([ListenAddress("127.0.0.1", 0)])
+        await server.listen([listener])
+        yield server, board.slot(1), listener.socket.getsockname()[1]
+        await server._stop_accepting()
+        assert list(board.accepting) == [0, 1]
+
+
+@on_both_loops
+async def test_a_worker_with_more_than_its_share_rests(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What comes then waits for another worker."""
+    monkeypatch.setattr(server_module, "REST_SECONDS", 1000)
+    async with beside_another_worker(tmp_path) as (server, _, port):
+        with server._acceptors[0].listening.dup() as of_other_worker:
+            clients = []
+            while server._resting is None:
+                clients.append(await (await Client.connect("127.0.0.1", port)).greeted())
+            assert 16 < len(clients) < 50
+            one_more = await Client.connect("127.0.0.1", port)
+            await until(lambda: _is_waiting(of_other_worker))
+            assert await one_more.closed()
+            for client in (one_more, *clients):
+                await client.close()
+
+
+@on_both_loops
+async def test_a_rest_ends_later_without_descriptors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(server_module, "RETRY_SECONDS", 0)
+    async with beside_another_worker(tmp_path) as (server, _, port):
+        poor = NoDescriptorAtFirst(server._acceptors[0])
+        server._acceptors[:] = [poor]
+        clients = []
+        while not poor.started:
+            clients.append(await (await Client.connect("127.0.0.1", port)).greeted())
+        assert "cannot accept connections for now: Too many open files" in caplog.text
+        for client in (*clients, await Client.connect("127.0.0.1", port)):
+            await client.close()
+
+
+class NoDescriptorAtFirst:
+    """An acceptor that cannot be started the first time."""
+
+    def __init__(self, acceptor: Acceptor) -> None:
+        self._acceptor = acceptor
+        self.listening = acceptor.listening
+        self.rest, self.close = acceptor.rest, acceptor.close
+        self._failed = False
+        self.started = False
+
+    async def start(self) -> None:
+        if not self._failed:
+            self._failed = True
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        await self._acceptor.start()
+        self.started = True
+
+
+@on_both_loops
+async def test_a_rest_ends(tmp_path: Path) -> None:
+    """When no other worker takes anything, clients are served nevertheless."""
+    async with beside_another_worker(tmp_path) as (_, other, port):
+        clients = []
+        for _ in range(40):
+            clients.append(await (await Client.connect("127.0.0.1", port)).greeted())
+        assert other.connections_of_others == 40
+        for client in clients:
+            await client.close()
+        await until(lambda: not other.connections_of_others)
 
 
 @on_both_loops
@@ -243,7 +409,106 @@ async def test_nothing_is_left(tmp_path: Path, caplog: pytest.LogCaptureFixture)
             await client.close()
         await until(lambda: not serving.server.connections)
         server = serving.server
-        assert not server._by_client
+        assert not server._admission._open
         assert not server._retired
         assert sum(server._by_snapshot.values()) == 0
     assert caplog.records == []
+
+
+@on_both_loops
+async def test_who_was_accepted_just_before_the_end_is_told(tmp_path: Path) -> None:
+    """Between accept and the session lie some turns of the event loop."""
+    for turns in range(6):
+        async with serve(catching(tmp_path)) as serving:
+            with serving.server._acceptors[0].listening.dup() as held_by_systemd:
+                connected = socket.create_connection((serving.host, serving.port))
+                connected.setblocking(False)
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+                await asyncio.wait_for(serving.server.drain(60), 10)
+                if _is_waiting(held_by_systemd):
+                    connected.close()
+                    continue
+                client = await Client.connect(None, None, sock=connected)
+                await client.greeted()
+                assert await client.reply() == SHUTDOWN
+                assert await client.closed()
+                await client.close()
+
+
+def _is_waiting(listening: socket.socket) -> bool:
+    """Whether a connection waits for whoever listens next."""
+    listening.setblocking(False)
+    try:
+        waiting, _ = listening.accept()
+    except BlockingIOError:
+        return False
+    waiting.close()
+    return True
+
+
+@on_both_loops
+async def test_plugins_that_ignore_the_cut_do_not_hold_the_end_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = (
+        "import asyncio\nfrom qpsmtpd.api import *\n"
+        "class Slow(Plugin[NoOptions]):\n"
+        "    async def start(self): self.gate = asyncio.Event()\n"
+        "    async def hook_disconnect(self, session): await self.gate.wait()\n"
+    )
+    (tmp_path / "slow.py").write_text(text)
+    monkeypatch.setattr(server_module, "CUT_SECONDS", 0.01)
+    async with serve(catching(tmp_path, "slow")) as serving:
+        client = await (await Client.connect(serving.host, serving.port)).to_data()
+        assert await serving.server.drain(0.01) == 1
+        slow: Any = serving.server.snapshot.chain.plugins[0].plugin
+        slow.gate.set()
+        await client.close()
+
+
+@on_both_loops
+async def test_silent_clients_do_not_hold_the_end_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever connects meanwhile waits for the next server."""
+    monkeypatch.setattr(protocol, "DRAIN_PATIENCE", 0.05)
+    issued = trustme.CA().issue_cert("mx.example")
+    issued.private_key_pem.write_to_path(tmp_path / "key.pem")
+    issued.cert_chain_pems[0].write_to_path(tmp_path / "cert.pem")
+    files = catching(tmp_path, f"tls {tmp_path}/cert.pem {tmp_path}/key.pem")
+    async with serve(files | {"max_junk_commands": ["1000000"]}) as serving:
+        deaf = await a_client_that_reads_nothing(serving)
+        deaf.send(b"EHLO x\r\n" * 5_000)
+        in_data = await (await Client.connect(serving.host, serving.port)).to_data()
+        in_data.send(b"Subject: x\r\n")
+        before_data = await Client.of(serving)
+        assert await before_data.commands("EHLO x", "MAIL FROM:<>") == [250, 250]
+        await until(lambda: any(wire._flushing for wire in serving.server._protocols))
+        in_handshake = await Client.of(serving)
+        await in_handshake.commands("EHLO x", "STARTTLS")
+        assert await serving.server.drain(60) == 0
+        for client in (in_data, before_data):
+            assert (await client.reply()).startswith("421 4.4.2 ")
+            assert await client.closed()
+            await client.close()
+        assert catcher(serving).messages == []
+        assert await in_handshake.reply() == ""
+        await in_handshake.close()
+        deaf.writer.transport.abort()
+
+
+@on_both_loops
+async def test_who_goes_on_during_the_end_is_not_hurried(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(protocol, "DRAIN_PATIENCE", 5.0)
+    async with serve(catching(tmp_path)) as serving:
+        client = await Client.of(serving)
+        assert await client.commands("EHLO x", "MAIL FROM:<>") == [250, 250]
+        draining = asyncio.ensure_future(serving.server.drain(60))
+        assert await client.commands("RCPT TO:<user@example.test>", "DATA") == [250, 354]
+        assert await client.deliver() == "250 2.0.0 Caught"
+        assert await client.reply() == SHUTDOWN
+        assert await draining == 0
+        await client.close()

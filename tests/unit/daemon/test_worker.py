@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 
 from qpsmtpd.config.runoptions import RunOptions
-from qpsmtpd.daemon import worker
+from qpsmtpd.daemon import descriptors, worker
+from qpsmtpd.daemon.overseer import ServiceManager
 from qpsmtpd.daemon.worker import EXIT_CONFIG, Worker, check_configuration, load_snapshot, run_loop
-from tests.unit.client import catching, uvloop_factory
+from tests.unit.client import catching, until, uvloop_factory
 from tests.unit.daemon_process import configure, running
 
 LOOPS = pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
@@ -67,6 +68,18 @@ async def test_the_command_line_wins(tmp_path: Path) -> None:
     await snapshot.stop()
 
 
+async def test_too_few_descriptors_are_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(descriptors, "open_files", lambda: 500)
+    directory = configure(tmp_path, {"max_connections": "600"})
+    for workers, warnings in ((1, 1), (2, 1), (3, 0)):
+        snapshot = await load_snapshot(RunOptions(config=(directory,), workers=workers))
+        found = [warning for warning in snapshot.warnings if warning.where == "max_connections"]
+        assert len(found) == warnings
+        await snapshot.stop()
+
+
 def test_check_configuration(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     options = RunOptions(config=(configure(tmp_path),))
     assert check_configuration(options) == 0
@@ -79,7 +92,7 @@ def test_a_wrong_configuration_is_not_run(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     options = RunOptions(config=(configure(tmp_path, {"timeout": "soon"}),))
-    assert Worker(options, (), lambda: None, lambda: None, lambda: None).run() == EXIT_CONFIG
+    assert Worker(options, (), ServiceManager()).run() == EXIT_CONFIG
     assert f"{tmp_path}/timeout:1" in caplog.text
 
 
@@ -188,7 +201,13 @@ async def test_any_exception_of_a_reload(
     ready = asyncio.Event()
     monkeypatch.setattr(worker, "load_snapshot", fails)
     options = RunOptions(config=(tmp_path,))
-    reloading = Worker(options, (), ready.set, lambda: None, lambda: None)
+
+    class Hears(ServiceManager):
+        def reloaded(self, *, success: bool) -> None:
+            assert not success
+            ready.set()
+
+    reloading = Worker(options, (), Hears())
     hangup = asyncio.Event()
     server: Any = None
     task = asyncio.ensure_future(reloading._reload_for_ever(server, hangup))
@@ -215,12 +234,12 @@ async def test_log_files_are_opened_again(tmp_path: Path) -> None:
         await (await daemon.client(port)).close()
         moved = tmp_path / "log.1"
         log.rename(moved)
-        assert "connected ip=127.0.0.1" in moved.read_text()
+        await until(lambda: "closed ip=127.0.0.1" in moved.read_text())
         daemon.signal(signal.SIGUSR1)
         while not log.exists():
             await (await daemon.client(port)).close()
         await (await daemon.client(port)).close()
-        assert "connected ip=127.0.0.1" in log.read_text()
+        await until(lambda: "connected ip=127.0.0.1" in log.read_text())
         size = moved.stat().st_size
         await (await daemon.client(port)).close()
         assert moved.stat().st_size == size

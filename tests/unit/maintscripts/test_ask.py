@@ -32,6 +32,7 @@ from maintscripts.ask import (
     domains,
     host_and_port,
     lines_of,
+    recall,
     short,
     usable_directory,
 )
@@ -372,6 +373,15 @@ def test_units_switched_by_hand_win(tmp_path: Path) -> None:
     assert look(tmp_path).on_disk[STARTUP] == "true"
 
 
+def test_units_say_nothing_after_an_interruption(tmp_path: Path) -> None:
+    """The answer was written, and nothing was switched on by it yet."""
+    text = settings(ENABLED="true", QUEUE_PLUGIN="exim", UNITS_SWITCHED="false")
+    write(tmp_path, "etc/qpsmtpd/debconf-settings", text)
+    assert look(tmp_path).on_disk[STARTUP] == "true"
+    write(tmp_path, "etc/qpsmtpd/debconf-settings", text.replace('ED="false"', 'ED="true"'))
+    assert look(tmp_path).on_disk[STARTUP] == "false"
+
+
 def test_without_a_method_the_units_say_nothing(tmp_path: Path) -> None:
     write(tmp_path, "etc/qpsmtpd/debconf-settings", settings(ENABLED="true", QUEUE_PLUGIN="none"))
     assert look(tmp_path).on_disk[STARTUP] == "true"
@@ -565,4 +575,12 @@ def test_bad_preseeded_answers_are_left_to_the_postinst() -> None:
 def test_an_unknown_method_does_not_become_the_first_of_the_list() -> None:
     db = FakeDebconf({STARTUP: "true", METHOD: "sendmail"})
     assert ask(db, Facts()) == 0
-    assert METHOD not in db.values
+    assert db.values[METHOD] == "sendmail"  # postinst replaces it, and says so
+
+
+def test_an_unknown_method_does_not_win_over_the_files() -> None:
+    """Not with each upgrade anew: what has replaced it is in the files now."""
+    db = FakeDebconf({METHOD: "sendmail"})
+    db.flags.add((METHOD, "seen"))
+    recall(db, Facts(on_disk={METHOD: "postfix"}, written={METHOD: "postfix"}))
+    assert db.values[METHOD] == "postfix"

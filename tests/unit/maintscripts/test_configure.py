@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -118,10 +120,17 @@ def test_idempotent(tmp_path: Path) -> None:
     same.configure()
     before = {path: path.stat().st_ino for path in tmp_path.rglob("*.conf")}
     commands = list(same.commands)
-    assert same.stage() == {}
+    assert all(same.read(path) == text for path, text in same.stage().items())
     assert same.apply() == "start"
     assert before == {path: path.stat().st_ino for path in tmp_path.rglob("*.conf")}
     assert same.commands == commands
+
+
+def test_what_is_in_place_is_given_to_ucf_again(tmp_path: Path) -> None:
+    """ucf may have been interrupted before it noted what it had put there."""
+    cut = machine(tmp_path)
+    cut.configure()
+    assert {QUEUE_METHOD, DOMAINS, ask.SOCKET} <= set(cut.stage())
 
 
 def test_comments_of_the_administrator_stay(tmp_path: Path) -> None:
@@ -219,3 +228,28 @@ def test_a_command_that_cannot_be_run(capsys: pytest.CaptureFixture[str]) -> Non
     assert "/nonexistent" in capsys.readouterr().err
     assert configure.run(("true",))
     assert not configure.run(("false",))
+
+
+def test_what_is_no_file_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    odd = machine(tmp_path)
+    (tmp_path / DOMAINS).mkdir(parents=True)
+    (tmp_path / QUEUE_METHOD).symlink_to("/srv/not/mounted")
+    staged = odd.stage()
+    assert ask.SOCKET in staged
+    assert not {DOMAINS, QUEUE_METHOD} & set(staged)
+    said = capsys.readouterr().err
+    assert f"/{DOMAINS} is no file" in said
+    assert f"/{QUEUE_METHOD} is no file" in said
+
+
+def test_a_disk_that_is_full_is_reported_by_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*arguments: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/etc/qpsmtpd/debian-rcpthosts")
+
+    monkeypatch.setattr(configure, "_do", fails)
+    monkeypatch.setattr("builtins.open", lambda *arguments, **options: io.BytesIO())
+    assert configure.main(["stage", str(tmp_path)]) == 1
+    said = "qpsmtpd: /etc/qpsmtpd/debian-rcpthosts: No space left on device\n"
+    assert capsys.readouterr().err == said

@@ -309,7 +309,7 @@ def test_purge_leaves_mail_and_nothing_else(tmp_path: Path) -> None:
         *("var/lib/qpsmtpd/greylisting/db", "var/lib/qpsmtpd/karma.sqlite", "var/spool/qpsmtpd/x"),
         *("var/log/qpsmtpd/qpsmtpd.log", "var/log/qpsmtpd/qpsmtpd.log.1.gz", mail),
         *("etc/qpsmtpd/debian-rcpthosts.ucf-old", "run/qpsmtpd-listened"),
-        "etc/qpsmtpd/flat_auth_pw",
+        *("etc/qpsmtpd/.debconf-settings.new", "etc/qpsmtpd/flat_auth_pw"),
     ):
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).touch()

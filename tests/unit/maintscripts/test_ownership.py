@@ -4,11 +4,19 @@
 from __future__ import annotations
 
 import os
+import resource
 from pathlib import Path
 
 import pytest
 
-from maintscripts.ownership import Owner, make_maildir, protect, write_atomically
+from maintscripts.ownership import (
+    Owner,
+    assure_room,
+    make_maildir,
+    protect,
+    unfinished,
+    write_atomically,
+)
 
 OWNER = Owner(os.getuid(), os.getgid())
 
@@ -32,6 +40,49 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
         write_atomically(path, "new \udc80")
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_an_interrupted_write_left_is_gone_after_the_next(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    unfinished(path).write_text("much more than the new text")
+    write_atomically(path, "new")
+    assert path.read_text() == "new"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_nothing_is_written_through_a_link(tmp_path: Path) -> None:
+    path, other = tmp_path / "file", tmp_path / "other"
+    other.write_text("other")
+    unfinished(path).symlink_to(other)
+    with pytest.raises(OSError, match="symbolic"):
+        write_atomically(path, "new")
+    assert other.read_text() == "other"
+
+
+def test_a_full_disk_is_reported_with_the_name_of_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_text("old")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2, hard))
+    try:
+        with pytest.raises(OSError, match="too large") as failed:
+            write_atomically(path, "new text")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert failed.value.filename == str(unfinished(path))
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_room_for_all_files_or_none_is_touched(tmp_path: Path) -> None:
+    there, full = tmp_path / "there", tmp_path / "new/full"
+    there.write_text("old")
+    assure_room({there: "new", full: "new"})
+    unfinished(full).symlink_to("/dev/null")
+    with pytest.raises(OSError, match="symbolic"):
+        assure_room({there: "new", full: "new"})
+    assert there.read_text() == "old"
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["new", "there"]
 
 
 def test_make_maildir(tmp_path: Path) -> None:

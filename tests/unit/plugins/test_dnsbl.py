@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from qpsmtpd.api import ConfigError, Decision, Session, Verdict
+from qpsmtpd.api import ConfigError, Decision, Endpoint, Session, Verdict
 from qpsmtpd.plugins.dnsbl import Dnsbl
 from qpsmtpd.testing import (
     FakeResolver,
@@ -174,6 +174,16 @@ async def test_rblsmtpd_with_a_text_refuses() -> None:
     assert (shape(verdict), text(verdict)) == (PERM, f"Sorry: no {IP} here")
     assert dns.asked == []
     assert await run("reject 0", environment={"RBLSMTPD": "no"}) is None
+
+
+@pytest.mark.parametrize("value", ["", "no"])
+async def test_rblsmtpd_is_not_for_clients_behind_a_proxy(value: str) -> None:
+    plugin = await a_plugin(Dnsbl, config=ZONES, dns=LISTED, environment={"RBLSMTPD": value})
+    session = a_session(IP)
+    session.proxy = Endpoint("127.0.0.1", 40000)
+    verdict = await plugin.hook_connect(session)
+    assert verdict is not None and verdict.decision is Decision.DENY
+    assert verdict.text != "no"
 
 
 async def test_rblsmtpd_empty_lets_pass() -> None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qpsmtpd.api import ConfigError, accept, deny
+from qpsmtpd.api import ConfigError, Endpoint, accept, deny
 from qpsmtpd.plugins.relay import Relay, _keys
 from qpsmtpd.testing import (
     FakeConfig,
@@ -124,6 +124,14 @@ async def test_norelayclients_win_over_loopback() -> None:
 async def test_relayclient_in_the_environment(value: str) -> None:
     plugin = await a_plugin(Relay, environment={"RELAYCLIENT": value})
     assert await may_relay(plugin, "192.0.2.1")
+
+
+async def test_tcpserver_does_not_speak_of_clients_behind_a_proxy() -> None:
+    plugin = await a_plugin(Relay, environment={"RELAYCLIENT": ""})
+    session = a_session("192.0.2.1")
+    session.proxy = Endpoint("127.0.0.1", 40000)
+    assert await plugin.hook_connect(session) is None
+    assert not session.relay_client
 
 
 async def test_it_takes_nothing_from_those_who_may_relay_already() -> None:

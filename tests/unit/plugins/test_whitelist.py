@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from qpsmtpd.api import ConfigError, Transaction, accept
+from qpsmtpd.api import ConfigError, Endpoint, Transaction, accept
 from qpsmtpd.plugins.whitelist import RECIPIENTS, Whitelist
 from qpsmtpd.testing import a_plugin, a_recipient, a_session, a_transaction
 
@@ -50,6 +50,14 @@ async def test_other_hosts(ip: str) -> None:
 async def test_environment() -> None:
     plugin = await a_whitelist(environment={"WHITELISTCLIENT": ""})
     assert await plugin.hook_connect(a_session("192.0.2.99")) == accept()
+
+
+async def test_tcpserver_does_not_speak_of_clients_behind_a_proxy() -> None:
+    plugin = await a_whitelist(environment={"WHITELISTCLIENT": ""})
+    session = a_session("192.0.2.99")
+    session.proxy = Endpoint("127.0.0.1", 40000)
+    assert await plugin.hook_connect(session) is None
+    assert not session.whitelisted_host
 
 
 async def test_hello() -> None:

@@ -147,7 +147,7 @@ async def test_a_port_that_begins_with_tls_needs_a_certificate(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with serve(catching(tmp_path)) as serving:
-        port = serving.server._servers[1].sockets[0].getsockname()[1]
+        port = serving.server._acceptors[1].listening.getsockname()[1]
         client = await Client.connect(serving.host, port)
         assert await client.closed()
         await client.close()

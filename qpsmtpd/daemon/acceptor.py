@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: MIT
+"""Acceptor: takes connections from one listening socket that other workers take them from, too.
+
+It can rest, and the others take what comes meanwhile; nothing that it has taken is lost.
+
+uvloop's own server accepts one connection at a time (all that wait, with libuv before 1.46), and
+costs less than anything written in Python.  That of asyncio accepts 4096 before the first of them
+is served, so that one worker has all of a burst; drops what it has accepted when it is closed; and
+without descriptors logs a traceback for each of the 4096.  So on asyncio we accept by ourselves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import socket
+from collections.abc import Callable
+from typing import Protocol
+
+log = logging.getLogger(__name__)
+
+#: Connections that may wait for accept; a burst beyond it costs each client a second.  The kernel
+#: makes it net.core.somaxconn at most, which is 4096 unless the administrator raises it.
+BACKLOG = 65535
+
+#: Connections that are taken before others are served (asyncio).
+_AT_A_TIME = 4
+#: Turns of the event loop from accepting a connection to its session, at most (uvloop).
+_ACCEPTING_TURNS = 4
+#: Seconds until it is tried again when the system has no descriptor or no memory.
+RETRY_SECONDS = 0.1
+_OUT_OF_RESOURCES = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+
+Factory = Callable[[], asyncio.BaseProtocol]
+
+
+class Acceptor(Protocol):
+    """Takes connections from a listening socket."""
+
+    listening: socket.socket
+
+    async def start(self) -> None:
+        """Take connections, for the first time or again."""
+
+    def rest(self) -> None:
+        """Take none until `start`; they wait for whoever does."""
+
+    async def close(self) -> None:
+        """Close the socket, with every connection that was taken in its session."""
+
+
+def make_acceptor(
+    loop: asyncio.AbstractEventLoop, listening: socket.socket, factory: Factory
+) -> Acceptor:
+    """The acceptor for this kind of event loop.  It owns the socket."""
+    kind = _ByItself if isinstance(loop, asyncio.BaseEventLoop) else _ByServer
+    return kind(loop, listening, factory)
+
+
+class _ByItself:
+    """Accepts by itself."""
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, listening: socket.socket, factory: Factory
+    ) -> None:
+        self._loop = loop
+        self.listening = listening
+        self._factory = factory
+        self._beginning: set[asyncio.Task[object]] = set()
+        self._retry: asyncio.TimerHandle | None = None
+
+    async def start(self) -> None:
+        if self._retry is None:
+            self._loop.add_reader(self.listening, self._accept)
+
+    def rest(self) -> None:
+        self._loop.remove_reader(self.listening)
+        if self._retry is not None:
+            self._retry.cancel()
+            self._retry = None
+
+    async def close(self) -> None:
+        self.rest()
+        self.listening.close()
+        if self._beginning:
+            await asyncio.wait(self._beginning)
+
+    def _accept(self) -> None:
+        for _ in range(_AT_A_TIME):
+            try:
+                connected, _ = self.listening.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError as error:
+                if error.errno not in _OUT_OF_RESOURCES:
+                    raise
+                self._try_again_later(error)
+                return
+            connected.setblocking(False)
+            self._begin(connected)
+
+    def _begin(self, connected: socket.socket) -> None:
+        beginning = self._loop.connect_accepted_socket(self._factory, connected)
+        task: asyncio.Task[object] = self._loop.create_task(beginning)
+        self._beginning.add(task)
+        task.add_done_callback(self._begun)
+
+    def _begun(self, task: asyncio.Task[object]) -> None:
+        self._beginning.discard(task)
+        if not task.cancelled() and (error := task.exception()):
+            log.error("a connection cannot begin: %s", error)
+
+    def _try_again_later(self, error: OSError) -> None:
+        log.error("cannot accept connections for now: %s", error.strerror)
+        self.rest()
+        self._retry = self._loop.call_later(RETRY_SECONDS, self._try_again)
+
+    def _try_again(self) -> None:
+        self._retry = None
+        self._loop.add_reader(self.listening, self._accept)
+
+
+class _ByServer:
+    """Leaves accepting to a server of the event loop, which has the socket as a duplicate."""
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, listening: socket.socket, factory: Factory
+    ) -> None:
+        self._loop = loop
+        self.listening = listening
+        self._factory = factory
+        self._server: asyncio.Server | None = None
+
+    async def start(self) -> None:
+        if self._server is None:
+            self._server = await self._loop.create_server(
+                self._factory, sock=self.listening.dup(), backlog=BACKLOG
+            )
+
+    def rest(self) -> None:
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+
+    async def close(self) -> None:
+        self.rest()
+        self.listening.close()
+        for _ in range(_ACCEPTING_TURNS):
+            await asyncio.sleep(0)

@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: MIT
+"""Accepting, resting and the end, on both event loops."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from qpsmtpd.daemon import acceptor as acceptor_module
+from qpsmtpd.daemon.acceptor import Acceptor, _ByItself, make_acceptor
+from tests.unit.client import on_both_loops, until
+
+
+class Accepted(asyncio.Protocol):
+    """Notes the connections."""
+
+    def __init__(self, transports: list[asyncio.BaseTransport]) -> None:
+        self._transports = transports
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transports.append(transport)
+
+
+class Clients:
+    """Clients of a listening socket that two acceptors have."""
+
+    def __init__(self) -> None:
+        self.sockets = [socket.create_server(("127.0.0.1", 0), backlog=100)]
+        self.sockets.append(self.sockets[0].dup())
+        for listening in self.sockets:
+            listening.setblocking(False)
+        self.accepted: tuple[list[asyncio.BaseTransport], ...] = ([], [])
+
+    def acceptor(self, number: int) -> Acceptor:
+        transports = self.accepted[number]
+        loop = asyncio.get_running_loop()
+        return make_acceptor(loop, self.sockets[number], lambda: Accepted(transports))
+
+    def connect(self, count: int) -> None:
+        address = self.sockets[-1].getsockname()
+        self.sockets[:0] = [socket.create_connection(address) for _ in range(count)]
+
+    async def have_come(self, *counts: int) -> None:
+        await until(lambda: tuple(map(len, self.accepted)) == counts)
+
+
+@pytest.fixture
+def clients() -> Iterator[Clients]:
+    clients = Clients()
+    yield clients
+    for opened in clients.sockets:
+        opened.close()
+
+
+@on_both_loops
+async def test_all_are_accepted(clients: Clients) -> None:
+    acceptor = clients.acceptor(0)
+    await acceptor.start()
+    clients.connect(30)
+    await clients.have_come(30, 0)
+    await acceptor.close()
+    for transport in clients.accepted[0]:
+        transport.close()
+
+
+@on_both_loops
+async def test_while_one_rests_the_other_accepts(clients: Clients) -> None:
+    """What comes meanwhile waits for whoever accepts."""
+    one, two = clients.acceptor(0), clients.acceptor(1)
+    await one.start()
+    clients.connect(1)
+    await clients.have_come(1, 0)
+    one.rest()
+    one.rest()
+    clients.connect(5)
+    await two.start()
+    await clients.have_come(1, 5)
+    two.rest()
+    clients.connect(2)
+    await one.start()
+    await one.start()
+    await clients.have_come(3, 5)
+    await one.close()
+    await two.close()
+    for transport in (*clients.accepted[0], *clients.accepted[1]):
+        transport.close()
+
+
+@on_both_loops
+async def test_a_rest_loses_nothing(clients: Clients) -> None:
+    """Whenever it begins, what was accepted before becomes a connection."""
+    one, two = clients.acceptor(0), clients.acceptor(1)
+    for turns in range(6):
+        await one.start()
+        clients.connect(3)
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        one.rest()
+    await two.start()
+    await until(lambda: sum(map(len, clients.accepted)) == 18)
+    await two.close()
+    await one.close()
+    for transport in (*clients.accepted[0], *clients.accepted[1]):
+        assert not transport.is_closing()
+        transport.close()
+
+
+class WithoutDescriptors(socket.socket):
+    """A listening socket of a process that has no descriptor left, at first."""
+
+    failures = [errno.EMFILE, errno.ECONNABORTED, errno.ENFILE]
+
+    def accept(self) -> tuple[socket.socket, object]:
+        if self.failures:
+            number = self.failures.pop(0)
+            raise OSError(number, "out of order")
+        return super().accept()
+
+
+async def test_without_descriptors(
+    clients: Clients, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It waits, says so, and goes on."""
+    monkeypatch.setattr(acceptor_module, "RETRY_SECONDS", 0.001)
+    poor = WithoutDescriptors(fileno=clients.sockets[0].detach())
+    clients.sockets[0] = poor
+    transports = clients.accepted[0]
+    acceptor = _ByItself(asyncio.get_running_loop(), poor, lambda: Accepted(transports))
+    await acceptor.start()
+    clients.connect(3)
+    await clients.have_come(3, 0)
+    assert caplog.messages == ["cannot accept connections for now: out of order"] * 2
+    await acceptor.close()
+    for transport in transports:
+        transport.close()
+
+
+async def test_the_end_while_there_are_no_descriptors(clients: Clients) -> None:
+    poor = WithoutDescriptors(fileno=clients.sockets[0].detach())
+    clients.sockets[0] = poor
+    poor.failures = [errno.EMFILE]
+    acceptor = _ByItself(asyncio.get_running_loop(), poor, lambda: Accepted([]))
+    await acceptor.start()
+    clients.connect(1)
+    await until(lambda: acceptor._retry is not None)
+    retry = acceptor._retry
+    await acceptor.close()
+    assert retry is not None
+    assert retry.cancelled()

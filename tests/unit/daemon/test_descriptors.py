@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: MIT
+"""The limit of open files."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qpsmtpd.daemon import descriptors
+
+SOFT_HARD_WANTED = """
+import resource, sys
+from qpsmtpd.daemon import descriptors
+soft, hard, connections = map(int, sys.argv[1:])
+resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+descriptors.provide(connections)
+print(descriptors.open_files(), resource.getrlimit(resource.RLIMIT_NOFILE)[1])
+"""
+
+
+@pytest.mark.parametrize(
+    ("soft", "hard", "connections", "provided"),
+    [
+        (300, 4000, 1000, 1701),
+        (300, 900, 1000, 900),
+        (300, 900, 0, 900),
+        (800, 900, 100, 800),
+    ],
+)
+def test_provide(soft: int, hard: int, connections: int, provided: int) -> None:
+    """As many as are needed, but not more than root permits, and never fewer than there were."""
+    command = [sys.executable, "-c", SOFT_HARD_WANTED, *map(str, (soft, hard, connections))]
+    told = subprocess.run(command, check=True, capture_output=True, text=True, timeout=20)
+    assert told.stdout.split() == [str(provided), str(hard)]
+
+
+@given(st.integers(1, 10**6))
+def test_what_is_provided_is_enough(connections: int) -> None:
+    enough = descriptors.connections_for(descriptors._needed(connections))
+    assert connections <= enough <= connections + 1
+
+
+def test_shortage(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(descriptors, "open_files", lambda: 1400)
+    assert list(descriptors.shortage(800, 1)) == []
+    assert list(descriptors.shortage(1600, 2)) == []
+    assert list(descriptors.shortage(0, 1)) == []
+    (problem,) = descriptors.shortage(1601, 2)
+    assert problem.severity == "warning"
+    assert "max_connections" in str(problem)
+    assert "1601" in str(problem) and "1400" in str(problem) and "1600" in str(problem)
+    assert "LimitNOFILE=" in str(problem)
