@@ -8,7 +8,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.complete
 
 .DEFAULT_GOAL := help
-.PHONY: help run venv check test lint types unit dialogue deb man clean
+.PHONY: help run venv check test lint types unit dialogue bench bench-quick deb autopkgtest piuparts man clean
 
 help: ## print the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -45,8 +45,21 @@ dialogue: venv ## SMTP dialogue scripts; FILE=... TO=HOST:PORT runs one against 
 test: lint types ## all tests; what this machine cannot run is skipped, under CI=true nothing is
 	$(BIN)/python -m pytest -rs
 
+bench: venv ## us and other servers under the same load (20 minutes, root on Debian; ARGS=...)
+	$(BIN)/python -m tests.bench --publish $(ARGS)
+
+bench-quick: venv ## us and bare aiosmtpd in three cases (2 minutes)
+	$(BIN)/python -m tests.bench --quick $(ARGS)
+
 deb: ## build the Debian package into dist/ (needs Debian's build dependencies)
 	@debian/build
+
+autopkgtest: venv ## the package's own tests in Debian 12 and 13 (root); RELEASE=bookworm TEST=smoke DEB=FILE
+	$(BIN)/python -m tests.packaging.autopkgtests \
+	  $(addprefix --release=,$(RELEASE)) $(addprefix --test=,$(TEST)) $(addprefix --package=,$(DEB))
+
+piuparts: venv ## Debian's piuparts on 12 and 13: install, upgrade, purge (root on Debian, 4 minutes)
+	$(BIN)/python -m pytest -q -rs tests/packaging/test_piuparts.py
 
 man: venv ## write the manual pages to build/man
 	$(BIN)/python -m qpsmtpd.manpages build/man

@@ -1,0 +1,241 @@
+# SPDX-License-Identifier: MIT
+"""The cases: what is done to a server that was started for it, and what is told of it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
+from itertools import count
+from pathlib import Path
+
+from tests.bench.client import EHLO, Client, RefusedError, a_message, visit
+from tests.bench.cost import Cost
+from tests.bench.crowd import Crowd, send_crowd
+from tests.bench.load import Load, probe, send_load
+from tests.bench.results import Cell, median_of, percentile
+from tests.bench.servers import Server, Setup
+
+KB, MB = 1024, 1024 * 1024
+SIZE = 4 * KB  # of a message, unless said otherwise
+EARLY_TALKER_WAIT = 1.0  # seconds; the default chain's
+SETTLING_VISITS = 30  # before idle connections are counted
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How long and how often to measure.
+
+    seconds: how long a run lasts; slower servers get fewer messages.
+    """
+
+    seconds: float
+    runs: int
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A running server, and the tree with the load generator."""
+
+    server: Server
+    port: int
+    cost: Cost
+    postfix: Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case(ABC):
+    """A case; its name is for the command line and the results, the title for people."""
+
+    name: str
+    title: str
+    setup: Setup = Setup.DISCARD
+
+    def suits(self, server: Server) -> bool:
+        """Whether this server is measured in this case."""
+        return self.setup in server.setups
+
+    @property
+    def size(self) -> int:
+        """Bytes of a message."""
+        return SIZE
+
+    @abstractmethod
+    async def measure(self, subject: Subject, effort: Effort) -> Cell:
+        """Do it.  Raises RefusedError and ServerError, also in an ExceptionGroup."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stream(Case):
+    """Messages one after the other, from several clients, by smtp-source."""
+
+    load: Load
+    first: int = 50  # messages of the runs that show how fast the server is
+
+    @property
+    def size(self) -> int:
+        return self.load.size
+
+    async def measure(self, subject: Subject, effort: Effort) -> Cell:
+        await self._run(subject, self.first)  # what happens once, happens here
+        trial = await self._run(subject, self.first)
+        trial = await self._run(subject, self._messages(trial, effort.seconds / 4))
+        messages = self._messages(trial, effort.seconds)
+        runs = [await self._run(subject, messages) for _ in range(effort.runs)]
+        # Further clients cost the server something, so they come when that is not counted.
+        seen = await probe(subject.postfix, subject.port, self.load, messages)
+        return _with_percentiles(median_of(runs), seen)
+
+    def _messages(self, trial: Cell, seconds: float) -> int:
+        """How many messages take so long, as far as a trial tells."""
+        assert trial.rate is not None
+        return max(self.load.sessions, int(trial.rate * seconds))
+
+    async def _run(self, subject: Subject, messages: int) -> Cell:
+        cost = subject.cost
+        async with cost.watched():
+            before = cost.cpu_seconds()
+            seconds = await send_load(subject.postfix, subject.port, self.load, messages)
+            spent = cost.cpu_seconds() - before
+        return Cell(
+            messages=messages,
+            rate=messages / seconds,
+            per_cpu_second=messages / spent,
+            memory=cost.peak_memory,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class AtOnce(Case):
+    """Clients that all come at once, and are made to wait for the greeting.
+
+    That wait does not count where messages per second are told.
+    """
+
+    clients: int
+    setup: Setup = Setup.DEFAULT_CHAIN
+
+    def suits(self, server: Server) -> bool:
+        return super().suits(server) and self.clients <= server.most_at_once
+
+    async def measure(self, subject: Subject, effort: Effort) -> Cell:
+        strangers = count(step=self.clients)
+        return median_of([await self._run(subject, next(strangers)) for _ in range(effort.runs)])
+
+    async def _run(self, subject: Subject, first: int) -> Cell:
+        cell, crowd = await _crowd(subject, self.clients, self.clients, first)
+        return replace(
+            cell,
+            rate=len(crowd.finished) / (crowd.seconds - EARLY_TALKER_WAIT),
+            greeted=(max(crowd.greeted) - EARLY_TALKER_WAIT) * 1000,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Strangers(Case):
+    """Clients of different addresses, as no answer about them must be known already."""
+
+    setup: Setup = Setup.BLOCK_LISTS
+    at_once: int = 100
+
+    async def measure(self, subject: Subject, effort: Effort) -> Cell:
+        trial, _ = await _crowd(subject, self.at_once, self.at_once, 0)
+        assert trial.rate is not None
+        clients = max(self.at_once, int(trial.rate * effort.seconds))
+        runs = [
+            await _crowd(subject, clients, self.at_once, self.at_once + number * clients)
+            for number in range(effort.runs)
+        ]
+        return median_of([cell for cell, _ in runs])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Idle(Case):
+    """Connections that have said EHLO, and say no more."""
+
+    async def measure(self, subject: Subject, effort: Effort) -> Cell:
+        message = a_message(SIZE)
+        for _ in range(SETTLING_VISITS):
+            await visit(subject.port, message)
+        before = subject.cost.memory()
+        async with AsyncExitStack() as stack:
+            for _ in range(subject.server.most_idle):
+                client = await stack.enter_async_context(Client.connected(subject.port))
+                await client.ask(EHLO, b"250")
+            after = subject.cost.memory()
+        return Cell(memory=after, idle=(after - before) / subject.server.most_idle)
+
+
+async def _crowd(subject: Subject, clients: int, at_once: int, first: int) -> tuple[Cell, Crowd]:
+    """What a crowd saw, and what it cost; `first` is the number of its first client.
+
+    Raises RefusedError when nobody got through.
+    """
+    cost = subject.cost
+    async with cost.watched():
+        before = cost.cpu_seconds()
+        crowd = await send_crowd(subject.port, clients, at_once, SIZE, first)
+        spent = cost.cpu_seconds() - before
+    served = len(crowd.finished)
+    if not served:
+        raise RefusedError(f"all {clients} clients refused, the first with: {crowd.refusals[0]}")
+    cell = Cell(
+        messages=served,
+        rate=served / crowd.seconds,
+        per_cpu_second=served / spent,
+        memory=cost.peak_memory,
+        refused=len(crowd.refusals),
+    )
+    return _with_percentiles(cell, crowd.finished), crowd
+
+
+def _with_percentiles(cell: Cell, seconds: Sequence[float]) -> Cell:
+    p50, p95, p99 = (percentile(seconds, percent) * 1000 for percent in (50, 95, 99))
+    return replace(cell, p50=p50, p95=p95, p99=p99)
+
+
+#: By name, in the order of the tables.
+CASES: dict[str, Case] = {
+    case.name: case
+    for case in (
+        Stream(
+            name="one-per-connection",
+            title="One 4 KB message per connection",
+            load=Load(SIZE, sessions=10),
+        ),
+        Stream(
+            name="many-per-connection",
+            title="Many 4 KB messages per connection",
+            load=Load(SIZE, sessions=10, keep=True),
+        ),
+        Stream(
+            name="100kb",
+            title="100 KB messages, many per connection",
+            load=Load(100 * KB, sessions=10, keep=True),
+        ),
+        Stream(
+            name="5mb",
+            title="5 MB messages, many per connection",
+            load=Load(5 * MB, sessions=4, keep=True),
+            first=4,
+        ),
+        AtOnce(name="200-at-once", title="Default chain, 200 clients at once", clients=200),
+        AtOnce(name="2000-at-once", title="Default chain, 2000 clients at once", clients=2000),
+        AtOnce(name="8000-at-once", title="Default chain, 8000 clients at once", clients=8000),
+        Idle(name="idle", title="Idle connections"),
+        Strangers(name="dnsbl", title="Two DNS block lists that answer after 20 ms"),
+        Stream(
+            name="smtp-forward",
+            title="Hand-over by SMTP to smtp-sink, one 4 KB message per connection",
+            setup=Setup.FORWARD,
+            load=Load(SIZE, sessions=10),
+        ),
+        Stream(
+            name="postfix-queue",
+            title="Hand-over to the queue of Postfix, one 4 KB message per connection",
+            setup=Setup.POSTFIX_QUEUE,
+            load=Load(SIZE, sessions=10),
+        ),
+    )
+}

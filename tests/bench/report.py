@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: MIT
+"""The results as text: a table for each case."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from tests.bench.cases import CASES, MB, AtOnce, Case, Idle, Strangers
+from tests.bench.results import Cell, Results
+from tests.bench.servers import SERVERS, Ours
+
+OURS = "ours-1"
+REFERENCE = "aiosmtpd"
+
+#: What one worker is to reach, in the column's unit; by case and column.
+TARGETS = {
+    ("one-per-connection", "msg/cpu-s"): 3500,
+    ("many-per-connection", "msg/cpu-s"): 9000,
+    ("5mb", "MB/cpu-s"): 400,
+    ("200-at-once", "msg/s"): 1000,
+    ("8000-at-once", "greeted ms"): 3000,
+    ("idle", "KB each"): 15,
+}
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table; None has no value in it."""
+
+    title: str
+    value: Callable[[Cell], float | None]
+    digits: int = 0
+
+    @property
+    def width(self) -> int:
+        return max(7, len(self.title))
+
+    def text(self, cell: Cell) -> str:
+        """The value, right-adjusted."""
+        return _number(self.value(cell), self.digits).rjust(self.width)
+
+
+def tables(results: Results) -> Iterator[str]:
+    """The lines of a table for each case that was measured."""
+    for case in CASES.values():
+        found = ((server, results.cells.get((server, case.name))) for server in SERVERS)
+        rows = {server: cell for server, cell in found if cell is not None}
+        if rows:
+            yield from ("", case.title)
+            yield from _table(case, rows)
+
+
+def _table(case: Case, rows: dict[str, Cell]) -> Iterator[str]:
+    columns = columns_of(case)
+    reference = rows.get(REFERENCE, Cell())
+    width = max(len(server.title) for server in SERVERS.values())
+    titles = " ".join(column.title.rjust(column.width) for column in columns)
+    yield f"  {'':{width}} {titles} {'ratio':>6} {'target':>16}".rstrip()
+    for name, cell in rows.items():
+        row = _row(case, name, cell, columns, reference)
+        yield f"  {SERVERS[name].title:{width}} {row}".rstrip()
+
+
+def _row(case: Case, name: str, cell: Cell, columns: Sequence[Column], reference: Cell) -> str:
+    if cell.failed:
+        return f"failed: {cell.failed}"
+    figures = " ".join(column.text(cell) for column in columns)
+    ratio = _number(ratio_of(cell, reference), 2)
+    return f"{figures} {ratio:>6} {_target(case, name):>16}"
+
+
+def columns_of(case: Case) -> list[Column]:
+    """What the table of a case shows; big messages count by their size."""
+    memory = Column("MB most", lambda cell: _scaled(cell.memory, 1 / MB))
+    if isinstance(case, Idle):
+        return [Column("KB each", lambda cell: _scaled(cell.idle, 1 / 1024), digits=1), memory]
+    unit, scale = ("MB", case.size / MB) if case.size >= MB / 16 else ("msg", 1.0)
+    columns = [
+        Column(f"{unit}/s", lambda cell: _scaled(cell.rate, scale)),
+        Column(f"{unit}/cpu-s", lambda cell: _scaled(cell.per_cpu_second, scale)),
+        Column("p50 ms", lambda cell: cell.p50, digits=1),
+        Column("p95 ms", lambda cell: cell.p95, digits=1),
+        Column("p99 ms", lambda cell: cell.p99, digits=1),
+        memory,
+    ]
+    if isinstance(case, AtOnce):
+        columns.append(Column("greeted ms", lambda cell: cell.greeted))
+    if isinstance(case, AtOnce | Strangers):
+        columns.append(Column("refused", lambda cell: cell.refused))
+    return columns
+
+
+def _target(case: Case, server: str) -> str:
+    if not isinstance(SERVERS[server], Ours):
+        return ""
+    found = (f"{value} {column}" for (name, column), value in TARGETS.items() if name == case.name)
+    return next(found, "")
+
+
+def ratio_of(cell: Cell | None, reference: Cell | None) -> float | None:
+    """How many messages a server takes in a CPU second for one that the other takes.
+
+    With idle connections: how much memory it needs for one byte of the other.
+    """
+    if cell is None or reference is None:
+        return None
+    if cell.per_cpu_second and reference.per_cpu_second:
+        return cell.per_cpu_second / reference.per_cpu_second
+    return cell.idle / reference.idle if cell.idle and reference.idle else None
+
+
+def quick_ratios(results: Results) -> Iterator[tuple[str, str]]:
+    """Case and ratio to bare aiosmtpd, of one worker; the cases that are about messages."""
+    for name, case in CASES.items():
+        ours, bare = (results.cells.get((server, name)) for server in (OURS, REFERENCE))
+        if not isinstance(case, Idle) and (ratio := ratio_of(ours, bare)):
+            yield name, f"{ratio:.1f}"
+
+
+def _scaled(value: float | None, scale: float) -> float | None:
+    return None if value is None else value * scale
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"

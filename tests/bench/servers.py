@@ -1,0 +1,251 @@
+# SPDX-License-Identifier: MIT
+"""The servers that are compared, and how each is started.  Their configurations are in peers/."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tempfile
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from tests.bench.cost import Cost
+from tests.bench.laboratory import CHECKOUT, Command, Laboratory, ServerError, running
+from tests.isolation import run
+
+PEERS = Path(__file__).with_name("peers")
+NEXT_HOP_PORT = 2400
+CLEANUP = "var/spool/postfix/public"
+
+
+class Setup(StrEnum):
+    """What a server is to do with mail; the directories in peers/ have these names."""
+
+    DISCARD = "discard"
+    DEFAULT_CHAIN = "default"
+    BLOCK_LISTS = "dnsbl"
+    FORWARD = "forward"
+    POSTFIX_QUEUE = "postfix-queue"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Server(ABC):
+    """A server; its name is for the command line and the results, the title for people.
+
+    trees: those it needs.  setups: what it can be measured at.
+    most_idle: idle connections it is asked to hold.
+    most_at_once: clients that it can serve within a minute when they come all at once.
+    """
+
+    name: str
+    title: str
+    trees: tuple[str, ...] = ()
+    setups: tuple[Setup, ...] = (Setup.DISCARD,)
+    most_idle: int = 2000
+    most_at_once: int = 10000
+
+    @abstractmethod
+    def prepare(self, laboratory: Laboratory, home: Path, setup: Setup, port: int) -> Command:
+        """Write its files into `home`, an empty directory; the command that starts it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ours(Server):
+    """qpsmtpd of this tree."""
+
+    workers: int
+    loop: str = "uvloop"
+    setups: tuple[Setup, ...] = tuple(Setup)
+
+    def prepare(self, laboratory: Laboratory, home: Path, setup: Setup, port: int) -> Command:
+        config = home / "config"
+        cleanup = laboratory.trees["postfix"] / CLEANUP / "cleanup"
+        if setup is Setup.DEFAULT_CHAIN:
+            fill(config, CHECKOUT / "etc/qpsmtpd", {"/etc/qpsmtpd": str(config)})
+        _fill_qpsmtpd(config, setup, str(home), "/nonexistent", str(cleanup))
+        (home / "spool").mkdir(mode=0o700)
+        words = (
+            *(sys.executable, "-m", "qpsmtpd", "run", "--config", str(config)),
+            *("--listen", f"127.0.0.1:{port}", "--workers", str(self.workers)),
+        )
+        environment = {"QPSMTPD_EVENT_LOOP": self.loop, "PYTHONPATH": str(CHECKOUT)}
+        return Command(words, environment, home / "output")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Perl(Server):
+    """The Perl version, as Debian packages it, with the limits that it has by default."""
+
+    program: tuple[str, ...]
+    trees: tuple[str, ...] = ("perl",)
+    setups: tuple[Setup, ...] = tuple(Setup)
+    most_idle: int = 10
+    most_at_once: int = 200
+
+    def prepare(self, laboratory: Laboratory, home: Path, setup: Setup, port: int) -> Command:
+        root = laboratory.trees["perl"]
+        inside = f"/srv/{home.name}"
+        own = root / inside.lstrip("/")
+        config = own / "config"
+        if setup is Setup.DEFAULT_CHAIN:
+            # The package's plugin check_loop refuses every message; loop is what it stands for.
+            changes = {"/etc/qpsmtpd": f"{inside}/config", "check_loop": "loop"}
+            fill(config, root / "etc/qpsmtpd", changes)
+        _fill_qpsmtpd(config, setup, inside, f"{inside}/plugins", f"/{CLEANUP}/cleanup")
+        with (config / "plugin_dirs").open("a") as plugin_dirs:
+            plugin_dirs.write("/usr/share/qpsmtpd/plugins\n")
+        shutil.copytree(PEERS / "perl/plugins", own / "plugins")
+        (own / "spool").mkdir()
+        run(("chroot", str(root), "chown", "-R", "qpsmtpd:", inside), timeout=10)
+        if setup is Setup.POSTFIX_QUEUE:
+            _let_in(laboratory.trees["postfix"] / CLEANUP, root / CLEANUP)
+        words = ("chroot", str(root), *self.program, "--port", str(port), "--user", "qpsmtpd")
+        return Command(words, {"QPSMTPD_CONFIG": f"{inside}/config"}, home / "output")
+
+
+def _fill_qpsmtpd(config: Path, setup: Setup, home: str, plugins: str, cleanup: str) -> None:
+    values = {
+        "@HOME@": home,
+        "@PLUGINS@": plugins,
+        "@CLEANUP@": cleanup,
+        "@NEXT_HOP@": str(NEXT_HOP_PORT),
+    }
+    for name in ("common", setup):
+        fill(config, PEERS / "qpsmtpd" / name, values)
+
+
+def _let_in(source: Path, target: Path) -> None:
+    """Show Postfix's sockets to a daemon in another tree."""
+    source.chmod(0o711)
+    target.mkdir(parents=True, exist_ok=True)
+    run(("mount", "--bind", str(source), str(target)), timeout=10)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Haraka(Server):
+    """Haraka with one worker."""
+
+    trees: tuple[str, ...] = ("haraka",)
+    setups: tuple[Setup, ...] = (Setup.DISCARD, Setup.BLOCK_LISTS, Setup.FORWARD)
+
+    def prepare(self, laboratory: Laboratory, home: Path, setup: Setup, port: int) -> Command:
+        values = {"@PORT@": str(port), "@NEXT_HOP@": str(NEXT_HOP_PORT)}
+        fill(home / "config", laboratory.trees["haraka"] / "config", {})
+        for name in ("common", setup):
+            fill(home / "config", PEERS / "haraka" / name, values)
+        program = laboratory.trees["haraka"] / "bin/haraka"
+        words = ("node", str(program), "--configs", str(home))
+        return Command(words, {"YES_REALLY_DO_DISCARD": "1"}, home / "output")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Script(Server):
+    """A Python program of peers/bare."""
+
+    script: str
+
+    def prepare(self, laboratory: Laboratory, home: Path, setup: Setup, port: int) -> Command:
+        words = (sys.executable, str(PEERS / "bare" / self.script), str(port))
+        return Command(words, {}, home / "output")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SmtpSink(Server):
+    """Postfix's smtp-sink, which takes everything and looks at nothing."""
+
+    trees: tuple[str, ...] = ("postfix",)
+
+    def prepare(self, laboratory: Laboratory, home: Path, setup: Setup, port: int) -> Command:
+        root = laboratory.trees["postfix"]
+        options = ("-u", "postfix", "-m", "10000")
+        words = ("chroot", str(root), "smtp-sink", *options, f"127.0.0.1:{port}", "4096")
+        return Command(words, {}, home / "output")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Postfix(Server):
+    """Postfix; what its smtpd takes is thrown away by its queue, or before that."""
+
+    trees: tuple[str, ...] = ("postfix",)
+    setups: tuple[Setup, ...] = (Setup.DISCARD, Setup.BLOCK_LISTS)
+    most_idle: int = 80
+
+    def prepare(self, laboratory: Laboratory, home: Path, setup: Setup, port: int) -> Command:
+        root = laboratory.trees["postfix"]
+        fill(root / "etc/postfix", PEERS / "postfix/common", {"@PORT@": str(port)})
+        if setup in self.setups:
+            own = (PEERS / "postfix" / setup / "main.cf").read_text()
+            with (root / "etc/postfix/main.cf").open("a") as main:
+                main.write(own)
+        # An earlier master was killed: its files are of no use any more.
+        (root / "var/spool/postfix/pid/master.pid").unlink(missing_ok=True)
+        log = root / "var/log/postfix.log"
+        log.unlink(missing_ok=True)
+        return Command(("chroot", str(root), "postfix", "start-fg"), {}, log)
+
+
+@asynccontextmanager
+async def serving(
+    laboratory: Laboratory, server: Server, setup: Setup, port: int
+) -> AsyncIterator[Cost]:
+    """Run a server until it is no longer needed; begins when it greets.  Raises ServerError."""
+    for tree in server.trees:
+        if reason := laboratory.missing.get(tree):
+            raise ServerError(reason)
+    home = Path(tempfile.mkdtemp(prefix=f"{server.name}-{setup}-", dir=laboratory.work))
+    try:
+        command = server.prepare(laboratory, home, setup, port)
+    except (OSError, RuntimeError) as error:
+        raise ServerError(f"cannot be prepared: {error}") from None
+    async with running(command, port) as cost:
+        yield cost
+
+
+def fill(directory: Path, source: Path, values: Mapping[str, str]) -> None:
+    """Copy the files of a directory into another one, with placeholders replaced."""
+    directory.mkdir(parents=True, exist_ok=True)
+    for path in filter(Path.is_file, source.iterdir()):
+        text = path.read_text()
+        for placeholder, value in values.items():
+            text = text.replace(placeholder, value)
+        (directory / path.name).write_text(text)
+
+
+_SMTP_SINK = SmtpSink(name="smtp-sink", title="smtp-sink (C), no checks")
+_POSTFIX = Postfix(name="postfix", title="Postfix smtpd")
+
+#: By name, in the order of the table.
+SERVERS: dict[str, Server] = {
+    server.name: server
+    for server in (
+        Ours(name="ours-1", title="qpsmtpd, 1 worker", workers=1),
+        Ours(name="ours-2", title="qpsmtpd, 2 workers", workers=2),
+        Ours(
+            name="ours-1-asyncio", title="qpsmtpd, 1 worker, no uvloop", workers=1, loop="asyncio"
+        ),
+        Ours(
+            name="ours-2-asyncio", title="qpsmtpd, 2 workers, no uvloop", workers=2, loop="asyncio"
+        ),
+        Perl(
+            name="perl-forkserver",
+            title="Perl qpsmtpd, forkserver",
+            program=("qpsmtpd-forkserver", "--listen-address", "127.0.0.1"),
+        ),
+        Perl(
+            name="perl-prefork",
+            title="Perl qpsmtpd, prefork",
+            program=("qpsmtpd-prefork", "--interface", "127.0.0.1"),
+        ),
+        Haraka(name="haraka", title="Haraka"),
+        Script(name="aiosmtpd", title="aiosmtpd, no checks", script="aiosmtpd_server.py"),
+        Script(name="bare", title="bare protocol, no checks", script="uvloop_server.py"),
+        _SMTP_SINK,
+        _POSTFIX,
+    )
+}
+#: What runs behind a server that hands messages over.
+NEXT_HOPS: dict[Setup, Server] = {Setup.FORWARD: _SMTP_SINK, Setup.POSTFIX_QUEUE: _POSTFIX}

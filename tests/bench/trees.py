@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: MIT
+"""The file trees with the programs of the benchmark: Debian systems, and Haraka from npm."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+from tests.conformance.perl_server import PACKAGES, PRESEED
+from tests.debian_system import cache_directory, layer_tar, unpacked
+from tests.isolation import locked
+
+#: The last Debian whose Perl qpsmtpd starts.
+RELEASE = "bookworm"
+POSTFIX_ANSWERS = """\
+postfix postfix/main_mailer_type select Local only
+postfix postfix/mailname string example.test
+"""
+HARAKA = "Haraka@3.3.4"
+INSTALL_TIMEOUT = 300.0  # seconds
+
+
+@contextmanager
+def postfix() -> Iterator[Path]:
+    """A Debian with Postfix, its smtp-source and its smtp-sink."""
+    with unpacked(layer_tar(RELEASE, ("postfix",), POSTFIX_ANSWERS)) as system:
+        yield system.root
+
+
+@contextmanager
+def perl() -> Iterator[Path]:
+    """A Debian with the Perl version."""
+    with unpacked(layer_tar(RELEASE, PACKAGES, PRESEED)) as system:
+        yield system.root
+
+
+@contextmanager
+def haraka() -> Iterator[Path]:
+    """Haraka's directory, from the cache or installed by npm."""
+    npm = shutil.which("npm")
+    if not npm or not shutil.which("node"):
+        raise RuntimeError("Haraka needs node 20 and npm, which are not installed")
+    home = cache_directory() / HARAKA
+    with locked(home.with_name(f"{HARAKA}.lock")):
+        if not home.exists():
+            unfinished = home.with_name(f"{HARAKA}.new")
+            shutil.rmtree(unfinished, ignore_errors=True)
+            _npm_install(npm, unfinished)
+            unfinished.rename(home)
+    yield home / "node_modules/Haraka"
+
+
+def _npm_install(npm: str, home: Path) -> None:
+    options = ("--no-audit", "--no-fund", "--ignore-scripts", "--omit=dev")
+    try:
+        subprocess.run(
+            (npm, "install", *options, "--prefix", home, HARAKA),
+            check=True,
+            capture_output=True,
+            timeout=INSTALL_TIMEOUT,
+        )
+    except (subprocess.SubprocessError, OSError) as error:
+        raise RuntimeError(f"Haraka cannot be installed: {error}") from None
+
+
+#: By name; each is ready while it is open.  Raises RuntimeError when it cannot be had.
+TREES: dict[str, Callable[[], AbstractContextManager[Path]]] = {
+    "postfix": postfix,
+    "perl": perl,
+    "haraka": haraka,
+}
