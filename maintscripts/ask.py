@@ -270,8 +270,9 @@ def lines_of(text: str) -> list[str]:
 def _answers_on_disk(root: Path) -> tuple[dict[str, str], tuple[str, ...]]:
     settings = variables(root / SETTINGS)
     found = _of_settings(settings)
-    if "SERVER" not in settings and found.get(METHOD, "none") != "none":
-        # Written by this package: then who switched the units on or off by hand has decided.
+    ours = "SERVER" not in settings and settings.get("UNITS_SWITCHED") != "false"
+    if ours and found.get(METHOD, "none") != "none":
+        # Whoever has switched the units on or off by hand since then has decided.
         found[STARTUP] = "true" if any((root / path).is_symlink() for path in _WANTS) else "false"
     found |= _of_queue_method(text_of(root / QUEUE_METHOD))
     found |= _of_socket(text_of(root / SOCKET))
@@ -493,7 +494,8 @@ def _preseeded_since(db: Debconf, question: Question, facts: Facts) -> bool:
         )
     )
     seen = db.command("FGET", question.name, "seen") == (0, "true")
-    return seen and answer not in question.unanswered and written == on_disk != answer
+    usable = answer not in question.unanswered and (question.name != METHOD or answer in METHODS)
+    return seen and usable and written == on_disk != answer
 
 
 def _normal(name: str, answer: str) -> str:
@@ -549,6 +551,7 @@ def _pose(
     `insist` are the questions whose answer was wrong: those are shown whatever the user wants to
     see.  One that was not shown is never asked again, so this comes to an end without a user.
     """
+    stored = db.get(question.name)
     value, suggested = current(db, question, facts, answers)
     answers[question.name] = value
     if not question.asked(answers):
@@ -563,8 +566,10 @@ def _pose(
     if db.command("GO")[0] == BACK:
         return "back"
     if not shown:
-        if suggested:
+        if suggested and stored in question.unanswered:
             db.command("RESET", question.name)
+        elif suggested:
+            db.command("SET", question.name, stored)  # it is wrong, which postinst says
         return "skipped"
     return _judge(db, question, answers, insist)
 

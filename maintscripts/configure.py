@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import dataclasses
 import grp
+import os
 import pwd
 import subprocess
 import sys
@@ -39,7 +40,7 @@ from maintscripts.ask import (
     text_of,
     variables,
 )
-from maintscripts.ownership import Owner, make_maildir, protect, write_atomically
+from maintscripts.ownership import Owner, assure_room, make_maildir, protect, write_atomically
 from maintscripts.render import render
 
 USER = "qpsmtpd"
@@ -91,7 +92,8 @@ def read_answers(db: Debconf, facts: Facts) -> tuple[Answers, list[str]]:
 def stage(root: Path, db: Debconf, facts: Facts, directory: Path) -> None:
     """Write what ucf is to put into place below `directory`.
 
-    Left out is what is in place already, but for comments of the administrator.  Files of the Perl
+    Left out is what is in place already, but for comments of the administrator; not what is in
+    place word for word, as ucf may have been interrupted before it noted that.  Files of the Perl
     version that say nothing more are replaced at once: ucf does not know them and would ask.
     """
     answers, notes = read_answers(db, facts)
@@ -101,16 +103,21 @@ def stage(root: Path, db: Debconf, facts: Facts, directory: Path) -> None:
     del files[f"/{SETTINGS}"]  # ours alone: written by `apply`
     if (root / SOCKET).exists() and not (root / LISTENED).exists():
         write_atomically(root / LISTENED, text_of(root / SOCKET))
+    staged = {}
     for path, text in files.items():
         target = root / path.lstrip("/")
+        if not target.is_file() and os.path.lexists(target):
+            note(f"{path} is no file and is left alone: remove it, then dpkg-reconfigure qpsmtpd")
+            continue
         current = text_of(target) if target.exists() else None
         if current is not None and leftovers.replaceable(current, text, facts):
             write_atomically(target, text)
-        elif current is not None and lines_of(current) == lines_of(text):
+        elif current not in (None, text) and lines_of(current or "") == lines_of(text):
             continue
-        staged = directory / path.lstrip("/")
-        staged.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(staged, text)
+        staged[path.lstrip("/")] = text
+    assure_room({root / path: text for path, text in staged.items()})
+    for path, text in staged.items():
+        write_atomically(directory / path, text)
 
 
 # --- apply --------------------------------------------------------------------------------------
@@ -191,19 +198,25 @@ def _make_maildir(root: Path, path: str, owner: Owner) -> None:
 
 def main(arguments: Sequence[str]) -> int:
     """Do one of the two steps."""
-    root = system_root()
-    with open(3, "wb", closefd=False) as commands:
-        db = Debconf(commands, sys.stdin.buffer)
-        facts = detect(root, packages_of)
-        match arguments:
-            case ["stage", directory]:
-                stage(root, db, facts, Path(directory))
-            case ["apply", *old]:
-                owner = Owner(pwd.getpwnam(USER).pw_uid, grp.getgrnam(USER).gr_gid)
-                print(apply(root, db, facts, run, owner, "".join(old)))
-            case _:
-                note(f"{' '.join(arguments)!r}: neither stage DIRECTORY nor apply [OLD_VERSION]")
-                return 2
+    try:
+        with open(3, "wb", closefd=False) as commands:
+            return _do(arguments, system_root(), Debconf(commands, sys.stdin.buffer))
+    except OSError as error:
+        note(f"{error.filename or 'stopped'}: {error.strerror}")
+        return 1
+
+
+def _do(arguments: Sequence[str], root: Path, db: Debconf) -> int:
+    facts = detect(root, packages_of)
+    match arguments:
+        case ["stage", directory]:
+            stage(root, db, facts, Path(directory))
+        case ["apply", *old]:
+            owner = Owner(pwd.getpwnam(USER).pw_uid, grp.getgrnam(USER).gr_gid)
+            print(apply(root, db, facts, run, owner, "".join(old)))
+        case _:
+            note(f"{' '.join(arguments)!r}: neither stage DIRECTORY nor apply [OLD_VERSION]")
+            return 2
     return 0
 
 

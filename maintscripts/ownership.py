@@ -5,13 +5,15 @@ from __future__ import annotations
 
 import os
 import stat
-import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 _NO_LINK = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+_WRITE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
 _MAILDIR_PARTS = ("cur", "new", "tmp")
 _PRIVATE = 0o700
+_SECRET = 0o600
 
 
 class Owner(NamedTuple):
@@ -22,19 +24,49 @@ class Owner(NamedTuple):
 
 
 def write_atomically(path: Path, text: str, mode: int = 0o644) -> None:
-    """Put a file into place: whoever looks finds the old one or the whole new one."""
+    """Put a file into place: whoever looks finds the old one or the whole new one.
+
+    Until then it is `unfinished(path)`.  The directory has to be root's alone.  Raises OSError with
+    the name of the file.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, unfinished = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-            os.fchmod(file.fileno(), mode)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(unfinished).rename(path)
+        _write(unfinished(path), text, mode)
+        unfinished(path).rename(path)
     except BaseException:
-        Path(unfinished).unlink(missing_ok=True)
+        unfinished(path).unlink(missing_ok=True)
         raise
+
+
+def unfinished(path: Path) -> Path:
+    """Where a file is written; always the same, so that an interrupted run leaves nothing more."""
+    return path.with_name(f".{path.name}.new")
+
+
+def assure_room(files: Mapping[Path, str]) -> None:
+    """Make sure that these files can be written, all of them; none is touched.
+
+    For programs that empty a file before they notice that the disk is full.  Raises OSError with
+    the name of the file.
+    """
+    try:
+        for path, text in files.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _write(unfinished(path), text, _SECRET)
+    finally:
+        for path in files:
+            unfinished(path).unlink(missing_ok=True)
+
+
+def _write(path: Path, text: str, mode: int) -> None:
+    try:
+        with os.fdopen(os.open(path, _WRITE, _SECRET), "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fchmod(file.fileno(), mode)
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def make_maildir(path: Path, owner: Owner) -> None:

@@ -126,8 +126,11 @@ class System:
 
         Raises RuntimeError with the whole output when it fails or takes too long (seconds).
         """
-        inside = (*NAMESPACES, "sh", "-c", _IN_CHROOT, "sh", str(self.root), *command)
-        return run(inside, timeout, stdin)
+        return run(self.command(*command), timeout, stdin)
+
+    def command(self, *command: str) -> tuple[str, ...]:
+        """The command that runs this one in this system."""
+        return (*NAMESPACES, "sh", "-c", _IN_CHROOT, "sh", str(self.root), *command)
 
     def write(self, path: str, text: str, mode: int = 0o644) -> None:
         """Make a file, and the directories above it, in this system."""
@@ -183,14 +186,18 @@ def base_tar(release: str) -> Path:
     return _cached(f"{release}.tar", lambda tar: _bootstrap(release, tar))
 
 
-def layer_tar(release: str, packages: Sequence[str], preseed: str = "") -> Path:
-    """The base system with these packages installed, answers to debconf given in `preseed`."""
-    recipe = "\n".join((*packages, preseed))
+def layer_tar(release: str, packages: Sequence[str], preseed: str = "", script: str = "") -> Path:
+    """The base system with these packages installed, answers to debconf given in `preseed`.
+
+    script: what else is to be done in it, with the network and apt's lists there (sh -e).
+    """
+    recipe = "\n".join((*packages, preseed, script) if script else (*packages, preseed))
     digest = hashlib.sha256(recipe.encode()).hexdigest()[:12]
 
     def build(tar: Path) -> None:
         with unpacked(base_tar(release)) as system:
             system.install(packages, preseed)
+            system.run("sh", "-ec", script)
             system.run("sh", "-c", "apt-get clean && rm -r /var/lib/apt/lists/*")
             run(
                 ("tar", "-C", str(system.root), *_TAR_OPTIONS, "-cf", str(tar), "."), UNPACK_TIMEOUT
@@ -236,7 +243,7 @@ def _bootstrap(release: str, tar: Path) -> None:
 def _install_host_tools() -> None:
     missing = [package for tool, package in HOST_TOOLS.items() if not shutil.which(tool)]
     if missing:
-        with locked(_cache_directory() / "host-tools.lock"):
+        with locked(cache_directory() / "host-tools.lock"):
             run(("apt-get", "-qq", "update"), INSTALL_TIMEOUT)
             apt_install = ("apt-get", "-qq", "install", "--yes", "--no-install-recommends")
             run((*apt_install, *missing), INSTALL_TIMEOUT)
@@ -244,7 +251,7 @@ def _install_host_tools() -> None:
 
 def _cached(name: str, build: Callable[[Path], None]) -> Path:
     """The cache's file of this name, built first when missing or old; one builder at a time."""
-    tar = _cache_directory() / name
+    tar = cache_directory() / name
     with locked(tar.with_suffix(".lock")):
         if not tar.exists() or time.time() - tar.stat().st_mtime > CACHE_LIFETIME:
             _prune(tar.parent)
@@ -268,10 +275,11 @@ def _tree_directory() -> Path:
     available = int(found[1]) * 1024 if found else 0
     if memory.is_mount() and min(available, shutil.disk_usage(memory).free) > PLENTY:
         return memory / "qpsmtpd-tests"
-    return _cache_directory() / "running"
+    return cache_directory() / "running"
 
 
-def _cache_directory() -> Path:
+def cache_directory() -> Path:
+    """Where everything is kept that takes long to make."""
     path = Path(os.environ.get("QPSMTPD_TEST_CACHE", "/var/cache/qpsmtpd-tests"))
     path.mkdir(parents=True, exist_ok=True)
     return path

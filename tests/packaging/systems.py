@@ -15,7 +15,7 @@ GUEST_PACKAGE = f"/var/tmp/{NAME}"
 
 #: What the package depends on, as a booted system has no network to get it from; swaks and
 #: logrotate are for the tests.
-_DEPENDENCIES = (
+DEPENDENCIES = (
     *("adduser", "python3-aiosmtpd", "python3-debian", "python3-dnspython", "python3-jinja2"),
     *("python3-uvloop", "ucf", "swaks", "logrotate", "dpkg-repack"),
 )
@@ -36,18 +36,18 @@ _OLD_ANSWERS = f"{MAIL_SYSTEM_ANSWERS}qpsmtpd qpsmtpd/startup_enabled boolean fa
 def layer(release: str, mail_system: str) -> Path:
     """A system with a mail system and what the package depends on."""
     return layer_tar(
-        release, (*MAIL_SYSTEM_PACKAGES[mail_system], *_DEPENDENCIES), MAIL_SYSTEM_ANSWERS
+        release, (*MAIL_SYSTEM_PACKAGES[mail_system], *DEPENDENCIES), MAIL_SYSTEM_ANSWERS
     )
 
 
 def bare_layer(release: str) -> Path:
     """A system with what the package depends on, and no mail system."""
-    return layer_tar(release, _DEPENDENCIES)
+    return layer_tar(release, DEPENDENCIES)
 
 
 def old_layer(release: str, mail_system: str) -> Path:
     """The same with Debian's own qpsmtpd, the Perl version, installed and not enabled."""
-    packages = (*MAIL_SYSTEM_PACKAGES[mail_system], *_OLD_PACKAGES, *_DEPENDENCIES)
+    packages = (*MAIL_SYSTEM_PACKAGES[mail_system], *_OLD_PACKAGES, *DEPENDENCIES)
     return layer_tar(release, packages, _OLD_ANSWERS)
 
 

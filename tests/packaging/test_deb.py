@@ -52,6 +52,8 @@ FILES = {
     "/usr/share/qpsmtpd/plugins/README",
     "/usr/share/qpsmtpd/templates/etc/qpsmtpd/debian-queue-method.j2",
 }
+#: Debian 12's lintian alone asks for an init script; README.Debian says why there is none.
+KNOWN = {"package-supports-alternative-init-but-no-init.d-script"}
 DIRECTORIES = {
     "/etc/qpsmtpd",
     "/usr/lib/python3/dist-packages/qpsmtpd",
@@ -162,10 +164,11 @@ def test_the_user_and_the_directories_come_before_what_needs_them(contents: Path
 
 
 def test_lintian_finds_nothing(system: System) -> None:
+    """Not even information; what debian/qpsmtpd.lintian-overrides excepts has its reason there."""
     path = built().put_into(system)
-    lintian = ("lintian", "--allow-root", "--fail-on=none", "--tag-display-limit=0", path)
-    found = [line for line in system.run(*lintian).splitlines() if re.match(r"[EW]:", line)]
-    assert found == []
+    options = ("--allow-root", "--fail-on=none", "--tag-display-limit=0", "-I", "--pedantic")
+    found = re.findall(r"^[EWIP]: \S+ (\S+)", system.run("lintian", *options, path), re.MULTILINE)
+    assert set(found) <= KNOWN
 
 
 @pytest.mark.parametrize("unit", MOST_EXPOSED)

@@ -4,11 +4,8 @@
 from __future__ import annotations
 
 import os
-import pty
 import re
-import select
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,6 +22,7 @@ from tests.packaging.debconf_session import (
     built_templates,
     unavailable,
 )
+from tests.packaging.terminal import on_terminal
 
 _POSTCONF = "#!/bin/sh\necho 'mail.example.org, localhost'\necho ''\n"
 TEMPLATES = [
@@ -248,49 +246,17 @@ def test_on_a_terminal(system: System) -> None:
         (r"of the Maildir:", "/srv/mail"),
         (r"accept mail for:", "example.com"),
     ]
-    assert on_terminal(system, typed) == 0
+    frontend = {"DEBIAN_FRONTEND": "teletype", "DEBIAN_PRIORITY": "low", "TERM": "dumb"}
+    command = (str(FRONTEND), str(system.root / "scripts/config"), "configure", "")
+    with on_terminal(command, {**system.environment(), **frontend}) as terminal:
+        for question, answer in typed:
+            terminal.wait_for(rf"{question}[^\n]*$")
+            terminal.type(f"{answer}\n")
+        terminal.wait_for_end()
     values = system.values()
     assert values["queue_plugin"] == "maildir"
     assert values["queue_maildir_destination"] == "/srv/mail"
     assert values["listen_interfaces"] == "192.0.2.1"
-
-
-def on_terminal(system: System, typed: list[tuple[str, str]], timeout: float = 60) -> int:
-    pid, terminal = pty.fork()
-    if pid == 0:
-        frontend = {"DEBIAN_FRONTEND": "teletype", "DEBIAN_PRIORITY": "low", "TERM": "dumb"}
-        environment = {**system.environment(), **frontend}
-        config = str(system.root / "scripts/config")
-        os.execve(FRONTEND, (str(FRONTEND), config, "configure", ""), environment)
-    try:
-        deadline = time.monotonic() + timeout
-        for question, answer in typed:
-            _read_until(terminal, question, deadline)
-            os.write(terminal, answer.encode() + b"\n")
-        _read_until(terminal, "", deadline)
-    finally:
-        os.close(terminal)
-        status = os.waitpid(pid, 0)[1]
-    return os.waitstatus_to_exitcode(status)
-
-
-def _read_until(terminal: int, pattern: str, deadline: float) -> None:
-    """Read until the pattern is there and the program waits; without a pattern, to the end."""
-    text = ""
-    while time.monotonic() < deadline:
-        if pattern and re.search(rf"{pattern}[^\n]*$", text):
-            return
-        if not select.select([terminal], [], [], 1)[0]:
-            continue
-        try:
-            octets = os.read(terminal, 4096)
-        except OSError:  # the program has ended
-            octets = b""
-        if not octets:
-            assert not pattern, f"{pattern!r} was not asked: {text}"
-            return
-        text += octets.decode(errors="replace")
-    raise AssertionError(f"{pattern!r} was not asked in time: {text}")
 
 
 # --- the files ----------------------------------------------------------------------------------

@@ -74,7 +74,7 @@ def logged_by(sink: logs.LogSink) -> Iterator[None]:
         logger.removeHandler(handler)
         logger.setLevel(level)
         logging.getLogger("qpsmtpd").setLevel(logging.NOTSET)
-        logs.bind(session="")
+        logs.bind(None)
 
 
 def refuse_all() -> None:
@@ -82,7 +82,7 @@ def refuse_all() -> None:
     for ip, (hook, plugin, reply) in REFUSED.items():
         session = Session(Endpoint(ip, 4711), Endpoint("192.0.2.25", 25))
         session.hello_host = FORGED
-        logs.bind(session=session.id)
+        logs.bind(session)
         Connection(session, Mock(), Mock()).log_refusal(hook, reply, FORGED, plugin)
 
 

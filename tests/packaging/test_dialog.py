@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: MIT
+"""`dpkg-reconfigure qpsmtpd` as most people see it: whiptail's windows, 24 lines of 80 columns."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from maintscripts.ask import lines_of, variables
+from tests.debian_system import RELEASES, System, layer_tar
+from tests.isolation import ENVIRONMENT
+from tests.packaging import systems
+from tests.packaging.terminal import CLEAR, DOWN, ENTER, TAB, Terminal, on_terminal
+
+pytestmark = [pytest.mark.real_systems, pytest.mark.slow]
+
+BACK = f"{TAB}{TAB}{ENTER}"  # from the field over <Ok> to <Cancel>, which is debconf's way back
+YES = f"{TAB}{ENTER}"  # from <No>
+
+START = "Start qpsmtpd when the system starts"
+LISTEN = "Addresses to listen on:"
+METHOD = "Delivery method:"
+PROXY = "SMTP server to hand mail to:"
+MAILDIR = "Directory of the Maildir:"
+RCPTHOSTS = "Domains to accept mail for:"
+
+
+@pytest.fixture(params=RELEASES)
+def system(request: pytest.FixtureRequest) -> Iterator[System]:
+    """A system beside Postfix where the package was just installed, and nothing asked."""
+    packages = ("whiptail", *systems.MAIL_SYSTEM_PACKAGES["postfix"], *systems.DEPENDENCIES)
+    tar = layer_tar(request.param, packages, systems.MAIL_SYSTEM_ANSWERS)
+    with systems.with_package(tar) as system:
+        system.run("dpkg", "--install", systems.GUEST_PACKAGE)
+        yield system
+
+
+@contextmanager
+def reconfigured(system: System) -> Iterator[Terminal]:
+    """Somebody at the screen of dpkg-reconfigure."""
+    environment = {**ENVIRONMENT, "TERM": "linux"}
+    del environment["DEBIAN_FRONTEND"]  # it would be stronger than the option
+    command = system.command("dpkg-reconfigure", "--frontend=dialog", "qpsmtpd")
+    with on_terminal(command, environment) as terminal:
+        yield terminal
+
+
+def window(terminal: Terminal, text: str) -> str:
+    """Wait until a window with this text is there, down to its buttons."""
+    shown = terminal.wait_for(rf"{re.escape(text)}[\s\S]*<(?:Ok|No)>[\s\S]*┘")
+    assert "Configuring qpsmtpd" in shown
+    return shown
+
+
+def settings(system: System) -> dict[str, str]:
+    return variables(system.root / "etc/qpsmtpd/debconf-settings")
+
+
+def test_answers_back_and_mistakes(system: System) -> None:
+    with reconfigured(system) as terminal:
+        window(terminal, START)
+        terminal.type(YES)
+        window(terminal, LISTEN)
+        terminal.type(f"eth0{ENTER}")
+        complaint = window(terminal, "Not an address to listen on")
+        assert "This cannot be understood: eth0" in complaint
+        assert "192.0.2.1:2525" in complaint
+        terminal.type(ENTER)
+        assert "eth0" in window(terminal, LISTEN)  # to be mended, not to be typed again
+        terminal.type(f"{CLEAR}192.0.2.1{ENTER}")
+        explained = [line.strip(" │") for line in window(terminal, METHOD).splitlines()]
+        terminal.type(f"{DOWN}{DOWN}{ENTER}")  # from Postfix, which is there and proposed
+        window(terminal, PROXY)
+        terminal.type(BACK)
+        window(terminal, METHOD)
+        terminal.type(f"{DOWN}{ENTER}")
+        assert "/var/spool/qpsmtpd/Maildir" in window(terminal, MAILDIR)
+        terminal.type(f"{CLEAR}/srv/mail{ENTER}")
+        window(terminal, RCPTHOSTS)
+        terminal.type(f"{CLEAR}example.com .example.net{ENTER}")
+        terminal.wait_for_end()
+    # Nothing is wrapped, and four of the six methods can be seen at once.
+    assert "none:                 not decided yet; qpsmtpd does not start." in explained
+    assert {"Exim", "Postfix", "qmail", "SMTP server"} <= set(explained)
+    assert lines_of((system.root / "etc/qpsmtpd/debian-queue-method").read_text()) == [
+        "queue/maildir /srv/mail"
+    ]
+    assert lines_of((system.root / "etc/qpsmtpd/debian-rcpthosts").read_text()) == [
+        *("example.com", ".example.net")
+    ]
+    socket = (system.root / "etc/systemd/system/qpsmtpd.socket.d/debconf.conf").read_text()
+    assert "\nListenStream=192.0.2.1:25\n" in socket
+    assert settings(system)["ENABLED"] == "true"
+    assert (system.root / "etc/systemd/system/multi-user.target.wants/qpsmtpd.service").is_symlink()
+    assert (system.root / "srv/mail/new").is_dir()
+
+
+def test_the_first_question_is_enough_for_who_says_no(system: System) -> None:
+    with reconfigured(system) as terminal:
+        window(terminal, START)
+        terminal.type(ENTER)
+        terminal.wait_for_end()
+    assert settings(system)["ENABLED"] == "false"
