@@ -71,7 +71,7 @@ class Rhsbl(Plugin[RhsblOptions]):
             self._lists.append((DnsList(zone, services.resolver, services.clock), text.strip()))
 
     async def hook_mail(self, tx: Transaction, sender: ReversePath) -> Verdict | None:
-        domain = sender.domain if sender else None
+        domain = sender.domain if sender and self._lists else None
         if not domain or domain.startswith("[") or self.immune(tx.session):
             return None
         zone, said = await self._find(domain)

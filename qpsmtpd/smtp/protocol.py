@@ -478,7 +478,9 @@ def endpoint(name: Any) -> Endpoint | None:
         return None
     if not isinstance(name, tuple):
         return Endpoint("127.0.0.1")
-    return Endpoint(canonical_ip(name[0]), int(name[1]))
+    # The kernel writes IPv4 addresses in canonical form.
+    ip = name[0] if len(name) == 2 else canonical_ip(name[0])
+    return Endpoint(ip, int(name[1]))
 
 
 def _tls_info(transport: asyncio.BaseTransport) -> TlsInfo | None:
