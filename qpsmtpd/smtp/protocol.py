@@ -239,7 +239,7 @@ class SmtpProtocol(SMTP):
 
     def drain(self) -> None:
         """The server stops: end the connection as soon as no transaction is under way."""
-        if self.connection is None:
+        if self.connection is None or self._finished:
             return
         self.connection.draining = True
         if (

@@ -21,9 +21,10 @@ from tests.bench.client import RefusedError
 from tests.bench.laboratory import CHECKOUT, Laboratory, ServerError, run_inside
 from tests.bench.report import quick_ratios, tables
 from tests.bench.results import Cell, Results
-from tests.bench.servers import NEXT_HOP_PORT, NEXT_HOPS, SERVERS, Server, serving
+from tests.bench.servers import NEXT_HOP_PORT, NEXT_HOPS, PYTHON, SERVERS, Server, serving
 from tests.bench.trees import HARAKA, RELEASE
 from tests.debian_system import unavailable
+from tests.isolation import run
 
 HERE = Path(__file__).parent
 RESULTS = CHECKOUT / "build/bench/results.json"
@@ -175,7 +176,7 @@ def _machine() -> Mapping[str, str]:
         "processor": model[0] if model else platform.machine(),
         "cores": str(os.cpu_count()),
         "kernel": platform.release(),
-        "python": platform.python_version(),
+        "python": run((PYTHON, "--version"), timeout=10).split()[-1],
         "uvloop": version("uvloop"),
         "aiosmtpd": version("aiosmtpd"),
         "haraka": HARAKA.partition("@")[2],

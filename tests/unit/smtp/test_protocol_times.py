@@ -142,6 +142,30 @@ async def test_the_end_does_not_wait_for_a_client_that_reads_nothing(
         client.writer.transport.abort()
 
 
+@on_both_loops
+async def test_the_drain_does_not_wait_for_a_last_reply_that_nobody_reads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The session is over; only its last reply lingers, and not longer because of the drain."""
+    monkeypatch.setattr(protocol, "LINGER", 0.05)
+    plugin = tmp_path / "talks.py"
+    plugin.write_text(
+        "from qpsmtpd.api import *\n"
+        "class Talks(Plugin[NoOptions]):\n"
+        "    async def hook_quit(self, session):\n"
+        "        return accept(('x' * 470 + '\\n') * 120)\n"
+    )
+    async with serve(catching(tmp_path, "talks")) as serving:
+        client = await a_client_that_reads_nothing(serving)
+        wire = wire_of(serving)
+        client.send(b"QUIT\r\n")
+        await until(lambda: wire._finished)
+        assert wire.transport is not None
+        assert wire.transport.get_write_buffer_size() > 0
+        assert await serving.server.drain(1000) == 0
+        client.writer.transport.abort()
+
+
 # --- early talkers ----------------------------------------------------------------------------
 
 EARLY = """
