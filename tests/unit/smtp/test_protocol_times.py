@@ -121,19 +121,23 @@ async def test_a_client_that_reads_nothing(tmp_path: Path, flood: bytes) -> None
         client.writer.transport.abort()
 
 
+def talking_at_quit(directory: Path, lines: int) -> dict[str, list[str]]:
+    """A configuration whose reply to QUIT has so many lines."""
+    (directory / "talks.py").write_text(
+        "from qpsmtpd.api import *\n"
+        "class Talks(Plugin[NoOptions]):\n"
+        "    async def hook_quit(self, session):\n"
+        f"        return accept(('x' * 470 + '\\n') * {lines})\n"
+    )
+    return catching(directory, "talks")
+
+
 @on_both_loops
 async def test_the_end_does_not_wait_for_a_client_that_reads_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(protocol, "LINGER", 0.01)
-    plugin = tmp_path / "talks.py"
-    plugin.write_text(
-        "from qpsmtpd.api import *\n"
-        "class Talks(Plugin[NoOptions]):\n"
-        "    async def hook_quit(self, session):\n"
-        "        return accept(('x' * 470 + '\\n') * 2000)\n"
-    )
-    files = catching(tmp_path, "talks") | {"timeout": ["0.05"]}
+    files = talking_at_quit(tmp_path, 2000) | {"timeout": ["0.05"]}
     async with serve(files) as serving:
         client = await a_client_that_reads_nothing(serving)
         wire = wire_of(serving)
@@ -148,14 +152,7 @@ async def test_the_drain_does_not_wait_for_a_last_reply_that_nobody_reads(
 ) -> None:
     """The session is over; only its last reply lingers, and not longer because of the drain."""
     monkeypatch.setattr(protocol, "LINGER", 0.05)
-    plugin = tmp_path / "talks.py"
-    plugin.write_text(
-        "from qpsmtpd.api import *\n"
-        "class Talks(Plugin[NoOptions]):\n"
-        "    async def hook_quit(self, session):\n"
-        "        return accept(('x' * 470 + '\\n') * 120)\n"
-    )
-    async with serve(catching(tmp_path, "talks")) as serving:
+    async with serve(talking_at_quit(tmp_path, 120)) as serving:
         client = await a_client_that_reads_nothing(serving)
         wire = wire_of(serving)
         client.send(b"QUIT\r\n")
