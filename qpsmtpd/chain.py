@@ -119,16 +119,7 @@ class Chain:
         """
         tentative: Verdict | None = None
         for handler in self._handlers[hook]:
-            # A hook that never waits is over with its first step; the others cost a time-out.
-            try:
-                coroutine = handler.call(*args)
-                wanted = coroutine.send(None)
-            except StopIteration as finished:
-                answer = finished.value
-            except BaseException as error:
-                answer = self._fault(handler, hook, error)
-            else:
-                answer = await self._go_on(handler, hook, coroutine, wanted)
+            answer = await self._ask(handler, hook, args)
             if self._observed and answer is not FAULT:
                 await self._tell(handler.name, hook, session, answer)
             if answer is None:
@@ -152,18 +143,11 @@ class Chain:
     async def _ask(self, handler: Handler, hook: str, args: tuple[Any, ...]) -> Any:
         try:
             coroutine = handler.call(*args)
-            wanted = coroutine.send(None)
-        except StopIteration as finished:
-            return finished.value
-        except BaseException as error:
-            return self._fault(handler, hook, error)
-        return await self._go_on(handler, hook, coroutine, wanted)
-
-    async def _go_on(
-        self, handler: Handler, hook: str, coroutine: Coroutine[Any, Any, Any], wanted: Any
-    ) -> Any:
-        """Await a hook that was stepped once and wants to wait for `wanted`."""
-        try:
+            try:
+                wanted = coroutine.send(None)
+            except StopIteration as finished:
+                # It never wanted to wait: no time-out is needed.
+                return finished.value
             return await _within(coroutine, wanted, handler.timeout)
         except BaseException as error:
             return self._fault(handler, hook, error)

@@ -138,7 +138,7 @@ class Headers:
     def rename(self, old: str, new: str) -> int:
         """Give all fields `old` the name `new`, in their places; returns how many there were."""
         _check_name(new)
-        if self._absent(_key(old)) or old not in self:
+        if old not in self:
             return 0
         key = _key(old)
         entries = self._all()
@@ -151,16 +151,10 @@ class Headers:
 
     def _named(self, name: str) -> Iterator[_Entry]:
         key = _key(name)
-        if self._absent(key):
-            return iter(())
         if self._entries is None and key not in self._block.lower():
+            # Most look-ups are for what is not there: nothing to split for.
             return (entry for entry in self._top if entry.name == key)
         return (entry for entry in self._all() if entry.name == key)
-
-    def _absent(self, key: bytes) -> bool:
-        """Whether there is surely no such field."""
-        # Most look-ups are for what is not there: nothing to split for.
-        return self._entries is None and not self._top and key not in self._block.lower()
 
     def _all(self) -> list[_Entry]:
         """The entries from the top down, split from the block when first asked for."""

@@ -86,14 +86,14 @@ class FileOutlet(Outlet):
 
         A write to a file costs as much as reading a message.
         """
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            self.write(data)
+            return
         self._waiting.append(data)
         if len(self._waiting) == 1:
-            try:
-                loop = asyncio.get_running_loop()
-            except RuntimeError:
-                self._write_waiting()
-            else:
-                loop.call_soon(self._write_waiting)
+            loop.call_soon(self._write_waiting)
 
     def _write_waiting(self) -> None:
         pieces = []

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 from pathlib import Path
@@ -25,6 +26,48 @@ def test_file_is_appended_to_and_opened_again(tmp_path: Path) -> None:
     file.close()
     assert (tmp_path / "log.1").read_text() == "old\none\ntwo\n"
     assert path.read_text() == "three\n"
+
+
+async def test_pieces_of_one_turn_are_written_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[bytes] = []
+    monkeypatch.setattr(FileOutlet, "_write", lambda _self, data: written.append(data))
+    log = FileOutlet(str(tmp_path / "log"))
+    log.write_soon(b"1\n")
+    log.write_soon(b"2\n")
+    assert written == []
+    await asyncio.sleep(0)
+    log.write_soon(b"3\n")
+    log.write(b"4\n")
+    log.write_soon(b"5\n")
+    log.close()
+    await asyncio.sleep(0)
+    assert written == [b"1\n2\n", b"3\n4\n", b"5\n"]
+
+
+def test_without_an_event_loop_nothing_waits(tmp_path: Path) -> None:
+    """Neither a piece, nor what a loop that is gone has left."""
+    log = FileOutlet(str(tmp_path / "log"))
+
+    loop = asyncio.new_event_loop()
+    loop.call_soon(log.write_soon, b"1\n")
+    loop.call_soon(loop.stop)
+    loop.run_forever()
+    loop.close()
+    log.write_soon(b"2\n")
+    assert (tmp_path / "log").read_bytes() == b"1\n2\n"
+    log.close()
+
+
+async def test_all_pieces_that_are_lost_count(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = FileOutlet(str(tmp_path))
+    for _ in range(3):
+        log.write_soon(b"x\n")
+    await asyncio.sleep(0)
+    assert "lines_lost=3" in capsys.readouterr().err
 
 
 def test_new_file_is_not_for_everybody(tmp_path: Path) -> None:
