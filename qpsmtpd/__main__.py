@@ -3,7 +3,7 @@
 
 import sys
 
-from qpsmtpd.cli import main
+from qpsmtpd.commands.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -4,52 +4,32 @@
 from qpsmtpd.api import Plugin, Session, Verdict, deny
 """
 
-from qpsmtpd.address import (
-    Address,
-    ReversePath,
-    parse_forward_path,
-    parse_mailbox,
-    parse_reverse_path,
-)
-from qpsmtpd.addresslist import AddressList, compile_pattern
-from qpsmtpd.dnslist import DnsList, reversed_address
 from qpsmtpd.errors import AddressError, ConfigError, DnsError, StoreError
-from qpsmtpd.headers import Headers
-from qpsmtpd.hostlist import HostList, parse_hosts, read_hosts
-from qpsmtpd.log import (
-    NOTHING,
-    LogLevel,
+from qpsmtpd.lists.addresses import AddressList, compile_pattern
+from qpsmtpd.lists.dnslists import DnsList, reversed_address
+from qpsmtpd.lists.hosts import HostList, parse_hosts, read_hosts
+from qpsmtpd.logs.levels import NOTHING, LogLevel
+from qpsmtpd.logs.outlets import DatagramOutlet, FileOutlet, Outlet, PipeOutlet
+from qpsmtpd.logs.records import (
     format_record,
     printable_text,
     record_text,
     stderr_text,
     write_stderr,
 )
-from qpsmtpd.notes import Note, Notes
-from qpsmtpd.options import IPAddress, IPNetwork, NoOptions, Seconds, Size, opt
-from qpsmtpd.outlet import DatagramOutlet, FileOutlet, Outlet, PipeOutlet
-from qpsmtpd.plugin import (
-    HookResult,
-    ParsedPath,
-    Plugin,
-    RejectOptions,
-    fit_status,
-    password_matches,
-    rejection,
+from qpsmtpd.mail.address import (
+    Address,
+    ReversePath,
+    parse_forward_path,
+    parse_mailbox,
+    parse_reverse_path,
 )
-from qpsmtpd.services import Clock, Config, Entry, Resolver, Services, Store
-from qpsmtpd.session import (
-    AuthAttempt,
-    Endpoint,
-    ReceivedInfo,
-    Recipient,
-    Session,
-    TlsInfo,
-    Transaction,
-    parse_ip,
-)
-from qpsmtpd.spool import Body, Message, scratch_file
-from qpsmtpd.verdict import (
+from qpsmtpd.mail.headers import Headers
+from qpsmtpd.mail.ip import Endpoint, IPAddress, IPNetwork, parse_ip
+from qpsmtpd.mail.message import Body, Message, scratch_file
+from qpsmtpd.mail.notes import Note, Notes
+from qpsmtpd.mail.session import AuthAttempt, ReceivedInfo, Recipient, Session, TlsInfo, Transaction
+from qpsmtpd.mail.verdict import (
     Decision,
     Verdict,
     accept,
@@ -58,6 +38,17 @@ from qpsmtpd.verdict import (
     unless_another,
     verdict_from_word,
 )
+from qpsmtpd.plugin.base import (
+    HookResult,
+    ParsedPath,
+    Plugin,
+    RejectOptions,
+    fit_status,
+    password_matches,
+    rejection,
+)
+from qpsmtpd.plugin.options import NoOptions, Seconds, Size, opt
+from qpsmtpd.plugin.services import Clock, Config, Entry, Resolver, Services, Store
 
 __all__ = [
     "NOTHING",

@@ -10,7 +10,7 @@
     ValueError
     └── AddressError    a mailbox or path breaks RFC 5321
 
-A refusal is never an exception: plugins return verdicts (verdict.py).
+A refusal is never an exception: plugins return verdicts (mail/verdict.py).
 """
 
 

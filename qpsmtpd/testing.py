@@ -15,19 +15,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from qpsmtpd.address import parse_forward_path, parse_reverse_path
 from qpsmtpd.config.loader import load
 from qpsmtpd.config.runoptions import ListenAddress
 from qpsmtpd.daemon.server import Server
 from qpsmtpd.daemon.sockets import bind
 from qpsmtpd.errors import ConfigError, DnsError, StoreError
-from qpsmtpd.options import parse
-from qpsmtpd.plugin import Plugin
-from qpsmtpd.services import Clock, Entry, Services, Store
-from qpsmtpd.session import Endpoint, Recipient, Session, Transaction
-from qpsmtpd.spool import Message
-from qpsmtpd.store.client import StoreClient
+from qpsmtpd.mail.address import parse_forward_path, parse_reverse_path
+from qpsmtpd.mail.ip import Endpoint
+from qpsmtpd.mail.message import Message
+from qpsmtpd.mail.session import Recipient, Session, Transaction
+from qpsmtpd.plugin.base import Plugin
+from qpsmtpd.plugin.options import parse
+from qpsmtpd.plugin.services import Clock, Entry, Services, Store
 from qpsmtpd.store.operation import Add, Count, Delete, Get, Increment, Operation, Put, Replace
+from qpsmtpd.store.view import StoreClient
 
 P = TypeVar("P", bound=Plugin[Any])
 

@@ -17,10 +17,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from qpsmtpd.cdb import Cdb, CdbError
 from qpsmtpd.config.problems import Problem
 from qpsmtpd.errors import ConfigError
-from qpsmtpd.services import Entry
+from qpsmtpd.lists.cdb import Cdb, CdbError
+from qpsmtpd.plugin.services import Entry
 
 _INCLUDE = "$include"
 

@@ -8,17 +8,13 @@ they began with.  A configuration with errors is not used at all, and every erro
 from __future__ import annotations
 
 import asyncio
-import logging
 import ssl
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any
 
 from qpsmtpd import __version__
-from qpsmtpd.chain import Chain, ChainedPlugin
 from qpsmtpd.config.files import ConfigFiles
 from qpsmtpd.config.pluginconfig import PluginConfig
 from qpsmtpd.config.pluginfinder import PluginFinder, place_of
@@ -26,50 +22,17 @@ from qpsmtpd.config.pluginlevel import set_plugin_level
 from qpsmtpd.config.pluginlines import PluginLine, read_plugin_lines
 from qpsmtpd.config.problems import ConfigErrors, Problem, errors_in
 from qpsmtpd.config.runoptions import parse_listen
-from qpsmtpd.config.settings import Settings, load_settings
+from qpsmtpd.config.settings import load_settings
+from qpsmtpd.config.snapshot import LIFE_CYCLE_TIMEOUT, Release, Snapshot, stop
 from qpsmtpd.config.spooldir import prepare_spool_dir
 from qpsmtpd.dns.resolver import DnsResolver
 from qpsmtpd.errors import ConfigError
-from qpsmtpd.plugin import Plugin
-from qpsmtpd.services import Resolver, Services, Store
+from qpsmtpd.plugin.chain import Chain, ChainedPlugin
+from qpsmtpd.plugin.services import Resolver, Services
 from qpsmtpd.store.location import parse_location
 from qpsmtpd.store.opening import SharedStore, default_location, shared_store
 
-__all__ = ["ConfigErrors", "Problem", "Snapshot", "load"]
-
-log = logging.getLogger(__name__)
-
-#: Seconds that a plugin may take to start or to stop.
-LIFE_CYCLE_TIMEOUT = 60.0
-
 _MECHANISMS = {"auth_plain": "PLAIN", "auth_login": "LOGIN", "auth_cram_md5": "CRAM-MD5"}
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """One configuration, ready for use.
-
-    logging: the plugins that log lines go to.
-    tls_context: for STARTTLS and implicit TLS; None without a plugin that has one.
-    auth_mechanisms: what AUTH may offer.
-    files: every file that was read.  warnings: what is odd about them.
-    """
-
-    settings: Settings
-    services: Services
-    chain: Chain
-    logging: tuple[Plugin[Any], ...]
-    tls_context: ssl.SSLContext | None
-    auth_mechanisms: tuple[str, ...]
-    files: tuple[Path, ...]
-    warnings: tuple[Problem, ...]
-
-    async def stop(self) -> None:
-        """Stop all plugins, the last one first, the resolver and the store.
-
-        Faults are only logged.
-        """
-        await _stop(self.chain.plugins, self.services.resolver, self.services.store)
 
 
 async def load(
@@ -89,7 +52,7 @@ async def load(
     try:
         await loading.run()
     except BaseException:
-        await _stop(loading.started, loading.resolver, loading.services.store)
+        await stop(loading.started, loading.releases)
         raise
     return loading.snapshot()
 
@@ -113,10 +76,10 @@ class _Loading:
         self.started: list[ChainedPlugin] = []
         self.context: ssl.SSLContext | None = None
         self.config = PluginConfig(files)
-        self.resolver = resolver or self._resolver()
+        self.releases: list[Release] = []
         self.services = Services(
             config=self.config,
-            resolver=self.resolver,
+            resolver=resolver or self._resolver(),
             store=self._store(),
             me=self.settings.me,
             spool_dir=self.settings.spool_dir,
@@ -145,6 +108,11 @@ class _Loading:
             raise ConfigErrors(self.problems)
 
     def _resolver(self) -> DnsResolver:
+        resolver = self._new_resolver()
+        self.releases.append(resolver.close)
+        return resolver
+
+    def _new_resolver(self) -> DnsResolver:
         text = self.environment.get("QPSMTPD_RESOLVER")
         if not text:
             return DnsResolver()
@@ -158,7 +126,10 @@ class _Loading:
     def _store(self) -> SharedStore:
         text = self.settings.store
         default = default_location(self.environment, self.settings.spool_dir)
-        return shared_store(parse_location(text) if text else default, self.settings.store_timeout)
+        location = parse_location(text) if text else default
+        store = shared_store(location, self.settings.store_timeout)
+        self.releases.append(store.close)
+        return store
 
     def _chained(self, line: PluginLine) -> ChainedPlugin:
         plugin = line.cls(line.name, line.options, self.services)
@@ -192,6 +163,7 @@ class _Loading:
             auth_mechanisms=_mechanisms(chain),
             files=tuple(self.files.files),
             warnings=tuple(self.problems),
+            releases=tuple(self.releases),
         )
 
 
@@ -200,16 +172,3 @@ def _mechanisms(chain: Chain) -> tuple[str, ...]:
     return tuple(
         mechanism for hook, mechanism in _MECHANISMS.items() if chain.hooks & {hook, "auth"}
     )
-
-
-async def _stop(started: Sequence[ChainedPlugin], resolver: Resolver, store: Store) -> None:
-    for chained in reversed(started):
-        try:
-            async with asyncio.timeout(LIFE_CYCLE_TIMEOUT):
-                await chained.plugin.stop()
-        except Exception:
-            log.exception("fault: plugin=%s does not stop", chained.plugin.name)
-    if isinstance(resolver, DnsResolver):
-        await resolver.close()
-    if isinstance(store, SharedStore):
-        await store.close()

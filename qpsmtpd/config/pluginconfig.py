@@ -8,12 +8,12 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
-from qpsmtpd.chain import DEFAULT_TIMEOUT, ChainedPlugin
 from qpsmtpd.config.files import ConfigFiles
 from qpsmtpd.errors import ConfigError
-from qpsmtpd.plugin import Plugin
-from qpsmtpd.services import Entry
-from qpsmtpd.session import Recipient
+from qpsmtpd.mail.session import Recipient
+from qpsmtpd.plugin.base import Plugin
+from qpsmtpd.plugin.chain import DEFAULT_TIMEOUT, ChainedPlugin
+from qpsmtpd.plugin.services import Entry
 
 log = logging.getLogger(__name__)
 

@@ -21,7 +21,7 @@ from typing import Any
 
 from qpsmtpd.config.names import PERL_PLUGINS, module_name
 from qpsmtpd.errors import PluginError
-from qpsmtpd.plugin import Plugin
+from qpsmtpd.plugin.base import Plugin
 
 _SHIPPED = "qpsmtpd.plugins."
 _LOCAL = "qpsmtpd_local."

@@ -6,7 +6,7 @@ from __future__ import annotations
 import logging
 import re
 
-from qpsmtpd.log import LogLevel
+from qpsmtpd.logs.levels import LogLevel
 
 _shift_of = re.compile(r"([+-][0-7])").fullmatch
 

@@ -19,9 +19,9 @@ from qpsmtpd.config.pluginfinder import PluginFinder
 from qpsmtpd.config.pluginlevel import PluginLevel
 from qpsmtpd.config.problems import Problem, errors_in
 from qpsmtpd.errors import ConfigError, PluginError
-from qpsmtpd.options import Seconds, opt, parse
-from qpsmtpd.plugin import HOOK_METHODS, Plugin
-from qpsmtpd.services import Entry
+from qpsmtpd.plugin.base import HOOK_METHODS, Plugin
+from qpsmtpd.plugin.options import Seconds, opt, parse
+from qpsmtpd.plugin.services import Entry
 
 _is_printable = re.compile(r"[\t -~]+").fullmatch
 _names = re.compile(r"(?P<plugin>.+?)(?::(?P<instance>\d+))?").fullmatch

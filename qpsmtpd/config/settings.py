@@ -21,12 +21,12 @@ from qpsmtpd.config.files import ConfigFiles
 from qpsmtpd.config.problems import Problem
 from qpsmtpd.config.spooldir import default_spool_dir
 from qpsmtpd.errors import ConfigError
-from qpsmtpd.hostlist import HostList, parse_hosts
-from qpsmtpd.log import LogLevel
-from qpsmtpd.options import IPNetwork, Seconds, Size, opt, parse_value
-from qpsmtpd.services import Entry
-from qpsmtpd.store.location import Location, RedisLocation, parse_location
-from qpsmtpd.store.opening import missing_package
+from qpsmtpd.lists.hosts import HostList, parse_hosts
+from qpsmtpd.logs.levels import LogLevel
+from qpsmtpd.mail.ip import IPNetwork
+from qpsmtpd.plugin.options import Seconds, Size, opt, parse_value
+from qpsmtpd.plugin.services import Entry
+from qpsmtpd.store.location import Location, RedisLocation, missing_package, parse_location
 
 _is_host = re.compile(r"[A-Za-z0-9_.:\[\]-]+").fullmatch
 _is_octal = re.compile(r"[0-7]{3,5}").fullmatch

@@ -54,11 +54,11 @@ def make_acceptor(
     loop: asyncio.AbstractEventLoop, listening: socket.socket, factory: Factory
 ) -> Acceptor:
     """The acceptor for this kind of event loop.  It owns the socket."""
-    kind = _ByItself if isinstance(loop, asyncio.BaseEventLoop) else _ByServer
+    kind = _AsyncioAcceptor if isinstance(loop, asyncio.BaseEventLoop) else _UvloopAcceptor
     return kind(loop, listening, factory)
 
 
-class _ByItself:
+class _AsyncioAcceptor:
     """Accepts by itself."""
 
     def __init__(
@@ -121,7 +121,7 @@ class _ByItself:
         self._loop.add_reader(self.listening, self._accept)
 
 
-class _ByServer:
+class _UvloopAcceptor:
     """Leaves accepting to a server of the event loop, which has the socket as a duplicate."""
 
     def __init__(

@@ -16,11 +16,11 @@ import logging
 from dataclasses import dataclass
 from enum import Enum
 
-from qpsmtpd.config.loader import Snapshot
+from qpsmtpd.config.snapshot import Snapshot
 from qpsmtpd.daemon import descriptors
 from qpsmtpd.daemon.scoreboard import Slot
-from qpsmtpd.hostlist import HostList
-from qpsmtpd.session import parse_ip
+from qpsmtpd.lists.hosts import HostList
+from qpsmtpd.mail.ip import parse_ip
 from qpsmtpd.smtp.replies import (
     TOO_MANY_CONNECTIONS,
     TOO_MANY_FROM_CLIENT,

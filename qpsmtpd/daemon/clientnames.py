@@ -10,9 +10,9 @@ import asyncio
 import logging
 from collections.abc import Callable
 
-from qpsmtpd.config.loader import Snapshot
+from qpsmtpd.config.snapshot import Snapshot
 from qpsmtpd.errors import DnsError
-from qpsmtpd.session import ReverseLookup
+from qpsmtpd.mail.session import ReverseLookup
 
 log = logging.getLogger(__name__)
 

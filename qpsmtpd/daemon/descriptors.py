@@ -14,7 +14,7 @@ from qpsmtpd.config.problems import Problem
 _OWN = 200
 
 
-def provide(connections: int) -> None:
+def raise_limit(connections: int) -> None:
     """Raise our limit of open files as far as so many connections need; 0 is any number."""
     with suppress(OSError, ValueError):
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -38,7 +38,7 @@ def connections_for(descriptors: int) -> int:
     return max(1, (descriptors - _OWN) * 2 // 3)
 
 
-def shortage(connections: int, workers: int) -> Iterator[Problem]:
+def check_limit(connections: int, workers: int) -> Iterator[Problem]:
     """A warning, if the limit is too low for so many connections of so many workers."""
     files = open_files()
     enough_for = connections_for(files) * workers

@@ -15,13 +15,14 @@ import stat
 import sys
 from collections.abc import Mapping
 
-from qpsmtpd import log as logs
-from qpsmtpd.config.loader import ConfigErrors
+from qpsmtpd.config.problems import ConfigErrors
 from qpsmtpd.config.runoptions import RunOptions
 from qpsmtpd.daemon.server import Server
 from qpsmtpd.daemon.worker import EXIT_CONFIG, load_snapshot, report, run_loop, use_logging
 from qpsmtpd.errors import QpsmtpdError
-from qpsmtpd.session import Endpoint, parse_ip
+from qpsmtpd.logs.handler import install
+from qpsmtpd.logs.levels import LogLevel
+from qpsmtpd.mail.ip import Endpoint, parse_ip
 from qpsmtpd.smtp.replies import INTERNAL_ERROR
 
 log = logging.getLogger(__name__)
@@ -30,7 +31,7 @@ log = logging.getLogger(__name__)
 def run(options: RunOptions) -> int:
     """Serve the connection on descriptor 0; the exit status of the process."""
     _keep_log_from_client()
-    logs.install(logs.LogLevel.LOGDEBUG if options.debug else logs.LogLevel.LOGWARN)
+    install(LogLevel.LOGDEBUG if options.debug else LogLevel.LOGWARN)
     return run_loop(lambda: _serve(options))
 
 

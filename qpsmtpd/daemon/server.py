@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Server: one worker.  It accepts connections on listening sockets and hosts their sessions.
 
-It knows nothing of processes and signals; workers.py does.  A reload swaps the snapshot in one
+It knows nothing of processes and signals; start.py does.  A reload swaps the snapshot in one
 assignment: connections keep the one they began with, and its plugins are stopped when the last
 of them is gone.
 """
@@ -15,14 +15,15 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from qpsmtpd.config.loader import Snapshot
+from qpsmtpd.config.snapshot import Snapshot
 from qpsmtpd.daemon.acceptor import RETRY_SECONDS, Acceptor, make_acceptor
 from qpsmtpd.daemon.admission import Admission, Limits, Place, Refusal
 from qpsmtpd.daemon.clientnames import ClientNames
 from qpsmtpd.daemon.scoreboard import Slot
-from qpsmtpd.session import Endpoint, ReverseLookup
-from qpsmtpd.smtp.behindproxy import BehindProxy
+from qpsmtpd.mail.ip import Endpoint
+from qpsmtpd.mail.session import ReverseLookup
 from qpsmtpd.smtp.protocol import SmtpProtocol
+from qpsmtpd.smtp.proxyhandshake import ProxyHandshake
 from qpsmtpd.smtp.reply import Reply
 
 log = logging.getLogger(__name__)
@@ -58,7 +59,7 @@ class Server:
         self._acceptors: list[Acceptor] = []
         self._resting: asyncio.Task[None] | None = None
         self._protocols: dict[SmtpProtocol, Place] = {}
-        self._before_header: dict[BehindProxy, Place] = {}
+        self._before_header: dict[ProxyHandshake, Place] = {}
         self._by_snapshot: Counter[int] = Counter()
         self._retired: dict[int, Snapshot] = {}
         self._stopping: set[asyncio.Task[None]] = set()
@@ -93,7 +94,7 @@ class Server:
         self._release(protocol.connection.snapshot)
         self._note_if_empty()
 
-    def expect_header(self, protocol: BehindProxy, ip: str) -> bool:
+    def expect_header(self, protocol: ProxyHandshake, ip: str) -> bool:
         """Register a connection whose PROXY header is to come; False when there is no room."""
         place = self._admission.enter_unnamed(ip)
         if isinstance(place, Refusal):
@@ -102,7 +103,7 @@ class Server:
         self._empty.clear()
         return True
 
-    def expect_no_header(self, protocol: BehindProxy) -> None:
+    def expect_no_header(self, protocol: ProxyHandshake) -> None:
         """The header has come, or never will."""
         if place := self._before_header.pop(protocol, None):
             self._admission.leave(place)
@@ -150,9 +151,9 @@ class Server:
 
     def _factory(
         self, tls: bool, client: Endpoint | None = None, local: Endpoint | None = None
-    ) -> Callable[[], BehindProxy | SmtpProtocol]:
-        def protocol() -> BehindProxy | SmtpProtocol:
-            kind = BehindProxy if self._snapshot.settings.proxy_networks else SmtpProtocol
+    ) -> Callable[[], ProxyHandshake | SmtpProtocol]:
+        def protocol() -> ProxyHandshake | SmtpProtocol:
+            kind = ProxyHandshake if self._snapshot.settings.proxy_networks else SmtpProtocol
             return kind(self, self._loop, implicit_tls=tls, client=client, local=local)
 
         return protocol

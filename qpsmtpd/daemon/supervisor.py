@@ -94,7 +94,7 @@ class Supervisor:
                     self._handle_signals()
                 else:
                     self._hear(key.data)
-            self._do_what_is_due()
+            self._run_due()
         return self._status
 
     def _catch_signals(self) -> None:
@@ -110,7 +110,7 @@ class Supervisor:
     def _handle_signals(self) -> None:
         for number in self._signals.recv(4096):
             if number == signal.SIGCHLD:
-                self._bury()
+                self._reap()
             elif number == signal.SIGHUP:
                 self._reload()
             elif number == signal.SIGUSR1:
@@ -126,10 +126,10 @@ class Supervisor:
             waits.append(max(0.0, self._restart_at - time.monotonic()))
         return min(waits, default=None)
 
-    def _do_what_is_due(self) -> None:
+    def _run_due(self) -> None:
         if self._watchdog is not None:
             notify.alive()
-            self._end_those_that_hang(max(2 * self._watchdog, LEAST_SILENCE))
+            self._kill_hung(max(2 * self._watchdog, LEAST_SILENCE))
         if time.monotonic() >= self._restart_at:
             for _ in range(self._missing):
                 self._start_worker()
@@ -139,7 +139,7 @@ class Supervisor:
         """How many workers are to be started in place of others."""
         return self._count - len(self._workers) if self._started and not self._stopping else 0
 
-    def _end_those_that_hang(self, silence: float) -> None:
+    def _kill_hung(self, silence: float) -> None:
         now = time.monotonic()
         for pid, worker in self._workers.items():
             if now - worker.heard < silence:
@@ -181,14 +181,14 @@ class Supervisor:
         worker.heard = time.monotonic()
         worker.aborted = worker.aborted and ALIVE not in said
         if READY in said:
-            self._taken_up(pid, worker)
+            self._on_ready(pid, worker)
         if NOT_RELOADED in said:
             log.error("worker pid=%d keeps the old configuration", pid)
         if RELOADED in said or NOT_RELOADED in said:
             worker.reloading = False
             self._finish_reload()
 
-    def _taken_up(self, pid: int, worker: _Worker) -> None:
+    def _on_ready(self, pid: int, worker: _Worker) -> None:
         log.debug("worker started pid=%d", pid)
         worker.ready = True
         self._failures = 0
@@ -197,7 +197,7 @@ class Supervisor:
             self._started = True
             self._say_ready()
 
-    def _bury(self) -> None:
+    def _reap(self) -> None:
         """Collect the processes that have ended."""
         while self._workers or self._checker is not None:
             pid, status = os.waitpid(-1, os.WNOHANG)
@@ -207,9 +207,9 @@ class Supervisor:
             if pid == self._checker:
                 self._checked(code)
             elif pid in self._workers:
-                self._lost_worker(pid, code)
+                self._on_exit(pid, code)
 
-    def _lost_worker(self, pid: int, code: int) -> None:
+    def _on_exit(self, pid: int, code: int) -> None:
         worker = self._workers.pop(pid)
         with suppress(KeyError):
             self._selector.unregister(worker.connection)

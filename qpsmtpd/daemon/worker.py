@@ -15,14 +15,17 @@ from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from qpsmtpd import log as logs
-from qpsmtpd.config.loader import ConfigErrors, Problem, Snapshot, load
+from qpsmtpd.config.loader import load
+from qpsmtpd.config.problems import ConfigErrors, Problem
 from qpsmtpd.config.runoptions import RunOptions
+from qpsmtpd.config.snapshot import Snapshot
 from qpsmtpd.daemon import descriptors
 from qpsmtpd.daemon.overseer import Overseer
 from qpsmtpd.daemon.scoreboard import Slot
 from qpsmtpd.daemon.server import Listener, Server
 from qpsmtpd.daemon.sockets import describe
+from qpsmtpd.logs.handler import PluginHandler, install
+from qpsmtpd.logs.levels import LogLevel
 
 log = logging.getLogger(__name__)
 
@@ -112,7 +115,7 @@ class Worker:
         log.info("stopping connections=%d", server.connections)
         await server.drain(DRAIN_SECONDS)
 
-    def _use(self, snapshot: Snapshot) -> logs.PluginHandler:
+    def _use(self, snapshot: Snapshot) -> PluginHandler:
         handler = use_logging(snapshot, self.options)
         if self.log_warnings:
             report(snapshot.warnings)
@@ -138,7 +141,7 @@ class Worker:
             return False
         self._use(snapshot)
         server.reload(snapshot)
-        log.log(logs.LogLevel.LOGNOTICE, "configuration reloaded")
+        log.log(LogLevel.LOGNOTICE, "configuration reloaded")
         return True
 
 
@@ -151,8 +154,8 @@ async def load_snapshot(options: RunOptions) -> Snapshot:
         if (value := getattr(options, name)) is not None
     }
     settings = replace(snapshot.settings, **overrides)
-    descriptors.provide(settings.max_connections)
-    shortage = descriptors.shortage(settings.max_connections, options.worker_count)
+    descriptors.raise_limit(settings.max_connections)
+    shortage = descriptors.check_limit(settings.max_connections, options.worker_count)
     return replace(snapshot, settings=settings, warnings=(*snapshot.warnings, *shortage))
 
 
@@ -172,10 +175,10 @@ def check_configuration(options: RunOptions) -> int:
     return run_loop(check)
 
 
-def use_logging(snapshot: Snapshot, options: RunOptions) -> logs.PluginHandler:
+def use_logging(snapshot: Snapshot, options: RunOptions) -> PluginHandler:
     """Let log lines go where this configuration says; the handler is always the same one."""
-    level = logs.LogLevel.LOGDEBUG if options.debug else snapshot.settings.stderr_level
-    return logs.install(level, snapshot.logging)
+    level = LogLevel.LOGDEBUG if options.debug else snapshot.settings.stderr_level
+    return install(level, snapshot.logging)
 
 
 def report(problems: Sequence[Problem]) -> None:

@@ -17,7 +17,7 @@ from dns.rdatatype import RdataType
 
 from qpsmtpd.dns.nameserver import FAILURE_TTL, NameServer, encode_name, read_answer
 from qpsmtpd.errors import DnsError
-from qpsmtpd.services import Clock
+from qpsmtpd.plugin.services import Clock
 
 log = logging.getLogger(__name__)
 

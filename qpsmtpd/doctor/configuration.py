@@ -8,8 +8,9 @@ import errno
 import os
 from collections.abc import Iterator, Sequence
 
-from qpsmtpd.config.loader import ConfigErrors, Problem, load
+from qpsmtpd.config.loader import load
 from qpsmtpd.config.pluginlines import PluginLine
+from qpsmtpd.config.problems import ConfigErrors, Problem
 from qpsmtpd.doctor.finding import Finding, error, notice, ok, warning
 from qpsmtpd.doctor.installation import Installation
 

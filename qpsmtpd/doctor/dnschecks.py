@@ -8,11 +8,11 @@ import ipaddress
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
-from qpsmtpd.dnslist import are_codes
 from qpsmtpd.doctor.finding import Finding, error, notice, ok, warning
 from qpsmtpd.doctor.installation import Installation
 from qpsmtpd.errors import DnsError
-from qpsmtpd.services import Resolver
+from qpsmtpd.lists.dnslists import are_codes
+from qpsmtpd.plugin.services import Resolver
 
 T = TypeVar("T")
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from qpsmtpd.config.runoptions import ListenAddress
-from qpsmtpd.doctor.addresses import is_loopback
+from qpsmtpd.doctor.overlaps import is_loopback
 from qpsmtpd.doctor.system import System
 
 PROGRAM = "/usr/sbin/exim4"

@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from qpsmtpd.config.pluginlines import PluginLine
 from qpsmtpd.config.runoptions import ListenAddress
 from qpsmtpd.doctor.access import WRITE, obstacle
-from qpsmtpd.doctor.addresses import overlap
 from qpsmtpd.doctor.finding import Finding, error, notice, ok
 from qpsmtpd.doctor.installation import Installation
+from qpsmtpd.doctor.overlaps import overlap
 from qpsmtpd.nexthop.client import connect
-from qpsmtpd.nexthop.reply import NextHopError
+from qpsmtpd.nexthop.hopreply import NextHopError
 from qpsmtpd.nexthop.target import Target, tls_context
 
 #: Seconds for each step with the next hop.

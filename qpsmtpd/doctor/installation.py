@@ -16,7 +16,7 @@ from qpsmtpd.config.settings import Settings, load_settings
 from qpsmtpd.dns.resolver import DnsResolver
 from qpsmtpd.doctor.system import Account, System
 from qpsmtpd.doctor.units import SERVICE, Unit, enabled, listen_addresses
-from qpsmtpd.services import Resolver
+from qpsmtpd.plugin.services import Resolver
 
 #: The user of the package, when no unit names another one.
 DEFAULT_USER = "qpsmtpd"

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from qpsmtpd.config.runoptions import ListenAddress
-from qpsmtpd.doctor.addresses import is_loopback, listed, overlap
 from qpsmtpd.doctor.exim import Exim
 from qpsmtpd.doctor.finding import Finding, error, notice, ok, warning
 from qpsmtpd.doctor.installation import Installation
+from qpsmtpd.doctor.overlaps import is_loopback, listed, overlap
 from qpsmtpd.doctor.postfix import Postfix
 from qpsmtpd.doctor.system import System
 

@@ -6,11 +6,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from qpsmtpd.config.runoptions import ListenAddress
-from qpsmtpd.doctor.addresses import listed, overlap
 from qpsmtpd.doctor.finding import Finding, error, notice, ok, warning
 from qpsmtpd.doctor.installation import Installation
 from qpsmtpd.doctor.listeners import Listening, listening
 from qpsmtpd.doctor.mailsystems import in_the_way
+from qpsmtpd.doctor.overlaps import listed, overlap
 from qpsmtpd.doctor.units import SOCKET
 
 #: The mail systems whose set-up is known.

@@ -12,7 +12,11 @@ and at no other time; everything unclear is a NextHopError, for which the client
 from qpsmtpd.nexthop.client import Client, EnvelopeReplies, connect
 from qpsmtpd.nexthop.delivered import Delivered, fingerprint
 from qpsmtpd.nexthop.dots import DotStuffer
-from qpsmtpd.nexthop.handover import (
+from qpsmtpd.nexthop.hopoptions import NextHopOptions, address_problems, make_pool
+from qpsmtpd.nexthop.hopreply import HopReply, NextHopError
+from qpsmtpd.nexthop.metadata import NOT_KNOWN_NOW, xclient_commands
+from qpsmtpd.nexthop.pool import Pool
+from qpsmtpd.nexthop.submit import (
     Outcome,
     check_recipient,
     hand_over,
@@ -22,10 +26,6 @@ from qpsmtpd.nexthop.handover import (
     taken,
     unavailable,
 )
-from qpsmtpd.nexthop.metadata import NOT_KNOWN_NOW, xclient_commands
-from qpsmtpd.nexthop.options import NextHopOptions, address_problems, make_pool
-from qpsmtpd.nexthop.pool import Pool
-from qpsmtpd.nexthop.reply import HopReply, NextHopError
 from qpsmtpd.nexthop.target import Target
 
 __all__ = [

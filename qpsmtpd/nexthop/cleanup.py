@@ -21,9 +21,9 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
-from qpsmtpd.address import ReversePath
 from qpsmtpd.errors import QpsmtpdError
-from qpsmtpd.session import Transaction
+from qpsmtpd.mail.address import ReversePath
+from qpsmtpd.mail.session import Transaction
 
 #: Bytes of one content record; longer lines go in several.
 CHUNK = 1024

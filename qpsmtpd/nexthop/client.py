@@ -13,9 +13,9 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
 
 from qpsmtpd.nexthop.dots import DotStuffer
-from qpsmtpd.nexthop.reply import HopReply, NextHopError
+from qpsmtpd.nexthop.hopreply import HopReply, NextHopError
 from qpsmtpd.nexthop.target import Target
-from qpsmtpd.nexthop.wire import TlsError, Wire
+from qpsmtpd.nexthop.wire import HopWire, TlsError
 
 #: Commands sent before their replies are read: so many replies fit into the wire's buffer.
 BATCH = 200
@@ -33,7 +33,7 @@ class EnvelopeReplies:
 class Client:
     """Speaks to one next hop over one connection."""
 
-    def __init__(self, wire: Wire, target: Target) -> None:
+    def __init__(self, wire: HopWire, target: Target) -> None:
         self._wire = wire
         self._target = target
         #: The keywords of EHLO in upper case, with what follows them.
@@ -244,9 +244,9 @@ async def _connect(target: Target) -> Client:
     try:
         async with asyncio.timeout(target.timeout):
             if target.path:
-                _, wire = await loop.create_unix_connection(Wire, target.path)
+                _, wire = await loop.create_unix_connection(HopWire, target.path)
             else:
-                _, wire = await loop.create_connection(Wire, target.host, target.port)
+                _, wire = await loop.create_connection(HopWire, target.host, target.port)
     except (OSError, TimeoutError) as error:
         raise NextHopError(f"cannot connect: {error or 'no answer'}", "4.4.1") from error
     client = Client(wire, target)

@@ -13,8 +13,8 @@ import hashlib
 from collections import OrderedDict
 from collections.abc import Iterable
 
-from qpsmtpd.services import Clock
-from qpsmtpd.session import Transaction
+from qpsmtpd.mail.session import Transaction
+from qpsmtpd.plugin.services import Clock
 
 #: Fields that tell messages apart and that nobody changes on the way to us.
 _FIELDS = ("Message-ID", "Date", "From", "Resent-Message-ID")

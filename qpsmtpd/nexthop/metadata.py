@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from qpsmtpd.address import encode_xtext
-from qpsmtpd.session import Endpoint, Session, Transaction
+from qpsmtpd.mail.address import encode_xtext
+from qpsmtpd.mail.ip import Endpoint
+from qpsmtpd.mail.session import Session, Transaction
 
 UNKNOWN = "[UNAVAILABLE]"
 NOT_KNOWN_NOW = "[TEMPUNAVAIL]"

@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TypeVar
 
 from qpsmtpd.nexthop.client import Client, connect
-from qpsmtpd.nexthop.reply import NextHopError
+from qpsmtpd.nexthop.hopreply import NextHopError
 from qpsmtpd.nexthop.target import Target
 
 log = logging.getLogger(__name__)

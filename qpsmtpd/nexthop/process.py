@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Processes of commands: children of ours, or run for us by the hand-over (handover.py).
+"""Processes of commands: children of ours, or run for us by the hand-over (setid_runner.py).
 
 Where the service manager has taken from us the right to gain privileges (NoNewPrivileges), a set-id
 program that we start would not get its user, and could not put mail into its queue.  Such programs
@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Protocol
 
 from qpsmtpd.errors import QpsmtpdError
-from qpsmtpd.handover import ENVIRONMENT, MOST
+from qpsmtpd.nexthop.setid_runner import ENVIRONMENT, MOST
 
 #: Where the unit qpsmtpd-handover.socket listens.
 HANDOVER = Path("/run/qpsmtpd/handover.socket")
@@ -30,7 +30,7 @@ HANDOVER_WAIT = 30.0
 _STATUS = Path("/proc/self/status")
 
 
-class CommandError(QpsmtpdError):
+class ProgramError(QpsmtpdError):
     """The command cannot be started, or took too long: nothing is known of what it did."""
 
 
@@ -53,7 +53,7 @@ class Process(Protocol):
 async def start(words: Sequence[str], stdin: int, stdout: int, stderr: int) -> Process:
     """Start a command with these descriptors, a closed environment, and no shell.
 
-    Raises CommandError.
+    Raises ProgramError.
     """
     if _needs_handover(words[0]):
         return await HandedOver.start(words, (stdin, stdout, stderr))
@@ -86,7 +86,7 @@ class Child:
                 words, stdin=stdin, stdout=stdout, stderr=stderr, env=ENVIRONMENT, cwd="/"
             )
         except OSError as error:
-            raise CommandError(f"cannot start {words[0]}: {error.strerror}") from error
+            raise ProgramError(f"cannot start {words[0]}: {error.strerror}") from error
         self.pid = self._process.pid
         self.returncode: int | None = None
 
@@ -119,7 +119,7 @@ class HandedOver:
 
     @classmethod
     async def start(cls, words: Sequence[str], descriptors: Sequence[int]) -> HandedOver:
-        """Ask the hand-over to start a command.  Raises CommandError."""
+        """Ask the hand-over to start a command.  Raises ProgramError."""
         process = cls(socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET))
         try:
             await process._ask(words, descriptors)
@@ -136,16 +136,16 @@ class HandedOver:
             async with asyncio.timeout(HANDOVER_WAIT):
                 answer = await self._answer()
         except TimeoutError:
-            raise CommandError("the hand-over is too slow") from None
+            raise ProgramError("the hand-over is too slow") from None
         except OSError as error:
-            raise CommandError(f"{HANDOVER}: {error.strerror}") from error
+            raise ProgramError(f"{HANDOVER}: {error.strerror}") from error
         verb, _, rest = answer.partition(" ")
         if verb != "started":
-            raise CommandError(f"the hand-over does not start {' '.join(words)}: {rest}")
+            raise ProgramError(f"the hand-over does not start {' '.join(words)}: {rest}")
         self.pid = int(rest)
 
     async def ended(self) -> int:
-        """The exit status.  Raises CommandError when the hand-over fails."""
+        """The exit status.  Raises ProgramError when the hand-over fails."""
         while True:
             verb, _, rest = (await self._answer()).partition(" ")
             if verb == "ended":
@@ -154,7 +154,7 @@ class HandedOver:
 
     async def kill(self) -> None:
         """Have it killed; wait until that is done, or it has ended."""
-        with contextlib.suppress(OSError, TimeoutError, CommandError):
+        with contextlib.suppress(OSError, TimeoutError, ProgramError):
             self._connection.send(b"kill")
             async with asyncio.timeout(HANDOVER_WAIT):
                 await self._answer()
@@ -165,7 +165,7 @@ class HandedOver:
         with contextlib.suppress(ConnectionResetError):
             answer = self._connection.recv(MOST)
         if not answer:
-            raise CommandError("the hand-over has ended and does not say how the command did")
+            raise ProgramError("the hand-over has ended and does not say how the command did")
         return answer.decode()
 
     def close(self) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Wire: the bytes between us and one next hop.  Every wait ends; every buffer has a limit.
+"""HopWire: the bytes between us and one next hop.  Every wait ends; every buffer has a limit.
 
 What the next hop sends is collected as it comes, so that a pipelining next hop never waits for us
 while we wait for it; sending stops while the next hop does not read (back-pressure).
@@ -12,7 +12,7 @@ import re
 import ssl
 from typing import cast
 
-from qpsmtpd.nexthop.reply import HopReply, NextHopError
+from qpsmtpd.nexthop.hopreply import HopReply, NextHopError
 
 #: Bytes of one reply, and of all replies not read yet.
 MAX_REPLY = 16384
@@ -24,7 +24,7 @@ _line = re.compile(rb"([2-5]\d\d)(?:([ -])(.*))?").fullmatch
 _has_control = re.compile(rb"[\x00-\x1f\x7f]").search
 
 
-class Wire(asyncio.Protocol):
+class HopWire(asyncio.Protocol):
     """One connection.  Its methods raise NextHopError."""
 
     _transport: asyncio.Transport

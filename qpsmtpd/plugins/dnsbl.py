@@ -110,7 +110,7 @@ class Dnsbl(Plugin[DnsblOptions]):
 
     async def hook_rcpt(self, tx: Transaction, recipient: Recipient) -> Verdict | None:
         session = tx.session
-        if session.naughty and recipient.address.local_part.lower() in _CLEARED_BY:
+        if session.has_deferred_rejects and recipient.address.local_part.lower() in _CLEARED_BY:
             self.log.info("cleared recipient=%r", str(recipient))
             session.deferred_rejects.clear()
             session.deferred_type = ""

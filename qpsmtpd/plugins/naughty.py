@@ -68,7 +68,7 @@ class Naughty(Plugin[NaughtyOptions]):
         return self._speak(session) if hook == self.options.reject else None
 
     def _speak(self, session: Session) -> Verdict | None:
-        if not session.naughty:
+        if not session.has_deferred_rejects:
             return None
         # What is in deferred_type is some plugin's reject_type.
         kind = cast("Kind", session.deferred_type or self.options.reject_type)

@@ -12,12 +12,12 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable
 
-from qpsmtpd.session import AuthAttempt
+from qpsmtpd.mail.session import AuthAttempt
+from qpsmtpd.mail.verdict import Verdict
 from qpsmtpd.smtp import replies
 from qpsmtpd.smtp.connection import Connection, LineTooLongError
 from qpsmtpd.smtp.replies import reply_for
 from qpsmtpd.smtp.reply import Reply
-from qpsmtpd.verdict import Verdict
 
 #: RFC 4954 section 4: lines of the exchange, 12288 octets of base64 at most.
 MAX_LINE = 12288

@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Literal
 
+from qpsmtpd.mail.verdict import Verdict
 from qpsmtpd.smtp import authenticate, envelope, replies, transfer
 from qpsmtpd.smtp.connection import Connection
 from qpsmtpd.smtp.replies import reply_for
 from qpsmtpd.smtp.reply import Reply
-from qpsmtpd.verdict import Verdict
 
 Command = Callable[[Connection, str], Awaitable[Reply]]
 

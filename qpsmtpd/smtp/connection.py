@@ -13,11 +13,11 @@ from collections.abc import Awaitable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from qpsmtpd.config.loader import Snapshot
-from qpsmtpd.session import Session, TlsInfo
+from qpsmtpd.config.snapshot import Snapshot
+from qpsmtpd.mail.session import Session, TlsInfo
+from qpsmtpd.mail.verdict import Verdict
 from qpsmtpd.smtp.replies import reply_for
 from qpsmtpd.smtp.reply import Reply
-from qpsmtpd.verdict import Verdict
 
 log = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 
-from qpsmtpd import log as logs
+from qpsmtpd.logs.records import bind
 from qpsmtpd.smtp import replies
 from qpsmtpd.smtp.commands import COMMANDS, USEFUL, unrecognized
 from qpsmtpd.smtp.connection import (
@@ -30,7 +30,7 @@ MAX_COMMAND_LINE = 2048
 
 async def converse(connection: Connection) -> None:
     """Speak SMTP with one client until the end.  Never raises but for cancellation."""
-    logs.bind(connection.session)
+    bind(connection.session)
     log.debug("connected ip=%s", connection.session.client.ip)
     try:
         await _open_and_serve(connection)

@@ -18,7 +18,7 @@ import enum
 import re
 from typing import NamedTuple
 
-from qpsmtpd.spool import Spool
+from qpsmtpd.mail.message import Spool
 
 TERMINATOR = b"\r\n.\r\n"
 _HOLDABLE = tuple(TERMINATOR[:length] for length in (4, 3, 2, 1))

@@ -5,14 +5,14 @@ from __future__ import annotations
 
 from typing import Literal
 
-from qpsmtpd.address import PathError, parse_forward_path, parse_reverse_path, split_arguments
-from qpsmtpd.plugin import ParsedPath
-from qpsmtpd.session import Recipient, Transaction
+from qpsmtpd.mail.address import PathError, parse_forward_path, parse_reverse_path, split_arguments
+from qpsmtpd.mail.session import Recipient, Transaction
+from qpsmtpd.mail.verdict import Verdict
+from qpsmtpd.plugin.base import ParsedPath
 from qpsmtpd.smtp import replies
 from qpsmtpd.smtp.connection import Connection
 from qpsmtpd.smtp.replies import reply_for
 from qpsmtpd.smtp.reply import Reply
-from qpsmtpd.verdict import Verdict
 
 _MAIL_PARSERS = frozenset({"mail_parse", "mail_pre"})
 _RCPT_PARSERS = frozenset({"rcpt_parse", "rcpt_pre"})

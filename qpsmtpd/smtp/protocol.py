@@ -22,8 +22,9 @@ from typing import Any, Protocol, cast
 
 from aiosmtpd.smtp import SMTP
 
-from qpsmtpd.config.loader import Snapshot
-from qpsmtpd.session import Endpoint, ReverseLookup, Session, TlsInfo, canonical_ip
+from qpsmtpd.config.snapshot import Snapshot
+from qpsmtpd.mail.ip import Endpoint, canonical_ip
+from qpsmtpd.mail.session import ReverseLookup, Session, TlsInfo
 from qpsmtpd.smtp.connection import (
     ClientGoneError,
     ClientTimeoutError,
@@ -249,9 +250,9 @@ class SmtpProtocol(SMTP):
         ):
             self._wake(ShutdownError())
         else:
-            self._be_impatient()
+            self._shorten_timeouts()
 
-    def _be_impatient(self) -> None:
+    def _shorten_timeouts(self) -> None:
         """From now on wait only shortly for the client, be it to send or to read."""
         self._command_timeout = min(self._command_timeout, DRAIN_PATIENCE)
         self._data_timeout = min(self._data_timeout, DRAIN_PATIENCE)
@@ -259,7 +260,7 @@ class SmtpProtocol(SMTP):
         self._deadline = min(self._deadline, self._loop.time() + DRAIN_PATIENCE)
         if self._timer is not None:
             self._timer.cancel()
-        self._look_at_deadline()
+        self._check_deadline()
 
     def cut(self) -> None:
         """End the connection now; a message that is not handed over yet stays with the client."""
@@ -451,9 +452,9 @@ class SmtpProtocol(SMTP):
         self._session_end = now + session_timeout
         self._deadline = now + self._idle_timeout
         first_look = now + min(session_timeout, self._command_timeout, self._data_timeout)
-        self._timer = self._loop.call_at(first_look, self._look_at_deadline)
+        self._timer = self._loop.call_at(first_look, self._check_deadline)
 
-    def _look_at_deadline(self) -> None:
+    def _check_deadline(self) -> None:
         """The timer: has the client let us wait too long?"""
         now = self._loop.time()
         due = min(self._deadline, self._session_end)
@@ -466,7 +467,7 @@ class SmtpProtocol(SMTP):
         next_look = now + min(self._command_timeout, self._data_timeout)
         if now < due:
             next_look = min(due, next_look)
-        self._timer = self._loop.call_at(next_look, self._look_at_deadline)
+        self._timer = self._loop.call_at(next_look, self._check_deadline)
 
 
 def endpoint(name: Any) -> Endpoint | None:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 from typing import Literal
 
-from qpsmtpd.session import Endpoint, canonical_ip
+from qpsmtpd.mail.ip import Endpoint, canonical_ip
 
 #: Bytes of the longest header of version 1, CRLF included (section 2.1).
 MAX_LINE = 107

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from qpsmtpd.plugin import fit_status
+from qpsmtpd.mail.verdict import Decision, Verdict
+from qpsmtpd.plugin.base import fit_status
 from qpsmtpd.smtp.datareader import DataFault
 from qpsmtpd.smtp.reply import Reply
-from qpsmtpd.verdict import Decision, Verdict
 
 OK = Reply(250, "2.0.0", "OK")
 SENDER_OK = Reply(250, "2.1.0", "Sender OK")

@@ -8,7 +8,7 @@ import re
 import time
 from email.utils import formatdate
 
-from qpsmtpd.session import ReceivedInfo, Session, Transaction
+from qpsmtpd.mail.session import ReceivedInfo, Session, Transaction
 
 _NOT_PLAIN = re.compile(r"[^A-Za-z0-9._:\[\]-]")
 #: What would end the value, or begin a comment or a quoted string (RFC 8601 section 2.2).

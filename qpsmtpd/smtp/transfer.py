@@ -11,17 +11,17 @@ from __future__ import annotations
 import logging
 import time
 
-from qpsmtpd.chain import FAULT
 from qpsmtpd.errors import SpoolError
-from qpsmtpd.headers import Headers
-from qpsmtpd.session import Transaction
+from qpsmtpd.mail.headers import Headers
+from qpsmtpd.mail.message import Body, Message, Spool
+from qpsmtpd.mail.session import Transaction
+from qpsmtpd.mail.verdict import Verdict
+from qpsmtpd.plugin.chain import FAULT
 from qpsmtpd.smtp import replies, trace
 from qpsmtpd.smtp.connection import Connection
 from qpsmtpd.smtp.datareader import DataLimits, DataReader
 from qpsmtpd.smtp.replies import reply_for
 from qpsmtpd.smtp.reply import Reply
-from qpsmtpd.spool import Body, Message, Spool
-from qpsmtpd.verdict import Verdict
 
 log = logging.getLogger(__name__)
 

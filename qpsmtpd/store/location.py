@@ -9,6 +9,7 @@ unix://[[USER]:PASSWORD@]/PATH[?db=DB]        its socket on this machine
 
 from __future__ import annotations
 
+import importlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -112,3 +113,16 @@ def _number(text: str) -> int:
     if not re.fullmatch(r"\d{1,6}", text, re.ASCII):
         raise ValueError("no number")
     return int(text)
+
+
+def missing_package(location: Location) -> str:
+    """The Debian package that this location needs and that is not installed, else "".
+
+    If it is installed, it is imported: that takes long, and no mail is to wait for it later.
+    """
+    if isinstance(location, RedisLocation):
+        try:
+            importlib.import_module("redis.asyncio")
+        except ImportError:
+            return "python3-redis"
+    return ""

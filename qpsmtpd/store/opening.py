@@ -3,16 +3,15 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping
 from pathlib import Path
 
-from qpsmtpd.services import Clock
-from qpsmtpd.store.client import StoreClient
+from qpsmtpd.plugin.services import Clock
 from qpsmtpd.store.guard import Backend, Guard
 from qpsmtpd.store.location import Location, RedisLocation
 from qpsmtpd.store.redis import RedisBackend
 from qpsmtpd.store.sqlite import SqliteBackend
+from qpsmtpd.store.view import StoreClient
 
 #: The file of a machine whose configuration names no store.
 FILE_NAME = "store.sqlite"
@@ -43,16 +42,3 @@ def default_location(environment: Mapping[str, str], spool_dir: Path) -> Path:
     # systemd separates several directories by colons; ours has one.
     state = environment.get("STATE_DIRECTORY", "").partition(":")[0]
     return Path(state or spool_dir) / FILE_NAME
-
-
-def missing_package(location: Location) -> str:
-    """The Debian package that this location needs and that is not installed, else "".
-
-    If it is installed, it is imported: that takes long, and no mail is to wait for it later.
-    """
-    if isinstance(location, RedisLocation):
-        try:
-            importlib.import_module("redis.asyncio")
-        except ImportError:
-            return "python3-redis"
-    return ""

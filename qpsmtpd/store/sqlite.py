@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from qpsmtpd.errors import StoreError
-from qpsmtpd.services import Clock
+from qpsmtpd.plugin.services import Clock
 from qpsmtpd.store.operation import Add, Count, Delete, Get, Increment, Operation, Put, Replace
 
 log = logging.getLogger(__name__)

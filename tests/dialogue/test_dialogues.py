@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import trustme
 
-from qpsmtpd.dialogue import Script, load, run
+from qpsmtpd.dialogue.run import Script, load, run
 
 HERE = Path(__file__).parent
 SCRIPTS = sorted(HERE.glob("*.smtp"))

@@ -39,7 +39,7 @@ FILES = {
     "/usr/bin/qpsmtpd",
     "/usr/bin/qpsmtpd-forkserver",
     "/usr/bin/qpsmtpd-prefork",
-    "/usr/lib/python3/dist-packages/qpsmtpd/handover.py",
+    "/usr/lib/python3/dist-packages/qpsmtpd/nexthop/setid_runner.py",
     "/usr/lib/systemd/system/qpsmtpd-handover.socket",
     "/usr/lib/systemd/system/qpsmtpd-handover@.service",
     "/usr/lib/systemd/system/qpsmtpd.service",

@@ -18,12 +18,15 @@ from unittest.mock import Mock
 
 import pytest
 
-from qpsmtpd import log as logs
-from qpsmtpd.cli import make_parser
-from qpsmtpd.manpages import PAGES, shipped_plugins
+from qpsmtpd.commands.main import make_parser
+from qpsmtpd.logs.handler import LogSink, PluginHandler
+from qpsmtpd.logs.levels import LogLevel
+from qpsmtpd.logs.records import bind, format_record, record_text
+from qpsmtpd.mail.ip import Endpoint
+from qpsmtpd.mail.session import Session
+from qpsmtpd.manpages.pages import PAGES, shipped_plugins
+from qpsmtpd.plugin.services import Services
 from qpsmtpd.plugins.logging.file import File, FileOptions
-from qpsmtpd.services import Services
-from qpsmtpd.session import Endpoint, Session
 from qpsmtpd.smtp.connection import Connection
 from qpsmtpd.smtp.reply import Reply
 from tests.debian_system import CHECKOUT, RELEASES, layer_tar, unpacked
@@ -61,9 +64,9 @@ FORGED = (
 
 
 @contextmanager
-def logged_by(sink: logs.LogSink) -> Iterator[None]:
+def logged_by(sink: LogSink) -> Iterator[None]:
     """Give what is refused to a logging plugin."""
-    handler, logger = logs.PluginHandler(), logging.getLogger("qpsmtpd.smtp.connection")
+    handler, logger = PluginHandler(), logging.getLogger("qpsmtpd.smtp.connection")
     handler.replace([sink])
     logger.addHandler(handler)
     level = logger.level
@@ -74,7 +77,7 @@ def logged_by(sink: logs.LogSink) -> Iterator[None]:
         logger.removeHandler(handler)
         logger.setLevel(level)
         logging.getLogger("qpsmtpd").setLevel(logging.NOTSET)
-        logs.bind(None)
+        bind(None)
 
 
 def refuse_all() -> None:
@@ -82,13 +85,13 @@ def refuse_all() -> None:
     for ip, (hook, plugin, reply) in REFUSED.items():
         session = Session(Endpoint(ip, 4711), Endpoint("192.0.2.25", 25))
         session.hello_host = FORGED
-        logs.bind(session)
+        bind(session)
         Connection(session, Mock(), Mock()).log_refusal(hook, reply, FORGED, plugin)
 
 
 def in_log_file(path: Path) -> str:
     """The lines as the plugin logging/file writes them."""
-    options = FileOptions(loglevel=logs.LogLevel.LOGINFO, destination=str(path))
+    options = FileOptions(loglevel=LogLevel.LOGINFO, destination=str(path))
     with logged_by(File("logging/file", options, cast(Services, Mock()))):
         refuse_all()
     return path.read_text()
@@ -102,7 +105,7 @@ class Journal:
         self.text = ""
 
     def hook_logging(self, record: logging.LogRecord) -> None:
-        text = logs.format_record(record) if self.ids else logs.record_text(record)
+        text = format_record(record) if self.ids else record_text(record)
         self.text += f"Nov 22 22:10:10 mx qpsmtpd[815]: {text}\n"
 
 

@@ -24,7 +24,7 @@ from tests.unit.client import PATIENCE, Client
 START = """
 import json, os, resource, sys
 from pathlib import Path
-from qpsmtpd.daemon import inetd, supervisor, workers
+from qpsmtpd.daemon import inetd, start, supervisor
 from qpsmtpd.config.runoptions import RunOptions, parse_listen
 
 given = json.loads(sys.argv[1])
@@ -37,7 +37,7 @@ if "file_limit" in given:
     resource.setrlimit(resource.RLIMIT_FSIZE, (given.pop("file_limit"),) * 2)
 if "open_files" in given:
     resource.setrlimit(resource.RLIMIT_NOFILE, (given.pop("open_files"),) * 2)
-run = inetd.run if given.pop("inetd") else workers.run
+run = inetd.run if given.pop("inetd") else start.run
 given["config"] = (Path(given["config"]),)
 given["listen"] = tuple(parse_listen(text) for text in given["listen"])
 if "pid_file" in given:

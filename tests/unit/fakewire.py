@@ -8,10 +8,10 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from qpsmtpd.api import NoOptions, Plugin, Recipient, TlsInfo, Transaction, Verdict, accept
-from qpsmtpd.chain import Chain, ChainedPlugin
-from qpsmtpd.config.loader import Snapshot
 from qpsmtpd.config.settings import Settings
-from qpsmtpd.session import Session
+from qpsmtpd.config.snapshot import Snapshot
+from qpsmtpd.mail.session import Session
+from qpsmtpd.plugin.chain import Chain, ChainedPlugin
 from qpsmtpd.smtp.connection import ClientGoneError, Connection, LineTooLongError
 from qpsmtpd.smtp.conversation import converse
 from qpsmtpd.testing import a_session, services
@@ -155,7 +155,7 @@ def a_snapshot(
     chained = [p if isinstance(p, ChainedPlugin) else ChainedPlugin(p) for p in plugins]
     lent = services()
     settings.setdefault("spool_dir", lent.spool_dir)
-    return Snapshot(Settings(**settings), lent, Chain(chained), (), tls, auth, (), ())
+    return Snapshot(Settings(**settings), lent, Chain(chained), (), tls, auth, (), (), ())
 
 
 def a_connection(

@@ -9,8 +9,8 @@ import pytest
 
 from qpsmtpd import testing
 from qpsmtpd.config.loader import load
+from qpsmtpd.mail.verdict import defer
 from qpsmtpd.testing import FakeClock, a_plugin, a_recipient, a_transaction
-from qpsmtpd.verdict import defer
 
 CONTRIBUTING = Path(__file__).parents[2] / "CONTRIBUTING.md"
 

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from qpsmtpd.options import describe
-from qpsmtpd.plugin import HOOK_METHODS, Plugin
-from qpsmtpd.services import Config, Resolver
+from qpsmtpd.plugin.base import HOOK_METHODS, Plugin
+from qpsmtpd.plugin.options import describe
+from qpsmtpd.plugin.services import Config, Resolver
 from qpsmtpd.smtp.connection import Wire
 
 ROOT = Path(__file__).parents[2]
@@ -25,7 +25,7 @@ FILES = sorted(
     path for path in (ROOT / "qpsmtpd").rglob("*.py") if path.stat().st_size > len(LICENCE)
 )
 
-#: Methods that options classes may have; qpsmtpd.options.parse says what they are for.
+#: Methods that options classes may have; qpsmtpd.plugin.options.parse says what they are for.
 OF_OPTIONS = {"check", "rewrite"}
 
 #: Methods that are explained where we say what we borrow.

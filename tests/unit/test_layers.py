@@ -20,30 +20,28 @@ PACKAGE = Path(__file__).parents[2] / "qpsmtpd"
 #: From the bottom up.  The name of a package stands for all in it that is not named by itself.
 LAYERS = {
     "values, and what knows nothing of mail": """
-        __init__ errors verdict notes log headers address cdb terminal handover roff mantexts
-        smtp.reply config.names config.runoptions daemon.detach daemon.notify
-        daemon.scoreboard
+        __init__ errors terminal logs lists.cdb nexthop.setid_runner manpages.roff manpages.texts
+        smtp.reply config.names config.runoptions daemon.detach daemon.notify daemon.scoreboard
         """,
+    "what a mail is": "mail",
     "what plugins borrow": """
-        options outlet spool session services config.problems config.pluginlevel config.spooldir
+        plugin.options plugin.services config.problems config.pluginlevel config.spooldir
         """,
-    "what plugins are made of": """
-        plugin addresslist hostlist dnslist nexthop api
-        """,
+    "what plugins are made of": "plugin lists nexthop api",
     "plugins": "plugins",
     "configuration and decisions": """
-        chain config dns store daemon.clientnames smtp.datareader smtp.proxyheader smtp.replies
-        smtp.trace
+        plugin.chain config dns store daemon.clientnames smtp.datareader smtp.proxyheader
+        smtp.replies smtp.trace
         """,
     "the SMTP conversation": "smtp",
-    "the wire": "smtp.protocol smtp.behindproxy",
+    "the wire": "smtp.protocol smtp.proxyhandshake",
     "processes": "daemon testing",
-    "tools": "dialogue_script dialogue manual doctor",
-    "the command line": "cli legacy __main__ manpages",
+    "tools": "dialogue doctor",
+    "the command line": "commands __main__ manpages",
 }
 
 #: What plugins may import of ours: the interface, and the ways to the next hop that several share.
-FOR_PLUGINS = {"api", "nexthop", "nexthop.cleanup", "nexthop.command"}
+FOR_PLUGINS = {"api", "nexthop", "nexthop.cleanup", "nexthop.program"}
 
 #: Who may import what is not in the standard library; plugins may import other libraries as well.
 LIBRARIES = {

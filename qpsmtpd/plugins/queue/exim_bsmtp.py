@@ -32,7 +32,7 @@ from dataclasses import dataclass
 
 from qpsmtpd.api import Plugin, Seconds, Transaction, Verdict, accept, defer, deny, opt
 from qpsmtpd.nexthop import DotStuffer
-from qpsmtpd.nexthop.command import CommandError, Commands, Finished
+from qpsmtpd.nexthop.program import Finished, ProgramError, Programs
 
 #: Where Debian has Exim's name for `exim -bS`, and Exim.
 DEFAULT_PROGRAM = "/usr/sbin/rsmtp"
@@ -66,7 +66,7 @@ class EximBsmtp(Plugin[EximOptions]):
     Options = EximOptions
 
     async def start(self) -> None:
-        self._commands = Commands(self.options.processes)
+        self._commands = Programs(self.options.processes)
         if not os.access(self._program, os.X_OK):
             self.log.error("%s cannot be run; every message is deferred", self._program)
 
@@ -78,7 +78,7 @@ class EximBsmtp(Plugin[EximOptions]):
             finished = await self._commands.feed(
                 [self._program, "-bS"], inputs, timeout=self.options.timeout
             )
-        except CommandError as error:
+        except ProgramError as error:
             self.log.error("message not handed over: %s", error)
             return defer("Mail system not available", status="4.3.0")
         return self._verdict(finished)

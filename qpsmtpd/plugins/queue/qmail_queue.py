@@ -37,7 +37,7 @@ from qpsmtpd.api import (
     opt,
     unless_another,
 )
-from qpsmtpd.nexthop.command import CommandError, Commands, Finished, once
+from qpsmtpd.nexthop.program import Finished, ProgramError, Programs, once
 
 DEFAULT_HOME = "/var/qmail"
 
@@ -73,7 +73,7 @@ class QmailQueue(Plugin[QmailOptions]):
         home = environment.get("QMAIL", DEFAULT_HOME)
         usual = self.options.program or f"{home}/bin/qmail-queue"
         self._program = environment.get("QMAILQUEUE") or usual
-        self._commands = Commands(self.options.processes)
+        self._commands = Programs(self.options.processes)
 
     async def hook_queue(self, tx: Transaction) -> Verdict:
         inputs = {0: _message(tx), 1: once(_envelope(tx))}
@@ -81,7 +81,7 @@ class QmailQueue(Plugin[QmailOptions]):
             finished = await self._commands.feed(
                 [self._program], inputs, timeout=self.options.timeout
             )
-        except CommandError as error:
+        except ProgramError as error:
             self.log.error("message not handed over: %s", error)
             return defer("Mail system not available", status="4.3.0")
         if finished.status:

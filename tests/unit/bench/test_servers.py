@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from qpsmtpd.cli import main
+from qpsmtpd.commands.main import main
 from tests.bench.__main__ import QUICK_CASES, QUICK_SERVERS, chosen, make_parser
 from tests.bench.cases import CASES
 from tests.bench.laboratory import Laboratory

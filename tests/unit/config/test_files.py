@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from qpsmtpd.config.files import ConfigFiles
 from qpsmtpd.errors import ConfigError
-from tests.unit.test_cdb import written
+from tests.unit.lists.test_cdb import written
 
 
 def write(directory: Path, **files: str) -> ConfigFiles:

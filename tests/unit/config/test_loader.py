@@ -13,10 +13,12 @@ from typing import Any
 import pytest
 
 import qpsmtpd.config.loader
-from qpsmtpd.chain import QUEUE_TIMEOUT
-from qpsmtpd.config.loader import ConfigErrors, Snapshot, load
+from qpsmtpd.config.loader import load
+from qpsmtpd.config.problems import ConfigErrors
+from qpsmtpd.config.snapshot import Snapshot
 from qpsmtpd.dns.resolver import DnsResolver
 from qpsmtpd.errors import StoreError
+from qpsmtpd.plugin.chain import QUEUE_TIMEOUT
 from qpsmtpd.testing import FakeResolver, a_recipient, a_session, a_transaction
 
 #: What the plugins below have done, in order.

@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from qpsmtpd.chain import ChainedPlugin
 from qpsmtpd.config.files import ConfigFiles
 from qpsmtpd.config.pluginconfig import PluginConfig
 from qpsmtpd.errors import ConfigError
-from qpsmtpd.options import NoOptions
-from qpsmtpd.plugin import Plugin
-from qpsmtpd.session import Recipient
+from qpsmtpd.mail.session import Recipient
+from qpsmtpd.plugin.base import Plugin
+from qpsmtpd.plugin.chain import ChainedPlugin
+from qpsmtpd.plugin.options import NoOptions
 from qpsmtpd.testing import a_recipient, services
 
 

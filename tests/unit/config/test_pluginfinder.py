@@ -10,7 +10,7 @@ import pytest
 
 from qpsmtpd.config.pluginfinder import PluginFinder, is_shipped
 from qpsmtpd.errors import PluginError
-from qpsmtpd.options import describe
+from qpsmtpd.plugin.options import describe
 from qpsmtpd.plugins.queue.discard import Discard
 
 PLUGIN = """

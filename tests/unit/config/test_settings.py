@@ -16,9 +16,9 @@ from qpsmtpd.config.files import ConfigFiles
 from qpsmtpd.config.problems import Problem
 from qpsmtpd.config.settings import Settings, file_of, load_settings
 from qpsmtpd.config.spooldir import default_spool_dir
-from qpsmtpd.log import LogLevel
-from qpsmtpd.options import Seconds, describe
-from qpsmtpd.session import parse_ip
+from qpsmtpd.logs.levels import LogLevel
+from qpsmtpd.mail.ip import parse_ip
+from qpsmtpd.plugin.options import Seconds, describe
 
 
 def load(directory: Path, **files: str) -> tuple[Settings, list[Problem]]:

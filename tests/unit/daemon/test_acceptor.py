@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from qpsmtpd.daemon import acceptor as acceptor_module
-from qpsmtpd.daemon.acceptor import Acceptor, _ByItself, make_acceptor
+from qpsmtpd.daemon.acceptor import Acceptor, _AsyncioAcceptor, make_acceptor
 from tests.unit.client import on_both_loops, until
 
 
@@ -129,7 +129,7 @@ async def test_without_descriptors(
     poor = WithoutDescriptors(fileno=clients.sockets[0].detach())
     clients.sockets[0] = poor
     transports = clients.accepted[0]
-    acceptor = _ByItself(asyncio.get_running_loop(), poor, lambda: Accepted(transports))
+    acceptor = _AsyncioAcceptor(asyncio.get_running_loop(), poor, lambda: Accepted(transports))
     await acceptor.start()
     clients.connect(3)
     await clients.have_come(3, 0)
@@ -143,7 +143,7 @@ async def test_the_end_while_there_are_no_descriptors(clients: Clients) -> None:
     poor = WithoutDescriptors(fileno=clients.sockets[0].detach())
     clients.sockets[0] = poor
     poor.failures = [errno.EMFILE]
-    acceptor = _ByItself(asyncio.get_running_loop(), poor, lambda: Accepted([]))
+    acceptor = _AsyncioAcceptor(asyncio.get_running_loop(), poor, lambda: Accepted([]))
     await acceptor.start()
     clients.connect(1)
     await until(lambda: acceptor._retry is not None)

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from qpsmtpd.daemon.admission import LOG_INTERVAL, Admission, Limits, Place, Refusal
 from qpsmtpd.daemon.scoreboard import Scoreboard, Slot
-from qpsmtpd.hostlist import HostList, parse_hosts
+from qpsmtpd.lists.hosts import HostList, parse_hosts
 
 ANY = Limits(
     total=0, here=10**9, from_client=0, from_network=0, prefixes={4: 24, 6: 64}, exempt=HostList()

@@ -9,7 +9,7 @@ from typing import cast
 
 import pytest
 
-from qpsmtpd.config.loader import Snapshot
+from qpsmtpd.config.snapshot import Snapshot
 from qpsmtpd.daemon import clientnames
 from qpsmtpd.daemon.clientnames import LIFETIME, ClientNames
 from qpsmtpd.testing import FakeClock, FakeResolver, Records, dns_failure

@@ -17,7 +17,7 @@ import resource, sys
 from qpsmtpd.daemon import descriptors
 soft, hard, connections = map(int, sys.argv[1:])
 resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-descriptors.provide(connections)
+descriptors.raise_limit(connections)
 print(descriptors.open_files(), resource.getrlimit(resource.RLIMIT_NOFILE)[1])
 """
 
@@ -46,10 +46,10 @@ def test_what_is_provided_is_enough(connections: int) -> None:
 
 def test_shortage(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(descriptors, "open_files", lambda: 1400)
-    assert list(descriptors.shortage(800, 1)) == []
-    assert list(descriptors.shortage(1600, 2)) == []
-    assert list(descriptors.shortage(0, 1)) == []
-    (problem,) = descriptors.shortage(1601, 2)
+    assert list(descriptors.check_limit(800, 1)) == []
+    assert list(descriptors.check_limit(1600, 2)) == []
+    assert list(descriptors.check_limit(0, 1)) == []
+    (problem,) = descriptors.check_limit(1601, 2)
     assert problem.severity == "warning"
     assert "max_connections" in str(problem)
     assert "1601" in str(problem) and "1400" in str(problem) and "1600" in str(problem)

@@ -16,7 +16,7 @@ import pytest
 from qpsmtpd.daemon.inetd import endpoints
 from qpsmtpd.daemon.worker import EXIT_CONFIG
 from qpsmtpd.errors import QpsmtpdError
-from qpsmtpd.session import Endpoint
+from qpsmtpd.mail.ip import Endpoint
 from tests.unit.client import Client, catching
 from tests.unit.daemon_process import Daemon, configure, running
 

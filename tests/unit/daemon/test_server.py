@@ -17,8 +17,9 @@ import pytest
 import trustme
 
 from qpsmtpd.config import settings
-from qpsmtpd.config.loader import Snapshot, load
+from qpsmtpd.config.loader import load
 from qpsmtpd.config.runoptions import ListenAddress
+from qpsmtpd.config.snapshot import Snapshot
 from qpsmtpd.daemon import server as server_module
 from qpsmtpd.daemon.acceptor import Acceptor
 from qpsmtpd.daemon.scoreboard import Scoreboard, Slot

@@ -376,7 +376,7 @@ def test_who_never_takes_a_connection_is_tried_more_and_more_seldom(
         theirs.close()
         watching._workers[7] = supervisor._Worker(ours, 0, started=0.0, ready=ready)
         watching._restart_at = 0.0
-        watching._lost_worker(7, EXIT_CONFIG)
+        watching._on_exit(7, EXIT_CONFIG)
         due.append(watching._restart_at)
     assert due == [2.0, 4.0, 8.0, 16.0, 30.0, 30.0, 1.0]
     forget(watching)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from qpsmtpd.dns.nameserver import FAILURE_TTL
 from qpsmtpd.dns.resolver import DnsResolver, parse_resolv_conf, system_nameservers
 from qpsmtpd.errors import DnsError
-from qpsmtpd.services import Resolver
+from qpsmtpd.plugin.services import Resolver
 from qpsmtpd.testing import FakeClock, Records, dns_failure
 from tests.dns_server import DnsServer
 

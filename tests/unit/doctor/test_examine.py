@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from qpsmtpd import cli
+from qpsmtpd.commands import main as cli
 from qpsmtpd.doctor import examine
 from qpsmtpd.doctor.examine import AREAS
 from qpsmtpd.doctor.finding import Finding, ok

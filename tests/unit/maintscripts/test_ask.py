@@ -37,8 +37,8 @@ from maintscripts.ask import (
     usable_directory,
 )
 from qpsmtpd.errors import ConfigError
+from qpsmtpd.plugin.services import Entry
 from qpsmtpd.plugins.rcpt_ok import _domain_of
-from qpsmtpd.services import Entry
 from tests.unit.maintscripts.fake_debconf import GO_BACK, FakeDebconf
 
 POSTFIX = Facts(mta="postfix", local_domains={"postfix": ("example.com", "localhost")})

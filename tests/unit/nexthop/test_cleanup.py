@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from qpsmtpd.mail.session import Transaction
 from qpsmtpd.nexthop.cleanup import (
     CHUNK,
     Cleanup,
@@ -21,7 +22,6 @@ from qpsmtpd.nexthop.cleanup import (
     envelope_records,
     record,
 )
-from qpsmtpd.session import Transaction
 from qpsmtpd.testing import a_session, a_transaction
 from tests.unit.fake_cleanup import QUEUE_ID, FakeCleanup, attributes, listening, listening_tcp
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Processes run by the hand-over, with the real program of handover.py behind a socket."""
+"""Processes run by the hand-over, with the real program of setid_runner.py behind a socket."""
 
 from __future__ import annotations
 
@@ -13,9 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from qpsmtpd import handover
-from qpsmtpd.nexthop import process
-from qpsmtpd.nexthop.command import CommandError, Finished, feed, once
+from qpsmtpd.nexthop import process, setid_runner
+from qpsmtpd.nexthop.program import Finished, ProgramError, feed, once
 from tests.unit.scripts import a_script
 
 Listening = Callable[..., None]
@@ -59,7 +58,7 @@ def accept(listening: socket.socket, serve: Callable[[socket.socket], None]) -> 
 
 def run_handover(connection: socket.socket, allowed: tuple[str, ...]) -> None:
     """As the service manager does."""
-    program = (sys.executable, "-IS", handover.__file__, *allowed)
+    program = (sys.executable, "-IS", setid_runner.__file__, *allowed)
     subprocess.run(program, stdin=connection.fileno(), check=True, timeout=10)
 
 
@@ -111,7 +110,7 @@ async def test_nothing_else_is_run(
 ) -> None:
     program = a_set_id_program(tmp_path, f"touch {tmp_path}/done")
     listen(f"{program} -bS", "/bin/true")
-    with pytest.raises(CommandError, match="not among the commands"):
+    with pytest.raises(ProgramError, match="not among the commands"):
         await fed(program, *words)
     assert not (tmp_path / "done").exists()
 
@@ -120,7 +119,7 @@ async def test_a_program_that_is_not_there(tmp_path: Path, listen: Listening) ->
     program = a_set_id_program(tmp_path, "")
     Path(program).write_text("#!/does/not/exist\n")
     listen(program)
-    with pytest.raises(CommandError, match="No such file"):
+    with pytest.raises(ProgramError, match="No such file"):
         await fed(program)
 
 
@@ -140,7 +139,7 @@ async def broken() -> AsyncGenerator[bytes, None]:
 async def test_one_that_takes_too_long_is_killed(tmp_path: Path, listen: Listening) -> None:
     program = a_set_id_program(tmp_path, f"cat >/dev/null; echo $$ >{tmp_path}/pid; sleep 60")
     listen(program)
-    with pytest.raises(CommandError, match="too long"):
+    with pytest.raises(ProgramError, match="too long"):
         await feed([program], {0: once(b"x")}, timeout=0.3)
     assert not Path(f"/proc/{(tmp_path / 'pid').read_text().strip()}").exists()
 
@@ -159,7 +158,7 @@ async def test_it_is_killed_when_we_are_gone(tmp_path: Path, listen: Listening) 
 async def test_a_hand_over_that_hangs_up(tmp_path: Path, listen: Listening) -> None:
     program = a_set_id_program(tmp_path, "")
     listen(answer=receive)
-    with pytest.raises(CommandError, match="hand-over has ended"):
+    with pytest.raises(ProgramError, match="hand-over has ended"):
         await fed(program)
 
 
@@ -170,7 +169,7 @@ async def test_a_hand_over_that_dies_later(tmp_path: Path, listen: Listening) ->
 
     program = a_set_id_program(tmp_path, "")
     listen(answer=answer)
-    with pytest.raises(CommandError, match="does not say how the command did"):
+    with pytest.raises(ProgramError, match="does not say how the command did"):
         await fed(program)
 
 
@@ -195,7 +194,7 @@ async def test_a_connection_that_is_reset() -> None:
     running = process.HandedOver(ours)
     ours.send(b"kill")
     theirs.close()
-    with pytest.raises(CommandError, match="does not say how the command did"):
+    with pytest.raises(ProgramError, match="does not say how the command did"):
         await running.ended()
     running.close()
 
@@ -206,7 +205,7 @@ async def test_a_hand_over_that_is_too_slow(
     monkeypatch.setattr(process, "HANDOVER_WAIT", 0.05)
     program = a_set_id_program(tmp_path, "")
     listen(answer=wait)
-    with pytest.raises(CommandError, match="too slow"):
+    with pytest.raises(ProgramError, match="too slow"):
         await fed(program)
 
 
@@ -224,7 +223,7 @@ def wait(connection: socket.socket) -> None:
 async def test_nobody_listens(tmp_path: Path, confined: Path) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as bound:
         bound.bind(str(confined))
-        with pytest.raises(CommandError, match="Connection refused"):
+        with pytest.raises(ProgramError, match="Connection refused"):
             await fed(a_set_id_program(tmp_path, ""))
 
 

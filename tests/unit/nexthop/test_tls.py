@@ -12,11 +12,11 @@ import trustme
 
 from qpsmtpd.errors import ConfigError
 from qpsmtpd.nexthop.client import Client, connect
-from qpsmtpd.nexthop.options import NextHopOptions, make_pool
+from qpsmtpd.nexthop.hopoptions import NextHopOptions, make_pool
+from qpsmtpd.nexthop.hopreply import NextHopError
 from qpsmtpd.nexthop.pool import Pool
-from qpsmtpd.nexthop.reply import NextHopError
 from qpsmtpd.nexthop.target import Target, TlsMode
-from qpsmtpd.options import Seconds
+from qpsmtpd.plugin.options import Seconds
 from tests.unit.nexthop.fake import DROP, KEYWORDS, SILENT, FakeHop
 
 TLS = (*KEYWORDS, "STARTTLS")

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qpsmtpd.nexthop.reply import HopReply, NextHopError
-from qpsmtpd.nexthop.wire import MAX_REPLY, MAX_UNREAD, Wire
+from qpsmtpd.nexthop.hopreply import HopReply, NextHopError
+from qpsmtpd.nexthop.wire import MAX_REPLY, MAX_UNREAD, HopWire
 
 TEXTS = st.text(st.characters(blacklist_characters="\r\n", blacklist_categories=["Cs"]))
 REPLIES = st.builds(
@@ -29,8 +29,8 @@ def encoded(reply: HopReply) -> bytes:
     )
 
 
-def a_wire() -> Wire:
-    wire = Wire()
+def a_wire() -> HopWire:
+    wire = HopWire()
     transport = Mock(spec=asyncio.Transport)
     transport.is_closing.return_value = False
     wire.connection_made(transport)

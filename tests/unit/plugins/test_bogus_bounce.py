@@ -64,7 +64,7 @@ async def test_refused_for_now(line: str) -> None:
 async def test_left_to_naughty() -> None:
     tx = a_bounce(*TWO)
     assert await verdict_on(tx, "reject naughty") is None
-    assert tx.session.naughty
+    assert tx.session.has_deferred_rejects
 
 
 async def test_unknown_action() -> None:

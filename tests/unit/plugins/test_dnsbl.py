@@ -64,7 +64,7 @@ async def test_a_listed_client(line: str, expected: tuple[Decision, str, bool] |
     session = a_session(IP)
     assert shape(await run(line, session=session)) == expected
     assert session.karma == -1
-    assert session.naughty is ("naughty" in line)
+    assert session.has_deferred_rejects is ("naughty" in line)
 
 
 async def test_who_is_not_listed_passes() -> None:
@@ -197,9 +197,9 @@ async def test_some_recipients_clear_the_client(user: str) -> None:
     await plugin.hook_connect(session)
     tx = a_transaction(session=session)
     assert await plugin.hook_rcpt(tx, a_recipient("user@example.test")) is None
-    assert (session.naughty, session.deferred_type) == (True, "temp")
+    assert (session.has_deferred_rejects, session.deferred_type) == (True, "temp")
     assert await plugin.hook_rcpt(tx, a_recipient(f"{user}@example.test")) is None
-    assert (session.naughty, session.deferred_type) == (False, "")
+    assert (session.has_deferred_rejects, session.deferred_type) == (False, "")
     await plugin.hook_disconnect(session)
 
 

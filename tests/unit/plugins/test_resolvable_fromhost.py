@@ -102,7 +102,7 @@ async def test_domains_that_do_not(domain: str, status: str, karma: int) -> None
     assert await run(f"a@{domain}", "reject 0") is None
     naughty = a_session()
     assert await run(f"a@{domain}", "reject naughty", session=naughty) is None
-    assert naughty.naughty
+    assert naughty.has_deferred_rejects
 
 
 async def test_a_sender_without_domain() -> None:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qpsmtpd.api import Address, Recipient
-from qpsmtpd.options import parse
+from qpsmtpd.plugin.options import parse
 from qpsmtpd.plugins.user_config import MAX_BYTES, UserConfig, UserConfigOptions
 from qpsmtpd.testing import a_plugin, services
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from qpsmtpd.api import Session, accept, defer, deny
-from qpsmtpd.chain import ChainedPlugin
+from qpsmtpd.plugin.chain import ChainedPlugin
 from qpsmtpd.smtp.commands import COMMANDS
 from qpsmtpd.smtp.connection import ClientGoneError, ClientTimeoutError, ShutdownError
 from qpsmtpd.smtp.conversation import MAX_COMMAND_LINE, converse

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from qpsmtpd.mail.message import Spool
 from qpsmtpd.smtp.datareader import DataFault, DataLimits, DataReader
-from qpsmtpd.spool import Spool
 
 END = b"\r\n.\r\n"
 NEXT = b"QUIT\r\n"

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import pytest
 
-from qpsmtpd.session import Endpoint
+from qpsmtpd.mail.ip import Endpoint
 from qpsmtpd.smtp import protocol
 from qpsmtpd.smtp.connection import LineTooLongError
 from qpsmtpd.smtp.protocol import HIGH_WATER, SmtpProtocol, endpoint

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qpsmtpd.session import Endpoint
+from qpsmtpd.mail.ip import Endpoint
 from qpsmtpd.smtp.proxyheader import (
     MAX_BINARY,
     MAX_LINE,

@@ -7,13 +7,13 @@ import re
 
 import pytest
 
-from qpsmtpd.chain import FAULT
-from qpsmtpd.plugin import HOOK_METHODS
+from qpsmtpd.mail.verdict import Decision, Verdict, accept, defer, deny
+from qpsmtpd.plugin.base import HOOK_METHODS
+from qpsmtpd.plugin.chain import FAULT
 from qpsmtpd.smtp import replies
 from qpsmtpd.smtp.datareader import DataFault
 from qpsmtpd.smtp.replies import DATA_FAULTS, HOOK_REPLIES, reply_for
 from qpsmtpd.smtp.reply import Reply
-from qpsmtpd.verdict import Decision, Verdict, accept, defer, deny
 
 CLOSES = True
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qpsmtpd.headers import Headers
-from qpsmtpd.session import ReceivedInfo, TlsInfo
+from qpsmtpd.mail.headers import Headers
+from qpsmtpd.mail.session import ReceivedInfo, TlsInfo
 from qpsmtpd.smtp.trace import (
     authentication_results,
     clean,

@@ -11,9 +11,9 @@ import pytest
 
 from qpsmtpd.api import ReceivedInfo, Transaction, accept, defer, deny
 from qpsmtpd.errors import SpoolError
+from qpsmtpd.mail.message import Spool
 from qpsmtpd.smtp import transfer
 from qpsmtpd.smtp.connection import ClientGoneError
-from qpsmtpd.spool import Spool
 from tests.unit.fakewire import ENVELOPE, MESSAGE, Catcher, a_plugin_with, always, talk
 
 DATA = ENVELOPE + b"DATA\r\n"

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from qpsmtpd.services import Store
+from qpsmtpd.plugin.services import Store
 from qpsmtpd.store.location import parse_location
 from qpsmtpd.store.opening import SharedStore, shared_store
 from qpsmtpd.store.sqlite import SqliteBackend

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from qpsmtpd.store.location import parse_location
-from qpsmtpd.store.opening import default_location, missing_package
+from qpsmtpd.store.location import missing_package, parse_location
+from qpsmtpd.store.opening import default_location
 
 
 def test_the_default() -> None:

@@ -8,9 +8,9 @@ import os
 
 import pytest
 
+from qpsmtpd.mail.session import Transaction
 from qpsmtpd.plugins.logging import adaptive
 from qpsmtpd.plugins.logging.adaptive import Adaptive
-from qpsmtpd.session import Transaction
 from qpsmtpd.testing import a_plugin, a_transaction
 from tests.unit.plugins.logging.records import a_record
 

@@ -6,9 +6,9 @@ from __future__ import annotations
 import pytest
 
 from qpsmtpd.errors import ConfigError
+from qpsmtpd.mail.verdict import Decision
 from qpsmtpd.plugins.queue.discard import Discard
 from qpsmtpd.testing import a_plugin, a_transaction
-from qpsmtpd.verdict import Decision
 
 
 async def test_accepts_every_message() -> None:

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from qpsmtpd.errors import ConfigError
+from qpsmtpd.mail.session import Transaction
+from qpsmtpd.mail.verdict import Decision, Verdict
 from qpsmtpd.plugins.queue import exim_bsmtp
 from qpsmtpd.plugins.queue.exim_bsmtp import EximBsmtp
-from qpsmtpd.session import Transaction
 from qpsmtpd.testing import a_plugin, a_transaction
-from qpsmtpd.verdict import Decision, Verdict
 from tests.unit.scripts import a_script
 
 #: What Exim 4.98 writes when it refuses.

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from qpsmtpd.errors import ConfigError
+from qpsmtpd.mail.session import Transaction
+from qpsmtpd.mail.verdict import Decision, Verdict
 from qpsmtpd.plugins.queue.lmtp import Lmtp
-from qpsmtpd.session import Transaction
 from qpsmtpd.testing import FakeClock, a_plugin, a_recipient, a_transaction
-from qpsmtpd.verdict import Decision, Verdict
 from tests.unit.nexthop.fake import DROP, FakeHop
 
 MESSAGE = b"Message-ID: <1@example>\r\nSubject: x\r\n\r\nHello\r\n"

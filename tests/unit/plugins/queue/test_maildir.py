@@ -17,14 +17,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qpsmtpd.address import Address
 from qpsmtpd.errors import ConfigError
-from qpsmtpd.headers import Headers
+from qpsmtpd.mail.address import Address
+from qpsmtpd.mail.headers import Headers
+from qpsmtpd.mail.message import Body, Message, Spool
+from qpsmtpd.mail.session import Recipient, Transaction
+from qpsmtpd.mail.verdict import Decision, Verdict
 from qpsmtpd.plugins.queue.maildir import Delivery, Maildir, MaildirOptions, MailFile
-from qpsmtpd.session import Recipient, Transaction
-from qpsmtpd.spool import Body, Message, Spool
 from qpsmtpd.testing import a_plugin, a_transaction, services
-from qpsmtpd.verdict import Decision, Verdict
 
 MESSAGE = b"Subject: x\r\n\r\nHello\r\n.dot\r\n"
 TEXT = b"Subject: x\n\nHello\n.dot\n"

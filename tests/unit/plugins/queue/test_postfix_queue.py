@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from qpsmtpd.errors import ConfigError
+from qpsmtpd.mail.session import Transaction
+from qpsmtpd.mail.verdict import Decision, Verdict
 from qpsmtpd.nexthop.cleanup import CleanupFlag
 from qpsmtpd.plugins.queue.postfix_queue import DEFAULT_SOCKET, PostfixQueue
-from qpsmtpd.session import Transaction
 from qpsmtpd.testing import a_plugin, a_transaction
-from qpsmtpd.verdict import Decision, Verdict
 from tests.unit.fake_cleanup import QUEUE_ID, FakeCleanup, attributes, listening
 
 

@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qpsmtpd.errors import ConfigError
+from qpsmtpd.mail.message import Body, Message
+from qpsmtpd.mail.session import Transaction
+from qpsmtpd.mail.verdict import Decision
 from qpsmtpd.plugins.queue.qmail_queue import QmailQueue, _message
-from qpsmtpd.session import Transaction
-from qpsmtpd.spool import Body, Message
 from qpsmtpd.testing import a_plugin, a_transaction
-from qpsmtpd.verdict import Decision
 from tests.unit.scripts import a_script
 
 

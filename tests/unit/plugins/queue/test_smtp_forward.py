@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from qpsmtpd.errors import ConfigError
+from qpsmtpd.mail.session import Session, Transaction
+from qpsmtpd.mail.verdict import Decision, Verdict
 from qpsmtpd.plugins.queue.smtp_forward import SmtpForward
-from qpsmtpd.session import Session, Transaction
 from qpsmtpd.testing import (
     FakeResolver,
     a_plugin,
@@ -22,7 +23,6 @@ from qpsmtpd.testing import (
     dns_failure,
     services,
 )
-from qpsmtpd.verdict import Decision, Verdict
 from tests.unit.nexthop.fake import DROP, KEYWORDS, SILENT, FakeHop
 
 MESSAGE = b"Subject: x\r\n\r\nHello\r\n.dot\r\n"

@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: MIT
+"""What the command lines of several commands share."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from qpsmtpd.config.runoptions import ListenAddress, config_directories, parse_listen
+
+Command = Callable[[argparse.Namespace], int]
+
+
+def add_command(commands: Any, name: str, command: Command, text: str) -> argparse.ArgumentParser:
+    """Add a command; `commands` is what argparse calls subparsers."""
+    parser: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text)
+    parser.set_defaults(command=command)
+    return parser
+
+
+def add_config(parser: argparse.ArgumentParser) -> None:
+    """Add the option that names the configuration."""
+    parser.add_argument("--config", type=Path, metavar="DIR", help="directory of the configuration")
+
+
+def listen_type(*, tls: bool = False) -> Callable[[str], ListenAddress]:
+    """What argparse needs to read an address to listen on."""
+
+    def read(text: str) -> ListenAddress:
+        try:
+            return parse_listen(text, tls=tls)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(f"{text!r} is not {error}") from None
+
+    return read
+
+
+def number_type(least: int) -> Callable[[str], int]:
+    """What argparse needs to read a whole number."""
+
+    def read(text: str) -> int:
+        if not (text.isascii() and text.isdigit() and int(text) >= least):
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {least} on")
+        return int(text)
+
+    return read
+
+
+def directories_of(config: Path | None) -> tuple[Path, ...]:
+    """The directories of the configuration, best first."""
+    return config_directories(config, os.environ, sys.argv[0])
+
+
+@contextmanager
+def silence() -> Iterator[None]:
+    """Log nothing: what matters is printed."""
+    logging.disable(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logging.disable(logging.NOTSET)

@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: MIT
+"""`qpsmtpd check-config`: every problem of a configuration."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from qpsmtpd.commands.arguments import add_command, directories_of, silence
+from qpsmtpd.config.loader import load
+from qpsmtpd.config.problems import ConfigErrors, Problem, errors_in
+from qpsmtpd.terminal import styled
+
+
+def add_check_config(commands: Any) -> None:
+    """Add the command `check-config`."""
+    text = "Print every problem of a configuration, with file and line."
+    parser = add_command(commands, "check-config", _check_config, text)
+    parser.add_argument("config", nargs="?", type=Path, metavar="DIR", help="its directory")
+    parser.epilog = "The exit status is 1 when there are errors, 0 when there are warnings only."
+
+
+def _check_config(arguments: argparse.Namespace) -> int:
+    directories = directories_of(arguments.config)
+    problems = check(directories)
+    for problem in problems:
+        print(show(problem))
+    errors = len(errors_in(problems))
+    print(f"{directories[0]}: {errors} errors, {len(problems) - errors} warnings")
+    return 1 if errors else 0
+
+
+def check(directories: Sequence[Path]) -> Sequence[Problem]:
+    """Every problem of a configuration."""
+
+    async def load_and_stop() -> Sequence[Problem]:
+        snapshot = await load(directories, os.environ, check_only=True)
+        await snapshot.stop()
+        return snapshot.warnings
+
+    try:
+        with silence():
+            return asyncio.run(load_and_stop())
+    except ConfigErrors as error:
+        return error.problems
+
+
+def show(problem: Problem) -> str:
+    """A problem as compilers print it."""
+    colour = "red" if problem.severity == "error" else "yellow"
+    severity = styled(sys.stdout, colour, problem.severity)
+    return f"{problem.where}: {severity}: {problem.text}"

@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: MIT
+"""The program `qpsmtpd`: run | inetd | check-config | plugins | dialogue | doctor."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+from qpsmtpd import __version__
+from qpsmtpd.commands.arguments import Command
+from qpsmtpd.commands.check_config import add_check_config
+from qpsmtpd.commands.dialogue import add_dialogue
+from qpsmtpd.commands.doctor import add_doctor
+from qpsmtpd.commands.plugins import add_plugins
+from qpsmtpd.commands.run import add_inetd, add_run
+from qpsmtpd.errors import QpsmtpdError
+from qpsmtpd.terminal import styled
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Run the program; the exit status of the process."""
+    arguments = make_parser().parse_args(words)
+    command: Command = arguments.command
+    return guarded(lambda: command(arguments))
+
+
+def guarded(command: Callable[[], int]) -> int:
+    """Run a command; what qpsmtpd raises on purpose becomes one line on stderr."""
+    try:
+        return command()
+    except QpsmtpdError as error:
+        print(f"qpsmtpd: {styled(sys.stderr, 'red', 'error')}: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # Nobody reads on (qpsmtpd plugins | head); the interpreter must not try to write either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The command line of `qpsmtpd`."""
+    parser = argparse.ArgumentParser(
+        prog="qpsmtpd",
+        description="SMTP daemon that decides during the SMTP transaction whether to take mail.",
+        epilog="The configuration is in /etc/qpsmtpd, or where QPSMTPD_CONFIG says.",
+    )
+    parser.add_argument("--version", action="version", version=f"qpsmtpd {__version__}")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    add_run(commands)
+    add_inetd(commands)
+    add_check_config(commands)
+    add_plugins(commands)
+    add_dialogue(commands)
+    add_doctor(commands)
+    return parser

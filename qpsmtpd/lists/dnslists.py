@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: MIT
+"""DnsList: asks one DNS list (RFC 5782) and judges its answer.
+
+Something is listed when every address in the answer is a code in 127.0.0.0/8.  127.0.0.1 and
+127.255.255.0/24 are no codes (RFC 5782 section 5; lists use them to tell that they are closed, or
+that the name server asks too much), nor is anything outside, as an expired domain with a wildcard
+gives it: the list is in error then, and nobody is listed by it.  A failure lists nobody either.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+from collections.abc import Iterable
+
+from qpsmtpd.errors import DnsError
+from qpsmtpd.mail.ip import parse_ip
+from qpsmtpd.plugin.services import Clock, Resolver
+
+log = logging.getLogger(__name__)
+
+_CODES = ipaddress.IPv4Network("127.0.0.0/8")
+_REFUSALS = ipaddress.IPv4Network("127.255.255.0/24")
+_NOT_LISTED = ipaddress.IPv4Address("127.0.0.1")
+_WARN_SECONDS = 3600
+_MAX_REASON = 200
+
+
+def reversed_address(ip: str) -> str:
+    """The octets of an IPv4 address, or the nibbles of an IPv6 address, last one first.
+
+    Raises ValueError when it is no address.
+    """
+    pointer = parse_ip(ip).reverse_pointer
+    return pointer.removesuffix(".in-addr.arpa").removesuffix(".ip6.arpa")
+
+
+def are_codes(addresses: Iterable[str]) -> bool:
+    """Whether all addresses are codes of listings."""
+    return all(_is_code(ipaddress.IPv4Address(address)) for address in addresses)
+
+
+def _is_code(address: ipaddress.IPv4Address) -> bool:
+    return address in _CODES and address not in _REFUSALS and address != _NOT_LISTED
+
+
+class DnsList:
+    """One list.  What is wrong with it is logged once an hour."""
+
+    def __init__(self, zone: str, resolver: Resolver, clock: Clock) -> None:
+        self.zone = zone.strip(".").lower()
+        self._resolver = resolver
+        self._clock = clock
+        self._warned: float | None = None
+
+    async def codes(self, entry: str) -> list[str]:
+        """The codes under which `entry` is listed: a domain, or a `reversed_address`.
+
+        Empty when it is not listed, and when the list fails.
+        """
+        try:
+            answers = await self._resolver.a(f"{entry}.{self.zone}")
+        except DnsError as error:
+            self._warn(str(error))
+            return []
+        if are_codes(answers):
+            return answers
+        self._warn(f"answers {', '.join(answers)}")
+        return []
+
+    async def reason(self, entry: str) -> str:
+        """What the list says about a listed entry, in printable ASCII; "" when it says nothing."""
+        try:
+            texts = await self._resolver.txt(f"{entry}.{self.zone}")
+        except DnsError:
+            return ""
+        printable = (c if " " <= c <= "~" else "?" for c in "".join(texts[:1]))
+        return "".join(printable)[:_MAX_REASON].strip()
+
+    def _warn(self, problem: str) -> None:
+        now = self._clock.monotonic()
+        if self._warned is None or now - self._warned >= _WARN_SECONDS:
+            self._warned = now
+            log.warning("list=%s is in error, nobody is listed: %s", self.zone, problem)

@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: MIT
+"""HostList: lists of client addresses, as the files relayclients, dnsbl_allow and others hold them.
+
+An entry is an address, a network in CIDR notation, or a prefix that ends with the separator:
+`192.0.2.1`, `192.0.2.0/24`, `192.0.`, `2001:db8::/32`, `2001:db8:`.  Of IPv6 also a prefix of
+whole groups without final colon is understood, as the Perl version needed it: `2001:0db8`.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Iterable
+
+from qpsmtpd.errors import ConfigError
+from qpsmtpd.mail.ip import IPAddress, IPNetwork, parse_ip
+from qpsmtpd.plugin.services import Config
+
+_IPV4_PREFIX = re.compile(r"(?:\d{1,3}\.){1,3}", re.ASCII)
+_IPV6_PREFIX = re.compile(r"[0-9a-f]{1,4}(?::[0-9a-f]{1,4}){0,6}:|(?:[0-9a-f]{4}:){1,6}[0-9a-f]{4}")
+
+
+class HostList:
+    """A set of addresses, given as networks; `address in hosts` asks whether it is in one."""
+
+    def __init__(self, networks: Iterable[IPNetwork] = ()) -> None:
+        # One hash look-up per prefix length in use, however long the list.
+        self._networks: dict[tuple[int, int], set[int]] = {}
+        for network in networks:
+            bits = network.max_prefixlen - network.prefixlen
+            first = int(network.network_address) >> bits
+            self._networks.setdefault((network.version, bits), set()).add(first)
+
+    def __contains__(self, address: IPAddress) -> bool:
+        number = int(address)
+        return any(
+            version == address.version and number >> bits in firsts
+            for (version, bits), firsts in self._networks.items()
+        )
+
+    def __bool__(self) -> bool:
+        return bool(self._networks)
+
+
+def parse_hosts(text: str) -> IPNetwork:
+    """The network that an entry stands for.  Raises ValueError whose text says what is right."""
+    entry = text.lower()
+    if _IPV4_PREFIX.fullmatch(entry):
+        return _ipv4_prefix(entry)
+    if _IPV6_PREFIX.fullmatch(entry):
+        return _ipv6_prefix(entry)
+    try:
+        if "/" in entry:
+            return ipaddress.ip_network(entry)
+        return ipaddress.ip_network(parse_ip(entry))
+    except ValueError:
+        raise ValueError(
+            f"{text!r} is no address (192.0.2.1), no network without host bits (192.0.2.0/24, "
+            "2001:db8::/32) and no prefix with its final separator (192.0.2., 2001:db8:)"
+        ) from None
+
+
+def _ipv4_prefix(entry: str) -> IPNetwork:
+    parts = entry.split(".")[:-1]
+    address = ".".join(parts + ["0"] * (4 - len(parts)))
+    return ipaddress.ip_network(f"{address}/{8 * len(parts)}")
+
+
+def _ipv6_prefix(entry: str) -> IPNetwork:
+    groups = entry.removesuffix(":").split(":")
+    address = ":".join(groups + ["0"] * (8 - len(groups)))
+    return ipaddress.ip_network(f"{address}/{16 * len(groups)}")
+
+
+async def read_hosts(config: Config, name: str) -> HostList:
+    """The list of a configuration file.  Raises ConfigError for an entry that is wrong."""
+    networks = []
+    for entry in await config.entries(name):
+        try:
+            networks.append(parse_hosts(entry.text))
+        except ValueError as error:
+            raise ConfigError(entry.where, str(error)) from None
+    return HostList(networks)

@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: MIT
+"""Log records: what they are about, and the text they become.
+
+`bind` says which session the task at hand works on; ContextFilter puts its ids on every record.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import traceback
+from contextvars import ContextVar
+from typing import Protocol
+
+from qpsmtpd.logs.levels import LogLevel
+
+#: Log lines of plugins come from the logger of this name plus the plugin's.
+PLUGIN_LOGGERS = "qpsmtpd.plugins."
+
+
+# --- what a record is about -----------------------------------------------------------------
+
+
+class Subject(Protocol):
+    """What records are about: a session and the transaction it is in."""
+
+    @property
+    def id(self) -> str:
+        """The id of the session."""
+
+    @property
+    def transaction(self) -> HasId | None:
+        """The transaction at the moment."""
+
+
+class HasId(Protocol):
+    """A transaction, as far as records are concerned."""
+
+    @property
+    def id(self) -> str:
+        """The id of the transaction."""
+
+
+_subject: ContextVar[Subject | None] = ContextVar("subject", default=None)
+
+
+def bind(subject: Subject | None) -> None:
+    """Say what this task (or callback context) works on, for its log records from here on."""
+    _subject.set(subject)
+
+
+class ContextFilter(logging.Filter):
+    """Puts session, transaction, hook and plugin on records, "" where there is none.
+
+    What `extra` gave stays.
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        subject = _subject.get()
+        transaction = None if subject is None else subject.transaction
+        values = record.__dict__
+        values.setdefault("session", "" if subject is None else subject.id)
+        values.setdefault("transaction", "" if transaction is None else transaction.id)
+        values.setdefault("hook", "")
+        if "plugin" not in values:
+            values["plugin"] = _plugin_of(record.name)
+        return True
+
+
+def _plugin_of(logger: str) -> str:
+    if not logger.startswith(PLUGIN_LOGGERS):
+        return ""
+    return logger.removeprefix(PLUGIN_LOGGERS).replace(".", "/")
+
+
+# --- text -----------------------------------------------------------------------------------
+
+
+def format_record(record: logging.LogRecord) -> str:
+    """A record as text: `ID hook=NAME plugin=NAME: message`, without time and level.
+
+    ID is the transaction's, which begins with the session's, or the session's.  The rest is as
+    `printable_text` has it.
+    """
+    prefix = _prefix(record)
+    text = printable_text(record)
+    return f"{prefix}: {text}" if prefix else text
+
+
+def printable_text(record: logging.LogRecord) -> str:
+    """The text of a record, control characters escaped.
+
+    Further lines, of the message or a traceback, are indented by four columns.
+    """
+    text = record_text(record)
+    if text.isprintable():
+        return text
+    lines = text.split("\n")
+    return "\n    ".join(line if line.isprintable() else _escape(line) for line in lines)
+
+
+def record_text(record: logging.LogRecord) -> str:
+    """The message of a record and, after it, its traceback; as they are."""
+    text = record.getMessage()
+    if not (record.exc_info or record.stack_info):
+        return text.rstrip("\n")
+    if record.exc_info and record.exc_info[0] is not None:
+        text += "\n" + "".join(traceback.format_exception(*record.exc_info))
+    if record.stack_info:
+        text += "\n" + record.stack_info
+    return text.rstrip("\n")
+
+
+def _prefix(record: logging.LogRecord) -> str:
+    get = record.__dict__.get
+    words = get("transaction") or get("session") or ""
+    if hook := get("hook"):
+        words += f" hook={hook}"
+    if plugin := get("plugin"):
+        words += f" plugin={plugin}"
+    return words.lstrip(" ")
+
+
+def _escape(line: str) -> str:
+    return "".join(c if c.isprintable() or c == "\t" else repr(c)[1:-1] for c in line)
+
+
+def stderr_text(record: logging.LogRecord, text: str, prefix: str = "") -> str:
+    """Lines of a record as they are written to stderr: prefix, process id, line.
+
+    Where stderr is the journal the priority comes first (sd-daemon(3)), and no process id.
+    """
+    if stderr_is_journal():
+        mark = f"<{LogLevel.of(record).priority}>{prefix}"
+    else:
+        mark = f"{prefix}{record.process} "
+    return "".join(f"{mark}{line}\n" for line in text.split("\n"))
+
+
+def write_stderr(text: str) -> None:
+    """Write to stderr, in one piece; never raises."""
+    try:
+        sys.stderr.write(text)
+        sys.stderr.flush()
+    except (OSError, ValueError, AttributeError):
+        # Closed, on a full disk, or not there at all: nobody is left to tell.
+        return
+
+
+def stderr_is_journal() -> bool:
+    """Whether systemd has connected stderr to the journal (systemd.exec(5), JOURNAL_STREAM)."""
+    stream = os.environ.get("JOURNAL_STREAM")
+    if not stream:
+        return False
+    try:
+        status = os.fstat(2)
+    except OSError:
+        return False
+    return stream == f"{status.st_dev}:{status.st_ino}"

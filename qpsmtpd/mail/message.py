@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: MIT
+"""The spool: where one message is kept while it is decided upon.
+
+It is scratch, not a queue: 250 is said only after the next hop took the message, so what is lost
+here in a crash is sent again by the client.  Small bodies stay in memory; from `threshold` bytes
+on a body goes to an unlinked file in `spool_dir`, which the kernel removes with the process.
+File contents are written and read in slabs, in a thread, so that a slow disk stops one session.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from qpsmtpd.errors import SpoolError
+from qpsmtpd.mail.headers import Headers
+
+#: Bytes that are written to or read from the file at once.
+SLAB = 1 << 20
+
+
+class Spool:
+    """Takes the body of one message, block by block."""
+
+    __slots__ = ("_directory", "_file", "_parts", "_pending", "_threshold", "size")
+
+    def __init__(self, directory: Path, threshold: int) -> None:
+        self._directory = directory
+        self._threshold = threshold
+        self._parts: list[bytes] = []
+        self._pending = 0
+        self._file: BinaryIO | None = None
+        #: Bytes of the body so far.
+        self.size = 0
+
+    def write(self, block: bytes) -> None:
+        """Append a block.  It stays in memory until `flush`."""
+        if block:
+            self._parts.append(block)
+            self._pending += len(block)
+            self.size += len(block)
+
+    @property
+    def needs_flush(self) -> bool:
+        """Whether enough is waiting in memory that `flush` should be awaited now."""
+        return self._pending >= (SLAB if self._file else self._threshold)
+
+    async def flush(self) -> None:
+        """Move what waits in memory to the file.  Raises SpoolError: disk full, I/O error."""
+        if not self._parts:
+            return
+        parts, self._parts, self._pending = self._parts, [], 0
+        writing = asyncio.create_task(asyncio.to_thread(self._write_out, parts))
+        try:
+            await asyncio.shield(writing)
+        except asyncio.CancelledError:
+            # The file must not be closed under the thread that writes it.
+            await asyncio.wait((writing,))
+            raise
+        except OSError as error:
+            self.discard()
+            raise SpoolError(f"{self._directory}: {error.strerror}") from error
+
+    def _write_out(self, parts: list[bytes]) -> None:
+        if self._file is None:
+            handle, name = tempfile.mkstemp(prefix="message-", dir=self._directory)
+            self._file = open(handle, "w+b", buffering=0)  # noqa: SIM115, PTH123 (a descriptor)
+            Path(name).unlink()
+        rest = memoryview(b"".join(parts))
+        while rest:
+            rest = rest[self._file.write(rest) :]
+
+    def discard(self) -> None:
+        """Forget everything: the message is refused, or the session is gone."""
+        self._parts = []
+        self._pending = 0
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    async def seal(self) -> Body:
+        """End the writing.  The body returned owns the file.  Raises SpoolError."""
+        if self._file is not None or self._pending >= max(self._threshold, 1):
+            await self.flush()
+        if self._file is None:
+            return Body(b"".join(self._parts), None, self.size)
+        file, self._file = self._file, None
+        return Body(b"", file, self.size)
+
+
+class Body:
+    """The body of a message, in memory or in a file, CRLF line ends."""
+
+    __slots__ = ("_data", "_file", "size")
+
+    def __init__(self, data: bytes, file: BinaryIO | None, size: int) -> None:
+        self._data = data
+        self._file = file
+        self.size = size
+
+    @property
+    def in_memory(self) -> bytes | None:
+        """The whole body when it is in memory, else None."""
+        return self._data if self._file is None else None
+
+    async def stream(self) -> AsyncIterator[bytes]:
+        """Yield the body in slabs."""
+        if self._file is None:
+            if self._data:
+                yield self._data
+            return
+        position = 0
+        while slab := await asyncio.to_thread(os.pread, self._file.fileno(), SLAB, position):
+            yield slab
+            position += len(slab)
+
+    def close(self) -> None:
+        """Free the memory or the file."""
+        self._data = b""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+
+class Message:
+    """A message: its header section, which plugins may change, and its body, which they read.
+
+    headers: the header section.
+    body: the rest; it begins with the empty line, unless the message had none.
+    size: bytes as received, with CRLF line ends and without dot-stuffing.
+    """
+
+    __slots__ = ("body", "headers", "size")
+
+    def __init__(self, headers: Headers, body: Body, size: int) -> None:
+        self.headers = headers
+        self.body = body
+        self.size = size
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Message:
+        """Make a message of text in memory, CRLF line ends (for tests and plugins)."""
+        end = 0 if data.startswith(b"\r\n") else data.find(b"\r\n\r\n") + 2
+        if end < 2 and not data.startswith(b"\r\n"):
+            end = len(data)
+        body = data[end:]
+        return cls(Headers.parse(data[:end]), Body(body, None, len(body)), len(data))
+
+    async def stream(self) -> AsyncIterator[bytes]:
+        """Yield the message as it is to be handed over: headers, empty line, body; CRLF."""
+        headers = bytes(self.headers)
+        if (body := self.body.in_memory) is not None:
+            yield headers + body
+            return
+        yield headers
+        async for slab in self.body.stream():
+            yield slab
+
+    async def read(self, limit: int) -> bytes:
+        """The message in one piece, cut at `limit` bytes (for scanners with a size limit)."""
+        parts: list[bytes] = []
+        left = limit
+        async for block in self.stream():
+            parts.append(block[:left])
+            left -= len(parts[-1])
+            if not left:
+                break
+        return b"".join(parts)
+
+    def close(self) -> None:
+        """Free what the message holds."""
+        self.body.close()
+
+
+@contextmanager
+def scratch_file(directory: Path) -> Iterator[tuple[BinaryIO, Path]]:
+    """A temporary file with a name, for programs that must be given a path; removed afterwards."""
+    handle, name = tempfile.mkstemp(prefix="scratch-", dir=directory)
+    path = Path(name)
+    try:
+        with open(handle, "w+b") as file:  # noqa: PTH123 (a descriptor)
+            yield cast("BinaryIO", file), path
+    finally:
+        path.unlink(missing_ok=True)

@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: MIT
+"""The envelope of a transaction as commands for a next hop, with the parameters it offers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from qpsmtpd.mail.session import Recipient, Transaction
+
+
+def needs_utf8(tx: Transaction, recipients: Iterable[Recipient]) -> bool:
+    """Whether the message can go only to a next hop with SMTPUTF8 (RFC 6531).
+
+    A client that says SMTPUTF8 and then uses ASCII alone (many always say it) binds nobody.
+    """
+    if not tx.utf8:
+        return False
+    addresses = [recipient.address for recipient in recipients]
+    if tx.reverse_path is not None:
+        addresses.append(tx.reverse_path)
+    headers = bytes(tx.message.headers) if tx.message is not None else b""
+    return not (headers.isascii() and all(address.is_ascii for address in addresses))
+
+
+def mail_command(tx: Transaction, extensions: Mapping[str, str]) -> str:
+    """MAIL with SIZE, BODY, SMTPUTF8 and the parameters of DSN (RFC 3461), where offered."""
+    words = [f"MAIL FROM:{tx.reverse_path.path if tx.reverse_path else '<>'}"]
+    if "SIZE" in extensions and tx.message is not None:
+        words.append(f"SIZE={len(bytes(tx.message.headers)) + tx.message.body.size}")
+    if "8BITMIME" in extensions and tx.body_type == "8BITMIME":
+        words.append("BODY=8BITMIME")
+    if "SMTPUTF8" in extensions and tx.utf8:
+        words.append("SMTPUTF8")
+    return " ".join(words + _dsn(tx.mail_parameters, ("RET", "ENVID"), extensions))
+
+
+def rcpt_command(recipient: Recipient, extensions: Mapping[str, str]) -> str:
+    """RCPT with the parameters of DSN, where offered."""
+    words = [f"RCPT TO:{recipient.address.path}"]
+    return " ".join(words + _dsn(recipient.parameters, ("NOTIFY", "ORCPT"), extensions))
+
+
+def _dsn(
+    parameters: Mapping[str, str | None], names: Sequence[str], extensions: Mapping[str, str]
+) -> list[str]:
+    if "DSN" not in extensions:
+        return []
+    return [f"{name}={parameters[name]}" for name in names if parameters.get(name)]

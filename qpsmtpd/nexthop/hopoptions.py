@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: MIT
+"""The options that all plugins with a next hop have."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from qpsmtpd.errors import ConfigError
+from qpsmtpd.nexthop.pool import Pool
+from qpsmtpd.nexthop.target import Target, TlsMode, tls_context
+from qpsmtpd.plugin.options import Seconds, opt
+
+is_host = re.compile(r"[\w.-]+|\[?[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*\]?").fullmatch
+
+
+@dataclass(frozen=True, kw_only=True)
+class NextHopOptions:
+    """How to talk to the next hop; subclass it with where it is."""
+
+    tls: TlsMode = opt(
+        "off",
+        doc="Whether to encrypt by STARTTLS: off; may, where offered; require; verify, with a "
+        "certificate for HOST. Only verify keeps out somebody who stands in between.",
+    )
+    ca: Path | None = opt(
+        None, doc="File of the certificates that verify trusts; the system's ones without it."
+    )
+    pool: int = opt(20, doc="Connections in use at once, of each worker.")
+    idle: Seconds = opt(
+        Seconds(60), doc="How long an unused connection is kept; 0 is a connection per message."
+    )
+    timeout: Seconds = opt(Seconds(60), doc="How long to wait for the next hop in each step.")
+    dot_timeout: Seconds = opt(
+        Seconds(300),
+        doc="How long to wait for the reply to a complete message. When it is too short the "
+        "message may arrive twice.",
+    )
+    check_recipients: bool = opt(
+        False,
+        doc="Whether to ask the next hop about each recipient at RCPT. Put the line before "
+        "rcpt_ok then.",
+    )
+
+    def check(self) -> list[str]:
+        """Problems that show only with all options known."""
+        problems = []
+        if self.ca is not None and self.tls != "verify":
+            problems.append("ca: needs tls=verify")
+        if self.pool < 1:
+            problems.append("pool: at least 1")
+        if not self.timeout or not self.dot_timeout:
+            problems.append("timeout, dot_timeout: more than 0")
+        return problems
+
+
+def address_problems(host: str, port: int) -> list[str]:
+    """What is wrong with the address of a next hop."""
+    problems = []
+    if not is_host(host):
+        problems.append(f"host: {host!r} is not a host name or an IP address")
+    if not 0 < port < 65536:
+        problems.append(f"port: {port} is not between 1 and 65535")
+    return problems
+
+
+async def make_pool(
+    plugin: str, options: NextHopOptions, target: Target, *, keep: bool = True
+) -> Pool:
+    """The pool of a plugin; `keep`: whether connections are used again.
+
+    Raises ConfigError when the file `ca` is of no use.
+    """
+    try:
+        context = await asyncio.to_thread(tls_context, options.tls, options.ca)
+    except OSError as error:
+        raise ConfigError(
+            plugin, f"ca: {options.ca} has to be a file of PEM certificates ({error})"
+        ) from error
+    target = replace(
+        target,
+        tls=options.tls,
+        context=context,
+        timeout=options.timeout,
+        dot_timeout=options.dot_timeout,
+    )
+    return Pool(target, size=options.pool, idle=options.idle if keep else 0)

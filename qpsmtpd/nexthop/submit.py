@@ -1,0 +1,200 @@
+# SPDX-License-Identifier: MIT
+"""Hand-over: one message to one next hop, and what its replies mean for our client.
+
+Reply texts are ours; what the next hop said goes to the log.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+from qpsmtpd.mail.session import Recipient, Transaction
+from qpsmtpd.mail.verdict import Verdict, accept, defer, deny
+from qpsmtpd.nexthop.client import Client, EnvelopeReplies
+from qpsmtpd.nexthop.hopenvelope import mail_command, needs_utf8, rcpt_command
+from qpsmtpd.nexthop.hopreply import HopReply, NextHopError
+from qpsmtpd.nexthop.metadata import xforward_commands
+from qpsmtpd.nexthop.pool import Pool
+
+log = logging.getLogger(__name__)
+
+#: 5xx and 4xx codes that are passed on; others become 554 and 451.
+_CODES = frozenset({450, 451, 452, 550, 551, 552, 553, 554})
+
+#: What a next hop without SMTPUTF8 would say to a message that needs it (RFC 6531 section 3.5).
+NO_UTF8 = HopReply(554, ("5.6.7 no SMTPUTF8",))
+
+GoOn = Callable[[Sequence[HopReply]], bool]
+Introduce = Callable[[Client], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a message.
+
+    sent: it was sent as a whole.  Only then a positive reply means "taken".
+    replies: one for each recipient: the reply to the message, or the refusal before it.
+    """
+
+    sent: bool
+    replies: tuple[HopReply, ...]
+
+    @property
+    def first_taken(self) -> HopReply | None:
+        """The first reply that says "taken"; None when nobody's message was."""
+        return next((reply for reply in self.replies if self.sent and reply.positive), None)
+
+    @property
+    def refused(self) -> bool:
+        """Whether every recipient was refused."""
+        return not any(reply.positive for reply in self.replies)
+
+    @property
+    def temporary(self) -> bool:
+        """Whether a recipient was refused for now."""
+        return any(not reply.positive and not reply.permanent for reply in self.replies)
+
+
+async def hand_over(
+    client: Client,
+    tx: Transaction,
+    recipients: Sequence[Recipient],
+    *,
+    go_on: GoOn,
+    lmtp: bool = False,
+    xforward: bool = False,
+) -> Outcome:
+    """Send one message to some of its recipients.  Raises NextHopError.
+
+    go_on: asked with the replies to RCPT, when some are positive and some are not, whether to send
+    the message to those recipients that were taken.
+    """
+    assert tx.message is not None
+    if _lacks_utf8(client, tx, recipients):
+        return Outcome(False, (NO_UTF8,) * len(recipients))
+    envelope = await _begin(client, tx, recipients, xforward)
+    refusals = envelope.recipients
+    accepted = sum(reply.positive for reply in refusals)
+    if not accepted or (accepted < len(refusals) and not go_on(refusals)):
+        await client.reset()
+        return Outcome(False, refusals)
+    answer = envelope.data or await client.start_data()
+    if answer.code != 354:
+        return Outcome(False, _merged(refusals, [_refusal(answer)] * accepted))
+    answers = await client.send_message(tx.message.stream(), accepted if lmtp else 1)
+    return Outcome(True, _merged(refusals, answers if lmtp else answers * accepted))
+
+
+async def _begin(
+    client: Client, tx: Transaction, recipients: Sequence[Recipient], xforward: bool
+) -> EnvelopeReplies:
+    extensions = client.extensions
+    before = xforward_commands(tx, extensions.get("XFORWARD", "")) if xforward else []
+    return await client.begin(
+        mail_command(tx, extensions),
+        [rcpt_command(recipient, extensions) for recipient in recipients],
+        before=before,
+        data=len(recipients) == 1,
+    )
+
+
+def _refusal(answer: HopReply) -> HopReply:
+    """The reply to DATA, which has to be negative where it is not 354."""
+    if answer.code < 400:
+        raise NextHopError(f"DATA: {answer}", "4.5.0")
+    return answer
+
+
+def _merged(refusals: Sequence[HopReply], answers: Sequence[HopReply]) -> tuple[HopReply, ...]:
+    """Put the answers to the message in the places of the positive replies to RCPT."""
+    left = iter(answers)
+    return tuple(next(left) if reply.positive else reply for reply in refusals)
+
+
+async def ask(client: Client, tx: Transaction, recipient: Recipient) -> HopReply:
+    """Ask the next hop whether it takes a recipient, by a transaction without message."""
+    if _lacks_utf8(client, tx, [recipient]):
+        return NO_UTF8
+    mail = mail_command(tx, client.extensions)
+    rcpt = rcpt_command(recipient, client.extensions)
+    replies = await client.begin(mail, [rcpt], data=False)
+    await client.reset()
+    return replies.recipients[0]
+
+
+def _lacks_utf8(client: Client, tx: Transaction, recipients: Sequence[Recipient]) -> bool:
+    return "SMTPUTF8" not in client.extensions and needs_utf8(tx, recipients)
+
+
+async def check_recipient(
+    pool: Pool, tx: Transaction, recipient: Recipient, introduce: Introduce | None = None
+) -> Verdict | None:
+    """The refusal of a recipient by the next hop; None when it takes it.
+
+    introduce: what to do with a new connection first.
+    """
+
+    async def work(client: Client) -> HopReply:
+        if introduce is not None:
+            await introduce(client)
+        return await ask(client, tx, recipient)
+
+    try:
+        reply = await pool.run(work)
+    except NextHopError as error:
+        return unavailable(pool, error)
+    return None if reply.positive else refused(pool, [reply], [recipient])
+
+
+# --- verdicts -------------------------------------------------------------------------------
+
+
+def taken(pool: Pool, tx: Transaction, reply: HopReply) -> Verdict:
+    """The verdict on a message that was taken; remembers the id it has at the next hop."""
+    tx.next_hop_id = reply.queue_id
+    log.debug("taken next_hop=%s reply=%r", pool.target, str(reply))
+    text = f"Queued as {tx.next_hop_id}" if tx.next_hop_id else "Queued"
+    return accept(text, status="2.0.0")
+
+
+def unavailable(pool: Pool, error: NextHopError) -> Verdict:
+    """The verdict when the next hop is down, slow or confused."""
+    log.warning("next hop unavailable next_hop=%s problem=%r", pool.target, str(error))
+    return defer("Mail system not available, try again later", status=error.status, code=451)
+
+
+def refused(
+    pool: Pool, replies: Sequence[HopReply], recipients: Sequence[Recipient] = ()
+) -> Verdict:
+    """The verdict on refusals; the first temporary one decides, else the first.
+
+    recipients: those that the replies belong to, for the log.
+    """
+    log_refusals(pool, replies, recipients)
+    negative = [reply for reply in replies if not reply.positive]
+    reply = next((reply for reply in negative if not reply.permanent), negative[0])
+    code = reply.code if reply.code in _CODES else 554 if reply.permanent else 451
+    if reply.permanent:
+        return deny("Refused by the mail system", status=reply.status or "5.3.0", code=code)
+    return defer("Mail system cannot take the mail now", status=reply.status or "4.3.0", code=code)
+
+
+def log_refusals(
+    pool: Pool,
+    replies: Sequence[HopReply],
+    recipients: Sequence[Recipient],
+    level: int = logging.INFO,
+) -> None:
+    """Log what the next hop said, for each recipient that it refused."""
+    for number, reply in enumerate(replies):
+        if not reply.positive:
+            to = str(recipients[number]) if number < len(recipients) else ""
+            log.log(level, "refused next_hop=%s to=%r reply=%r", pool.target, to, str(reply))
+
+
+def mixed(pool: Pool, replies: Sequence[HopReply], recipients: Sequence[Recipient]) -> Verdict:
+    """The refusal of the whole message, because the next hop refused some of its recipients."""
+    log_refusals(pool, replies, recipients)
+    return deny("Some recipients were refused by the mail system", status="5.1.1", code=550)

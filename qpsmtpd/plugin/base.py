@@ -1,0 +1,340 @@
+# SPDX-License-Identifier: MIT
+"""Plugin: the base class whose `hook_*` methods are the hooks.
+
+The signature and the docstring of a hook method are its manual.  A hook returns None for "no
+opinion"; the first plugin of the chain that returns something ends the hook.  A fault (an
+exception, a time-out) is never a pass: the client gets 451 for the transaction.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import logging
+import ssl
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Generic, Literal, NamedTuple, TypeVar
+
+from qpsmtpd.logs.records import PLUGIN_LOGGERS
+from qpsmtpd.mail.address import ReversePath
+from qpsmtpd.mail.session import AuthAttempt, ReceivedInfo, Recipient, Session, Transaction
+from qpsmtpd.mail.verdict import Decision, Verdict
+from qpsmtpd.plugin.options import NoOptions, opt
+from qpsmtpd.plugin.services import Services
+
+O = TypeVar("O")  # noqa: E741 (the options class of a plugin)
+
+RejectMode = Literal["0", "1", "naughty"]
+RejectType = Literal[
+    "", "perm", "hard", "temp", "soft", "disconnect", "perm_disconnect", "temp_disconnect"
+]
+
+_REJECT_TYPES: dict[str, tuple[Decision, bool]] = {
+    "perm": (Decision.DENY, False),
+    "hard": (Decision.DENY, False),
+    "temp": (Decision.DEFER, False),
+    "soft": (Decision.DEFER, False),
+    "disconnect": (Decision.DENY, True),
+    "perm_disconnect": (Decision.DENY, True),
+    "temp_disconnect": (Decision.DEFER, True),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class RejectOptions:
+    """Options of plugins that reject; subclass it for a plugin's own options."""
+
+    reject: RejectMode = opt(
+        "1", doc="1 rejects; 0 only logs; naughty leaves the rejection to the plugin naughty."
+    )
+    reject_type: RejectType = opt(
+        "",
+        doc="How to reject: perm (5xx), temp (4xx), disconnect or temp_disconnect. "
+        "Without it the plugin's own choice.",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class HookResult:
+    """What `hook_deny` and `hook_ok` are told: which plugin said what in which hook."""
+
+    plugin: str
+    hook: str
+    verdict: Verdict | None
+
+
+class ParsedPath(NamedTuple):
+    """What `hook_mail_parse` and `hook_rcpt_parse` return: the path with its brackets, and the
+    ESMTP parameters (names in upper case)."""
+
+    path: str
+    parameters: dict[str, str | None]
+
+
+class Plugin(Generic[O]):
+    """Subclass it, name your options, and override the hooks you need.
+
+    Every overridden hook is called for every session: there is nothing to register.
+    """
+
+    #: The options class of the plugin (a frozen dataclass made with `opt`).
+    Options: ClassVar[type[Any]] = NoOptions
+
+    #: How many connections of a client beyond max_from_ip this plugin decides about; above that
+    #: the daemon turns it away before any hook.
+    beyond_max_from_ip: ClassVar[int] = 0
+
+    def __init__(self, name: str, options: O, services: Services) -> None:
+        """`name` is the plugin's name in the chain, e.g. "dnsbl" or "dnsbl:1"."""
+        self.name = name
+        self.options = options
+        self.services = services
+        self.log = logging.getLogger(PLUGIN_LOGGERS + name.replace("/", "."))
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        for name in vars(cls):
+            if name.startswith("hook_") and name not in HOOK_METHODS:
+                raise TypeError(f"{cls.__qualname__}.{name}: there is no such hook")
+
+    # --- life cycle -------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Read configuration files and prepare; called once per worker and configuration.
+
+        Raises ConfigError when the configuration cannot work: the daemon then refuses to start,
+        or keeps the old configuration.  Does not connect anywhere.
+        """
+
+    async def stop(self) -> None:
+        """Close what `start` and the hooks opened; no hook runs any more."""
+
+    def tls_context(self) -> ssl.SSLContext | None:
+        """The server context for STARTTLS and implicit TLS, from the plugin that has one."""
+        return None
+
+    # --- helpers ----------------------------------------------------------------------------
+
+    def immune(self, session: Session) -> bool:
+        """Whether the client or the sender is exempt from filtering (relay client, white list)."""
+        transaction = session.transaction
+        return bool(
+            session.relay_client
+            or session.whitelisted_host
+            or (transaction is not None and transaction.whitelisted_sender)
+        )
+
+    def reject(
+        self,
+        session: Session,
+        text: str,
+        *,
+        status: str = "",
+        default: RejectType = "",
+        reason: str = "",
+    ) -> Verdict | None:
+        """Reject the way the options `reject` and `reject_type` say (get_reject in Perl).
+
+        Returns the verdict; or None, when rejecting is off or left to the plugin naughty.
+        `default` is used when there is no reject_type; without either it is perm here and up to
+        the plugin naughty there.  `reason` is for the log only.
+        """
+        options = self.options
+        if not isinstance(options, RejectOptions):
+            raise TypeError(f"{self.name}: its options are no RejectOptions")
+        tolerated = options.reject == "0"
+        self.log.info(
+            "fail%s reason=%r", " tolerated=yes" if tolerated else "", reason or text or status
+        )
+        if tolerated:
+            return None
+        if options.reject == "naughty":
+            session.deferred_rejects.append(text)
+            session.deferred_type = session.deferred_type or options.reject_type or default
+            return None
+        return rejection(options.reject_type or default, text, status)
+
+    # --- configuration hooks ----------------------------------------------------------------
+
+    def hook_logging(self, record: logging.LogRecord) -> None:
+        """Write one log record somewhere.  Only for plugins in the file `logging`.
+
+        As soon as one of them is loaded, nothing goes to stderr by itself.  Must not wait.
+        """
+
+    async def hook_config(self, name: str) -> Sequence[str] | None:
+        """Supply the lines of a configuration file in place of the file; asked before the file.
+
+        Asked for what plugins read after this one has started.
+        """
+
+    async def hook_user_config(self, recipient: Recipient, name: str) -> Sequence[str] | None:
+        """Supply the lines of a configuration file for one user; asked before hook_config."""
+
+    # --- connection -------------------------------------------------------------------------
+
+    async def hook_post_fork(self) -> None:
+        """A worker is ready to take connections."""
+
+    async def hook_pre_connection(self, session: Session) -> Verdict | None:
+        """A client connected; nothing is known but its address.  A refusal closes: 550 or 451."""
+
+    async def hook_connect(self, session: Session) -> Verdict | None:
+        """Before the greeting.  A refusal is sent in its place and closes: 550 or 450."""
+
+    async def hook_helo_parse(self, session: Session, argument: str) -> str | Verdict | None:
+        """Parse the argument of HELO: return the host name, or refuse (501)."""
+
+    async def hook_ehlo_parse(self, session: Session, argument: str) -> str | Verdict | None:
+        """Parse the argument of EHLO: return the host name, or refuse (501)."""
+
+    async def hook_helo(self, session: Session, host: str) -> Verdict | None:
+        """HELO.  Refused with 550 or 450; the client may try again."""
+
+    async def hook_ehlo(self, session: Session, host: str) -> Verdict | None:
+        """EHLO.  Refused with 550 or 450; `session.capabilities` takes further keywords."""
+
+    # --- authentication ---------------------------------------------------------------------
+
+    async def hook_auth_parse(
+        self, session: Session, argument: str
+    ) -> tuple[str, str] | Verdict | None:
+        """Parse the argument of AUTH: return mechanism and initial response, or refuse (501)."""
+
+    async def hook_auth(self, session: Session, attempt: AuthAttempt) -> Verdict | None:
+        """Check a log-in by any mechanism, after the hook of that mechanism.  OK is 235."""
+
+    async def hook_auth_plain(self, session: Session, attempt: AuthAttempt) -> Verdict | None:
+        """Check a log-in by PLAIN.  OK is 235; a refusal, or nobody's opinion, is 535."""
+
+    async def hook_auth_login(self, session: Session, attempt: AuthAttempt) -> Verdict | None:
+        """Check a log-in by LOGIN.  OK is 235; a refusal, or nobody's opinion, is 535."""
+
+    async def hook_auth_cram_md5(self, session: Session, attempt: AuthAttempt) -> Verdict | None:
+        """Check a log-in by CRAM-MD5.  OK is 235; a refusal, or nobody's opinion, is 535."""
+
+    # --- envelope ---------------------------------------------------------------------------
+
+    async def hook_mail_parse(self, session: Session, argument: str) -> ParsedPath | Verdict | None:
+        """Parse the argument of MAIL, from "FROM:" on, or refuse (501)."""
+
+    async def hook_mail_pre(
+        self, session: Session, path: str, parameters: dict[str, str | None]
+    ) -> str | None:
+        """Replace the text of the reverse-path before it is parsed."""
+
+    async def hook_mail(self, tx: Transaction, sender: ReversePath) -> Verdict | None:
+        """MAIL.  Refused with 550 or 450 (421 when disconnecting softly)."""
+
+    async def hook_rcpt_parse(self, session: Session, argument: str) -> ParsedPath | Verdict | None:
+        """Parse the argument of RCPT, from "TO:" on, or refuse (501)."""
+
+    async def hook_rcpt_pre(
+        self, session: Session, path: str, parameters: dict[str, str | None]
+    ) -> str | None:
+        """Replace the text of the recipient before it is parsed."""
+
+    async def hook_rcpt(self, tx: Transaction, recipient: Recipient) -> Verdict | None:
+        """RCPT.  Only an explicit accept takes the recipient; nobody's opinion is 450."""
+
+    # --- message ----------------------------------------------------------------------------
+
+    async def hook_data(self, tx: Transaction) -> Verdict | None:
+        """DATA, before 354.  Refused with 554 or 451."""
+
+    async def hook_data_headers_end(self, tx: Transaction) -> Verdict | None:
+        """The header section is complete (`tx.message` has it, with an empty body).
+
+        Only a refusal that disconnects has an effect: 554 or 421 at once.
+        """
+
+    async def hook_data_post_headers(self, tx: Transaction) -> Verdict | None:
+        """The message is complete; our own header fields are not added yet.
+
+        For results that belong into Authentication-Results.  A refusal counts: 552 or 452.
+        """
+
+    async def hook_received_line(self, tx: Transaction, info: ReceivedInfo) -> str | None:
+        """Supply the value of our Received field."""
+
+    async def hook_data_post(self, tx: Transaction) -> Verdict | None:
+        """The message is complete, our header fields are on top.  Refused with 552 or 452."""
+
+    async def hook_queue_pre(self, tx: Transaction) -> Verdict | None:
+        """Before the hand-over.  A refusal is 552 or 452."""
+
+    async def hook_queue(self, tx: Transaction) -> Verdict | None:
+        """Hand the message over.  Accept means the next hop has taken responsibility for it.
+
+        Not interrupted when the client goes away.  Refused with 552 or 452; nobody's opinion is
+        451.  A plugin that has certainly handed nothing over returns `unless_another(defer(...))`:
+        a queue plugin further down may then take the message.
+        """
+
+    async def hook_queue_post(self, tx: Transaction) -> Verdict | None:
+        """After the hand-over succeeded, before the reply.  The result is only logged."""
+
+    # --- other commands ---------------------------------------------------------------------
+
+    async def hook_vrfy(self, session: Session, argument: str) -> Verdict | None:
+        """VRFY.  OK is 250, a refusal 554, nobody's opinion 252."""
+
+    async def hook_noop(self, session: Session) -> Verdict | None:
+        """NOOP.  A refusal is 500."""
+
+    async def hook_help(self, session: Session, topic: str) -> Verdict | None:
+        """HELP.  OK's text is the help (214); a refusal is 500."""
+
+    async def hook_quit(self, session: Session) -> Verdict | None:
+        """QUIT.  OK's text takes the place of ours (221)."""
+
+    async def hook_unrecognized_command(
+        self, session: Session, verb: str, argument: str
+    ) -> Verdict | None:
+        """A verb that nobody knows.  OK is 250; a refusal 500, or 521 when disconnecting."""
+
+    # --- ends -------------------------------------------------------------------------------
+
+    async def hook_reset_transaction(self, tx: Transaction) -> None:
+        """The transaction ends: handed over, refused, RSET, a new MAIL, or the client left."""
+
+    async def hook_disconnect(self, session: Session) -> None:
+        """The session ends; the client may be gone already."""
+
+    async def hook_post_connection(self, session: Session) -> None:
+        """The connection is closed."""
+
+    async def hook_deny(self, session: Session, result: HookResult) -> None:
+        """Some plugin refused something."""
+
+    async def hook_ok(self, session: Session, result: HookResult) -> None:
+        """Some plugin accepted something, or had no opinion."""
+
+
+#: All hooks in the order of the Perl version, by the name of their method.
+HOOK_METHODS: tuple[str, ...] = tuple(name for name in vars(Plugin) if name.startswith("hook_"))
+
+
+def rejection(kind: RejectType, text: str, status: str = "") -> Verdict:
+    """The verdict that a reject_type stands for; "" is perm."""
+    decision, disconnect = _REJECT_TYPES[kind or "perm"]
+    return Verdict(decision, text, fit_status(status, decision), disconnect)
+
+
+def fit_status(status: str, decision: Decision) -> str:
+    """The status with the class that belongs to the decision: x.7.1 is 5.7.1 or 4.7.1."""
+    if not status:
+        return ""
+    if decision is Decision.ACCEPT:
+        return "2" + status[1:]
+    return ("5" if decision is Decision.DENY else "4") + status[1:]
+
+
+def password_matches(attempt: AuthAttempt, password: str) -> bool:
+    """Whether the client knew the password (validate_password in Perl), in constant time."""
+    secret = password.encode()
+    if attempt.password is not None:
+        return hmac.compare_digest(attempt.password.encode(), secret)
+    expected = hmac.new(secret, attempt.challenge, hashlib.md5).hexdigest()
+    return hmac.compare_digest(attempt.digest.lower().encode(), expected.encode())

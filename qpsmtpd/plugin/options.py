@@ -1,0 +1,330 @@
+# SPDX-License-Identifier: MIT
+"""Options: one declaration per option of a plugin, and everything derived from it.
+
+A plugin declares a frozen dataclass whose fields are made by `opt()`.  From it follow the parser
+of the plugin's line in the file `plugins`, the problems that `check-config` prints, and the
+documentation that `qpsmtpd plugins NAME` shows.
+
+A line is split at white space; there is no quoting (as in the Perl version).  Words are read as
+`name value`, `name=value`, a flag's name alone, or the value of the next positional option.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import functools
+import ipaddress
+import math
+import operator
+import re
+import types
+import typing
+from collections.abc import Callable, Sequence
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from qpsmtpd.logs.levels import LogLevel
+from qpsmtpd.mail.ip import IPNetwork
+
+T = TypeVar("T")
+
+
+class Seconds(float):
+    """A duration in seconds; written as 5, 90s, 10m, 2h or 1d."""
+
+    def __str__(self) -> str:
+        for unit, factor in (("d", 86400), ("h", 3600), ("m", 60)):
+            if self >= factor and self % factor == 0:
+                return f"{int(self // factor)}{unit}"
+        # Never 1e+06, which is no duration on a line.
+        return f"{Decimal(repr(float(self))).normalize():f}s"
+
+
+class Size(int):
+    """A size in bytes; written as 1024, 64k, 10M or 1G (powers of 1024)."""
+
+    def __str__(self) -> str:
+        for unit, factor in (("G", 1 << 30), ("M", 1 << 20), ("k", 1 << 10)):
+            if self and self % factor == 0:
+                return f"{int(self) // factor}{unit}"
+        return str(int(self))
+
+
+def opt(
+    default: Any = dataclasses.MISSING,
+    *,
+    doc: str,
+    positional: bool = False,
+    rest: bool = False,
+    flag: bool = False,
+    was: Sequence[str] = (),
+) -> Any:
+    """Declare an option.
+
+    default: its value when the line does not name it; without one the option is required.
+    doc: one or two sentences for the administrator.
+    positional: a bare word on the line may be its value, in the order of declaration.
+    rest: all words that remain belong to it, spaces between them (one such option at most).
+    flag: its name alone means true.
+    was: older names that still work.
+    """
+    metadata = {"doc": doc, "positional": positional, "rest": rest, "flag": flag, "was": tuple(was)}
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+@dataclasses.dataclass(frozen=True)
+class NoOptions:
+    """Of a plugin that takes none."""
+
+
+@dataclasses.dataclass(frozen=True)
+class OptionDoc:
+    """What the documentation says of one option."""
+
+    name: str
+    kind: str
+    default: str | None
+    doc: str
+    positional: bool
+
+
+# --- values ---------------------------------------------------------------------------------
+
+_TRUE = frozenset({"1", "yes", "true", "on"})
+_FALSE = frozenset({"0", "no", "false", "off"})
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)([smhd]?)", re.ASCII)
+_SIZE = re.compile(r"(\d{1,18})([kKmMgG]?)[bB]?", re.ASCII)
+_UNIT_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
+_UNIT_BYTES = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
+
+
+def _parse_bool(text: str) -> bool:
+    word = text.lower()
+    if word in _TRUE:
+        return True
+    if word in _FALSE:
+        return False
+    raise ValueError("yes or no")
+
+
+def _parse_seconds(text: str) -> Seconds:
+    match = _DURATION.fullmatch(text)
+    value = float(match[1]) * _UNIT_SECONDS[match[2]] if match else math.inf
+    if math.isinf(value):
+        raise ValueError("a duration (5, 90s, 10m, 2h, 1d)")
+    return Seconds(value)
+
+
+def _parse_size(text: str) -> Size:
+    match = _SIZE.fullmatch(text)
+    if not match:
+        raise ValueError("a size in bytes (1024, 64k, 10M)")
+    return Size(int(match[1]) * _UNIT_BYTES[match[2].lower()])
+
+
+def _parse_int(text: str) -> int:
+    if not re.fullmatch(r"[+-]?\d{1,18}", text, re.ASCII):
+        raise ValueError("a whole number")
+    return int(text)
+
+
+def _parse_float(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise ValueError("a number")
+    return value
+
+
+def _parse_network(text: str) -> IPNetwork:
+    try:
+        return ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        raise ValueError("an address or network (192.0.2.1, 192.0.2.0/24, 2001:db8::/32)") from None
+
+
+_SCALARS: dict[Any, tuple[str, Callable[[str], Any]]] = {
+    str: ("text", str),
+    bool: ("yes|no", _parse_bool),
+    int: ("number", _parse_int),
+    float: ("number", _parse_float),
+    Seconds: ("duration", _parse_seconds),
+    Size: ("size", _parse_size),
+    Path: ("path", Path),
+    IPNetwork: ("network", _parse_network),
+    LogLevel: ("level", LogLevel.parse),
+}
+
+
+def parse_value(kind: Any, text: str) -> Any:
+    """Turn the words of an administrator into a value of a declared type.
+
+    Raises ValueError whose text says what would be right.
+    """
+    origin = typing.get_origin(kind)
+    if kind not in _SCALARS and origin in (types.UnionType, typing.Union):
+        return parse_value(_without_none(kind), text)
+    if origin is tuple:
+        element = typing.get_args(kind)[0]
+        return tuple(parse_value(element, word) for word in text.split(",") if word)
+    if origin is Literal:
+        return _parse_choice(typing.get_args(kind), text)
+    return _SCALARS[kind][1](text)
+
+
+def _parse_choice(choices: tuple[Any, ...], text: str) -> Any:
+    for choice in choices:
+        if str(choice).lower() == text.lower():
+            return choice
+    raise ValueError(f"one of {', '.join(map(str, choices))}")
+
+
+def _without_none(kind: Any) -> Any:
+    kinds = (k for k in typing.get_args(kind) if k is not type(None))
+    return functools.reduce(operator.or_, kinds)
+
+
+def _kind_name(kind: Any) -> str:
+    origin = typing.get_origin(kind)
+    if kind not in _SCALARS and origin in (types.UnionType, typing.Union):
+        return _kind_name(_without_none(kind))
+    if origin is tuple:
+        name = _kind_name(typing.get_args(kind)[0])
+        return f"{name},{name}…"
+    if origin is Literal:
+        return "|".join(map(str, typing.get_args(kind)))
+    return _SCALARS[kind][0]
+
+
+def format_value(value: Any) -> str:
+    """Write a value the way an administrator would type it."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, tuple):
+        return ",".join(format_value(v) for v in value)
+    return str(value)
+
+
+# --- lines ----------------------------------------------------------------------------------
+
+
+class _Parser:
+    """Reads the words of one line into the fields of one options class."""
+
+    def __init__(self, cls: type[Any]) -> None:
+        self.fields = {f.name: f for f in dataclasses.fields(cls)}
+        self.kinds = typing.get_type_hints(cls)
+        self.names = _option_names(cls)
+        self.values: dict[str, Any] = {}
+        self.problems: list[str] = []
+
+    def read(self, words: list[str]) -> None:
+        while words:
+            words = words[self._take(words) :]
+        for name, field in self.fields.items():
+            if name not in self.values and field.default is dataclasses.MISSING:
+                self.problems.append(f"option {spelling(name)!r} is required")
+
+    def _take(self, words: list[str]) -> int:
+        """Read the option that the words begin with; return how many words it took."""
+        word = words[0]
+        name, equals, value = word.partition("=")
+        field = self.names.get(_normal(name))
+        if field and equals:
+            self._set(field, value)
+            return 1
+        if field and self.fields[field].metadata["flag"]:
+            self.values[field] = True
+            return 1
+        if field and len(words) > 1:
+            self._set(field, words[1])
+            return 2
+        return self._take_positional(words, field)
+
+    def _take_positional(self, words: list[str], field: str | None) -> int:
+        for name, declared in self.fields.items():
+            if name in self.values:
+                continue
+            if declared.metadata["rest"]:
+                self._set(name, " ".join(words))
+                return len(words)
+            if declared.metadata["positional"]:
+                self._set(name, words[0])
+                return 1
+        self.problems.append(
+            f"option {words[0]!r} has no value" if field else self._unknown(words[0])
+        )
+        return 1
+
+    def _unknown(self, word: str) -> str:
+        near = difflib.get_close_matches(_normal(word.partition("=")[0]), self.names, n=1)
+        hint = f" (did you mean {spelling(near[0])!r}?)" if near else ""
+        return f"unknown option {word!r}{hint}"
+
+    def _set(self, name: str, text: str) -> None:
+        try:
+            value = parse_value(self.kinds[name], text)
+        except ValueError as error:
+            self.problems.append(f"{spelling(name)}: {text!r} is not {error}")
+            # The option is named, if wrongly: it must not be reported as missing as well.
+            self.values.setdefault(name, None)
+            return
+        if isinstance(value, tuple) and isinstance(self.values.get(name), tuple):
+            value = self.values[name] + value
+        self.values[name] = value
+
+
+def parse(cls: type[T], words: Sequence[str]) -> tuple[T | None, list[str]]:
+    """Read the arguments of a plugin line.
+
+    Returns the options, or None and every problem found.  A class may define a static method
+    `rewrite(words) -> words` that turns forms of old versions into today's, and `check()` that
+    returns problems which only show with all options known.
+    """
+    parser = _Parser(cls)
+    rewrite = getattr(cls, "rewrite", None)
+    parser.read(list(rewrite(list(words)) if rewrite else words))
+    if parser.problems:
+        return None, parser.problems
+    options = cls(**parser.values)
+    check = getattr(options, "check", None)
+    problems: list[str] = list(check()) if check else []
+    return (None, problems) if problems else (options, [])
+
+
+def describe(cls: type[Any]) -> list[OptionDoc]:
+    """Everything the documentation says about the options of a class, in order."""
+    kinds = typing.get_type_hints(cls)
+    return [
+        OptionDoc(
+            name=spelling(field.name),
+            kind="flag" if field.metadata["flag"] else _kind_name(kinds[field.name]),
+            default=None
+            if field.default is dataclasses.MISSING or field.default is None
+            else format_value(field.default),
+            doc=field.metadata["doc"],
+            positional=bool(field.metadata["positional"] or field.metadata["rest"]),
+        )
+        for field in dataclasses.fields(cls)
+    ]
+
+
+def spelling(name: str) -> str:
+    """The name of an option as the administrator writes it; both `_` and `-` are understood."""
+    return name.rstrip("_")
+
+
+def _normal(name: str) -> str:
+    return name.replace("-", "_").rstrip("_").lower()
+
+
+def _option_names(cls: type[Any]) -> dict[str, str]:
+    names: dict[str, str] = {}
+    for field in dataclasses.fields(cls):
+        for name in (field.name, *field.metadata["was"]):
+            names[_normal(name)] = field.name
+    return names

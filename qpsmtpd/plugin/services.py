@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: MIT
+"""Services: what the daemon lends to plugins.  They are passed in, so that tests can lend fakes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from qpsmtpd.mail.session import Recipient
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One line of a configuration file; `where` is "FILE:LINE" for messages about it."""
+
+    text: str
+    where: str = ""
+
+    def __str__(self) -> str:
+        return self.text
+
+
+class Resolver(Protocol):
+    """Asks the DNS.  Every method raises DnsError when nobody knows; NXDOMAIN is empty."""
+
+    async def a(self, name: str) -> list[str]:
+        """IPv4 addresses of a name."""
+
+    async def aaaa(self, name: str) -> list[str]:
+        """IPv6 addresses of a name."""
+
+    async def mx(self, name: str) -> list[tuple[int, str]]:
+        """Preferences and hosts, best first; a null MX (RFC 7505) is (0, "")."""
+
+    async def txt(self, name: str) -> list[str]:
+        """Text records, the strings of each one joined."""
+
+    async def ns(self, name: str) -> list[str]:
+        """Name servers of a zone."""
+
+    async def ptr(self, ip: str) -> list[str]:
+        """Names of an address, without final dot."""
+
+
+class Config(Protocol):
+    """Reads configuration files of the current snapshot by their name, e.g. "badmailfrom"."""
+
+    async def entries(self, name: str) -> Sequence[Entry]:
+        """All lines of the file with their place; empty when there is no such file."""
+
+    async def lines(self, name: str) -> list[str]:
+        """All lines of the file."""
+
+    async def value(self, name: str, default: str = "") -> str:
+        """The first line of the file, or the default."""
+
+    async def user_config(self, recipient: Recipient, name: str) -> list[str]:
+        """All lines of the file as they are for one user; those of everybody by default."""
+
+    async def mapping(self, name: str) -> Mapping[bytes, bytes]:
+        """The constant database NAME.cdb, empty when there is none."""
+
+
+class Store(Protocol):
+    """State that outlives sessions, shared by all workers and maybe several machines.
+
+    A value is some bytes, a counter a number; they have names of their own, and both are gone
+    `ttl` seconds after they were written, if not before: this is a memory, not an archive.  Every
+    method is atomic, and raises StoreError when the store is down or takes longer than the setting
+    `store_timeout`.  Then a plugin has no opinion; that the store is down is logged already.
+
+    Nothing connects to it before the first call.
+    """
+
+    def scoped(self, name: str) -> Store:
+        """A part of the store with names of its own: `scoped(self.name)` is a plugin's."""
+
+    async def get(self, key: str) -> bytes | None:
+        """The value, None when there is none."""
+
+    async def put(self, key: str, value: bytes, ttl: float) -> None:
+        """Write a value, whatever was there."""
+
+    async def add(self, key: str, value: bytes, ttl: float) -> bytes | None:
+        """Write a value unless there is one; returns the one that was there, else None."""
+
+    async def update(self, key: str, change: Callable[[bytes | None], bytes], ttl: float) -> bytes:
+        """Write what `change` makes of the value (None when there is none), and return it.
+
+        When somebody else writes meanwhile, `change` is called again with the new value.
+        """
+
+    async def delete(self, key: str) -> None:
+        """Forget a value."""
+
+    async def increment(self, key: str, by: int, ttl: float) -> int:
+        """Add to a counter, which begins with 0, and return the sum.
+
+        It is gone `ttl` seconds after the first call, whatever is added later.
+        """
+
+    async def count(self, key: str) -> int:
+        """The sum of a counter, 0 when there is none."""
+
+
+class Clock:
+    """The time.  Tests lend one that stands still."""
+
+    def now(self) -> float:
+        """Seconds since the epoch."""
+        return time.time()
+
+    def monotonic(self) -> float:
+        """Seconds of a clock that never jumps."""
+        return time.monotonic()
+
+
+@dataclass(frozen=True)
+class Services:
+    """Everything a plugin may borrow.
+
+    store: what is shared with other workers; me: our host name; spool_dir: a directory for
+    scratch files; environment: of the daemon.
+    check_only: the configuration is only looked at: nothing may be made or changed.
+    """
+
+    config: Config
+    resolver: Resolver
+    store: Store
+    me: str
+    spool_dir: Path
+    version: str = ""
+    clock: Clock = field(default_factory=Clock)
+    environment: Mapping[str, str] = field(default_factory=dict)
+    check_only: bool = False

@@ -1,0 +1,308 @@
+# SPDX-License-Identifier: MIT
+"""Tests of qpsmtpd/mail/message.py."""
+
+from __future__ import annotations
+
+import io
+import os
+import resource
+import tempfile
+import tracemalloc
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from qpsmtpd.errors import SpoolError
+from qpsmtpd.mail.headers import Headers
+from qpsmtpd.mail.message import SLAB, Body, Message, Spool, scratch_file
+
+
+def open_files() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+async def content(source: Body | Message) -> bytes:
+    return b"".join([block async for block in source.stream()])
+
+
+async def in_file(directory: Path, data: bytes) -> Body:
+    spool = Spool(directory, 0)
+    spool.write(data)
+    return await spool.seal()
+
+
+# --- where a body is kept ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("size", "threshold", "memory"),
+    [(0, 0, True), (1, 0, False), (9, 10, True), (10, 10, False), (11, 10, False)],
+)
+async def test_from_the_threshold_on_in_a_file(
+    tmp_path: Path, size: int, threshold: int, memory: bool
+) -> None:
+    spool = Spool(tmp_path, threshold)
+    spool.write(b"x" * size)
+    assert spool.size == size
+    body = await spool.seal()
+    assert (body.in_memory is not None) is memory
+    assert body.size == size
+    assert await content(body) == b"x" * size
+    body.close()
+
+
+async def test_blocks_stay_in_order(tmp_path: Path) -> None:
+    spool = Spool(tmp_path, 4)
+    written = b""
+    for block in (b"abc", b"", b"defg", b"h", b"ij"):
+        spool.write(block)
+        written += block
+        if spool.needs_flush:
+            await spool.flush()
+    assert spool.size == len(written)
+    body = await spool.seal()
+    assert await content(body) == written
+    body.close()
+
+
+async def test_a_flush_of_nothing_makes_no_file(tmp_path: Path) -> None:
+    spool = Spool(tmp_path / "missing", 0)
+    await spool.flush()
+    assert (await spool.seal()).in_memory == b""
+
+
+async def test_when_to_flush(tmp_path: Path) -> None:
+    spool = Spool(tmp_path, 10)
+    needed = []
+    for size in (9, 1):
+        spool.write(b"x" * size)
+        needed.append(spool.needs_flush)
+    await spool.flush()
+    for size in (10, SLAB - 11, 1):
+        spool.write(b"x" * size)
+        needed.append(spool.needs_flush)
+    assert needed == [False, True, False, False, True]
+    spool.discard()
+
+
+async def test_a_threshold_above_a_slab_counts(tmp_path: Path) -> None:
+    spool = Spool(tmp_path, 2 * SLAB)
+    spool.write(b"x" * (2 * SLAB - 1))
+    assert not spool.needs_flush
+    assert (await spool.seal()).in_memory is not None
+
+
+async def test_the_file_has_no_name(tmp_path: Path) -> None:
+    body = await in_file(tmp_path, b"text")
+    assert list(tmp_path.iterdir()) == []
+    assert await content(body) == b"text"
+    body.close()
+
+
+async def test_discard_frees_everything(tmp_path: Path) -> None:
+    before = open_files()
+    spool = Spool(tmp_path, 0)
+    spool.write(b"text")
+    await spool.flush()
+    assert open_files() == before + 1
+    spool.write(b"more")
+    spool.discard()
+    spool.discard()
+    assert open_files() == before
+    assert not Spool(tmp_path, 1).needs_flush
+
+
+async def test_discard_after_seal_leaves_the_body_alone(tmp_path: Path) -> None:
+    spool = Spool(tmp_path, 0)
+    spool.write(b"text")
+    body = await spool.seal()
+    spool.discard()
+    assert await content(body) == b"text"
+    body.close()
+
+
+async def test_close_frees_the_body(tmp_path: Path) -> None:
+    before = open_files()
+    body = await in_file(tmp_path, b"text")
+    body.close()
+    body.close()
+    assert open_files() == before
+    assert body.in_memory == b""
+
+
+# --- storage that fails -----------------------------------------------------------------------
+
+
+async def test_no_directory(tmp_path: Path) -> None:
+    spool = Spool(tmp_path / "missing", 0)
+    spool.write(b"text")
+    with pytest.raises(SpoolError, match=r"missing: No such file or directory"):
+        await spool.seal()
+
+
+async def test_disk_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def on_a_full_disk(prefix: str, dir: Path) -> tuple[int, str]:  # noqa: A002 (tempfile's name)
+        name = dir / prefix
+        name.touch()
+        return os.open("/dev/full", os.O_RDWR), str(name)
+
+    monkeypatch.setattr(tempfile, "mkstemp", on_a_full_disk)
+    before = open_files()
+    spool = Spool(tmp_path, 0)
+    spool.write(b"text")
+    with pytest.raises(SpoolError, match="No space left on device"):
+        await spool.flush()
+    assert open_files() == before
+    assert list(tmp_path.iterdir()) == []
+
+
+@contextmanager
+def file_size_limit(size: int) -> Iterator[None]:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+async def test_a_short_write_is_no_success(tmp_path: Path) -> None:
+    """The kernel takes the first half and says how much it took; only the next write fails."""
+    before = open_files()
+    spool = Spool(tmp_path, 0)
+    spool.write(b"x" * 8192)
+    with file_size_limit(4096), pytest.raises(SpoolError, match="File too large"):
+        await spool.flush()
+    assert open_files() == before
+
+
+async def test_a_short_write_goes_on_where_it_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spool = Spool(tmp_path, 0)
+    spool.write(b"a")
+    await spool.flush()
+
+    class Slow(io.FileIO):
+        def write(self, data: Any) -> int:
+            return super().write(memoryview(data)[:3])
+
+    file = spool._file
+    assert file is not None
+    monkeypatch.setattr(spool, "_file", Slow(file.fileno(), "r+b", closefd=False))
+    spool.write(b"bcdefgh")
+    await spool.flush()
+    monkeypatch.undo()
+    body = await spool.seal()
+    assert await content(body) == b"abcdefgh"
+    body.close()
+
+
+# --- bodies and messages ----------------------------------------------------------------------
+
+
+async def test_a_body_in_a_file_comes_in_slabs(tmp_path: Path) -> None:
+    data = os.urandom(2 * SLAB + 1)
+    body = await in_file(tmp_path, data)
+    slabs = [slab async for slab in body.stream()]
+    assert [len(slab) for slab in slabs] == [SLAB, SLAB, 1]
+    assert b"".join(slabs) == data == await content(body)
+    body.close()
+
+
+async def test_two_readers_do_not_disturb_each_other(tmp_path: Path) -> None:
+    body = await in_file(tmp_path, b"x" * SLAB + b"end")
+    one, other = body.stream(), body.stream()
+    assert await anext(one) == await anext(other) == b"x" * SLAB
+    assert await anext(one) == await anext(other) == b"end"
+    assert [slab async for slab in one] == [slab async for slab in other] == []
+    body.close()
+
+
+@pytest.mark.parametrize(
+    ("data", "headers", "body"),
+    [
+        (b"", b"", b""),
+        (b"\r\n", b"", b"\r\n"),
+        (b"\r\ntext\r\n\r\nmore", b"", b"\r\ntext\r\n\r\nmore"),
+        (b"a: b\r\n", b"a: b\r\n", b""),
+        (b"a: b", b"a: b", b""),
+        (b"a: b\r\n\r\n", b"a: b\r\n", b"\r\n"),
+        (b"a: b\r\n\r\nc\r\n\r\nd\r\n", b"a: b\r\n", b"\r\nc\r\n\r\nd\r\n"),
+    ],
+)
+async def test_message_of_bytes(data: bytes, headers: bytes, body: bytes) -> None:
+    message = Message.from_bytes(data)
+    assert bytes(message.headers) == headers
+    assert message.body.in_memory == body
+    assert message.size == len(data)
+    assert await content(message) == data
+
+
+async def test_message_streams_its_changed_headers(tmp_path: Path) -> None:
+    body = await in_file(tmp_path, b"\r\ntext\r\n")
+    message = Message(Headers.parse(b"a: b\r\n"), body, 14)
+    message.headers.prepend("Received", "now")
+    assert await content(message) == b"Received: now\r\na: b\r\n\r\ntext\r\n"
+    message.close()
+    assert body.in_memory == b""
+
+
+@pytest.mark.parametrize("limit", [0, 1, 6, 7, 13, 14, 15, 1000])
+async def test_read_is_cut_at_its_limit(tmp_path: Path, limit: int) -> None:
+    whole = b"a: b\r\n\r\ntext\r\n"
+    small = Message.from_bytes(whole)
+    large = Message(Headers.parse(whole[:6]), await in_file(tmp_path, whole[6:]), len(whole))
+    assert await small.read(limit) == await large.read(limit) == whole[:limit]
+    large.close()
+
+
+def test_scratch_file_has_a_name_for_a_while(tmp_path: Path) -> None:
+    with scratch_file(tmp_path) as (file, path):
+        file.write(b"text")
+        file.flush()
+        assert path.read_bytes() == b"text"
+        assert path.parent == tmp_path
+        assert path.stat().st_mode & 0o077 == 0
+    assert file.closed
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_scratch_file_goes_after_a_fault_and_may_be_gone_before(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError), scratch_file(tmp_path):
+        raise RuntimeError
+    assert list(tmp_path.iterdir()) == []
+    with scratch_file(tmp_path) as (_, path):
+        path.unlink()
+
+
+def resident() -> int:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+@pytest.mark.slow
+async def test_100_mb_cost_no_memory(tmp_path: Path) -> None:
+    spool = Spool(tmp_path, 10_000)
+    block = b"x" * 65536
+    before = resident()
+    tracemalloc.start()
+    try:
+        for _ in range(1600):
+            spool.write(block)
+            if spool.needs_flush:
+                await spool.flush()
+        body = await spool.seal()
+        length = 0
+        async for slab in body.stream():
+            length += len(slab)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    body.close()
+    assert length == body.size == 1600 * 65536
+    assert peak < 8 << 20
+    assert resident() - before < 8 << 20

@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: MIT
+"""Tests of qpsmtpd/mail/session.py."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address, IPv6Address
+
+import pytest
+
+from qpsmtpd.mail.address import parse_forward_path
+from qpsmtpd.mail.ip import Endpoint, parse_ip
+from qpsmtpd.mail.message import Message
+from qpsmtpd.mail.notes import Note
+from qpsmtpd.mail.session import AuthAttempt, Recipient, Session, Transaction
+from qpsmtpd.testing import a_session, a_transaction
+
+HERE = Endpoint("198.51.100.25", 25)
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "text"),
+    [
+        (Endpoint("192.0.2.1", 25), "192.0.2.1:25"),
+        (Endpoint("2001:db8::1", 25), "[2001:db8::1]:25"),
+        (Endpoint("192.0.2.1"), "192.0.2.1:0"),
+    ],
+)
+def test_endpoint(endpoint: Endpoint, text: str) -> None:
+    assert str(endpoint) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("192.0.2.1", IPv4Address("192.0.2.1")),
+        ("::ffff:192.0.2.1", IPv4Address("192.0.2.1")),
+        ("::ffff:0.0.0.0", IPv4Address("0.0.0.0")),
+        ("2001:DB8::1", IPv6Address("2001:db8::1")),
+        ("fe80::1%eth0", IPv6Address("fe80::1")),
+    ],
+)
+def test_parse_ip(text: str, address: IPv4Address | IPv6Address) -> None:
+    assert parse_ip(text) == address
+
+
+@pytest.mark.parametrize("text", ["", "host", "192.0.2.256", "192.0.2", "%eth0"])
+def test_no_ip(text: str) -> None:
+    with pytest.raises(ValueError, match="does not appear to be"):
+        parse_ip(text)
+
+
+def test_a_new_session_is_nobody_special() -> None:
+    session = a_session()
+    assert not session.relay_client
+    assert not session.has_deferred_rejects
+    assert session.tls is None
+    assert session.hello is None
+    assert session.transaction is None
+    assert (session.auth_user, session.karma, session.messages) == ("", 0, 0)
+
+
+def test_sessions_and_transactions_have_ids_of_their_own() -> None:
+    """A refused message must not share its id with the next one of the session."""
+    one, other = a_session(), a_session()
+    ids = [Transaction(session, None).id for session in (one, one, other)]
+    assert len({one.id, other.id, *ids}) == 5
+    assert ids[0].startswith(f"{one.id}.")
+
+
+@pytest.mark.parametrize(
+    ("ip", "local"),
+    [("127.0.0.1", True), ("127.1.2.3", True), ("::1", True), ("192.0.2.1", False)],
+)
+def test_client_is_local(ip: str, local: bool) -> None:
+    session = a_session(ip)
+    assert session.client_address == parse_ip(ip)
+    assert session.client_is_local is local
+
+
+async def test_a_client_name_is_looked_up_until_found() -> None:
+    names = ["client.example", None]
+    session = Session(HERE, HERE, reverse_lookup=lambda: found(names.pop()))
+    assert await session.resolve_client_name() is None
+    assert await session.resolve_client_name() == "client.example"
+    assert await session.resolve_client_name() == session.client_name == "client.example"
+
+
+async def found(name: str | None) -> str | None:
+    return name
+
+
+async def test_early_input_is_asked_of_the_network() -> None:
+    waited = []
+
+    async def talks(seconds: float) -> bool:
+        waited.append(seconds)
+        return True
+
+    assert await Session(HERE, HERE, early_input=talks).early_input(1.5)
+    assert waited == [1.5]
+    assert not await Session(HERE, HERE).early_input(0)
+    assert await Session(HERE, HERE).resolve_client_name() is None
+
+
+def test_naughty_and_karma() -> None:
+    session = a_session()
+    session.deferred_rejects.append("listed")
+    assert session.has_deferred_rejects
+    session.adjust_karma(-3)
+    session.adjust_karma(1)
+    assert session.karma == -2
+
+
+def test_transaction_says_what_mail_said() -> None:
+    tx = a_transaction("a@example.com", parameters={"SMTPUTF8": None, "BODY": "8bitmime"})
+    assert (tx.sender, tx.utf8, tx.body_type) == ("a@example.com", True, "8BITMIME")
+    plain = a_transaction("", parameters={"BODY": None})
+    assert (plain.sender, plain.utf8, plain.body_type) == ("", False, "")
+    assert a_transaction("").body_type == ""
+    assert plain.reverse_path is None
+
+
+def message_of(tx: Transaction) -> Message | None:
+    return tx.message
+
+
+def test_close_frees_the_message() -> None:
+    tx = a_transaction(message="Subject: x\n\ntext\n")
+    message = message_of(tx)
+    assert message is not None
+    tx.close()
+    tx.close()
+    assert message_of(tx) is None
+    assert message.body.in_memory == b""
+
+
+def test_recipients_share_nothing() -> None:
+    one, other = (Recipient(parse_forward_path("<a@example.com>")) for _ in range(2))
+    one.notes[Note[int]("n")] = 1
+    one.parameters["NOTIFY"] = "NEVER"
+    assert Note[int]("n") not in other.notes
+    assert other.parameters == {}
+    assert str(one) == "a@example.com"
+
+
+def test_secrets_are_not_shown() -> None:
+    attempt = AuthAttempt("PLAIN", "joe", "s3cret", "d1gest")
+    assert "joe" in repr(attempt)
+    assert "s3cret" not in repr(attempt)
+    assert "d1gest" not in repr(attempt)

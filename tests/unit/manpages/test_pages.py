@@ -1,0 +1,220 @@
+# SPDX-License-Identifier: MIT
+"""The man pages: nothing is left out, and man(1) has no complaints."""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import dataclasses
+import re
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from qpsmtpd.commands import legacy
+from qpsmtpd.commands.main import make_parser
+from qpsmtpd.config.names import PERL_PLUGINS, module_name, old_names
+from qpsmtpd.config.pluginfinder import PluginFinder
+from qpsmtpd.config.pluginlines import hooks_of
+from qpsmtpd.config.settings import Settings, file_of
+from qpsmtpd.manpages import texts as written
+from qpsmtpd.manpages.pages import PAGES, exported, main, pages, shipped_plugins
+from qpsmtpd.plugin.base import HOOK_METHODS, Plugin
+from qpsmtpd.plugin.options import describe
+
+SOURCES = Path(written.__file__).parents[1]
+#: Methods of services.Config, and functions, that look a file up by its name.
+LOOK_UPS = {"entries", "lines", "value", "mapping", "read_hosts", "user_config"}
+
+
+@pytest.fixture(scope="module")
+def texts() -> dict[str, str]:
+    """The pages by name, without the marks of roff."""
+    return {f"{page.name}({page.section})": plain(str(page)) for page in pages()}
+
+
+def plain(roff: str) -> str:
+    return re.sub(r"\\f[BIR]|\\&|\\:", "", roff).replace("\\-", "-").replace("\\(aq", "'")
+
+
+def terms(text: str) -> set[str]:
+    """What has an entry of its own."""
+    return {line.split(" ")[0] for line in re.findall(r"^\.TP\n(.*)$", text, re.MULTILINE)}
+
+
+def test_every_page_is_named(texts: dict[str, str]) -> None:
+    assert sorted(texts) == sorted(PAGES)
+    for name, text in texts.items():
+        assert all(other in text for other in PAGES if other != name)
+
+
+def test_every_command_and_option(texts: dict[str, str]) -> None:
+    text = texts["qpsmtpd(8)"]
+    actions = make_parser()._actions
+    commands = next(a.choices for a in actions if isinstance(a, argparse._SubParsersAction))
+    assert commands
+    for name, command in commands.items():
+        _, heading, section = text.partition(f'\n.SS "{name}"\n')
+        assert heading
+        section = re.split(r"^\.S[SH]", section, flags=re.MULTILINE)[0]
+        for action in command._actions[1:]:
+            assert (action.option_strings or [action.metavar])[0] in terms(section)
+
+
+def test_every_signal(texts: dict[str, str]) -> None:
+    handled = set(
+        re.findall(r"signal\.(SIG[A-Z0-9]+)\b", (SOURCES / "daemon/worker.py").read_text())
+    )
+    assert handled
+    assert all(name in texts["qpsmtpd(8)"] for name in handled)
+
+
+def test_every_variable(texts: dict[str, str]) -> None:
+    found = re.compile(r"environ(?:ment)?(?:\.get\(|\.pop\(|\[)\"([A-Z_]+)\"")
+    used = {name for path in SOURCES.rglob("*.py") for name in found.findall(path.read_text())}
+    used -= {"HOME", "TERM", "SOURCE_DATE_EPOCH"}
+    assert {"QPSMTPD_CONFIG", "QMAIL"} <= used
+    assert not {name for name in used if name not in texts["qpsmtpd(8)"]}
+
+
+def test_every_setting(texts: dict[str, str]) -> None:
+    fields = {file_of(field.name) for field in dataclasses.fields(Settings)}
+    assert fields < terms(texts["qpsmtpd-config(5)"])
+
+
+def test_every_file_of_a_plugin(texts: dict[str, str]) -> None:
+    read = set(files_read())
+    assert {"badhelo", "relayclients", "morercpthosts.cdb"} <= read
+    assert read == set(written.PLUGIN_FILES)
+    assert read < terms(texts["qpsmtpd-config(5)"])
+
+
+def files_read() -> Iterator[str]:
+    """The files that plugins look up."""
+    for path in (SOURCES / "plugins").rglob("*.py"):
+        tree = ast.parse(path.read_text())
+        constants = {
+            target.id: node.value.value
+            for node in tree.body
+            if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant)
+            for target in node.targets
+            if isinstance(target, ast.Name)
+        }
+        for call in ast.walk(tree):
+            if not isinstance(call, ast.Call):
+                continue
+            function = call.func
+            name = function.attr if isinstance(function, ast.Attribute) else ""
+            name = function.id if isinstance(function, ast.Name) else name
+            if name in LOOK_UPS:
+                yield from (f"{f}.cdb" if name == "mapping" else f for f in _names(call, constants))
+
+
+def _names(call: ast.Call, constants: dict[str, Any]) -> Iterator[str]:
+    for argument in call.args[:2]:
+        value = argument.value if isinstance(argument, ast.Constant) else None
+        value = constants.get(argument.id) if isinstance(argument, ast.Name) else value
+        if isinstance(value, str):
+            yield value
+            return
+
+
+@pytest.mark.parametrize("file", written.PLUGIN_FILES)
+def test_the_plugin_says_that_it_reads_the_file(file: str) -> None:
+    plugin, _ = written.PLUGIN_FILES[file]
+    path = SOURCES / "plugins" / (module_name(plugin).replace(".", "/") + ".py")
+    assert f"`{file}`" in (ast.get_docstring(ast.parse(path.read_text())) or "")
+
+
+def test_every_plugin_has_a_manual_under_its_name(texts: dict[str, str]) -> None:
+    plugins = shipped_plugins()
+    files = [p for p in (SOURCES / "plugins").rglob("*.py") if p.name != "__init__.py"]
+    assert len(plugins) == len(files)
+    for name, cls in plugins.items():
+        assert PluginFinder().find(name) is cls
+        section = manual_of(texts, name)
+        assert {option.name for option in describe(cls.Options)} == terms(section)
+        assert f"Hooks: {', '.join(hooks_of(cls)) or 'none'}." in " ".join(section.split("\n"))
+        assert all(old in section for old in old_names(name))
+
+
+def manual_of(texts: dict[str, str], name: str) -> str:
+    _, heading, rest = texts["qpsmtpd-plugins(5)"].partition(f'\n.SS "{name}"\n')
+    assert heading, name
+    return re.split(r"^\.S[SH]", rest, flags=re.MULTILINE)[0]
+
+
+def test_plugins_that_are_missing_are_named(texts: dict[str, str]) -> None:
+    section = texts["qpsmtpd-plugins(5)"].partition("THAT ARE MISSING")[2]
+    words = set(re.split(r"[\s,]+", section.partition(".SH")[0].replace(".", "")))
+    assert words & PERL_PLUGINS == PERL_PLUGINS - set(shipped_plugins())
+
+
+def test_every_hook_is_explained(texts: dict[str, str]) -> None:
+    assert {*HOOK_METHODS, *exported()} < terms(texts["qpsmtpd-plugin-api(7)"])
+    assert all(getattr(Plugin, name).__doc__ for name in HOOK_METHODS)
+
+
+def test_the_example_is_a_plugin(tmp_path: Path) -> None:
+    (tmp_path / "quiet_domain.py").write_text(written.EXAMPLE)
+    plugin = PluginFinder([tmp_path]).find("quiet_domain")
+    assert hooks_of(plugin) == ["rcpt"]
+    assert [option.name for option in describe(plugin.Options)] == ["domain", "file"]
+
+
+@pytest.mark.parametrize(
+    ("parse", "options", "others"),
+    [
+        (legacy.parse_forkserver, written.FORKSERVER, ()),
+        (legacy.parse_prefork, written.PREFORK, written.MEANINGLESS),
+    ],
+)
+def test_old_programs(
+    parse: Callable[[list[str]], object],
+    options: dict[str, tuple[str, str]],
+    others: tuple[str, ...],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit):
+        parse(["--help"])
+    shown = set(
+        re.findall(r"(?<!\w)--?[a-zA-Z][\w-]*", capsys.readouterr().out.partition("\n\n")[2])
+    )
+    assert shown == {word for names in options for word in names.split(", ")}
+    for option in others:
+        value = [] if option in ("--quiet", "--pretty-child") else ["1"]
+        parse(["--user", "x", option, *value])
+
+
+def test_writes_the_pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1795305600")
+    assert main([str(tmp_path / "man")]) == 0
+    assert len(list((tmp_path / "man").iterdir())) == len(PAGES)
+    assert '8 "2026-11-22" ' in (tmp_path / "man/qpsmtpd.8").read_text()
+
+
+def test_wants_a_directory(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 2
+    assert "DIRECTORY" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not shutil.which("man"), reason="needs the program man")
+@pytest.mark.parametrize("page", pages(), ids=lambda page: page.file_name)
+def test_man_has_no_complaints(page: Any, tmp_path: Path) -> None:
+    file = tmp_path / page.file_name
+    file.write_text(str(page))
+    # As lintian does it.
+    done = subprocess.run(
+        ["man", "--warnings", "-E", "UTF-8", "-l", "-Tutf8", "-Z", str(file)],
+        env={"LC_ALL": "C.UTF-8", "MANROFFSEQ": "", "MANWIDTH": "80", "PATH": "/usr/bin:/bin"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=True,
+        timeout=30,
+    )
+    assert done.stderr == ""
