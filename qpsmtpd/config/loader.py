@@ -87,6 +87,7 @@ class _Loading:
             environment=self.environment,
             check_only=check_only,
         )
+        self.releases.append(self.services.blocking.close)
 
     async def run(self) -> None:
         """Start everything.  Raises ConfigErrors when something is wrong."""
@@ -133,6 +134,7 @@ class _Loading:
 
     def _chained(self, line: PluginLine) -> ChainedPlugin:
         plugin = line.cls(line.name, line.options, self.services)
+        plugin.mode = line.common.mode
         skip_faults = line.common.on_fault == "skip"
         return ChainedPlugin(plugin, skip_faults, line.common.hook_timeout, line.where)
 

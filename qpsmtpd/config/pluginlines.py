@@ -19,7 +19,7 @@ from qpsmtpd.config.pluginfinder import PluginFinder
 from qpsmtpd.config.pluginlevel import PluginLevel
 from qpsmtpd.config.problems import Problem, errors_in
 from qpsmtpd.errors import ConfigError, PluginError
-from qpsmtpd.plugin.base import HOOK_METHODS, Plugin
+from qpsmtpd.plugin.base import HOOK_METHODS, Mode, Plugin
 from qpsmtpd.plugin.options import Seconds, opt, parse
 from qpsmtpd.plugin.services import Entry
 
@@ -35,6 +35,12 @@ class CommonOptions:
         "defer",
         doc="What a fault or time-out of the plugin costs: defer (451 for the transaction), "
         "or skip (as if it had no opinion).",
+    )
+    mode: Mode = opt(
+        "enforce",
+        doc="What the plugin's verdicts do: enforce them; shadow only logs what they would have "
+        "been, and goes on; tag lets a message pass that it would refuse, with a header field "
+        "X-Qpsmtpd-Tag. Not for plugins that deliver.",
     )
     hook_timeout: Seconds | None = opt(None, doc="How long each hook of the plugin may take.")
     loglevel: str = opt(
@@ -120,8 +126,13 @@ def _read_line(entry: Entry, finder: PluginFinder, problems: list[Problem]) -> I
     common, common_wrong = parse(CommonOptions, common_words)
     options, wrong = parse(cls.Options, own_words)
     problems.extend(Problem(entry.where, f"{word}: {text}") for text in common_wrong + wrong)
-    if common is not None and options is not None:
-        yield PluginLine(entry.where, name + suffix, cls, options, common)
+    if common is None or options is None:
+        return
+    line = PluginLine(entry.where, name + suffix, cls, options, common)
+    if common.mode != "enforce" and "queue" in line.hooks():
+        text = f"{word}: mode={common.mode} is not for plugins that deliver messages"
+        problems.append(Problem(entry.where, text))
+    yield line
 
 
 def _split_name(word: str) -> tuple[str, Sequence[str], str]:

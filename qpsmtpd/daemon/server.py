@@ -12,13 +12,15 @@ import asyncio
 import logging
 import socket
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from qpsmtpd.config.snapshot import Snapshot
 from qpsmtpd.daemon.acceptor import RETRY_SECONDS, Acceptor, make_acceptor
 from qpsmtpd.daemon.admission import Admission, Limits, Place, Refusal
 from qpsmtpd.daemon.clientnames import ClientNames
+from qpsmtpd.daemon.jobs import Jobs
 from qpsmtpd.daemon.scoreboard import Slot
 from qpsmtpd.mail.ip import Endpoint
 from qpsmtpd.mail.session import ReverseLookup
@@ -65,6 +67,7 @@ class Server:
         self._stopping: set[asyncio.Task[None]] = set()
         self._empty = asyncio.Event()
         self._empty.set()
+        self._jobs = Jobs(snapshot.services)
 
     # --- Host -------------------------------------------------------------------------------
 
@@ -129,6 +132,7 @@ class Server:
             self._acceptors.append(acceptor)
         if self._slot is not None:
             self._slot.say_accepting(True)
+        self._jobs.begin()
 
     def _leave_next_to_others(self) -> None:
         """Rest from accepting, if this worker has more than its share of connections."""
@@ -184,6 +188,9 @@ class Server:
     def reload(self, snapshot: Snapshot) -> None:
         """Use a new configuration for new connections."""
         old, self._snapshot = self._snapshot, snapshot
+        self._later(self._jobs.end())
+        self._jobs = Jobs(snapshot.services)
+        self._jobs.begin()
         self._admission.limits = Limits.of(snapshot)
         self._retired[id(old)] = old
         self._names.forget()
@@ -197,7 +204,11 @@ class Server:
         if self._by_snapshot[id(snapshot)] > 0 or id(snapshot) not in self._retired:
             return
         del self._by_snapshot[id(snapshot)], self._retired[id(snapshot)]
-        task = self._loop.create_task(snapshot.stop())
+        self._later(snapshot.stop())
+
+    def _later(self, ending: Coroutine[Any, Any, None]) -> None:
+        """End something that is out of use; `drain` waits for it."""
+        task = self._loop.create_task(ending)
         self._stopping.add(task)
         task.add_done_callback(self._stopping.discard)
 
@@ -234,6 +245,7 @@ class Server:
             log.warning("cut %d connections after %gs", len(cut), deadline)
             tasks = [protocol.task for protocol in cut if protocol.task]
             await asyncio.wait(tasks, timeout=CUT_SECONDS)
+        await self._jobs.end()
         await self._snapshot.stop()
         await asyncio.gather(*self._stopping)
         return len(cut)

@@ -17,6 +17,8 @@ from qpsmtpd.mail.address import Address, ReversePath
 from qpsmtpd.mail.ip import Endpoint, IPAddress, parse_ip
 from qpsmtpd.mail.message import Message
 from qpsmtpd.mail.notes import Notes
+from qpsmtpd.mail.tasks import TaskOwner
+from qpsmtpd.mail.trail import Trail
 
 _numbers = itertools.count(1)
 _START = int(time.time())
@@ -41,7 +43,7 @@ async def _no_early_input(_seconds: float) -> bool:
     return False
 
 
-class Session:
+class Session(TaskOwner):
     """One connection of a client, from accept to close."""
 
     __slots__ = (
@@ -55,7 +57,6 @@ class Session:
         "client_name",
         "commands",
         "connections_from_client",
-        "decided_by",
         "deferred_rejects",
         "deferred_type",
         "hello",
@@ -71,6 +72,7 @@ class Session:
         "relay_client",
         "started",
         "tls",
+        "trail",
         "transaction",
         "transactions",
         "whitelisted_host",
@@ -124,8 +126,9 @@ class Session:
         #: Connections this client has open in the daemon, with this one; and how many it may.
         self.connections_from_client = 1
         self.max_connections_from_client = 0
-        #: The plugin whose verdict ended the last hook, "" when none had one.
-        self.decided_by = ""
+        #: What plugins and the core said outside of transactions.
+        self.trail = Trail()
+        super().__init__()
 
     @property
     def client_address(self) -> IPAddress:
@@ -172,7 +175,7 @@ class Recipient:
         return self.address.address
 
 
-class Transaction:
+class Transaction(TaskOwner):
     """One message on its way: from MAIL to the reply after the dot, or to a reset."""
 
     __slots__ = (
@@ -188,6 +191,7 @@ class Transaction:
         "session",
         "size",
         "started",
+        "trail",
         "whitelisted_sender",
     )
 
@@ -219,6 +223,9 @@ class Transaction:
         self.auth_results: list[str] = []
         #: The id under which the next hop queued the message, set by the queue plugin.
         self.next_hop_id = ""
+        #: What plugins and the core said during this transaction.
+        self.trail = Trail()
+        super().__init__()
 
     @property
     def utf8(self) -> bool:

@@ -9,7 +9,7 @@ the decision, the text and, where it knows better, the enhanced status code (RFC
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 
 class Decision(enum.Enum):
@@ -30,6 +30,7 @@ class Verdict:
     disconnect: close the connection after the reply.
     code: the three-digit reply code where the hook's default is wrong; 0 means the default.
     tentative: counts only if no plugin further down the chain has an opinion.
+    reason: why, for the log; it may say what the client is not to know.
     """
 
     decision: Decision
@@ -38,6 +39,7 @@ class Verdict:
     disconnect: bool = False
     code: int = 0
     tentative: bool = False
+    reason: str = field(default="", compare=False)
 
     @property
     def accepted(self) -> bool:
@@ -55,14 +57,28 @@ def accept(text: str = "", *, status: str = "") -> Verdict:
     return Verdict(Decision.ACCEPT, text, status)
 
 
-def deny(text: str = "", *, status: str = "", disconnect: bool = False, code: int = 0) -> Verdict:
+def deny(
+    text: str = "",
+    *,
+    status: str = "",
+    disconnect: bool = False,
+    code: int = 0,
+    reason: str = "",
+) -> Verdict:
     """DENY, or DENY_DISCONNECT: a permanent refusal."""
-    return Verdict(Decision.DENY, text, status, disconnect, code)
+    return Verdict(Decision.DENY, text, status, disconnect, code, reason=reason)
 
 
-def defer(text: str = "", *, status: str = "", disconnect: bool = False, code: int = 0) -> Verdict:
+def defer(
+    text: str = "",
+    *,
+    status: str = "",
+    disconnect: bool = False,
+    code: int = 0,
+    reason: str = "",
+) -> Verdict:
     """DENYSOFT, or DENYSOFT_DISCONNECT: the client should try again later."""
-    return Verdict(Decision.DEFER, text, status, disconnect, code)
+    return Verdict(Decision.DEFER, text, status, disconnect, code, reason=reason)
 
 
 _WORDS = {

@@ -19,6 +19,7 @@ from typing import Any, ClassVar, Generic, Literal, NamedTuple, TypeVar
 from qpsmtpd.logs.records import PLUGIN_LOGGERS
 from qpsmtpd.mail.address import ReversePath
 from qpsmtpd.mail.session import AuthAttempt, ReceivedInfo, Recipient, Session, Transaction
+from qpsmtpd.mail.trail import Answer, Outcome
 from qpsmtpd.mail.verdict import Decision, Verdict
 from qpsmtpd.plugin.options import NoOptions, opt
 from qpsmtpd.plugin.services import Services
@@ -26,6 +27,11 @@ from qpsmtpd.plugin.services import Services
 O = TypeVar("O")  # noqa: E741 (the options class of a plugin)
 
 RejectMode = Literal["0", "1", "naughty"]
+
+#: What becomes of the verdicts of a plugin: they count; they are only recorded; or a refusal
+#: becomes a header field of the message.
+Mode = Literal["enforce", "shadow", "tag"]
+
 RejectType = Literal[
     "", "perm", "hard", "temp", "soft", "disconnect", "perm_disconnect", "temp_disconnect"
 ]
@@ -80,6 +86,9 @@ class Plugin(Generic[O]):
 
     #: The options class of the plugin (a frozen dataclass made with `opt`).
     Options: ClassVar[type[Any]] = NoOptions
+
+    #: What becomes of the plugin's verdicts; the argument `mode` of its line.
+    mode: Mode = "enforce"
 
     #: How many connections of a client beyond max_from_ip this plugin decides about; above that
     #: the daemon turns it away before any hook.
@@ -147,13 +156,21 @@ class Plugin(Generic[O]):
         self.log.info(
             "fail%s reason=%r", " tolerated=yes" if tolerated else "", reason or text or status
         )
+        verdict = rejection(options.reject_type or default, text, status, reason)
         if tolerated:
+            self._record(session, verdict, "tolerated")
             return None
-        if options.reject == "naughty":
+        if options.reject == "naughty" and self.mode == "enforce":
+            self._record(session, verdict, "naughty")
             session.deferred_rejects.append(text)
             session.deferred_type = session.deferred_type or options.reject_type or default
             return None
-        return rejection(options.reject_type or default, text, status)
+        return verdict
+
+    def _record(self, session: Session, verdict: Verdict, outcome: Outcome) -> None:
+        """Leave in the trail what the chain does not see."""
+        trail = (session.transaction or session).trail
+        trail.add(Answer(self.name, trail.hook, verdict, outcome))
 
     # --- configuration hooks ----------------------------------------------------------------
 
@@ -316,10 +333,10 @@ class Plugin(Generic[O]):
 HOOK_METHODS: tuple[str, ...] = tuple(name for name in vars(Plugin) if name.startswith("hook_"))
 
 
-def rejection(kind: RejectType, text: str, status: str = "") -> Verdict:
+def rejection(kind: RejectType, text: str, status: str = "", reason: str = "") -> Verdict:
     """The verdict that a reject_type stands for; "" is perm."""
     decision, disconnect = _REJECT_TYPES[kind or "perm"]
-    return Verdict(decision, text, fit_status(status, decision), disconnect)
+    return Verdict(decision, text, fit_status(status, decision), disconnect, reason=reason)
 
 
 def fit_status(status: str, decision: Decision) -> str:

@@ -3,8 +3,10 @@
 
 The first plugin that has an opinion ends the hook.  A plugin that raises or does not come back in
 time has no opinion that could be trusted: the hook ends with FAULT, a 451 for this transaction,
-unless the administrator wrote `on_fault=skip` on its line.  This is the only place where
-exceptions of plugins are caught.
+unless the administrator wrote `on_fault=skip` on its line.  A store that does not answer is no
+opinion.  This is the only place where exceptions of plugins are caught.
+
+What plugins answer goes into the trail of the transaction, or of the session outside of one.
 
 A hook that never waits costs no timer: its coroutine is stepped once by hand, and only when it
 wants to wait does a time-out begin.
@@ -17,11 +19,14 @@ import logging
 import types
 from collections.abc import Callable, Coroutine, Generator, Sequence
 from dataclasses import dataclass
+from time import perf_counter
 from typing import Any
 
+from qpsmtpd.errors import StoreError
 from qpsmtpd.mail.session import Session
+from qpsmtpd.mail.trail import Answer, Outcome
 from qpsmtpd.mail.verdict import Verdict, defer
-from qpsmtpd.plugin.base import HOOK_METHODS, HookResult, Plugin
+from qpsmtpd.plugin.base import HOOK_METHODS, HookResult, Mode, ParsedPath, Plugin
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +37,24 @@ QUEUE_TIMEOUT = 600.0
 
 #: What a fault of a plugin costs: a temporary refusal.
 FAULT = defer("Internal error, please try again later", status="4.3.0", code=451)
+
+#: Seconds from which on an answer without opinion is recorded, if the plugin waited at all.
+NOTABLE = 0.001
+
+#: Answers that observers hear of.
+_OBSERVED = frozenset({"decided", "provisional", "passed"})
+
+#: What hooks may return in place of a verdict.
+HOOK_VALUES: dict[str, type] = {
+    "helo_parse": str,
+    "ehlo_parse": str,
+    "auth_parse": tuple,
+    "mail_parse": ParsedPath,
+    "mail_pre": str,
+    "rcpt_parse": ParsedPath,
+    "rcpt_pre": str,
+    "received_line": str,
+}
 
 Hook = Callable[..., Coroutine[Any, Any, Any]]
 
@@ -62,27 +85,44 @@ class ChainedPlugin:
 
 @dataclass(frozen=True, slots=True)
 class Handler:
-    """One hook of one plugin."""
+    """One hook of one plugin.
+
+    fault: the verdict that a fault costs; None is no opinion.
+    """
 
     name: str
     call: Hook
     timeout: float
-    skip_faults: bool
+    mode: Mode
+    fault: Verdict | None
 
 
 class Chain:
     """The plugins of one configuration, by hook."""
 
-    def __init__(self, plugins: Sequence[ChainedPlugin], timeout: float = DEFAULT_TIMEOUT) -> None:
-        """`timeout`: seconds for hooks other than queue, where the plugin's line says nothing."""
+    def __init__(
+        self,
+        plugins: Sequence[ChainedPlugin],
+        timeout: float = DEFAULT_TIMEOUT,
+        *,
+        record_all: bool = False,
+    ) -> None:
+        """Link the plugins.
+
+        timeout: seconds for hooks other than queue, where the plugin's line says nothing.
+        record_all: answers without opinion go into the trail too, and not only slow ones.
+        """
         self.plugins = tuple(plugins)
         self._timeout = timeout
+        self._record_all = record_all
         self._handlers = {
             method.removeprefix("hook_"): self._handlers_of(method) for method in HOOK_METHODS
         }
         #: The hooks that any plugin has, by their names without prefix ("rcpt").
         self.hooks = frozenset(hook for hook, handlers in self._handlers.items() if handlers)
         self._observed = bool(self.hooks & {"ok", "deny"})
+        #: Whether a plugin adds header fields in place of refusing.
+        self.tags = any(chained.plugin.mode == "tag" for chained in self.plugins)
 
     def _handlers_of(self, method: str) -> tuple[Handler, ...]:
         hook = method.removeprefix("hook_")
@@ -92,7 +132,8 @@ class Chain:
                 chained.plugin.name,
                 getattr(chained.plugin, method),
                 chained.timeout or default,
-                chained.skip_faults,
+                chained.plugin.mode,
+                None if chained.skip_faults or chained.plugin.mode == "shadow" else FAULT,
             )
             for chained in self.plugins
             if hook in chained.hooks()
@@ -102,33 +143,30 @@ class Chain:
         """The plugins that have this hook, in the order in which they are asked."""
         return self._handlers[hook]
 
-    async def run(self, hook: str, session: Session, *args: Any) -> Verdict | None:
-        """Ask the plugins until one gives a verdict; leaves its name in `session.decided_by`."""
-        if hook not in self.hooks:
-            return None
-        answer = await self.run_value(hook, session, *args)
-        if answer is None or isinstance(answer, Verdict):
-            return answer
-        log.error("fault hook=%s plugin=%s: %r is no verdict", hook, session.decided_by, answer)
-        return FAULT
+    async def run(self, hook: str, session: Session, *args: Any) -> Answer | None:
+        """Ask the plugins until one answers, with a verdict or with the value of this hook.
 
-    async def run_value(self, hook: str, session: Session, *args: Any) -> Any:
-        """Ask the plugins of a hook that supplies a value until one has it.
-
-        A refusal, or FAULT, may come back in place of the value.
+        What they say goes into the trail.  None: nobody has an opinion.
         """
-        tentative: Verdict | None = None
-        for handler in self._handlers[hook]:
+        handlers = self._handlers[hook]
+        if not handlers:
+            return None
+        trail = (session.transaction or session).trail
+        trail.hook = hook
+        provisional: Answer | None = None
+        for handler in handlers:
             answer = await self._ask(handler, hook, args)
-            if self._observed and answer is not FAULT:
+            if self._observed:
                 await self._tell(handler.name, hook, session, answer)
             if answer is None:
                 continue
-            session.decided_by = handler.name
-            if not (isinstance(answer, Verdict) and answer.tentative):
+            trail.add(answer)
+            if answer.ends:
+                trail.decision = answer
                 return answer
-            tentative = answer
-        return tentative
+            if answer.outcome == "provisional":
+                trail.decision = provisional = answer
+        return provisional
 
     async def notify_all(self, hook: str) -> None:
         """Tell all plugins something that is about no session."""
@@ -137,43 +175,101 @@ class Chain:
 
     async def notify(self, hook: str, session: Session, *args: Any) -> None:
         """Tell all plugins; nobody can stop it, and a fault is only logged."""
+        trail = (session.transaction or session).trail
         for handler in self._handlers[hook]:
-            await self._ask(handler, hook, args or (session,))
+            answer = await self._ask(handler, hook, args or (session,))
+            if answer is not None and answer.broken:
+                trail.add(answer)
 
-    async def _ask(self, handler: Handler, hook: str, args: tuple[Any, ...]) -> Any:
+    async def _ask(self, handler: Handler, hook: str, args: tuple[Any, ...]) -> Answer | None:
+        """What one plugin answers; None when it has no opinion, and soon."""
+        begun = perf_counter()
         try:
             coroutine = handler.call(*args)
             try:
                 wanted = coroutine.send(None)
             except StopIteration as finished:
                 # It never wanted to wait: no time-out is needed.
-                return finished.value
-            return await _within(coroutine, wanted, handler.timeout)
+                value = finished.value
+                if value is None and not self._record_all:
+                    return None
+            else:
+                value = await _within(coroutine, wanted, handler.timeout)
         except BaseException as error:
-            return self._fault(handler, hook, error)
+            return _broken(handler, hook, error, perf_counter() - begun)
+        seconds = perf_counter() - begun
+        if value is None and seconds < NOTABLE and not self._record_all:
+            return None
+        return _answer(handler, hook, value, seconds)
 
-    def _fault(self, handler: Handler, hook: str, error: BaseException) -> Verdict | None:
-        """Log what a hook raised; returns what that costs.  What is no fault of it goes on."""
-        if isinstance(error, _NoAnswerError):
-            log.error(
-                "fault hook=%s plugin=%s: no answer within %gs", hook, handler.name, handler.timeout
-            )
-        elif isinstance(error, Exception | SystemExit) or _cancelled_itself(error):
-            log.error("fault hook=%s plugin=%s", hook, handler.name, exc_info=error)
-        else:
-            raise error
-        return None if handler.skip_faults else FAULT
-
-    async def _tell(self, plugin: str, hook: str, session: Session, answer: Any) -> None:
-        """Tell the observers.  A value that a plugin supplied is no verdict, and no refusal."""
-        verdict = answer if isinstance(answer, Verdict) else None
+    async def _tell(self, plugin: str, hook: str, session: Session, answer: Answer | None) -> None:
+        """Tell the observers what has an effect.  A value is neither a verdict nor a refusal."""
+        if answer is not None and answer.outcome not in _OBSERVED:
+            return
+        verdict = None if answer is None else answer.verdict
         observers = "ok" if verdict is None or verdict.accepted else "deny"
         for handler in self._handlers[observers]:
             await self._ask(handler, observers, (session, HookResult(plugin, hook, verdict)))
 
 
+def _answer(handler: Handler, hook: str, value: Any, seconds: float) -> Answer:
+    """The answer that a value which a hook returned stands for."""
+    if value.__class__ is Verdict and handler.mode == "enforce":
+        outcome: Outcome = "provisional" if value.tentative else "decided"
+        return Answer(handler.name, hook, value, outcome, seconds)
+    if value is not None and not isinstance(value, (Verdict, HOOK_VALUES.get(hook, Verdict))):
+        log.error("fault hook=%s plugin=%s: %r is not a verdict", hook, handler.name, value)
+        return Answer(handler.name, hook, handler.fault, "fault", seconds)
+    outcome = _outcome(handler.mode, value)
+    answer = Answer(handler.name, hook, value, outcome, seconds)
+    if outcome in ("shadow", "tag"):
+        log.info(
+            "%s would=%s reason=%r",
+            outcome,
+            value.decision.value if isinstance(value, Verdict) else "supply",
+            answer.reason,
+            extra={"hook": hook, "plugin": handler.name},
+        )
+    return answer
+
+
+def _outcome(mode: Mode, value: Any) -> Outcome:
+    if value is None:
+        return "passed"
+    if mode == "shadow":
+        return "shadow"
+    if mode == "tag" and isinstance(value, Verdict) and not value.accepted:
+        return "tag"
+    return "decided"
+
+
+def _broken(handler: Handler, hook: str, error: BaseException, seconds: float) -> Answer:
+    """Log what a hook raised; returns what that costs.  What is not a fault of it goes on."""
+    if isinstance(error, _NoAnswerError):
+        log.error(
+            "fault hook=%s plugin=%s: no answer within %gs", hook, handler.name, handler.timeout
+        )
+        return Answer(handler.name, hook, handler.fault, "timeout", seconds)
+    if _is_of_the_store(error):
+        # That the store is down is in the log already.  A log-in without opinion would be refused.
+        log.debug("no opinion hook=%s plugin=%s: %s", hook, handler.name, error)
+        value = handler.fault if hook.startswith("auth") else None
+        return Answer(handler.name, hook, value, "store", seconds)
+    if not (isinstance(error, Exception | SystemExit) or _cancelled_itself(error)):
+        raise error
+    log.error("fault hook=%s plugin=%s", hook, handler.name, exc_info=error)
+    return Answer(handler.name, hook, handler.fault, "fault", seconds)
+
+
 class _NoAnswerError(Exception):
     """A hook did not come back in time; a TimeoutError would be one of the plugin's own."""
+
+
+def _is_of_the_store(error: BaseException) -> bool:
+    """Whether the store did not answer, and nothing else went wrong."""
+    if isinstance(error, BaseExceptionGroup):
+        return all(map(_is_of_the_store, error.exceptions))
+    return isinstance(error, StoreError)
 
 
 def _cancelled_itself(error: BaseException) -> bool:

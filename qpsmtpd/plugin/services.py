@@ -4,12 +4,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
 from qpsmtpd.mail.session import Recipient
+from qpsmtpd.plugin.blocking import BlockingPool
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,12 +122,22 @@ class Clock:
 
 
 @dataclass(frozen=True)
+class Job:
+    """What is to be done how often; `name` is the same in every process."""
+
+    name: str
+    seconds: float
+    method: Callable[[], Awaitable[object]]
+
+
+@dataclass(frozen=True)
 class Services:
     """Everything a plugin may borrow.
 
     store: what is shared with other workers; me: our host name; spool_dir: a directory for
     scratch files; environment: of the daemon.
     check_only: the configuration is only looked at: nothing may be made or changed.
+    jobs, blocking: what `every` and `run_blocking` use.
     """
 
     config: Config
@@ -136,3 +149,22 @@ class Services:
     clock: Clock = field(default_factory=Clock)
     environment: Mapping[str, str] = field(default_factory=dict)
     check_only: bool = False
+    jobs: list[Job] = field(default_factory=list)
+    blocking: BlockingPool = field(default_factory=BlockingPool)
+
+    def every(self, seconds: float, method: Callable[[], Awaitable[object]]) -> None:
+        """Call a method of a plugin from time to time, beginning when the configuration is in use.
+
+        In one process only, of all workers and machines that share the store; not at all while
+        the store is down.  A fault is logged, and the next turn comes.  Call this in `start`.
+        """
+        owner = getattr(method, "__self__", None)
+        name = f"{getattr(owner, 'name', '')}.{getattr(method, '__name__', 'job')}"
+        self.jobs.append(Job(name, seconds, method))
+
+    async def run_blocking(self, function: Callable[..., T], *args: Any) -> T:
+        """What a function returns that blocks, from a thread; a few run at a time, others wait.
+
+        When the hook is out of time the function runs on to its end.
+        """
+        return await self.blocking.run(function, *args)

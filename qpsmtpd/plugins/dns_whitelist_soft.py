@@ -68,8 +68,7 @@ class DnsWhitelistSoft(Plugin[DnsWhitelistSoftOptions]):
         if self._lists and not self.immune(session):
             entry = reversed_address(session.client.ip)
             session.notes[self._look_ups] = [
-                asyncio.create_task(_find(white_list, text, entry))
-                for white_list, text in self._lists
+                session.begin(_find(white_list, text, entry)) for white_list, text in self._lists
             ]
         return None
 
@@ -85,9 +84,6 @@ class DnsWhitelistSoft(Plugin[DnsWhitelistSoftOptions]):
         finally:
             _cancel(tasks)
         return None
-
-    async def hook_disconnect(self, session: Session) -> None:
-        _cancel(session.notes.pop(self._look_ups) or [])
 
     async def _collect(self, session: Session, tasks: list[asyncio.Task[str]]) -> None:
         """Wait until a list names the client, or all have answered."""

@@ -116,11 +116,6 @@ class Dnsbl(Plugin[DnsblOptions]):
             session.deferred_type = ""
         return None
 
-    async def hook_disconnect(self, session: Session) -> None:
-        task = session.notes.pop(self._look_up)
-        if task is not None:
-            task.cancel()
-
     def _list(self, zone: str) -> DnsList:
         return DnsList(zone, self.services.resolver, self.services.clock)
 
@@ -139,7 +134,7 @@ class Dnsbl(Plugin[DnsblOptions]):
     def _started(self, session: Session) -> asyncio.Task[str]:
         task = session.notes.get(self._look_up)
         if task is None:
-            task = asyncio.create_task(self._find(session.client.ip))
+            task = session.begin(self._find(session.client.ip))
             session.notes[self._look_up] = task
         return task
 

@@ -13,10 +13,10 @@ import time
 from collections.abc import Awaitable, Callable
 
 from qpsmtpd.mail.session import AuthAttempt
-from qpsmtpd.mail.verdict import Verdict
+from qpsmtpd.mail.trail import CORE
 from qpsmtpd.smtp import replies
 from qpsmtpd.smtp.connection import Connection, LineTooLongError
-from qpsmtpd.smtp.replies import reply_for
+from qpsmtpd.smtp.replies import reply_to
 from qpsmtpd.smtp.reply import Reply
 
 #: RFC 4954 section 4: lines of the exchange, 12288 octets of base64 at most.
@@ -76,14 +76,12 @@ def _sequence_fault(connection: Connection) -> Reply | None:
 
 
 async def _parse(connection: Connection, argument: str) -> tuple[str, str] | Reply:
-    chain = connection.snapshot.chain
-    if "auth_parse" in chain.hooks:
-        session = connection.session
-        supplied = await chain.run_value("auth_parse", session, session, argument)
-        if isinstance(supplied, tuple):
-            return str(supplied[0]).upper(), str(supplied[1])
-        if isinstance(supplied, Verdict) and not supplied.accepted:
-            return reply_for("auth_parse", supplied)
+    if "auth_parse" in connection.snapshot.chain.hooks:
+        answer = await connection.run("auth_parse", connection.session, argument)
+        if (refusal := connection.refusal(answer)) is not None:
+            return refusal
+        if answer is not None and isinstance(answer.value, tuple):
+            return str(answer.value[0]).upper(), str(answer.value[1])
     words = argument.split()
     if not 1 <= len(words) <= 2:
         return replies.SYNTAX_ERROR
@@ -169,18 +167,19 @@ async def _judge(connection: Connection, attempt: AuthAttempt | Reply) -> Reply:
         return _failed(connection, attempt)
     hook = f"auth_{attempt.mechanism.lower().replace('-', '_')}"
     session = connection.session
-    verdict = await connection.run(hook, session, attempt)
-    if verdict is None:
-        verdict = await connection.run("auth", session, attempt)
-    if verdict is None or not verdict.accepted:
-        reply = replies.AUTH_FAILED if verdict is None else reply_for("auth", verdict)
-        connection.log_refusal("auth", reply, attempt.user, session.decided_by or "core")
+    answer = await connection.run(hook, session, attempt)
+    if answer is None:
+        answer = await connection.run("auth", session, attempt)
+    if answer is None or answer.refused:
+        reply = replies.AUTH_FAILED if answer is None else reply_to(answer)
+        plugin = CORE if answer is None else answer.plugin
+        connection.log_refusal("auth", reply, attempt.user, plugin)
         return _failed(connection, reply)
     session.auth_user = attempt.user
     session.auth_mechanism = attempt.mechanism
     session.relay_client = True
     session.deferred_rejects.clear()
-    return reply_for("auth", verdict)
+    return reply_to(answer)
 
 
 def _failed(connection: Connection, reply: Reply) -> Reply:

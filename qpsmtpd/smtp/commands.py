@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Literal
 
-from qpsmtpd.mail.verdict import Verdict
+from qpsmtpd.mail.trail import Answer
 from qpsmtpd.smtp import authenticate, envelope, replies, transfer
 from qpsmtpd.smtp.connection import Connection
-from qpsmtpd.smtp.replies import reply_for
+from qpsmtpd.smtp.replies import reply_to
 from qpsmtpd.smtp.reply import Reply
 
 Command = Callable[[Connection, str], Awaitable[Reply]]
@@ -70,21 +70,19 @@ async def _hello(
     await connection.reset_transaction()
     before = session.hello, session.hello_host
     session.hello, session.hello_host = kind, host
-    reply = connection.refusal(kind, await connection.run(kind, session, host), host)
+    reply = connection.refusal(await connection.run(kind, session, host), host)
     if reply is not None:
         session.hello, session.hello_host = before
     return reply
 
 
 async def _hello_host(connection: Connection, hook: str, argument: str) -> str | Reply:
-    chain = connection.snapshot.chain
-    if hook in chain.hooks:
-        session = connection.session
-        supplied = await chain.run_value(hook, session, session, argument)
-        if isinstance(supplied, Verdict) and not supplied.accepted:
-            return reply_for(hook, supplied)
-        if isinstance(supplied, str):
-            return supplied
+    if hook in connection.snapshot.chain.hooks:
+        answer = await connection.run(hook, connection.session, argument)
+        if (refusal := connection.refusal(answer, argument)) is not None:
+            return refusal
+        if answer is not None and isinstance(answer.value, str):
+            return answer.value
     host = argument.split(" ", 1)[0]
     if not host or len(host) > MAX_HELLO_NAME:
         return replies.HELLO_NEEDS_NAME
@@ -99,33 +97,38 @@ async def rset(connection: Connection, argument: str) -> Reply:
 
 async def noop(connection: Connection, _argument: str) -> Reply:
     """NOOP: an argument is allowed and ignored (RFC 5321 section 4.1.1.9)."""
-    verdict = await connection.run("noop", connection.session)
-    return replies.OK if verdict is None else reply_for("noop", verdict)
+    answer = await connection.run("noop", connection.session)
+    return replies.OK if answer is None else reply_to(answer)
 
 
 async def vrfy(connection: Connection, argument: str) -> Reply:
     """VRFY: tells nothing, unless a plugin wants to."""
     if not argument:
         return replies.SYNTAX_ERROR
-    verdict = await connection.run("vrfy", connection.session, argument)
-    return replies.VRFY_UNSAID if verdict is None else reply_for("vrfy", verdict)
+    answer = await connection.run("vrfy", connection.session, argument)
+    return replies.VRFY_UNSAID if answer is None else reply_to(answer)
 
 
 async def help_(connection: Connection, argument: str) -> Reply:
     """HELP: the commands, or what a plugin says."""
-    verdict = await connection.run("help", connection.session, argument)
-    if verdict is not None and not verdict.accepted:
-        return reply_for("help", verdict)
-    text = verdict.text if verdict is not None else ""
+    answer = await connection.run("help", connection.session, argument)
+    if answer is not None and answer.refused:
+        return reply_to(answer)
+    text = _text(answer)
     return Reply(214, "2.0.0", text or f"This is qpsmtpd\nCommands: {' '.join(sorted(COMMANDS))}")
 
 
 async def quit_(connection: Connection, _argument: str) -> Reply:
     """QUIT: say goodbye and close."""
-    verdict = await connection.run("quit", connection.session)
-    text = verdict.text if verdict is not None and verdict.accepted else ""
+    answer = await connection.run("quit", connection.session)
+    text = "" if answer is None or answer.refused else _text(answer)
     me = connection.snapshot.services.me
     return Reply(221, "2.0.0", text or f"{me} closing connection", disconnect=True)
+
+
+def _text(answer: Answer | None) -> str:
+    """The text of a verdict, "" without one."""
+    return "" if answer is None or answer.verdict is None else answer.verdict.text
 
 
 async def starttls(connection: Connection, argument: str) -> Reply | None:
@@ -153,10 +156,8 @@ async def starttls(connection: Connection, argument: str) -> Reply | None:
 
 async def unrecognized(connection: Connection, verb: str, argument: str) -> Reply:
     """Any other verb; plugins may know it, or count it."""
-    verdict = await connection.run("unrecognized_command", connection.session, verb, argument)
-    if verdict is None:
-        return replies.UNRECOGNIZED
-    return reply_for("unrecognized_command", verdict)
+    answer = await connection.run("unrecognized_command", connection.session, verb, argument)
+    return replies.UNRECOGNIZED if answer is None else reply_to(answer)
 
 
 #: All commands by their verb.  STARTTLS returns None, for it has answered already.

@@ -15,9 +15,9 @@ from typing import Any, Protocol
 
 from qpsmtpd.config.snapshot import Snapshot
 from qpsmtpd.mail.session import Session, TlsInfo
-from qpsmtpd.mail.verdict import Verdict
-from qpsmtpd.smtp.replies import reply_for
-from qpsmtpd.smtp.reply import Reply
+from qpsmtpd.mail.trail import CORE, Answer
+from qpsmtpd.smtp.replies import reply_to, verdict_of
+from qpsmtpd.smtp.reply import Recorded, Reply
 
 log = logging.getLogger(__name__)
 
@@ -101,23 +101,30 @@ class Connection:
             self.counters.errors += 1
         self.wire.write(reply.encode())
 
-    def run(self, hook: str, *args: Any) -> Awaitable[Verdict | None]:
-        """Ask the plugins; await it for the verdict."""
-        self.session.decided_by = ""
+    def run(self, hook: str, *args: Any) -> Awaitable[Answer | None]:
+        """Ask the plugins; await it for the answer that ends the hook, None without one."""
         return self.snapshot.chain.run(hook, self.session, *args)
 
-    def refusal(self, hook: str, verdict: Verdict | None, about: str = "") -> Reply | None:
-        """The reply to a refusal, which is logged; None when the verdict is none.
+    def refusal(self, answer: Answer | None, about: str = "") -> Reply | None:
+        """The reply to a refusal, which is logged; None when the answer is not a refusal.
 
         `about` is what was refused, for the log.
         """
-        if verdict is None or verdict.accepted:
+        if answer is None or not answer.refused:
             return None
-        reply = reply_for(hook, verdict)
-        self.log_refusal(hook, reply, about, self.session.decided_by)
+        reply = reply_to(answer)
+        self.log_refusal(answer.hook, reply, about, answer.plugin)
         return reply
 
-    def log_refusal(self, hook: str, reply: Reply, about: str = "", plugin: str = "core") -> None:
+    def refuse(self, hook: str, reply: Reply) -> Reply:
+        """Record a refusal of the core, unless it is in the trail already; returns the reply."""
+        if isinstance(reply, Recorded):
+            return reply
+        trail = (self.session.transaction or self.session).trail
+        trail.decide(Answer(CORE, hook, verdict_of(reply)))
+        return Recorded(*reply)
+
+    def log_refusal(self, hook: str, reply: Reply, about: str = "", plugin: str = CORE) -> None:
         """One line for everything refused before there is a message."""
         log.info(
             "refused ip=%s helo=%r about=%r reply=%s",
@@ -137,3 +144,5 @@ class Connection:
             await self.snapshot.chain.notify("reset_transaction", self.session, transaction)
         transaction.close()
         self.session.transaction = None
+        if transaction.tasks is not None:
+            await transaction.end_tasks()

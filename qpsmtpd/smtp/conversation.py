@@ -60,8 +60,7 @@ async def _greet(connection: Connection) -> bool:
     """Run the hooks of the connection, then greet or refuse."""
     session = connection.session
     for hook in ("pre_connection", "connect"):
-        verdict = await connection.run(hook, session)
-        reply = connection.refusal(hook, verdict, session.client.ip)
+        reply = connection.refusal(await connection.run(hook, session), session.client.ip)
         if reply is not None:
             connection.say(reply)
             return False
@@ -86,7 +85,7 @@ async def _serve(connection: Connection) -> None:
             else:
                 reply = await execute(connection, line)
         if reply is not None:
-            connection.say(reply)
+            connection.say(reply if reply.code < 400 else connection.refuse("command", reply))
 
 
 def _enough(connection: Connection) -> Reply | None:
@@ -119,13 +118,16 @@ async def execute(connection: Connection, line: bytes) -> Reply | None:
     log.debug("command %r", verb if verb == "AUTH" else text)
     if command is None:
         return await unrecognized(connection, verb.lower(), argument)
-    return await command(connection, argument.strip(" \t"))
+    reply = await command(connection, argument.strip(" \t"))
+    if reply is None or reply.code < 400:
+        return reply
+    return connection.refuse(verb.lower(), reply)
 
 
 async def _last_words(connection: Connection, reply: Reply) -> None:
     """Say why the connection ends, if the client still listens."""
     try:
-        connection.say(reply)
+        connection.say(connection.refuse("connection", reply))
         await connection.wire.flush()
     except ClientGoneError:
         pass
@@ -138,4 +140,5 @@ async def _close(connection: Connection) -> None:
     for hook in ("disconnect", "post_connection"):
         if hook in chain.hooks:
             await chain.notify(hook, session)
+    await session.end_tasks()
     log.debug("closed ip=%s commands=%d", session.client.ip, session.commands)

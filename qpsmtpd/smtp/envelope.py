@@ -7,11 +7,10 @@ from typing import Literal
 
 from qpsmtpd.mail.address import PathError, parse_forward_path, parse_reverse_path, split_arguments
 from qpsmtpd.mail.session import Recipient, Transaction
-from qpsmtpd.mail.verdict import Verdict
 from qpsmtpd.plugin.base import ParsedPath
 from qpsmtpd.smtp import replies
 from qpsmtpd.smtp.connection import Connection
-from qpsmtpd.smtp.replies import reply_for
+from qpsmtpd.smtp.replies import reply_to
 from qpsmtpd.smtp.reply import Reply
 
 _MAIL_PARSERS = frozenset({"mail_parse", "mail_pre"})
@@ -44,12 +43,12 @@ async def mail(connection: Connection, argument: str) -> Reply:
         return replies.UTF8_NEEDED
     transaction = Transaction(session, sender, parsed.parameters)
     session.transaction = transaction
-    verdict = await connection.run("mail", transaction, sender)
-    if verdict is None:
+    answer = await connection.run("mail", transaction, sender)
+    if answer is None:
         return replies.SENDER_OK
-    reply = connection.refusal("mail", verdict, transaction.sender)
+    reply = connection.refusal(answer, transaction.sender)
     if reply is None:
-        return reply_for("mail", verdict)
+        return reply_to(answer)
     await connection.reset_transaction()
     return reply
 
@@ -103,12 +102,12 @@ async def rcpt(connection: Connection, argument: str) -> Reply:
 
 
 async def _decide(connection: Connection, transaction: Transaction, recipient: Recipient) -> Reply:
-    verdict = await connection.run("rcpt", transaction, recipient)
-    if verdict is not None and verdict.accepted:
+    answer = await connection.run("rcpt", transaction, recipient)
+    if answer is not None and not answer.refused:
         transaction.recipients.append(recipient)
-        return reply_for("rcpt", verdict)
+        return reply_to(answer)
     transaction.refused_recipients += 1
-    reply = connection.refusal("rcpt", verdict, str(recipient))
+    reply = connection.refusal(answer, str(recipient))
     if reply is None:
         connection.log_refusal("rcpt", replies.NOBODY_DECIDED_RECIPIENT, str(recipient))
         return replies.NOBODY_DECIDED_RECIPIENT
@@ -130,17 +129,17 @@ async def _ask_parsers(
     parsed: ParsedPath | Reply,
 ) -> ParsedPath | Reply:
     """Let plugins split the argument in place of us, and mend the path."""
-    session, chain = connection.session, connection.snapshot.chain
-    supplied = await chain.run_value(f"{command}_parse", session, session, argument)
-    if isinstance(supplied, Verdict) and not supplied.accepted:
-        return reply_for(f"{command}_parse", supplied)
-    if isinstance(supplied, ParsedPath):
-        parsed = supplied
+    session = connection.session
+    answer = await connection.run(f"{command}_parse", session, argument)
+    if (refusal := connection.refusal(answer, argument)) is not None:
+        return refusal
+    if answer is not None and isinstance(answer.value, ParsedPath):
+        parsed = answer.value
     if isinstance(parsed, Reply):
         return parsed
-    mended = await chain.run_value(
-        f"{command}_pre", session, session, parsed.path, parsed.parameters
-    )
-    if isinstance(mended, Verdict):
-        return reply_for(f"{command}_parse", mended)
-    return parsed if mended is None else ParsedPath(mended, parsed.parameters)
+    answer = await connection.run(f"{command}_pre", session, parsed.path, parsed.parameters)
+    if (refusal := connection.refusal(answer, argument)) is not None:
+        return refusal
+    if answer is None or not isinstance(answer.value, str):
+        return parsed
+    return ParsedPath(answer.value, parsed.parameters)

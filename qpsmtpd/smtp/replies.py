@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from qpsmtpd.mail.trail import Answer
 from qpsmtpd.mail.verdict import Decision, Verdict
 from qpsmtpd.plugin.base import fit_status
 from qpsmtpd.smtp.datareader import DataFault
-from qpsmtpd.smtp.reply import Reply
+from qpsmtpd.smtp.reply import Recorded, Reply
 
 OK = Reply(250, "2.0.0", "OK")
 SENDER_OK = Reply(250, "2.1.0", "Sender OK")
@@ -134,7 +135,12 @@ HOOK_REPLIES: dict[str, HookReplies] = {
     "mail_parse": _PARSE,
     "rcpt_parse": _PARSE,
     "auth_parse": _PARSE,
+    "mail_pre": _PARSE,
+    "rcpt_pre": _PARSE,
     "auth": _AUTH,
+    "auth_plain": _AUTH,
+    "auth_login": _AUTH,
+    "auth_cram_md5": _AUTH,
     "mail": HookReplies(
         550, 450, deny_text="Sender refused", defer_disconnect=421, accept=SENDER_OK
     ),
@@ -144,6 +150,7 @@ HOOK_REPLIES: dict[str, HookReplies] = {
     "data": HookReplies(554, 451, deny_text="Message refused", defer_disconnect=421),
     "data_headers_end": HookReplies(554, 421, deny_text="Message refused", closes=True),
     "data_post_headers": _MESSAGE,
+    "received_line": _MESSAGE,
     "data_post": _MESSAGE,
     "queue_pre": _MESSAGE,
     "queue": _MESSAGE,
@@ -162,6 +169,18 @@ HOOK_REPLIES: dict[str, HookReplies] = {
         defer_disconnect=521,
     ),
 }
+
+
+def reply_to(answer: Answer) -> Reply:
+    """The reply that the verdict of an answer becomes."""
+    reply = reply_for(answer.hook, answer.value)
+    return reply if reply.code < 400 else Recorded(*reply)
+
+
+def verdict_of(reply: Reply) -> Verdict:
+    """A refusal of the core as a verdict, for the trail."""
+    decision = Decision.DENY if reply.code >= 500 else Decision.DEFER
+    return Verdict(decision, reply.text, reply.status, reply.disconnect, reply.code)
 
 
 def reply_for(hook: str, verdict: Verdict) -> Reply:

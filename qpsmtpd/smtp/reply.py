@@ -47,6 +47,12 @@ class Reply(NamedTuple):
         return self.encode().decode("ascii").rstrip("\r\n").replace("\r\n", " / ")
 
 
+class Recorded(Reply):
+    """A refusal whose decision is in the trail already."""
+
+    __slots__ = ()
+
+
 def _clean(line: str) -> str:
     """Printable ASCII only: a plugin may quote what a DNS record or a client said."""
     if line.isascii() and line.isprintable():

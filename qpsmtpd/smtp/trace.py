@@ -9,6 +9,13 @@ import time
 from email.utils import formatdate
 
 from qpsmtpd.mail.session import ReceivedInfo, Session, Transaction
+from qpsmtpd.mail.trail import Answer
+from qpsmtpd.smtp.replies import reply_to
+
+#: The field of a plugin that is in mode=tag.
+TAG = "X-Qpsmtpd-Tag"
+#: RFC 5322 section 2.1.1: a line has at most 998 characters.
+_MOST_TAG = 900
 
 _NOT_PLAIN = re.compile(r"[^A-Za-z0-9._:\[\]-]")
 #: What would end the value, or begin a comment or a quoted string (RFC 8601 section 2.2).
@@ -55,6 +62,11 @@ def authentication_results(tx: Transaction, me: str) -> str:
     else:
         auth = "auth=none"
     return ";\r\n\t".join((me, auth, *session.auth_results, *tx.auth_results))
+
+
+def tag_value(answer: Answer) -> str:
+    """What a plugin would have refused, and with which reply."""
+    return f"{answer.plugin} hook={answer.hook} {reply_to(answer)}"[:_MOST_TAG]
 
 
 @functools.lru_cache(maxsize=1024)

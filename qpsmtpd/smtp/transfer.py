@@ -15,12 +15,10 @@ from qpsmtpd.errors import SpoolError
 from qpsmtpd.mail.headers import Headers
 from qpsmtpd.mail.message import Body, Message, Spool
 from qpsmtpd.mail.session import Transaction
-from qpsmtpd.mail.verdict import Verdict
-from qpsmtpd.plugin.chain import FAULT
 from qpsmtpd.smtp import replies, trace
 from qpsmtpd.smtp.connection import Connection
 from qpsmtpd.smtp.datareader import DataLimits, DataReader
-from qpsmtpd.smtp.replies import reply_for
+from qpsmtpd.smtp.replies import reply_to
 from qpsmtpd.smtp.reply import Reply
 
 log = logging.getLogger(__name__)
@@ -33,7 +31,6 @@ async def data(connection: Connection, argument: str) -> Reply:
         return fault
     transaction = connection.session.transaction
     assert transaction is not None
-    connection.session.decided_by = ""
     reply = None
     if "data" in connection.snapshot.chain.hooks:
         reply = await _ask(connection, transaction, "data")
@@ -42,6 +39,8 @@ async def data(connection: Connection, argument: str) -> Reply:
     if reply.positive:
         connection.session.messages += 1
         connection.counters.junk_commands = 0
+    else:
+        reply = connection.refuse("data", reply)
     _log_summary(connection, transaction, reply)
     await connection.reset_transaction()
     return reply
@@ -115,10 +114,12 @@ async def _headers_end(
 ) -> Reply | None:
     """Only a refusal that disconnects, or a fault, counts: the client is still sending."""
     transaction.message = Message(Headers.parse(header), Body(b"", None, 0), len(header))
-    verdict = await connection.run("data_headers_end", transaction)
-    if verdict is None or not (verdict.disconnect or verdict is FAULT):
+    answer = await connection.run("data_headers_end", transaction)
+    if answer is None or answer.verdict is None:
         return None
-    return connection.refusal("data_headers_end", verdict, transaction.sender)
+    if not (answer.verdict.disconnect or answer.broken):
+        return None
+    return connection.refusal(answer, transaction.sender)
 
 
 async def _decide(connection: Connection, transaction: Transaction, hooks: frozenset[str]) -> Reply:
@@ -136,10 +137,7 @@ async def _decide(connection: Connection, transaction: Transaction, hooks: froze
 
 async def _ask(connection: Connection, transaction: Transaction, hook: str) -> Reply | None:
     """Run a hook; the reply when it refused."""
-    verdict = await connection.run(hook, transaction)
-    if verdict is None:
-        return None
-    return connection.refusal(hook, verdict, transaction.sender)
+    return connection.refusal(await connection.run(hook, transaction), transaction.sender)
 
 
 async def _add_trace(
@@ -157,30 +155,42 @@ async def _add_trace(
             "Authentication-Results", trace.authentication_results(transaction, results)
         )
     info = trace.received_info(transaction)
-    value: str | Verdict | None = None
+    answer = None
     if "received_line" in hooks:
-        value = await connection.snapshot.chain.run_value(
-            "received_line", connection.session, transaction, info
-        )
-    if isinstance(value, Verdict):
-        return reply_for("data_post", value)
-    if value is None:
+        answer = await connection.run("received_line", transaction, info)
+        if (refusal := connection.refusal(answer, transaction.sender)) is not None:
+            return refusal
+    if answer is not None and isinstance(answer.value, str):
+        value = answer.value
+    else:
         value = await trace.received_value(transaction, info, services.me, services.version)
     headers.prepend("Received", value)
     return None
 
 
+def _add_tags(transaction: Transaction) -> None:
+    """Put what plugins would have refused on top; nobody else can say it in their place."""
+    assert transaction.message is not None
+    headers = transaction.message.headers
+    headers.remove(trace.TAG)
+    for answer in (*transaction.session.trail, *transaction.trail):
+        if answer.outcome == "tag":
+            headers.prepend(trace.TAG, trace.tag_value(answer))
+
+
 async def _queue(connection: Connection, transaction: Transaction) -> Reply:
     """Hand the message over.  Nothing here is interrupted by the client."""
-    verdict = await connection.run("queue", transaction)
-    if verdict is None:
+    if connection.snapshot.chain.tags:
+        _add_tags(transaction)
+    answer = await connection.run("queue", transaction)
+    if answer is None:
         log.error("no queue plugin took the message", extra={"hook": "queue"})
         return replies.NOBODY_QUEUED
-    if not verdict.accepted:
-        return reply_for("queue", verdict)
+    if answer.refused:
+        return reply_to(answer)
     if "queue_post" in connection.snapshot.chain.hooks:
         await connection.snapshot.chain.notify("queue_post", connection.session, transaction)
-    return reply_for("queue", verdict)
+    return reply_to(answer)
 
 
 def _log_summary(connection: Connection, transaction: Transaction, reply: Reply) -> None:
@@ -197,7 +207,7 @@ def _log_summary(connection: Connection, transaction: Transaction, reply: Reply)
         transaction.recipients[0].address.address if transaction.recipients else "",
         len(transaction.recipients),
         transaction.size,
-        session.decided_by or "core",
+        transaction.trail.decided_by,
         transaction.next_hop_id or "-",
         time.monotonic() - transaction.started,
         reply,

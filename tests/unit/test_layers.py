@@ -25,7 +25,8 @@ LAYERS = {
         """,
     "what a mail is": "mail",
     "what plugins borrow": """
-        plugin.options plugin.services config.problems config.pluginlevel config.spooldir
+        plugin.blocking plugin.options plugin.services config.problems config.pluginlevel
+        config.spooldir
         """,
     "what plugins are made of": "plugin lists nexthop api",
     "plugins": "plugins",

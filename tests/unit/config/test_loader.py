@@ -18,6 +18,7 @@ from qpsmtpd.config.problems import ConfigErrors
 from qpsmtpd.config.snapshot import Snapshot
 from qpsmtpd.dns.resolver import DnsResolver
 from qpsmtpd.errors import StoreError
+from qpsmtpd.mail.verdict import accept, deny
 from qpsmtpd.plugin.chain import QUEUE_TIMEOUT
 from qpsmtpd.testing import FakeResolver, a_recipient, a_session, a_transaction
 
@@ -93,11 +94,11 @@ async def test_a_snapshot(configuration: Configuration, journal: list[str]) -> N
     assert (snapshot.logging, snapshot.tls_context, snapshot.auth_mechanisms) == ((), None, ())
     assert snapshot.warnings == ()
     transaction = a_transaction()
-    verdict = await snapshot.chain.run(
+    answer = await snapshot.chain.run(
         "rcpt", transaction.session, transaction, a_recipient("a@b.test")
     )
-    assert verdict is not None
-    assert verdict.accepted
+    assert answer is not None
+    assert answer.verdict == accept()
     await snapshot.stop()
     names = ["taker", "taker:2", "keeper"]
     assert journal == [f"start {n}" for n in names] + [f"stop {n}" for n in reversed(names)]
@@ -299,9 +300,9 @@ async def test_hooks_run_with_what_was_lent(configuration: Configuration) -> Non
     )
     configuration.file("plugins", "asker\ntaker\nkeeper")
     snapshot = await configuration.load(resolver=FakeResolver({("A", "c.test"): ["192.0.2.7"]}))
-    verdict = await snapshot.chain.run("helo", a_session(), a_session(), "c.test")
-    assert verdict is not None
-    assert verdict.text == "192.0.2.7"
+    answer = await snapshot.chain.run("helo", a_session(), a_session(), "c.test")
+    assert answer is not None
+    assert answer.verdict == deny("192.0.2.7")
 
 
 async def test_the_store_is_lent_and_closed(configuration: Configuration) -> None:

@@ -10,9 +10,11 @@ from typing import Any
 
 import pytest
 
+from qpsmtpd.errors import StoreError
 from qpsmtpd.mail.session import Session
 from qpsmtpd.mail.verdict import Verdict, accept, defer, deny, unless_another
-from qpsmtpd.plugin.base import HookResult, Plugin
+from qpsmtpd.plugin import chain as chain_module
+from qpsmtpd.plugin.base import HookResult, Mode, Plugin
 from qpsmtpd.plugin.chain import DEFAULT_TIMEOUT, FAULT, QUEUE_TIMEOUT, Chain, ChainedPlugin
 from qpsmtpd.testing import a_session, a_transaction, services
 
@@ -96,7 +98,8 @@ def a_chain(
 
 async def connect(chain: Chain, session: Session | None = None) -> Verdict | None:
     session = session or a_session()
-    return await chain.run("connect", session, session)
+    answer = await chain.run("connect", session, session)
+    return None if answer is None else answer.verdict
 
 
 # --- order and decision -----------------------------------------------------------------------
@@ -107,7 +110,8 @@ async def test_nobody_has_an_opinion() -> None:
     session = a_session()
     assert await connect(chain, session) is None
     assert asked == ["0", "1", "2"]
-    assert session.decided_by == ""
+    assert list(session.trail) == []
+    assert session.trail.decided_by == "core"
 
 
 @pytest.mark.parametrize("verdict", [accept(), deny("no"), defer("later", disconnect=True)])
@@ -119,7 +123,7 @@ async def test_the_first_opinion_ends_the_hook(
     session = a_session()
     assert await connect(chain, session) is verdict
     assert asked == ["0", "1"]
-    assert session.decided_by == "1"
+    assert session.trail.decided_by == "1"
 
 
 async def test_an_empty_chain() -> None:
@@ -151,13 +155,39 @@ async def test_arguments_arrive() -> None:
     assert got == [tx, tx.recipients[0]]
 
 
-@pytest.mark.parametrize("value", ["a value", "", ()])
+class Parser(Plugin[None]):
+    """Supplies a host name, or something else."""
+
+    def __init__(self, name: str, value: Any) -> None:
+        super().__init__(name, None, services())
+        self.value = value
+
+    async def hook_helo_parse(self, session: Session, argument: str) -> Any:
+        return self.value
+
+
+@pytest.mark.parametrize("value", ["a value", "", deny("No")])
 async def test_a_value(value: object) -> None:
-    chain, asked = a_chain(answers(None), answers(value), answers("another"))
+    plugins = [Parser("0", None), Parser("1", value), Parser("2", "another")]
     session = a_session()
-    assert await chain.run_value("connect", session, session) == value
-    assert asked == ["0", "1"]
-    assert session.decided_by == "1"
+    chain = Chain([ChainedPlugin(plugin) for plugin in plugins])
+    answer = await chain.run("helo_parse", session, session, "x")
+    assert answer is not None
+    assert (answer.plugin, answer.value) == ("1", value)
+    assert session.trail.decided_by == "1"
+
+
+@pytest.mark.parametrize("value", [5, True, (), b"octets"])
+async def test_a_value_of_another_type_is_a_fault(
+    value: object, caplog: pytest.LogCaptureFixture
+) -> None:
+    session = a_session()
+    chain = Chain([ChainedPlugin(Parser("0", value))])
+    answer = await chain.run("helo_parse", session, session, "x")
+    assert answer is not None
+    assert answer.broken
+    assert answer.value is FAULT
+    assert f"plugin=0: {value!r} is not a verdict" in caplog.text
 
 
 # --- faults -----------------------------------------------------------------------------------
@@ -179,7 +209,7 @@ async def test_an_exception_is_a_fault(
     session = a_session()
     assert await connect(chain, session) is FAULT
     assert asked == ["0"]
-    assert session.decided_by == "0"
+    assert session.trail.decided_by == "0"
     (record,) = caplog.records
     assert record.getMessage() == "fault hook=connect plugin=0"
     assert record.levelno == logging.ERROR
@@ -438,6 +468,175 @@ def test_a_hook_left_waiting_is_closed_with_its_runner() -> None:
     assert closed == [True]
 
 
+# --- the trail --------------------------------------------------------------------------------
+
+
+def outcomes(session: Session) -> list[tuple[str, str, str]]:
+    return [(answer.plugin, answer.hook, answer.outcome) for answer in session.trail]
+
+
+async def test_the_trail_has_every_answer_that_matters() -> None:
+    chain, _ = a_chain(
+        answers(None),
+        answers(unless_another(defer("busy"))),
+        raises(StoreError("down")),
+        answers(deny("no", reason="listed")),
+    )
+    session = a_session()
+    await connect(chain, session)
+    assert outcomes(session) == [
+        ("1", "connect", "provisional"),
+        ("2", "connect", "store"),
+        ("3", "connect", "decided"),
+    ]
+    *_, decision = session.trail
+    assert session.trail.decision is decision
+    assert (decision.reason, decision.refused, decision.verdict) == ("listed", True, deny("no"))
+
+
+async def test_a_tentative_verdict_that_counts_is_the_decision() -> None:
+    chain, _ = a_chain(answers(unless_another(defer("busy"))), answers(None))
+    session = a_session()
+    await connect(chain, session)
+    assert outcomes(session) == [("0", "connect", "provisional")]
+    assert session.trail.decided_by == "0"
+
+
+async def test_faults_are_in_the_trail() -> None:
+    chain, _ = a_chain(raises(ValueError()), skip_faults=True)
+    session = a_session()
+    assert await connect(chain, session) is None
+    assert outcomes(session) == [("0", "connect", "fault")]
+    assert session.trail.decision is None
+    chain, _ = a_chain(never, timeout=0.001)
+    assert await connect(chain, session) is FAULT
+    assert outcomes(session)[1:] == [("0", "connect", "timeout")]
+    assert session.trail.decided_by == "0"
+
+
+async def test_in_a_transaction_its_own_trail_is_used() -> None:
+    tx = a_transaction()
+    chain, _ = a_chain(answers(accept()))
+    await connect(chain, tx.session)
+    assert [answer.plugin for answer in tx.trail] == ["0"]
+    assert list(tx.session.trail) == []
+
+
+async def test_no_opinion_is_recorded_when_it_took_its_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    chain, _ = a_chain(answers(None), answers_later(None))
+    session = a_session()
+    monkeypatch.setattr(chain_module, "NOTABLE", 0.0)
+    await connect(chain, session)
+    assert outcomes(session) == [("1", "connect", "passed")]
+
+
+async def test_all_answers_are_recorded_on_request() -> None:
+    plugin = Asked("0", answers(None), [])
+    session = a_session()
+    await connect(Chain([ChainedPlugin(plugin)], record_all=True), session)
+    assert outcomes(session) == [("0", "connect", "passed")]
+
+
+async def test_faults_of_those_who_are_told_are_in_the_trail() -> None:
+    plugins = [Disconnected("0", raises(ValueError()), []), Disconnected("1", answers(None), [])]
+    session = a_session()
+    await Chain([ChainedPlugin(plugin) for plugin in plugins]).notify("disconnect", session)
+    assert outcomes(session) == [("0", "disconnect", "fault")]
+    assert session.trail.decision is None
+
+
+# --- the store --------------------------------------------------------------------------------
+
+STORE_ERRORS = [
+    StoreError("down"),
+    ExceptionGroup("tasks", [StoreError("a"), ExceptionGroup("more", [StoreError("b")])]),
+]
+
+
+@pytest.mark.parametrize("later", [False, True])
+@pytest.mark.parametrize("error", STORE_ERRORS, ids=lambda error: type(error).__name__)
+async def test_a_store_that_fails_is_no_opinion(
+    error: Exception, later: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    chain, asked = a_chain(raises(error, later=later), answers(accept("next")))
+    assert await connect(chain) == accept("next")
+    assert asked == ["0", "1"]
+    assert caplog.messages == []
+
+
+async def test_a_store_and_something_else_that_fail_are_a_fault() -> None:
+    chain, _ = a_chain(raises(ExceptionGroup("tasks", [StoreError("a"), ValueError()])))
+    assert await connect(chain) is FAULT
+
+
+async def test_a_log_in_is_not_refused_because_the_store_fails() -> None:
+    class Auth(Plugin[None]):
+        """Needs the store."""
+
+        async def hook_auth_plain(self, session: Session, attempt: object) -> Verdict | None:
+            raise StoreError("down")
+
+    session = a_session()
+    chain = Chain([ChainedPlugin(Auth("auth", None, services()))])
+    answer = await chain.run("auth_plain", session, session, None)
+    assert answer is not None
+    assert answer.value is FAULT
+
+
+# --- modes ------------------------------------------------------------------------------------
+
+
+def in_mode(mode: Mode, *given: Answer) -> tuple[Chain, list[str]]:
+    """A chain whose first plugin is in this mode."""
+    asked: list[str] = []
+    plugins = [Asked(str(i), answer, asked) for i, answer in enumerate(given)]
+    plugins[0].mode = mode
+    return Chain([ChainedPlugin(plugin) for plugin in plugins]), asked
+
+
+@pytest.mark.parametrize("verdict", [accept(), deny("no"), defer("later", disconnect=True)])
+async def test_shadow_has_no_effect(verdict: Verdict, caplog: pytest.LogCaptureFixture) -> None:
+    chain, asked = in_mode("shadow", answers(verdict), answers(None))
+    session = a_session()
+    with caplog.at_level(logging.INFO):
+        assert await connect(chain, session) is None
+    assert asked == ["0", "1"]
+    assert outcomes(session) == [("0", "connect", "shadow")]
+    assert session.trail.decision is None
+    assert f"shadow would={verdict.decision.value}" in caplog.text
+
+
+async def test_a_fault_in_shadow_costs_nothing() -> None:
+    chain, _ = in_mode("shadow", raises(ValueError()), answers(accept("next")))
+    assert await connect(chain) == accept("next")
+
+
+@pytest.mark.parametrize("verdict", [deny("no"), defer("later", disconnect=True)])
+async def test_tag_lets_pass_what_it_would_refuse(verdict: Verdict) -> None:
+    chain, asked = in_mode("tag", answers(verdict), answers(None))
+    session = a_session()
+    assert await connect(chain, session) is None
+    assert asked == ["0", "1"]
+    assert outcomes(session) == [("0", "connect", "tag")]
+    assert chain.tags
+
+
+async def test_tag_accepts_and_fails_as_ever() -> None:
+    assert await connect(in_mode("tag", answers(accept()))[0]) == accept()
+    assert await connect(in_mode("tag", raises(ValueError()))[0]) is FAULT
+    assert not in_mode("enforce", answers(None))[0].tags
+
+
+async def test_observers_hear_only_of_what_has_an_effect() -> None:
+    observer = Observer()
+    plugin = Asked("0", answers(deny()), [])
+    plugin.mode = "shadow"
+    await connect(Chain([ChainedPlugin(plugin), ChainedPlugin(observer)]))
+    assert observer.told == []
+
+
 # --- those who are told -----------------------------------------------------------------------
 
 
@@ -448,7 +647,6 @@ def test_a_hook_left_waiting_is_closed_with_its_runner() -> None:
         (answers(accept("yes")), "ok", accept("yes")),
         (answers(deny("no")), "deny", deny("no")),
         (answers(defer("later")), "deny", defer("later")),
-        (answers("a value"), "ok", None),
     ],
 )
 async def test_observers_hear_every_answer(
@@ -458,6 +656,14 @@ async def test_observers_hear_every_answer(
     chain, _ = a_chain(answer, observer=observer)
     await connect(chain)
     assert observer.told == [(hook, HookResult("0", "connect", verdict))]
+
+
+async def test_observers_hear_of_a_value_as_of_no_refusal() -> None:
+    observer = Observer()
+    session = a_session()
+    chain = Chain([ChainedPlugin(Parser("0", "host")), ChainedPlugin(observer)])
+    await chain.run("helo_parse", session, session, "x")
+    assert observer.told == [("ok", HookResult("0", "helo_parse", None))]
 
 
 async def test_observers_do_not_hear_of_our_own_faults() -> None:
@@ -473,7 +679,7 @@ async def test_what_is_no_verdict_is_a_fault(
 ) -> None:
     chain, _ = a_chain(answers(answer))
     assert await connect(chain) is FAULT
-    assert "is no verdict" in caplog.text
+    assert "is not a verdict" in caplog.text
 
 
 async def test_a_tentative_verdict_counts_if_nobody_else_has_an_opinion() -> None:

@@ -25,7 +25,7 @@ async def run(line: str = "", *, session: Session | None = None, **lent: Any) ->
     assert session.whitelisted_host in ("", "known")
     for _ in range(2):
         assert await plugin.hook_mail(a_transaction(session=session), None) is None
-    await plugin.hook_disconnect(session)
+    await session.end_tasks()
     return session
 
 
@@ -73,7 +73,7 @@ async def test_the_look_ups_end_with_the_session() -> None:
     tasks = session.notes[plugin._look_ups]
     await asyncio.sleep(0)
     assert dns.asked == [("A", NAME)]
-    await plugin.hook_disconnect(session)
+    await session.end_tasks()
     await asyncio.wait(tasks)
     assert tasks[0].cancelled()
 

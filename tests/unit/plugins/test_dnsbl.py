@@ -34,7 +34,7 @@ async def run(line: str = "", *, session: Session | None = None, **lent: Any) ->
     try:
         return await plugin.hook_connect(session)
     finally:
-        await plugin.hook_disconnect(session)
+        await session.end_tasks()
 
 
 def shape(verdict: Verdict | None) -> tuple[Decision, str, bool] | None:
@@ -135,7 +135,7 @@ async def test_the_look_up_starts_when_the_client_connects_and_ends_with_it() ->
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     assert dns.asked == [("A", f"{NAME}.bl.test")]
-    await plugin.hook_disconnect(session)
+    await session.end_tasks()
     await asyncio.wait([task])
     assert task.cancelled()
 
@@ -144,7 +144,7 @@ async def test_without_pre_connection_it_starts_at_connect() -> None:
     plugin = await a_plugin(Dnsbl, config=ZONES, dns=LISTED)
     session = a_session(IP)
     assert shape(await plugin.hook_connect(session)) == PERM
-    await plugin.hook_disconnect(session)
+    await session.end_tasks()
 
 
 @pytest.mark.parametrize("allow", ["192.0.2.9", "192.0.2.", "192.0.2.0/28"])
@@ -200,7 +200,7 @@ async def test_some_recipients_clear_the_client(user: str) -> None:
     assert (session.has_deferred_rejects, session.deferred_type) == (True, "temp")
     assert await plugin.hook_rcpt(tx, a_recipient(f"{user}@example.test")) is None
     assert (session.has_deferred_rejects, session.deferred_type) == (False, "")
-    await plugin.hook_disconnect(session)
+    await session.end_tasks()
 
 
 async def test_without_zones_nothing_is_asked() -> None:

@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 
 import pytest
 
 from qpsmtpd.api import Transaction, accept, defer, deny
+from qpsmtpd.mail.trail import Answer
 from qpsmtpd.smtp.reply import Reply
 from qpsmtpd.testing import a_transaction
 from tests.unit.fakewire import Catcher, FakeWire, a_connection, a_plugin_with, always, fails
@@ -27,21 +29,21 @@ async def test_say_counts_permanent_errors_and_closes() -> None:
 async def test_run_asks_only_who_has_the_hook() -> None:
     connection = a_connection(FakeWire(), a_plugin_with("first", noop=always(accept("yes"))))
     assert await connection.run("mail") is None
-    assert await connection.run("noop", connection.session) == accept("yes")
-    assert connection.session.decided_by == "first"
+    answer = await connection.run("noop", connection.session)
+    assert answer is not None
+    assert (answer.plugin, answer.hook, answer.verdict) == ("first", "noop", accept("yes"))
 
 
-@pytest.mark.parametrize("verdict", [None, accept("fine")])
-async def test_no_refusal(verdict: object) -> None:
-    assert a_connection(FakeWire()).refusal("mail", verdict) is None  # type: ignore[arg-type]
+@pytest.mark.parametrize("answer", [None, Answer("x", "mail", accept("fine"))])
+async def test_no_refusal(answer: Answer | None) -> None:
+    assert a_connection(FakeWire()).refusal(answer) is None
 
 
 async def test_a_refusal_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     connection = a_connection(FakeWire())
-    connection.session.decided_by = "dnsbl"
     connection.session.hello_host = "evil\nhost"
     with caplog.at_level(logging.INFO, "qpsmtpd"):
-        reply = connection.refusal("mail", deny("No"), "a\x1b@b")
+        reply = connection.refusal(Answer("dnsbl", "mail", deny("No")), "a\x1b@b")
     assert reply == Reply(550, "5.7.1", "No")
     (record,) = caplog.records
     assert record.message == (
@@ -52,8 +54,30 @@ async def test_a_refusal_is_logged(caplog: pytest.LogCaptureFixture) -> None:
 
 async def test_a_refusal_may_close() -> None:
     connection = a_connection(FakeWire())
-    reply = connection.refusal("rcpt", defer("Go away", disconnect=True))
+    reply = connection.refusal(Answer("x", "rcpt", defer("Go away", disconnect=True)))
     assert reply == Reply(421, "4.7.1", "Go away", disconnect=True)
+
+
+async def test_a_refusal_of_the_core_is_in_the_trail_once() -> None:
+    connection = a_connection(FakeWire())
+    reply = connection.refuse("mail", Reply(501, "5.1.7", "Bad sender"))
+    assert connection.refuse("command", reply) == reply == Reply(501, "5.1.7", "Bad sender")
+    (answer,) = connection.session.trail
+    assert (answer.plugin, answer.hook, answer.verdict) == (
+        "core",
+        "mail",
+        deny("Bad sender", status="5.1.7", code=501),
+    )
+    assert len(connection.session.trail) == 1
+
+
+async def test_the_tasks_of_a_transaction_end_with_it() -> None:
+    connection = a_connection(FakeWire())
+    tx = a_transaction(session=connection.session)
+    task = tx.begin(asyncio.Event().wait())
+    await asyncio.sleep(0)
+    await connection.reset_transaction()
+    assert task.cancelled()
 
 
 async def test_reset_transaction() -> None:

@@ -29,13 +29,19 @@ REFUSALS: dict[str, tuple[int, int, int, int, bool]] = {
     "auth_parse": (501, 501, 501, 501, False),
     "mail_parse": (501, 501, 501, 501, False),
     "rcpt_parse": (501, 501, 501, 501, False),
+    "mail_pre": (501, 501, 501, 501, False),
+    "rcpt_pre": (501, 501, 501, 501, False),
     "auth": (535, 535, 535, 535, False),  # Perl: no disconnect
+    "auth_plain": (535, 535, 535, 535, False),
+    "auth_login": (535, 535, 535, 535, False),
+    "auth_cram_md5": (535, 535, 535, 535, False),
     "mail": (550, 450, 550, 421, False),
     "rcpt": (550, 450, 550, 421, False),
     "data": (554, 451, 554, 421, False),  # Perl, upstream: 451 at DENYSOFT_DISCONNECT
     # Asked only for disconnecting refusals, as in Perl.
     "data_headers_end": (554, 421, 554, 421, CLOSES),
     "data_post_headers": (552, 452, 552, 452, False),  # Perl: ignored
+    "received_line": (552, 452, 552, 452, False),
     "data_post": (552, 452, 552, 452, False),
     "queue_pre": (552, 452, 552, 452, False),  # Perl: illegal, an internal error
     "queue": (552, 452, 552, 452, False),  # Perl: *_DISCONNECT is 451

@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: MIT
+"""Tasks: work that a session or a transaction began, and that ends with it at the latest."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+from qpsmtpd.errors import QpsmtpdError
+
+T = TypeVar("T")
+
+#: Seconds that cancelled tasks may take to be over.
+CANCEL_SECONDS = 10.0
+
+
+class Tasks:
+    """Begins tasks, and ends those that are left."""
+
+    __slots__ = ("_begun", "_let_down")
+
+    def __init__(self) -> None:
+        self._begun: list[asyncio.Task[Any]] = []
+        self._let_down: list[asyncio.Task[Any]] = []
+
+    def begin(self, coroutine: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Run a coroutine.  Whoever awaits the task gets its result or its exception."""
+        task = asyncio.get_running_loop().create_task(self._run(coroutine))
+        self._begun.append(task)
+        return task
+
+    async def _run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        try:
+            return await coroutine
+        except QpsmtpdError:
+            if (task := asyncio.current_task()) is not None:
+                self._let_down.append(task)
+            raise
+
+    async def end(self) -> None:
+        """Cancel what still runs, and wait until it is over.
+
+        A fault that nobody has seen is logged by asyncio.  That the DNS or the store did not
+        answer is not a fault, if nobody wanted to know any more.
+        """
+        running = [task for task in self._begun if not task.done()]
+        for task in running:
+            task.cancel()
+        if running:
+            await asyncio.wait(running, timeout=CANCEL_SECONDS)
+        for task in self._let_down:
+            if task.done():
+                task.exception()
+        self._begun.clear()
+
+
+class TaskOwner:
+    """A session or a transaction."""
+
+    __slots__ = ("tasks",)
+
+    def __init__(self) -> None:
+        #: What `begin` began; None until then.
+        self.tasks: Tasks | None = None
+
+    def begin(self, coroutine: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Run a coroutine beside the others; it is cancelled when its owner ends."""
+        if self.tasks is None:
+            self.tasks = Tasks()
+        return self.tasks.begin(coroutine)
+
+    async def end_tasks(self) -> None:
+        """Cancel what was begun, and wait until it is over; the core does it at the end."""
+        if self.tasks is not None:
+            await self.tasks.end()

@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: MIT
+"""The trail: who said what about a session or a transaction, and who decided.
+
+The chain records every answer of a plugin that matters, and the core its own refusals, as the
+plugin "core".  A transaction has a trail of its own; what is said outside of one is in the trail
+of the session.  The summary line of a message reads it, and so do tools that explain a decision.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Literal, NamedTuple
+
+from qpsmtpd.mail.verdict import Verdict
+
+#: Who refuses when no plugin does.
+CORE = "core"
+
+#: Answers that a trail keeps; a client may name a thousand recipients.
+MOST_ANSWERS = 200
+
+#: What became of an answer:
+#: decided      it ended the hook
+#: provisional  it counts only if no later plugin has an opinion
+#: passed       the plugin had no opinion, and took its time for that
+#: tolerated    it would refuse, but for `reject 0`
+#: naughty      it left the refusal to the plugin naughty
+#: shadow, tag  it would refuse, but for the `mode` on its line
+#: fault        the plugin failed
+#: timeout      the plugin did not answer in time
+#: store        the store did not answer: no opinion
+Outcome = Literal[
+    "decided",
+    "provisional",
+    "passed",
+    "tolerated",
+    "naughty",
+    "shadow",
+    "tag",
+    "fault",
+    "timeout",
+    "store",
+]
+
+_BROKEN = frozenset({"fault", "timeout"})
+_ENDING = frozenset({"decided", "fault", "timeout", "store"})
+
+
+class Answer(NamedTuple):
+    """What one plugin answered in one hook.
+
+    value: the verdict, or what a hook supplies in place of one; None is no opinion.
+    seconds: how long it took.
+    """
+
+    plugin: str
+    hook: str
+    value: Any = None
+    outcome: Outcome = "decided"
+    seconds: float = 0.0
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """The value, if it is a verdict."""
+        return self.value if isinstance(self.value, Verdict) else None
+
+    @property
+    def refused(self) -> bool:
+        """Whether the verdict is a refusal."""
+        return isinstance(self.value, Verdict) and not self.value.accepted
+
+    @property
+    def broken(self) -> bool:
+        """Whether the plugin failed or was too slow; the value is then what that costs."""
+        return self.outcome in _BROKEN
+
+    @property
+    def ends(self) -> bool:
+        """Whether no later plugin is asked."""
+        return self.value is not None and self.outcome in _ENDING
+
+    @property
+    def reason(self) -> str:
+        """Why, for the log: the reason of the verdict, else the text that the client reads."""
+        verdict = self.verdict
+        return "" if verdict is None else verdict.reason or verdict.text
+
+
+class Trail:
+    """The answers in their order.
+
+    decision: the answer that decided last.
+    hook: the hook that is being run.
+    omitted: answers that were too many to be kept.
+    """
+
+    __slots__ = ("_answers", "decision", "hook", "omitted")
+
+    def __init__(self) -> None:
+        self._answers: list[Answer] = []
+        self.decision: Answer | None = None
+        self.hook = ""
+        self.omitted = 0
+
+    def __iter__(self) -> Iterator[Answer]:
+        return iter(self._answers)
+
+    def __len__(self) -> int:
+        return len(self._answers)
+
+    def add(self, answer: Answer) -> None:
+        """Record an answer."""
+        if len(self._answers) < MOST_ANSWERS:
+            self._answers.append(answer)
+        else:
+            self.omitted += 1
+
+    def decide(self, answer: Answer) -> None:
+        """Record the answer that ends a hook."""
+        self.add(answer)
+        self.decision = answer
+
+    @property
+    def decided_by(self) -> str:
+        """The name of the plugin that decided last, or "core"."""
+        return CORE if self.decision is None else self.decision.plugin

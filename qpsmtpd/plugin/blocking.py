@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: MIT
+"""BlockingPool: threads for what plugins cannot do without blocking.
+
+They are apart from those of the spool and of the hand-over, so that a library that hangs in one
+plugin does not hold up mail that has nothing to do with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import functools
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+#: Calls that run at a time, of all plugins of one configuration; the others wait.
+THREADS = 8
+
+
+class BlockingPool:
+    """A bounded pool of threads, which begins when it is first used."""
+
+    def __init__(self, threads: int = THREADS) -> None:
+        self._threads = threads
+        self._executor: ThreadPoolExecutor | None = None
+
+    async def run(self, function: Callable[..., T], *args: Any) -> T:
+        """What the function returns.  When nobody waits any more it runs on to its end."""
+        if self._executor is None:
+            self._executor = ThreadPoolExecutor(self._threads, "qpsmtpd-plugin")
+        context = contextvars.copy_context()
+        call = functools.partial(context.run, function, *args)
+        return await asyncio.get_running_loop().run_in_executor(self._executor, call)
+
+    async def close(self) -> None:
+        """Begin nothing more.  Does not wait for calls that hang."""
+        if self._executor is not None:
+            self._executor.shutdown(wait=False, cancel_futures=True)
+            self._executor = None
