@@ -25,6 +25,7 @@ from qpsmtpd.mail.ip import Endpoint
 from qpsmtpd.mail.message import Message
 from qpsmtpd.mail.session import Recipient, Session, Transaction
 from qpsmtpd.plugin.base import Plugin
+from qpsmtpd.plugin.checks import check_plugin
 from qpsmtpd.plugin.options import parse
 from qpsmtpd.plugin.services import Clock, Entry, Services, Store
 from qpsmtpd.store.operation import Add, Count, Delete, Get, Increment, Operation, Put, Replace
@@ -193,8 +194,9 @@ def services(
 async def a_plugin(cls: type[P], line: str = "", *, name: str = "", **lent: Any) -> P:
     """A started plugin with the arguments of `line`; `lent` goes to `services`.
 
-    Raises ConfigError when the arguments are wrong.
+    Raises ConfigError when the arguments are wrong, and PluginError when the plugin is.
     """
+    check_plugin(cls)
     options, problems = parse(cls.Options, line.split())
     if problems:
         raise ConfigError("line", "; ".join(problems))

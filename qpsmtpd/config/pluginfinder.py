@@ -22,6 +22,7 @@ from typing import Any
 from qpsmtpd.config.names import PERL_PLUGINS, module_name
 from qpsmtpd.errors import PluginError
 from qpsmtpd.plugin.base import Plugin
+from qpsmtpd.plugin.checks import check_plugin, unused_options
 
 _SHIPPED = "qpsmtpd.plugins."
 _LOCAL = "qpsmtpd_local."
@@ -70,7 +71,12 @@ class PluginFinder:
 
     def _load_local(self, name: str, path: Path) -> type[Plugin[Any]]:
         if path not in self._local:
-            self._local[path] = _plugin_in(_imported_from(path, _LOCAL + module_name(name)))
+            module = _imported_from(path, _LOCAL + module_name(name))
+            try:
+                self._local[path] = _plugin_in(module)
+            except PluginError:
+                del sys.modules[module.__name__]
+                raise
         return self._local[path]
 
     def _missing(self, name: str, perl_file: Path | None) -> str:
@@ -147,4 +153,6 @@ def _plugin_in(module: ModuleType) -> type[Plugin[Any]]:
     if len(set(plugins)) != 1:
         names = ", ".join(sorted({cls.__name__ for cls in plugins})) or "none"
         raise PluginError(f"{module.__file__} must define one subclass of Plugin, not: {names}")
+    check_plugin(plugins[0])
+    unused_options(plugins[0], vars(module))
     return plugins[0]

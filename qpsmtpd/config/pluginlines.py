@@ -20,6 +20,7 @@ from qpsmtpd.config.pluginlevel import PluginLevel
 from qpsmtpd.config.problems import Problem, errors_in
 from qpsmtpd.errors import ConfigError, PluginError
 from qpsmtpd.plugin.base import HOOK_METHODS, Mode, Plugin
+from qpsmtpd.plugin.checks import PluginFaultsError
 from qpsmtpd.plugin.options import Seconds, opt, parse
 from qpsmtpd.plugin.services import Entry
 
@@ -119,6 +120,9 @@ def _read_line(entry: Entry, finder: PluginFinder, problems: list[Problem]) -> I
     name, implied, suffix = _split_name(word)
     try:
         cls = finder.find(name)
+    except PluginFaultsError as error:
+        problems.extend(Problem(fault.where, f"{word}: {fault.problem}") for fault in error.faults)
+        return
     except PluginError as error:
         problems.append(Problem(entry.where, f"{word}: {error}"))
         return

@@ -189,8 +189,6 @@ class Options:
 
 
 class QuietDomain(Plugin[Options]):
-    Options = Options
-
     async def hook_rcpt(
         self, tx: Transaction, recipient: Recipient
     ) -> Verdict | None:

@@ -14,7 +14,8 @@ import logging
 import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Generic, Literal, NamedTuple, TypeVar
+from types import NoneType
+from typing import Any, ClassVar, Generic, Literal, NamedTuple, TypeVar, get_args
 
 from qpsmtpd.logs.records import PLUGIN_LOGGERS
 from qpsmtpd.mail.address import ReversePath
@@ -79,12 +80,12 @@ class ParsedPath(NamedTuple):
 
 
 class Plugin(Generic[O]):
-    """Subclass it, name your options, and override the hooks you need.
+    """Subclass it with your options (`class X(Plugin[Options])`), and override the hooks you need.
 
     Every overridden hook is called for every session: there is nothing to register.
     """
 
-    #: The options class of the plugin (a frozen dataclass made with `opt`).
+    #: The options class of the plugin (a frozen dataclass made with `opt`), from Plugin[Options].
     Options: ClassVar[type[Any]] = NoOptions
 
     #: What becomes of the plugin's verdicts; the argument `mode` of its line.
@@ -103,9 +104,12 @@ class Plugin(Generic[O]):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        for name in vars(cls):
-            if name.startswith("hook_") and name not in HOOK_METHODS:
-                raise TypeError(f"{cls.__qualname__}.{name}: there is no such hook")
+        if "Options" in vars(cls):
+            return
+        for base in getattr(cls, "__orig_bases__", ()):
+            for argument in get_args(base):
+                if isinstance(argument, type) and argument not in (Any, NoneType):
+                    cls.Options = argument
 
     # --- life cycle -------------------------------------------------------------------------
 

@@ -74,6 +74,43 @@ def opt(
     return dataclasses.field(default=default, metadata=metadata)
 
 
+def is_option(value: Any) -> bool:
+    """Whether a value was made by `opt`."""
+    return isinstance(value, dataclasses.Field) and "was" in value.metadata
+
+
+def field_problem(field: dataclasses.Field[Any], kind: Any) -> str:
+    """What is wrong with the declaration of an option; "" when nothing is."""
+    if not is_option(field):
+        return 'an option is made by opt(default, doc="...")'
+    try:
+        name = _kind_name(kind)
+    except (KeyError, IndexError, TypeError):
+        return f"options cannot be of the type {_spelled(kind)}; {', '.join(_type_names())} can"
+    if field.metadata["flag"] and kind is not bool:
+        return "a flag is of the type bool"
+    if field.default is dataclasses.MISSING:
+        return ""
+    if field.default is None:
+        optional = type(None) in typing.get_args(kind)
+        return "" if optional else "its default is None, so its type ends in | None"
+    try:
+        fits = parse_value(kind, format_value(field.default)) == field.default
+    except ValueError:
+        fits = False
+    return "" if fits else f"its default {field.default!r} is not of its type ({name})"
+
+
+def _type_names() -> list[str]:
+    return [*(_spelled(kind) for kind in _SCALARS), "Literal[...]", "tuple[..., ...]"]
+
+
+def _spelled(kind: Any) -> str:
+    if kind is IPNetwork:
+        return "IPNetwork"
+    return kind.__name__ if isinstance(kind, type) else str(kind)
+
+
 @dataclasses.dataclass(frozen=True)
 class NoOptions:
     """Of a plugin that takes none."""

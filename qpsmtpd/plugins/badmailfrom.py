@@ -34,8 +34,6 @@ class BadmailfromOptions(RejectOptions):
 class Badmailfrom(Plugin[BadmailfromOptions]):
     """A black list of senders."""
 
-    Options = BadmailfromOptions
-
     async def start(self) -> None:
         self._list = AddressList(await self.services.config.entries("badmailfrom"))
 

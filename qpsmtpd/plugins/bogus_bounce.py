@@ -51,8 +51,6 @@ class BogusBounceOptions(RejectOptions):
 class BogusBounce(Plugin[BogusBounceOptions]):
     """Looks at messages from the null sender."""
 
-    Options = BogusBounceOptions
-
     async def hook_data_post(self, tx: Transaction) -> Verdict | None:
         if tx.reverse_path is not None or tx.message is None or self.immune(tx.session):
             return None

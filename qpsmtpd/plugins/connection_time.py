@@ -48,8 +48,6 @@ class ConnectionTimeOptions:
 class ConnectionTime(Plugin[ConnectionTimeOptions]):
     """Looks at the clock."""
 
-    Options = ConnectionTimeOptions
-
     async def hook_post_connection(self, session: Session) -> None:
         seconds = self.services.clock.monotonic() - session.started
         level = self.options.number()

@@ -32,8 +32,6 @@ class CountUnrecognizedCommandsOptions:
 class CountUnrecognizedCommands(Plugin[CountUnrecognizedCommandsOptions]):
     """Counts, and closes."""
 
-    Options = CountUnrecognizedCommandsOptions
-
     async def hook_unrecognized_command(
         self, session: Session, verb: str, argument: str
     ) -> Verdict | None:

@@ -52,8 +52,6 @@ class DnsWhitelistSoftOptions:
 class DnsWhitelistSoft(Plugin[DnsWhitelistSoftOptions]):
     """White lists of clients in the DNS."""
 
-    Options = DnsWhitelistSoftOptions
-
     async def start(self) -> None:
         services = self.services
         self._lists: list[tuple[DnsList, str]] = []

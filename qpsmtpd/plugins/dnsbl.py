@@ -78,8 +78,6 @@ class DnsblOptions(RejectOptions):
 class Dnsbl(Plugin[DnsblOptions]):
     """Black lists of clients in the DNS."""
 
-    Options = DnsblOptions
-
     async def start(self) -> None:
         config = self.services.config
         self._lists: list[tuple[DnsList, str]] = []

@@ -85,8 +85,6 @@ class EarlytalkerOptions(RejectOptions):
 class Earlytalker(Plugin[EarlytalkerOptions]):
     """The test for clients that do not wait."""
 
-    Options = EarlytalkerOptions
-
     async def start(self) -> None:
         self._check_at = self.options.check_at or ("CONNECT",)
 

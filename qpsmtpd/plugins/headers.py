@@ -56,8 +56,6 @@ class HeadersOptions(RejectOptions):
 class HeaderCheck(Plugin[HeadersOptions]):
     """Judges the header section."""
 
-    Options = HeadersOptions
-
     async def hook_data_post(self, tx: Transaction) -> Verdict | None:
         if tx.size == 0 or tx.message is None:
             return self.reject(tx.session, "The message is empty", status="5.6.0", default="perm")

@@ -71,8 +71,6 @@ class HeloOptions(RejectOptions):
 class Helo(Plugin[HeloOptions]):
     """The tests of the client's name."""
 
-    Options = HeloOptions
-
     async def start(self) -> None:
         entries = await self.services.config.entries("badhelo")
         self._names = {e.text.lower() for e in entries if not _is_expression(e.text)}

@@ -58,8 +58,6 @@ def _rewritten(words: list[str]) -> Iterator[str]:
 class Help(Plugin[HelpOptions]):
     """Knows a text for each command that has one."""
 
-    Options = HelpOptions
-
     async def start(self) -> None:
         self._texts = await asyncio.to_thread(self._read)
 

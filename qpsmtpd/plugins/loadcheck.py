@@ -31,8 +31,6 @@ class LoadcheckOptions:
 class Loadcheck(Plugin[LoadcheckOptions]):
     """The limit of the load."""
 
-    Options = LoadcheckOptions
-
     async def start(self) -> None:
         self._load = 0.0
         self._looked: float | None = None

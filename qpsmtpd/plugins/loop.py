@@ -36,8 +36,6 @@ class LoopOptions:
 class Loop(Plugin[LoopOptions]):
     """Breaks loops."""
 
-    Options = LoopOptions
-
     async def hook_data_post(self, tx: Transaction) -> Verdict | None:
         assert tx.message is not None
         headers = tx.message.headers

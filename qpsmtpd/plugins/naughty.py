@@ -47,8 +47,6 @@ class NaughtyOptions:
 class Naughty(Plugin[NaughtyOptions]):
     """Speaks deferred rejections."""
 
-    Options = NaughtyOptions
-
     async def hook_connect(self, session: Session) -> Verdict | None:
         return self._at("connect", session)
 

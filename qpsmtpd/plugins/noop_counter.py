@@ -32,8 +32,6 @@ class NoopCounterOptions:
 class NoopCounter(Plugin[NoopCounterOptions]):
     """Counts NOOPs in a row by the numbers of the session's commands."""
 
-    Options = NoopCounterOptions
-
     async def hook_noop(self, session: Session) -> Verdict | None:
         last, streak = session.notes.get(STREAK, (-1, 0))
         streak = streak + 1 if session.commands == last + 1 else 1

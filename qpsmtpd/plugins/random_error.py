@@ -44,8 +44,6 @@ class RandomErrorOptions:
 class RandomError(Plugin[RandomErrorOptions]):
     """Throws dice in every hook."""
 
-    Options = RandomErrorOptions
-
     async def start(self) -> None:
         self.random: random.Random = random.SystemRandom()
         self._probability = 1 - (1 - self.options.percent / 100) ** (1 / STEPS)

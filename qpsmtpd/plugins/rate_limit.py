@@ -138,8 +138,6 @@ _Applicable = tuple[Limit, str]
 class RateLimit(Plugin[RateLimitOptions]):
     """Counts, and refuses what is too much."""
 
-    Options = RateLimitOptions
-
     async def start(self) -> None:
         self._store = self.services.store.scoped(self.name)
         self._limits: dict[str, list[Limit]] = {}

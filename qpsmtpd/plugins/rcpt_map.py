@@ -69,8 +69,6 @@ class RcptMapOptions:
 class RcptMap(Plugin[RcptMapOptions]):
     """Knows all recipients of one domain."""
 
-    Options = RcptMapOptions
-
     async def start(self) -> None:
         self._domain = self.options.domain.lower()
         self._default = self.options.default_verdict()

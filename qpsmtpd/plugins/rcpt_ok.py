@@ -60,8 +60,6 @@ class RcptOkOptions:
 class RcptOk(Plugin[RcptOkOptions]):
     """The gate of the relay: local recipients, and relay clients."""
 
-    Options = RcptOkOptions
-
     async def start(self) -> None:
         config = self.services.config
         entries = [_domain_of(entry) for entry in await config.entries("rcpthosts")]

@@ -63,8 +63,6 @@ class RelayOptions:
 class Relay(Plugin[RelayOptions]):
     """The lists of clients that may relay."""
 
-    Options = RelayOptions
-
     async def start(self) -> None:
         config = self.services.config
         self._no_relay = await read_hosts(config, "norelayclients")

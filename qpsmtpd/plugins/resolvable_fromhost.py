@@ -72,8 +72,6 @@ _BAD_MX = Problem("No MX of the sender's domain has a usable address", "5.1.8")
 class ResolvableFromhost(Plugin[ResolvableFromhostOptions]):
     """The test of the sender's domain."""
 
-    Options = ResolvableFromhostOptions
-
     async def start(self) -> None:
         self._invalid: HostList = await read_hosts(
             self.services.config, "invalid_resolvable_fromhost"

@@ -61,8 +61,6 @@ class RhsblOptions(RejectOptions):
 class Rhsbl(Plugin[RhsblOptions]):
     """Black lists of domains in the DNS."""
 
-    Options = RhsblOptions
-
     async def start(self) -> None:
         services = self.services
         self._lists: list[tuple[DnsList, str]] = []

@@ -67,8 +67,6 @@ class TlsOptions:
 class Tls(Plugin[TlsOptions]):
     """Lends the daemon an SSL context."""
 
-    Options = TlsOptions
-
     async def start(self) -> None:
         config = self.services.config
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

@@ -39,8 +39,6 @@ class UserConfigOptions:
 class UserConfig(Plugin[UserConfigOptions]):
     """Reads the files of single recipients."""
 
-    Options = UserConfigOptions
-
     async def hook_user_config(self, recipient: Recipient, name: str) -> Sequence[str] | None:
         directory = self._directory(recipient.address)
         if directory is None or not _is_safe(name):

@@ -71,8 +71,6 @@ class WhitelistOptions:
 class Whitelist(Plugin[WhitelistOptions]):
     """The white lists of hosts, names, senders and recipients."""
 
-    Options = WhitelistOptions
-
     async def start(self) -> None:
         config = self.services.config
         self._hosts = await read_hosts(config, "whitelisthosts")

@@ -58,8 +58,6 @@ class _Memory:
 class Adaptive(Plugin[AdaptiveOptions]):
     """Write records at once, and those of accepted messages again with a prefix."""
 
-    Options = AdaptiveOptions
-
     def __init__(self, name: str, options: AdaptiveOptions, services: Services) -> None:
         super().__init__(name, options, services)
         #: The lowest level that the daemon needs to pass on.

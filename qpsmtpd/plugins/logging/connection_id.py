@@ -27,8 +27,6 @@ class ConnectionIdOptions:
 class ConnectionId(Plugin[ConnectionIdOptions]):
     """Write records to stderr with the id of their session."""
 
-    Options = ConnectionIdOptions
-
     def __init__(self, name: str, options: ConnectionIdOptions, services: Services) -> None:
         super().__init__(name, options, services)
         #: The lowest level that the daemon needs to pass on.

@@ -74,8 +74,6 @@ class FileOptions:
 class File(Plugin[FileOptions]):
     """Append records to a file, or feed them to a command."""
 
-    Options = FileOptions
-
     def __init__(self, name: str, options: FileOptions, services: Services) -> None:
         super().__init__(name, options, services)
         #: The lowest level that the daemon needs to pass on.

@@ -42,8 +42,6 @@ class JournaldOptions:
 class Journald(Plugin[JournaldOptions]):
     """Send records to the journal."""
 
-    Options = JournaldOptions
-
     def __init__(self, name: str, options: JournaldOptions, services: Services) -> None:
         super().__init__(name, options, services)
         #: The lowest level that the daemon needs to pass on.

@@ -37,8 +37,6 @@ class JsonOptions:
 class Json(Plugin[JsonOptions]):
     """Write records as JSON."""
 
-    Options = JsonOptions
-
     def __init__(self, name: str, options: JsonOptions, services: Services) -> None:
         super().__init__(name, options, services)
         #: The lowest level that the daemon needs to pass on.

@@ -62,8 +62,6 @@ class SyslogOptions:
 class Syslog(Plugin[SyslogOptions]):
     """Send records to /dev/log."""
 
-    Options = SyslogOptions
-
     def __init__(self, name: str, options: SyslogOptions, services: Services) -> None:
         super().__init__(name, options, services)
         #: The lowest level that the daemon needs to pass on.

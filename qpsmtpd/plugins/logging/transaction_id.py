@@ -27,8 +27,6 @@ class TransactionIdOptions:
 class TransactionId(Plugin[TransactionIdOptions]):
     """Write records to stderr with the id of their transaction."""
 
-    Options = TransactionIdOptions
-
     def __init__(self, name: str, options: TransactionIdOptions, services: Services) -> None:
         super().__init__(name, options, services)
         #: The lowest level that the daemon needs to pass on.

@@ -28,8 +28,6 @@ class WarnOptions:
 class Warn(Plugin[WarnOptions]):
     """Write records to stderr."""
 
-    Options = WarnOptions
-
     def __init__(self, name: str, options: WarnOptions, services: Services) -> None:
         super().__init__(name, options, services)
         #: The lowest level that the daemon needs to pass on.

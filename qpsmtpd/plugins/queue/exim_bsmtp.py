@@ -63,8 +63,6 @@ class EximOptions:
 class EximBsmtp(Plugin[EximOptions]):
     """Run `exim -bS`."""
 
-    Options = EximOptions
-
     async def start(self) -> None:
         self._commands = Programs(self.options.processes)
         if not os.access(self._program, os.X_OK):

@@ -107,8 +107,6 @@ class LmtpOptions(NextHopOptions):
 class Lmtp(Plugin[LmtpOptions]):
     """Deliver by LMTP."""
 
-    Options = LmtpOptions
-
     async def start(self) -> None:
         options = self.options
         target = Target(

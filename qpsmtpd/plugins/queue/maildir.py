@@ -99,8 +99,6 @@ class MaildirOptions:
 class Maildir(Plugin[MaildirOptions]):
     """Deliver into Maildirs."""
 
-    Options = MaildirOptions
-
     async def start(self) -> None:
         self._mode = int(self.options.mode, 8)
         self._host = socket.gethostname().replace("/", r"\057").replace(":", r"\072")

@@ -101,8 +101,6 @@ class PostfixOptions:
 class PostfixQueue(Plugin[PostfixOptions]):
     """Hand messages to cleanup(8)."""
 
-    Options = PostfixOptions
-
     async def start(self) -> None:
         self._sockets = await self._configured()
         self._flags = CleanupFlag.FLAG_NONE

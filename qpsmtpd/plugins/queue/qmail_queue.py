@@ -66,8 +66,6 @@ class QmailOptions:
 class QmailQueue(Plugin[QmailOptions]):
     """Run qmail-queue."""
 
-    Options = QmailOptions
-
     async def start(self) -> None:
         environment = self.services.environment
         home = environment.get("QMAIL", DEFAULT_HOME)

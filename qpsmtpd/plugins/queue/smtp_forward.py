@@ -101,8 +101,6 @@ class SmtpForwardOptions(NextHopOptions):
 class SmtpForward(Plugin[SmtpForwardOptions]):
     """Forward by SMTP."""
 
-    Options = SmtpForwardOptions
-
     async def start(self) -> None:
         options = self.options
         target = Target(host=options.host.strip("[]"), port=options.port, hello=self.services.me)

@@ -25,8 +25,6 @@ class TheOptions:
 class Shown(Plugin[TheOptions]):
     """A plugin to be shown."""
 
-    Options = TheOptions
-
     async def hook_helo(self, session: Session, host: str) -> Verdict | None: ...
 
     hook_ehlo = hook_helo

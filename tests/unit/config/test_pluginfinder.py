@@ -23,7 +23,7 @@ class QuotaOptions:
     wait: Seconds = opt(Seconds(1), doc="How long.")
 
 class Quota(Plugin[QuotaOptions]):
-    Options = QuotaOptions
+    pass
 """
 
 
@@ -120,7 +120,7 @@ def test_no_name(name: str) -> None:
         ("import json\njson.loads('')\n", 2, "JSONDecodeError"),
         ("\nimport no_such_module_here\n", 2, "no_such_module_here"),
         ("import sys\nsys.exit(3)\n", 2, "SystemExit"),
-        (PLUGIN + "    async def hook_nonsense(self): ...\n", 10, "there is no such hook"),
+        (PLUGIN + "    async def hook_nonsense(self): ...\n", 12, "there is no such hook"),
     ],
 )
 def test_broken(tmp_path: Path, text: str, line: int, what: str) -> None:

@@ -16,7 +16,8 @@ from qpsmtpd.config.pluginlines import PluginLine, PluginLines, read_plugin_line
 LOCAL = {
     "taker": "async def hook_rcpt(self, tx, recipient): ...",
     "filter": "async def hook_rcpt(self, tx, recipient): ...",
-    "queue/keep": "async def hook_queue(self, tx): ...\n    hook_rcpt = None",
+    "queue/keep": "async def hook_queue(self, tx): ...\n"
+    "    async def hook_rcpt(self, tx, recipient): ...",
     "sink": "def hook_logging(self, record): ...",
 }
 TAKER = """
@@ -24,14 +25,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from qpsmtpd.api import NoOptions, Plugin, opt
 
+{declared}
+class ThePlugin(Plugin[{options}]):
+    {body}
+"""
+
+OPTIONS = """
 @dataclass(frozen=True)
 class TheOptions:
     file: Path = opt(Path("x"), doc="File.", positional=True)
     level: str = opt("", doc="Level.", was=("loglevel",))
-
-class ThePlugin(Plugin[{options}]):
-    Options = {options}
-    {body}
 """
 
 
@@ -43,7 +46,8 @@ def plugin_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
         options = "TheOptions" if name in ("sink", "queue/keep") else "NoOptions"
         path = directory / f"{name}.py"
         path.parent.mkdir(exist_ok=True)
-        path.write_text(TAKER.format(options=options, body=body))
+        declared = OPTIONS if options == "TheOptions" else ""
+        path.write_text(TAKER.format(options=options, body=body, declared=declared))
     return directory
 
 
@@ -77,7 +81,7 @@ def test_a_chain(tmp_path: Path, plugin_dir: Path) -> None:
 def test_old_names(tmp_path: Path) -> None:
     """Those whose plugin is there already; the names themselves are in test_names.py."""
     (tmp_path / "relay.py").write_text(
-        TAKER.format(options="TheOptions", body="").replace("level:", "only:")
+        TAKER.format(options="TheOptions", body="pass", declared=OPTIONS).replace("level:", "only:")
     )
     lines = read(tmp_path, tmp_path, "relay_only:3 y\nrelay_only only 0")
     assert [line.name for line in lines.plugins] == ["relay:3", "relay"]

@@ -8,9 +8,11 @@ import hmac
 import inspect
 import logging
 from dataclasses import dataclass, replace
+from typing import Any
 
 import pytest
 
+from qpsmtpd.errors import PluginError
 from qpsmtpd.mail.session import AuthAttempt
 from qpsmtpd.mail.verdict import Decision, Verdict, defer, deny
 from qpsmtpd.plugin.base import (
@@ -22,6 +24,7 @@ from qpsmtpd.plugin.base import (
     password_matches,
     rejection,
 )
+from qpsmtpd.plugin.checks import check_plugin
 from qpsmtpd.testing import a_plugin, a_session, a_transaction, services
 
 #: The hook list of the Perl version.
@@ -41,8 +44,6 @@ class Idle(Plugin[None]):
 class Rejecting(Plugin[RejectOptions]):
     """Has the options of plugins that reject."""
 
-    Options = RejectOptions
-
 
 # --- hooks ------------------------------------------------------------------------------------
 
@@ -54,12 +55,13 @@ def test_the_hooks_are_those_of_the_perl_version() -> None:
 
 @pytest.mark.parametrize("name", ["hook_rctp", "hook_", "hook_rset", "hook_valid_auth"])
 def test_a_hook_that_does_not_exist(name: str) -> None:
-    with pytest.raises(TypeError, match=rf"Wrong\.{name}: there is no such hook"):
-        type("Wrong", (Plugin,), {name: None, "__qualname__": "Wrong"})
+    wrong: type[Plugin[Any]] = type("Wrong", (Plugin,), {name: None})
+    with pytest.raises(PluginError, match=f"{name}: there is no such hook"):
+        check_plugin(wrong)
 
 
 def test_other_methods_are_free() -> None:
-    type("Right", (Plugin,), {"hook_rcpt": None, "rcpt": None, "hooked": None})
+    check_plugin(type("Right", (Plugin,), {"rcpt": None, "hooked": None}))
 
 
 async def test_every_hook_may_be_left_alone() -> None:
