@@ -4,7 +4,7 @@
 The first plugin that has an opinion ends the hook.  A plugin that raises or does not come back in
 time has no opinion that could be trusted: the hook ends with FAULT, a 451 for this transaction,
 unless the administrator wrote `on_fault=skip` on its line.  This is the only place where
-exceptions of plugins are caught.
+exceptions of plugins are caught (but for those of taps: taps.py).
 
 A hook that never waits costs no timer: its coroutine is stepped once by hand, and only when it
 wants to wait does a time-out begin.
@@ -118,7 +118,10 @@ class Chain:
         A refusal, or FAULT, may come back in place of the value.
         """
         tentative: Verdict | None = None
-        for handler in self._handlers[hook]:
+        handlers, transaction = self._handlers[hook], session.transaction
+        if transaction is not None and transaction.left_out:
+            handlers = tuple(h for h in handlers if h.name not in transaction.left_out)
+        for handler in handlers:
             answer = await self._ask(handler, hook, args)
             if self._observed and answer is not FAULT:
                 await self._tell(handler.name, hook, session, answer)
@@ -129,6 +132,12 @@ class Chain:
                 return answer
             tentative = answer
         return tentative
+
+    def tap_fault(self, plugin: str, error: BaseException) -> Verdict | None:
+        """What it costs that a plugin's tap on a body failed: what a fault in a hook does."""
+        log.error("fault in a tap plugin=%s", plugin, exc_info=error)
+        skip = any(c.skip_faults for c in self.plugins if c.plugin.name == plugin)
+        return None if skip else FAULT
 
     async def notify_all(self, hook: str) -> None:
         """Tell all plugins something that is about no session."""
