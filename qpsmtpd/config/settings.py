@@ -90,7 +90,7 @@ class Settings:
     auth_results_of_others: Literal["keep", "rename"] = opt(
         "keep",
         doc="What becomes of Authentication-Results of other servers: keep them, or rename them to "
-        "Original-Authentication-Results as the Perl version did, which breaks DKIM signatures "
+        "Original-Authentication-Results as the Perl version 1.0 did, which breaks DKIM signatures "
         "that cover them. Those that claim to be ours are removed, or renamed with the others.",
     )
     session_timeout: Seconds = opt(Seconds(7200), doc="How long a session may last.")

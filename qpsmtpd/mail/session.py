@@ -331,7 +331,7 @@ class Transaction:
 
         From MAIL to `hook_data_headers_end`, where the header section is known; RuntimeError later.
         The blocks are what will be handed over, in its order: without the empty line, the dots
-        taken away, lines ended by CRLF.  A block may end anywhere but within a CRLF.
+        taken away, lines ended by CRLF.  A block may end anywhere.
 
         Nothing else happens while the function runs, so it must be quick: a block has what came
         from the network at once, some 100 KB.  What it raises is a fault of the plugin, and it
