@@ -7,7 +7,7 @@ The usual message is never looked into and gets one field put on top, so `parse`
 bytes and `prepend` does not split them; the first look-up for a name that occurs in them does.
 
 Fields are counted as `fields` lists them, from 0; of one name they are counted from 1, from the top
-down, as milters do. Lines that are no field do not count.
+down, as milters do. Lines that are not fields do not count.
 
 Only what stands *first* in the section needs care when something is put on top of it. A line that
 begins with white space would become a continuation of our field, so that a client could add to what
@@ -36,7 +36,7 @@ _is_value = re.compile(
 class HeaderField(NamedTuple):
     """A field as it stands in the header section, with its continuation lines.
 
-    key: the name in lower case. Among the entries of Headers, None is a line that is no field.
+    key: the name in lower case. Among the entries of Headers, None is a line that is not a field.
     raw: name, colon, folded value and CRLF.
     """
 
@@ -189,7 +189,7 @@ class Headers:
         del self._all()[self._place_of_nth(name, n)]
 
     def remove_where(self, unwanted: Callable[[bytes], bool], *, mentioning: str) -> int:
-        """Remove what is unwanted, fields and lines that are none; returns how many there were.
+        """Remove what is unwanted, be it a field or not; returns how many there were.
 
         Only those are asked about that mention this text, in whatever case: where it does not
         occur at all, nothing is split.

@@ -73,8 +73,10 @@ def _comparable(text: str) -> str:
 
 def _may_be_a_name(head: str) -> bool:
     """No encoded word (RFC 2047), and of U-labels their only form (RFC 5891 section 4)."""
-    if "=?" in head or head.isascii():
-        return "=?" not in head
+    if "=?" in head:
+        return False
+    if head.isascii():
+        return True
     return _folds.sub(" ", head).isprintable() and unicodedata.is_normalized("NFKC", head)
 
 

@@ -390,8 +390,14 @@ async def test_a_tap_of_a_large_body(tmp_path: Path) -> None:
 
 
 async def test_it_is_too_late_for_a_tap() -> None:
-    reply, messages = await outcome(MESSAGE, Tapping("data_post_headers"))
-    assert (reply[:3], messages) == ("451", [])
+    async def tap(tx: Transaction) -> None:
+        tx.tap(tapping, heard.append)
+
+    heard: list[bytes] = []
+    tapping = Tapping("data_post_headers")
+    for plugin in (tapping, a_plugin_with(data_post_headers=tap)):
+        reply, messages = await outcome(MESSAGE, plugin)
+        assert (reply[:3], messages) == ("451", [])
 
 
 async def test_every_message_has_taps_of_its_own() -> None:
