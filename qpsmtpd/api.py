@@ -24,7 +24,8 @@ from qpsmtpd.mail.address import (
     parse_mailbox,
     parse_reverse_path,
 )
-from qpsmtpd.mail.headers import Headers
+from qpsmtpd.mail.authresult import AuthResult
+from qpsmtpd.mail.headers import HeaderField, Headers
 from qpsmtpd.mail.ip import Endpoint, IPAddress, IPNetwork, parse_ip
 from qpsmtpd.mail.message import Body, Message, scratch_file
 from qpsmtpd.mail.notes import Note, Notes
@@ -56,6 +57,7 @@ __all__ = [
     "AddressError",
     "AddressList",
     "AuthAttempt",
+    "AuthResult",
     "Body",
     "Clock",
     "Config",
@@ -67,6 +69,7 @@ __all__ = [
     "Endpoint",
     "Entry",
     "FileOutlet",
+    "HeaderField",
     "Headers",
     "HookResult",
     "HostList",

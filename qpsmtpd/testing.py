@@ -254,16 +254,35 @@ def a_transaction(
     message: str | bytes | None = None,
     parameters: dict[str, str | None] | None = None,
 ) -> Transaction:
-    """A transaction ("" is the null reverse-path), with its session and maybe a message."""
+    """A transaction ("" is the null reverse-path), with its session and maybe a message.
+
+    One with recipients or a message is where plugins may change the envelope.
+    """
     session = session or a_session(ehlo="client.example")
     reverse_path = parse_reverse_path(f"<{sender}>", utf8=True)
     transaction = Transaction(session, reverse_path, parameters)
     session.transaction = transaction
     transaction.recipients.extend(a_recipient(address) for address in recipients)
+    transaction.envelope_changeable = bool(recipients) or message is not None
     if message is not None:
         transaction.message = a_message(message)
         transaction.size = transaction.message.size
     return transaction
+
+
+def give_body(tx: Transaction, size: int = 65536) -> None:
+    """Give the body of the message to its taps in blocks of this size, as if it were just read.
+
+    What a tap raises is raised.
+    """
+    assert tx.message is not None
+    whole = tx.message.body.in_memory
+    assert whole is not None
+    taps, tx.taps = tx.taps or (), None
+    text = whole.removeprefix(b"\r\n")
+    for start in range(0, len(text), size):
+        for tap in taps:
+            tap.listen(text[start : start + size])
 
 
 def dns_failure(text: str = "SERVFAIL") -> DnsError:

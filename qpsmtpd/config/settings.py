@@ -15,7 +15,7 @@ import typing
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from qpsmtpd.config.files import ConfigFiles
 from qpsmtpd.config.problems import Problem
@@ -87,6 +87,12 @@ class Settings:
         "", doc="Our name in Authentication-Results, in place of me; none adds no such field."
     )
     # --- files of our own ---
+    auth_results_of_others: Literal["keep", "rename"] = opt(
+        "keep",
+        doc="What becomes of Authentication-Results of other servers: keep them, or rename them to "
+        "Original-Authentication-Results as the Perl version 1.0 did, which breaks DKIM signatures "
+        "that cover them. Those that claim to be ours are removed, or renamed with the others.",
+    )
     session_timeout: Seconds = opt(Seconds(7200), doc="How long a session may last.")
     max_recipients: int = opt(1000, doc="Recipients of one message (RFC 5321 section 4.5.3.1.8).")
     max_line_length: Size = opt(Size(64 << 10), doc="Longest line of a message.")

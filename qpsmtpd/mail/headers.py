@@ -6,6 +6,9 @@ Lines that are no header field are kept where they are; look-ups do not see them
 The usual message is never looked into and gets one field put on top, so `parse` only keeps the
 bytes and `prepend` does not split them; the first look-up for a name that occurs in them does.
 
+Fields are counted as `fields` lists them, from 0; of one name they are counted from 1, from the top
+down, as milters do. Lines that are not fields do not count.
+
 Only what stands *first* in the section needs care when something is put on top of it. A line that
 begins with white space would become a continuation of our field, so that a client could add to what
 we state there: it becomes the value of a field `X-Unparsed`. An mbox separator (`From ` or `>From `
@@ -15,7 +18,7 @@ becomes `Mail-From`, as in the Perl version. Without a prepended field both stay
 
 import functools
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple, Self
 
 # RFC 5322 section 3.6.8; section 4.5 has white space before the colon.
@@ -30,11 +33,26 @@ _is_value = re.compile(
 ).fullmatch
 
 
-class _Entry(NamedTuple):
-    """A field, or a line that is none, with its continuation lines."""
+class HeaderField(NamedTuple):
+    """A field as it stands in the header section, with its continuation lines.
 
-    name: bytes | None  # lower-cased; None when this is no field
+    key: the name in lower case. Among the entries of Headers, None is a line that is not a field.
+    raw: name, colon, folded value and CRLF.
+    """
+
+    key: bytes | None
     raw: bytes
+
+    @property
+    def name(self) -> str:
+        """The name as it is spelled."""
+        return _spelled(self.raw).decode()
+
+    @property
+    def value(self) -> str:
+        """The value, unfolded (RFC 5322 section 2.2.3)."""
+        value = _fold.sub(b"", self.raw.partition(b":")[2])
+        return value.strip(b" \t\r\n").decode("utf-8", "surrogateescape")
 
 
 class Headers:
@@ -46,10 +64,10 @@ class Headers:
     __slots__ = ("_block", "_end", "_entries", "_top")
 
     def __init__(self) -> None:
-        self._top: list[_Entry] = []  # prepended before anyone looked
+        self._top: list[HeaderField] = []  # prepended before anyone looked
         self._block = b""
         self._end = b""  # the blank line, when the section came with it
-        self._entries: list[_Entry] | None = None
+        self._entries: list[HeaderField] | None = None
 
     @classmethod
     def parse(cls, block: bytes) -> Self:
@@ -72,19 +90,23 @@ class Headers:
     def get(self, name: str) -> str | None:
         """The first such field's value, unfolded (RFC 5322 section 2.2.3); None without a field."""
         entry = next(self._named(name), None)
-        return None if entry is None else _value(entry)
+        return None if entry is None else entry.value
 
     def get_all(self, name: str) -> list[str]:
         """The values of all such fields from the top down, unfolded."""
-        return [_value(entry) for entry in self._named(name)]
+        return [entry.value for entry in self._named(name)]
 
     def raw(self, name: str) -> list[bytes]:
         """All such fields as they stand: name, colon, folded value and CRLF."""
         return [entry.raw for entry in self._named(name)]
 
+    def fields(self) -> list[HeaderField]:
+        """All fields from the top down, as they stand."""
+        return [entry for entry in self._all() if entry.key is not None]
+
     def names(self) -> list[str]:
         """The names of all fields from the top down, as they are spelled."""
-        return [_spelled(entry.raw).decode() for entry in self._all() if entry.name is not None]
+        return [field.name for field in self.fields()]
 
     def count(self, name: str) -> int:
         """How many such fields there are."""
@@ -101,6 +123,19 @@ class Headers:
         if not self._top:
             self._block = _movable(self._block)
         self._top.insert(0, entry)
+
+    def insert(self, index: int, name: str, value: str) -> None:
+        """Put a field above the one at `index`: 0 is on top, the number of fields below all others.
+
+        Raises IndexError, and ValueError as `append` does.
+        """
+        if index == 0:
+            self.prepend(name, value)
+        elif index == len(self.fields()):
+            self.append(name, value)
+        else:
+            entry = _rendered(name, value)
+            self._all().insert(self._place(index), entry)
 
     def append(self, name: str, value: str) -> None:
         """Put a field below all others.
@@ -120,20 +155,54 @@ class Headers:
             return 0
         entries = self._all()
         key = _key(name)
-        kept = [entry for entry in entries if entry.name != key]
+        kept = [entry for entry in entries if entry.key != key]
         self._entries = kept
         return len(entries) - len(kept)
 
     def replace(self, name: str, value: str) -> None:
         """Leave one such field, with this value: where the first one was, or below all others."""
         key = _key(name)
-        first = next((i for i, entry in enumerate(self._all()) if entry.name == key), None)
+        first = next((i for i, entry in enumerate(self._all()) if entry.key == key), None)
         if first is None:
             self.append(name, value)
             return
         entry = _rendered(name, value)
         self.remove(name)
         self._all().insert(first, entry)
+
+    def replace_at(self, index: int, name: str, value: str) -> None:
+        """Put a field in the place of the one at `index`. Raises IndexError, ValueError."""
+        entry = _rendered(name, value)
+        self._all()[self._place(index)] = entry
+
+    def remove_at(self, index: int) -> None:
+        """Remove the field at `index`. Raises IndexError."""
+        del self._all()[self._place(index)]
+
+    def replace_nth(self, name: str, n: int, value: str) -> None:
+        """Give the n-th field of this name another value. Raises IndexError, ValueError."""
+        entry = _rendered(name, value)
+        self._all()[self._place_of_nth(name, n)] = entry
+
+    def remove_nth(self, name: str, n: int) -> None:
+        """Remove the n-th field of this name. Raises IndexError."""
+        del self._all()[self._place_of_nth(name, n)]
+
+    def remove_where(self, unwanted: Callable[[bytes], bool], *, mentioning: str) -> int:
+        """Remove what is unwanted, be it a field or not; returns how many there were.
+
+        Only those are asked about that mention this text, in whatever case: where it does not
+        occur at all, nothing is split.
+        """
+        text = _key(mentioning)
+        if self._entries is None and not self._top and text not in self._block.lower():
+            return 0
+        entries = self._all()
+        kept = [
+            entry for entry in entries if text not in entry.raw.lower() or not unwanted(entry.raw)
+        ]
+        self._entries = kept
+        return len(entries) - len(kept)
 
     def rename(self, old: str, new: str) -> int:
         """Give all fields `old` the name `new`, in their places; returns how many there were."""
@@ -144,19 +213,33 @@ class Headers:
         entries = self._all()
         renamed = 0
         for i, entry in enumerate(entries):
-            if entry.name == key:
+            if entry.key == key:
                 entries[i] = _entry(new.encode() + entry.raw[len(_spelled(entry.raw)) :])
                 renamed += 1
         return renamed
 
-    def _named(self, name: str) -> Iterator[_Entry]:
+    def _place(self, index: int) -> int:
+        """Where the field at `index` is among all entries."""
+        places = [i for i, entry in enumerate(self._all()) if entry.key is not None]
+        if not 0 <= index < len(places):
+            raise IndexError(f"there is no header field {index}")
+        return places[index]
+
+    def _place_of_nth(self, name: str, n: int) -> int:
+        key = _key(name)
+        places = [i for i, entry in enumerate(self._all()) if entry.key == key]
+        if not 0 < n <= len(places):
+            raise IndexError(f"there is no header field {name} number {n}")
+        return places[n - 1]
+
+    def _named(self, name: str) -> Iterator[HeaderField]:
         key = _key(name)
         if self._entries is None and key not in self._block.lower():
             # Most look-ups are for what is not there: nothing to split for.
-            return (entry for entry in self._top if entry.name == key)
-        return (entry for entry in self._all() if entry.name == key)
+            return (entry for entry in self._top if entry.key == key)
+        return (entry for entry in self._all() if entry.key == key)
 
-    def _all(self) -> list[_Entry]:
+    def _all(self) -> list[HeaderField]:
         """The entries from the top down, split from the block when first asked for."""
         if self._entries is None:
             self._entries = self._top + [_entry(raw) for raw in _split(self._block)]
@@ -173,9 +256,9 @@ def _split(block: bytes) -> Iterator[bytes]:
         yield block[start:]
 
 
-def _entry(raw: bytes) -> _Entry:
+def _entry(raw: bytes) -> HeaderField:
     field = _field_start(raw)
-    return _Entry(None if field is None else field[1].lower(), raw)
+    return HeaderField(None if field is None else field[1].lower(), raw)
 
 
 def _key(name: str) -> bytes:
@@ -184,11 +267,6 @@ def _key(name: str) -> bytes:
 
 def _spelled(raw: bytes) -> bytes:
     return raw.partition(b":")[0].rstrip(b" \t")
-
-
-def _value(entry: _Entry) -> str:
-    value = _fold.sub(b"", entry.raw.partition(b":")[2])
-    return value.strip(b" \t\r\n").decode("utf-8", "surrogateescape")
 
 
 def _movable(block: bytes) -> bytes:
@@ -204,14 +282,19 @@ def _movable(block: bytes) -> bytes:
 def _check_name(name: str) -> tuple[bytes, bytes]:
     """The name as it is compared, and as it is written."""
     if not _is_name(name):
-        raise ValueError(f"no header field name: {name!r}")
+        raise ValueError(f"{name!r} is not a header field name")
     return _key(name), name.encode()
 
 
-def _rendered(name: str, value: str) -> _Entry:
+def check_field(name: str, value: str) -> None:
+    """Raise ValueError as `Headers.append` does."""
+    _rendered(name, value)
+
+
+def _rendered(name: str, value: str) -> HeaderField:
     key, spelled = _check_name(name)
     if not _is_value(value):
-        raise ValueError(f"no value for the header field {name}: {value!r}")
+        raise ValueError(f"{value!r} is not a value for the header field {name}")
     if "\n" in value:
         value = value.replace("\r\n", "\n").replace("\n", "\r\n")
-    return _Entry(key, b"%s: %s\r\n" % (spelled, value.encode("utf-8", "surrogateescape")))
+    return HeaderField(key, b"%s: %s\r\n" % (spelled, value.encode("utf-8", "surrogateescape")))

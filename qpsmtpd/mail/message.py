@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -83,6 +84,15 @@ class Spool:
             self._file.close()
             self._file = None
 
+    @property
+    def in_memory(self) -> tuple[bytes, ...]:
+        """The blocks that were not moved to the file."""
+        return tuple(self._parts)
+
+    def another(self) -> Spool:
+        """An empty spool in the same directory, with the same threshold."""
+        return Spool(self._directory, self._threshold)
+
     async def seal(self) -> Body:
         """End the writing.  The body returned owns the file.  Raises SpoolError."""
         if self._file is not None or self._pending >= max(self._threshold, 1):
@@ -127,20 +137,29 @@ class Body:
             self._file = None
 
 
+#: The body of a message whose header section alone was read so far.
+NOT_READ_YET = Body(b"", None, 0)
+
+
 class Message:
-    """A message: its header section, which plugins may change, and its body, which they read.
+    """A message: its header section and its body, which plugins may change.
 
     headers: the header section.
     body: the rest; it begins with the empty line, unless the message had none.
-    size: bytes as received, with CRLF line ends and without dot-stuffing.
+    size: bytes of the header section as it was received, and of the body; with CRLF line ends and
+        without dot-stuffing.
+    eight_bit: whether a plugin has put octets above 127 into the body.
     """
 
-    __slots__ = ("body", "headers", "size")
+    __slots__ = ("_spool", "body", "eight_bit", "headers", "size")
 
-    def __init__(self, headers: Headers, body: Body, size: int) -> None:
+    def __init__(self, headers: Headers, body: Body, size: int, spool: Spool | None = None) -> None:
+        """`spool` is like those that further bodies go to; without it they stay in memory."""
         self.headers = headers
         self.body = body
         self.size = size
+        self.eight_bit = False
+        self._spool = spool
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Message:
@@ -161,6 +180,38 @@ class Message:
         async for slab in self.body.stream():
             yield slab
 
+    async def stream_body(self) -> AsyncIterator[bytes]:
+        """Yield what follows the empty line: the body in the sense of RFC 5322 section 2.1."""
+        empty_line = 2
+        async for slab in self.body.stream():
+            if len(slab) > empty_line:
+                yield slab[empty_line:]
+            empty_line = 0
+
+    async def replace_body(self, text: bytes | AsyncIterable[bytes]) -> None:
+        """Put another text in the place of what follows the empty line.
+
+        It comes in one piece or in blocks that are cut anywhere, and may be made of `stream_body`.
+        A large one goes to a file.  Fields that describe the body (MIME boundaries, transfer
+        encoding) are the affair of the caller.
+
+        Raises ValueError unless all lines, the last one too, end with CRLF, without other CR, LF
+        and without NUL; SpoolError when it cannot be stored; RuntimeError in
+        `hook_data_headers_end`, before there is a body.  The message is then as it was.
+        """
+        if self.body is NOT_READ_YET:
+            raise RuntimeError("the body of the message has not been read yet")
+        blocks = _slabs(text) if isinstance(text, bytes) else text
+        spool = self._spool.another() if self._spool else Spool(Path(), sys.maxsize)
+        try:
+            eight_bit = await _store(blocks, spool)
+            body = await spool.seal()
+        finally:
+            spool.discard()
+        self.size += body.size - self.body.size
+        self.body.close()
+        self.body, self.eight_bit = body, eight_bit
+
     async def read(self, limit: int) -> bytes:
         """The message in one piece, cut at `limit` bytes (for scanners with a size limit)."""
         parts: list[bytes] = []
@@ -175,6 +226,41 @@ class Message:
     def close(self) -> None:
         """Free what the message holds."""
         self.body.close()
+
+
+async def _slabs(text: bytes) -> AsyncIterator[bytes]:
+    for start in range(0, len(text), SLAB):
+        yield text[start : start + SLAB]
+
+
+async def _store(blocks: AsyncIterable[bytes], spool: Spool) -> bool:
+    """Write the empty line and the blocks; returns whether they have octets above 127."""
+    spool.write(b"\r\n")
+    eight_bit = False
+    held, last = b"", b"\r\n"
+    async for block in blocks:
+        whole = held + block
+        held = b"\r" if whole.endswith(b"\r") else b""
+        part = whole[: len(whole) - len(held)]
+        if not only_crlf(part) or b"\0" in part:
+            raise ValueError("a line of the body has a bare CR, a bare LF or a NUL")
+        eight_bit = eight_bit or not part.isascii()
+        last = (last + part)[-2:]
+        spool.write(part)
+        if spool.needs_flush:
+            await spool.flush()
+    if held or last != b"\r\n":
+        raise ValueError("the last line of the body does not end with CRLF")
+    return eight_bit
+
+
+def only_crlf(block: bytes) -> bool:
+    """Whether every CR and every LF is one half of a CRLF: nothing of them is left without those.
+
+    This is two to four times as fast as counting the three, or as bytes.splitlines.
+    """
+    rest = block.replace(b"\r\n", b"")
+    return b"\n" not in rest and b"\r" not in rest
 
 
 @contextmanager

@@ -6,19 +6,25 @@ The core creates them and plugins read and change them; nothing here touches the
 
 from __future__ import annotations
 
+import inspect
 import itertools
+import logging
 import os
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Protocol
 
 from qpsmtpd.mail.address import Address, ReversePath
+from qpsmtpd.mail.authresult import AuthResults
+from qpsmtpd.mail.headers import check_field
 from qpsmtpd.mail.ip import Endpoint, IPAddress, parse_ip
 from qpsmtpd.mail.message import Message
 from qpsmtpd.mail.notes import Notes
 from qpsmtpd.mail.tasks import TaskOwner
 from qpsmtpd.mail.trail import Trail
+
+log = logging.getLogger(__name__)
 
 _numbers = itertools.count(1)
 _START = int(time.time())
@@ -112,8 +118,8 @@ class Session(TaskOwner):
         self.karma = 0
         #: The client's karma of earlier connections; None when nothing is known.
         self.karma_history: int | None = None
-        #: Parts of Authentication-Results that hold for the whole connection.
-        self.auth_results: list[str] = []
+        #: Results for Authentication-Results that hold for the whole connection.
+        self.auth_results = AuthResults()
         #: Further EHLO lines that plugins announce.
         self.capabilities: list[str] = []
         self.notes = Notes()
@@ -175,12 +181,28 @@ class Recipient:
         return self.address.address
 
 
+class Named(Protocol):
+    """What has a name: a plugin."""
+
+    name: str
+
+
+class Tap(NamedTuple):
+    """A function of a plugin that gets the blocks of a body."""
+
+    plugin: str
+    listen: Callable[[bytes], None]
+
+
 class Transaction(TaskOwner):
     """One message on its way: from MAIL to the reply after the dot, or to a reset."""
 
     __slots__ = (
+        "_fields_on_top",
         "auth_results",
+        "envelope_changeable",
         "id",
+        "left_out",
         "mail_parameters",
         "message",
         "next_hop_id",
@@ -191,6 +213,7 @@ class Transaction(TaskOwner):
         "session",
         "size",
         "started",
+        "taps",
         "trail",
         "whitelisted_sender",
     )
@@ -219,13 +242,114 @@ class Transaction(TaskOwner):
         self.started = time.monotonic()
         self.notes = Notes()
         self.whitelisted_sender = False
-        #: Parts of Authentication-Results that hold for this message.
-        self.auth_results: list[str] = []
+        #: Results for Authentication-Results that hold for this message.
+        self.auth_results = AuthResults()
         #: The id under which the next hop queued the message, set by the queue plugin.
         self.next_hop_id = ""
+        #: Whether plugins may change the envelope: from DATA to the hand-over.
+        self.envelope_changeable = False
+        #: Who gets the body as it is read; None when it is too late for that.
+        self.taps: tuple[Tap, ...] | None = ()
+        #: Plugins that are asked no more, for their tap on the body failed.
+        self.left_out: frozenset[str] = frozenset()
         #: What plugins and the core said during this transaction.
         self.trail = Trail()
         super().__init__()
+        # What waits for the message and our own fields; None when they are there.
+        self._fields_on_top: tuple[tuple[str, str], ...] | None = ()
+
+    # --- the envelope -----------------------------------------------------------------------
+
+    def add_recipient(
+        self, address: Address, parameters: dict[str, str | None] | None = None
+    ) -> Recipient:
+        """Add a recipient, unless it is there already; returns it.
+
+        No hook `rcpt` is asked about it, so the plugin vouches for it: an address that a client
+        has chosen, in a header field or elsewhere, makes an open relay.
+
+        The envelope may change from `hook_data` on, when the client has named its recipients, up
+        to `hook_queue_pre`; RuntimeError at another time.  (In `hook_rcpt`, change `recipient`.)
+        ValueError for an address that needs SMTPUTF8, when the client did not say that.
+        """
+        self._check_change(address)
+        for recipient in self.recipients:
+            if _same_mailbox(recipient.address, address):
+                return recipient
+        added = Recipient(address, parameters or {})
+        self.recipients.append(added)
+        log.info("recipient added to=%r", str(address))
+        return added
+
+    def remove_recipient(self, address: Address) -> bool:
+        """Remove a recipient, who will not get the message although the client was told 250.
+
+        Returns False if it is not there.  ValueError for the only one: nobody would get the
+        message then, so it is to be refused, or taken by a plugin in `hook_queue`.  RuntimeError
+        as `add_recipient`.
+        """
+        self._check_change(None)
+        kept = [r for r in self.recipients if not _same_mailbox(r.address, address)]
+        if len(kept) == len(self.recipients):
+            return False
+        if not kept:
+            raise ValueError(f"{address} is the only recipient")
+        self.recipients[:] = kept
+        log.info("recipient removed to=%r", str(address))
+        return True
+
+    def replace_reverse_path(self, path: ReversePath) -> None:
+        """Hand the message over with another reverse-path; errors as `add_recipient`.
+
+        Whoever reads `reverse_path` later finds the new one.
+        """
+        self._check_change(path)
+        log.info("reverse-path replaced from=%r by=%r", self.sender, str(path or ""))
+        self.reverse_path = path
+
+    def _check_change(self, address: ReversePath) -> None:
+        if not self.envelope_changeable:
+            raise RuntimeError("the envelope may change from hook_data to hook_queue_pre only")
+        if address is not None and not (self.utf8 or address.is_ascii):
+            raise ValueError(f"{address} needs SMTPUTF8")
+
+    # --- the message ------------------------------------------------------------------------
+
+    def add_header(self, name: str, value: str) -> None:
+        """Put a field on top of the message, above our Received field.
+
+        At any time: until `hook_data_post` it waits, and is not among the fields of the message.
+        The one added last is the topmost.  Raises ValueError as `Headers.append` does.
+        """
+        check_field(name, value)
+        if self._fields_on_top is not None:
+            self._fields_on_top += ((name, value),)
+        elif self.message is not None:
+            self.message.headers.prepend(name, value)
+
+    def put_fields_on_top(self) -> None:
+        """Put the fields on top that `add_header` was given so far (for the core)."""
+        fields, self._fields_on_top = self._fields_on_top, None
+        for name, value in fields or ():
+            self.add_header(name, value)
+
+    def tap(self, plugin: Named, listen: Callable[[bytes], None]) -> None:
+        """Have each block of the body given to a function while it is read, as DKIM needs it.
+
+        From MAIL to `hook_data_headers_end`, where the header section is known; RuntimeError later.
+        The blocks are what will be handed over, in its order: without the empty line, the dots
+        taken away, lines ended by CRLF.  A block may end anywhere.
+
+        Nothing else happens while the function runs, so it must be quick: a block has what came
+        from the network at once, some 100 KB.  What it raises is a fault of the plugin, and it
+        gets no further block: the message is deferred after its end, or, when the plugin's line
+        says `on_fault=skip`, the plugin is asked nothing more about it.
+        """
+        if self.taps is None:
+            raise RuntimeError("the body of the message is being read already")
+        if inspect.iscoroutinefunction(listen):
+            raise TypeError("what taps a body cannot be a coroutine function")
+        self.taps += (Tap(plugin.name, listen),)
 
     @property
     def utf8(self) -> bool:
@@ -234,7 +358,12 @@ class Transaction(TaskOwner):
 
     @property
     def body_type(self) -> str:
-        """The BODY parameter of MAIL (RFC 6152), "" when there was none."""
+        """The BODY parameter of MAIL (RFC 6152), "" when there was none.
+
+        8BITMIME also when a plugin has given the message a body that needs it.
+        """
+        if self.message is not None and self.message.eight_bit:
+            return "8BITMIME"
         return (self.mail_parameters.get("BODY") or "").upper()
 
     @property
@@ -247,6 +376,12 @@ class Transaction(TaskOwner):
         if self.message is not None:
             self.message.close()
             self.message = None
+
+
+def _same_mailbox(one: Address, other: Address) -> bool:
+    """Whether mail for both ends up in the same place; local parts may differ in their case."""
+    domains = [(address.domain or "").lower() for address in (one, other)]
+    return one.local_part == other.local_part and domains[0] == domains[1]
 
 
 @dataclass(frozen=True, slots=True)

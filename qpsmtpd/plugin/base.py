@@ -262,18 +262,24 @@ class Plugin(Generic[O]):
     # --- message ----------------------------------------------------------------------------
 
     async def hook_data(self, tx: Transaction) -> Verdict | None:
-        """DATA, before 354.  Refused with 554 or 451."""
+        """DATA, before 354.  Refused with 554 or 451.
+
+        From here to `hook_queue_pre` plugins may add and remove recipients and replace the
+        reverse-path (`tx.add_recipient` and its neighbours).
+        """
 
     async def hook_data_headers_end(self, tx: Transaction) -> Verdict | None:
-        """The header section is complete (`tx.message` has it, with an empty body).
+        """The header section is complete (`tx.message` has it), and the client is still sending.
 
-        Only a refusal that disconnects has an effect: 554 or 421 at once.
+        The last moment for `tx.tap`, to have the body as it is read.  Only a refusal that
+        disconnects has an effect: 554 or 421 at once.
         """
 
     async def hook_data_post_headers(self, tx: Transaction) -> Verdict | None:
         """The message is complete; our own header fields are not added yet.
 
-        For results that belong into Authentication-Results.  A refusal counts: 552 or 452.
+        For what belongs in Authentication-Results (`tx.auth_results`), and for reading what others
+        have said there.  A refusal counts: 552 or 452.
         """
 
     async def hook_received_line(self, tx: Transaction, info: ReceivedInfo) -> str | None:

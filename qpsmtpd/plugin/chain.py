@@ -4,7 +4,7 @@
 The first plugin that has an opinion ends the hook.  A plugin that raises or does not come back in
 time has no opinion that could be trusted: the hook ends with FAULT, a 451 for this transaction,
 unless the administrator wrote `on_fault=skip` on its line.  A store that does not answer is no
-opinion.  This is the only place where exceptions of plugins are caught.
+opinion.  This is the only place where exceptions of plugins are caught (those of taps: taps.py).
 
 What plugins answer goes into the trail of the transaction, or of the session outside of one.
 
@@ -148,10 +148,12 @@ class Chain:
 
         What they say goes into the trail.  None: nobody has an opinion.
         """
-        handlers = self._handlers[hook]
+        handlers, transaction = self._handlers[hook], session.transaction
         if not handlers:
             return None
-        trail = (session.transaction or session).trail
+        if transaction is not None and transaction.left_out:
+            handlers = tuple(h for h in handlers if h.name not in transaction.left_out)
+        trail = (transaction or session).trail
         trail.hook = hook
         provisional: Answer | None = None
         for handler in handlers:
@@ -167,6 +169,13 @@ class Chain:
             if answer.outcome == "provisional":
                 trail.decision = provisional = answer
         return provisional
+
+    def tap_fault(self, plugin: str, error: BaseException) -> Answer:
+        """What it costs that a plugin's tap on a body failed: what a fault in a hook does."""
+        log.error("fault in a tap plugin=%s", plugin, exc_info=error)
+        lines = [chained for chained in self.plugins if chained.plugin.name == plugin]
+        free = any(line.skip_faults or line.plugin.mode == "shadow" for line in lines)
+        return Answer(plugin, "data", None if free else FAULT, "fault")
 
     async def notify_all(self, hook: str) -> None:
         """Tell all plugins something that is about no session."""

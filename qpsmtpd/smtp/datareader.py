@@ -16,9 +16,10 @@ from __future__ import annotations
 
 import enum
 import re
+from collections.abc import Callable
 from typing import NamedTuple
 
-from qpsmtpd.mail.message import Spool
+from qpsmtpd.mail.message import Spool, only_crlf
 
 TERMINATOR = b"\r\n.\r\n"
 _HOLDABLE = tuple(TERMINATOR[:length] for length in (4, 3, 2, 1))
@@ -61,6 +62,7 @@ class DataReader:
         "_limits",
         "_line",
         "_spool",
+        "_write",
         "fault",
         "header",
         "size",
@@ -68,6 +70,7 @@ class DataReader:
 
     def __init__(self, spool: Spool, limits: DataLimits) -> None:
         self._spool = spool
+        self._write = spool.write
         self._limits = limits
         self._held = b"\r\n"
         self._at_start = True
@@ -101,6 +104,21 @@ class DataReader:
             self._take(work[:cut], stuffed=dot is not None)
         return None
 
+    def tap(self, listen: Callable[[bytes], None]) -> None:
+        """Have the body given to a function as well, block by block as it goes to the spool.
+
+        What is in the spool already, because it came together with the header section, it gets now.
+        """
+        store = self._spool.write
+
+        def store_and_tell(block: bytes) -> None:
+            store(block)
+            listen(block)
+
+        for block in self._spool.in_memory:
+            listen(block)
+        self._write = store_and_tell
+
     def _take(self, block: bytes, *, stuffed: bool) -> None:
         if self.fault is not None:
             return
@@ -115,13 +133,13 @@ class DataReader:
             if self.header is None:
                 self._store_header(block)
             else:
-                self._spool.write(block)
+                self._write(block)
         if self.fault is not None:
             self._spool.discard()
             self._header.clear()
 
     def _fault_of(self, block: bytes) -> DataFault | None:
-        if not _only_crlf(block):
+        if not only_crlf(block):
             return DataFault.BARE_LINE_END
         if b"\0" in block:
             return DataFault.NUL
@@ -166,7 +184,7 @@ class DataReader:
             self.fault = DataFault.TOO_MANY_HEADERS
         elif end >= 0:
             self._finish_header()
-            self._spool.write(block[end:])
+            self._write(block[end:])
 
     def _header_end(self, block: bytes) -> int:
         """Where the empty line begins, or -1.
@@ -184,15 +202,6 @@ class DataReader:
         if self.header is None and self.fault is None:
             self.header = bytes(self._header)
             self._header.clear()
-
-
-def _only_crlf(block: bytes) -> bool:
-    """Whether every CR and every LF is one half of a CRLF: nothing of them is left without those.
-
-    This is two to four times as fast as counting the three, or as bytes.splitlines.
-    """
-    rest = block.replace(b"\r\n", b"")
-    return b"\n" not in rest and b"\r" not in rest
 
 
 def _holdable(work: bytes) -> int:

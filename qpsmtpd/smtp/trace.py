@@ -1,5 +1,10 @@
 # SPDX-License-Identifier: MIT
-"""Trace: the header fields that we add (RFC 5321 section 4.4, RFC 8601)."""
+"""Trace: the header fields that we add (RFC 5321 section 4.4, RFC 8601).
+
+Whatever stands in them may come from a client or its DNS, and the readers of these fields are often
+simpler than their grammar. So a text is not only quoted: what could end it, or begin another
+result in the eyes of a reader who does not know quotes and comments, becomes a question mark.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +13,16 @@ import re
 import time
 from email.utils import formatdate
 
+from qpsmtpd.mail.authresult import AuthResult
 from qpsmtpd.mail.session import ReceivedInfo, Session, Transaction
 from qpsmtpd.mail.trail import Answer
+from qpsmtpd.nexthop.hopenvelope import needs_utf8
 from qpsmtpd.smtp.replies import reply_to
+
+#: Octets of one text in Authentication-Results; an address of RFC 5321 has fewer.
+LONGEST_TEXT = 512
+_CUT = "[cut]"
+_WIDTH = 78
 
 #: The field of a plugin that is in mode=tag.
 TAG = "X-Qpsmtpd-Tag"
@@ -18,8 +30,16 @@ TAG = "X-Qpsmtpd-Tag"
 _MOST_TAG = 900
 
 _NOT_PLAIN = re.compile(r"[^A-Za-z0-9._:\[\]-]")
-#: What would end the value, or begin a comment or a quoted string (RFC 8601 section 2.2).
-_NOT_IN_RESULTS = re.compile(r"[^\x21-\x7e]|[\"();\\]")
+_is_harmless = re.compile(r"[A-Za-z0-9 ._@/+-]*").fullmatch
+#: A value that needs no quotes: a token, or a mailbox (RFC 8601 section 2.2). Both may have more
+#: characters, in which case they are quoted all the same.
+_LABEL = "[A-Za-z0-9]+(?:-+[A-Za-z0-9]+)*"
+_is_bare = re.compile(
+    rf"[A-Za-z0-9._+-]+|[A-Za-z0-9_+-]+(?:\.[A-Za-z0-9_+-]+)*@{_LABEL}(?:\.{_LABEL})+"
+).fullmatch
+_not_ascii = re.compile(r"[^\x00-\x7f]")
+#: Looks like a result to whoever searches the whole field for one.
+_claims_pass = re.compile(r"=(?= *pass\b)", re.IGNORECASE)
 
 
 def protocol_name(session: Session, utf8: bool) -> str:
@@ -56,12 +76,65 @@ async def received_value(tx: Transaction, info: ReceivedInfo, me: str, version: 
 def authentication_results(tx: Transaction, me: str) -> str:
     """The value of our Authentication-Results field: of the connection and of this message."""
     session = tx.session
-    if session.auth_user:
-        user = _NOT_IN_RESULTS.sub("?", session.auth_user)
-        auth = f"auth=pass ({session.auth_mechanism.lower()}) smtp.auth={user}"
-    else:
-        auth = "auth=none"
-    return ";\r\n\t".join((me, auth, *session.auth_results, *tx.auth_results))
+    text = f"{_authserv_id(me)};\r\n\t{_login(session.auth_user, session.auth_mechanism)}"
+    for result in (*session.auth_results, *tx.auth_results):
+        text += f";\r\n\t{_result(result)}"
+    if text.isascii() or needs_utf8(tx, tx.recipients):
+        return text
+    # RFC 8616 allows UTF-8 in messages that need SMTPUTF8 anyway; ours must not make one of them.
+    return _not_ascii.sub("?", text)
+
+
+@functools.lru_cache(maxsize=1024)
+def _login(user: str, mechanism: str) -> str:
+    if not user:
+        return "auth=none"
+    return _result(AuthResult("auth", "pass", "", {"smtp.auth": user}, mechanism.lower()))
+
+
+def _result(result: AuthResult) -> str:
+    """A result as RFC 8601 section 2.2 writes it (resinfo), folded."""
+    parts = [f"{result.method}={result.result}"]
+    if result.comment:
+        parts.append(f"({_harmless(result.comment)})")
+    if result.reason:
+        parts.append(f'reason="{_harmless(result.reason)}"')
+    parts += [f"{name}={_pvalue(value)}" for name, value in result.properties]
+    return _folded(parts)
+
+
+def _folded(parts: list[str]) -> str:
+    """The parts with blanks between them, on lines that are as long as usual at most."""
+    text, width = parts[0], len(parts[0])
+    for part in parts[1:]:
+        fits = width + 1 + len(part) <= _WIDTH
+        text += f" {part}" if fits else f"\r\n\t{part}"
+        width = width + 1 + len(part) if fits else len(part)
+    return text
+
+
+def _pvalue(text: str) -> str:
+    """A text as a value: a token, a mailbox, or a quoted string without quoted pairs."""
+    harmless = _harmless(text).replace(" ", "?")
+    return harmless if _is_bare(harmless) else f'"{harmless}"'
+
+
+_authserv_id = functools.lru_cache(maxsize=16)(_pvalue)
+
+
+def _harmless(text: str) -> str:
+    """A text that ends no quoted string, no comment, no result and no line, and is not long.
+
+    One that was cut says so: the beginning of a domain may be the domain of somebody else.
+    """
+    if _is_harmless(text) and len(text) <= LONGEST_TEXT:
+        return text
+    few = text[: LONGEST_TEXT + 1]
+    few = "".join(c if c.isprintable() and c not in '";()\\' else "?" for c in few)
+    octets = few.encode()
+    if len(octets) > LONGEST_TEXT:
+        few = octets[:LONGEST_TEXT].decode(errors="ignore") + _CUT
+    return _claims_pass.sub("?", few)
 
 
 def tag_value(answer: Answer) -> str:

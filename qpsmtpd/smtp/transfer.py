@@ -11,13 +11,16 @@ from __future__ import annotations
 import logging
 import time
 
+from qpsmtpd.config.snapshot import Snapshot
 from qpsmtpd.errors import SpoolError
 from qpsmtpd.mail.headers import Headers
-from qpsmtpd.mail.message import Body, Message, Spool
+from qpsmtpd.mail.message import NOT_READ_YET, Message, Spool
 from qpsmtpd.mail.session import Transaction
+from qpsmtpd.plugin.taps import Taps
 from qpsmtpd.smtp import replies, trace
 from qpsmtpd.smtp.connection import Connection
 from qpsmtpd.smtp.datareader import DataLimits, DataReader
+from qpsmtpd.smtp.foreignresults import remove_claims
 from qpsmtpd.smtp.replies import reply_to
 from qpsmtpd.smtp.reply import Reply
 
@@ -31,6 +34,7 @@ async def data(connection: Connection, argument: str) -> Reply:
         return fault
     transaction = connection.session.transaction
     assert transaction is not None
+    transaction.envelope_changeable = True
     reply = None
     if "data" in connection.snapshot.chain.hooks:
         reply = await _ask(connection, transaction, "data")
@@ -70,7 +74,8 @@ async def _receive_and_decide(connection: Connection, transaction: Transaction) 
         reply = await _read(connection, transaction, reader, spool)
         if reply is None:
             body = await spool.seal()
-            transaction.message = Message(Headers.parse(reader.header or b""), body, reader.size)
+            headers = _header_section(transaction, reader)
+            transaction.message = Message(headers, body, reader.size, spool)
     except SpoolError as error:
         log.error("spool failed: %s", error)
         return replies.SPOOL_FAILED
@@ -80,20 +85,31 @@ async def _receive_and_decide(connection: Connection, transaction: Transaction) 
     return reply or await _decide(connection, transaction, connection.snapshot.chain.hooks)
 
 
+def _header_section(transaction: Transaction, reader: DataReader) -> Headers:
+    """What `hook_data_headers_end` has seen and perhaps changed, if it was asked."""
+    if transaction.message is not None:
+        return transaction.message.headers
+    return Headers.parse(reader.header or b"")
+
+
 async def _read(
     connection: Connection, transaction: Transaction, reader: DataReader, spool: Spool
 ) -> Reply | None:
     """Read to the end of data.  Returns the refusal when the message cannot be taken."""
     wire = connection.wire
-    headers_end = "data_headers_end" in connection.snapshot.chain.hooks
+    awaits_header = "data_headers_end" in connection.snapshot.chain.hooks or bool(transaction.taps)
+    if not awaits_header:
+        transaction.taps = None
+    taps: Taps | None = None
     failure: SpoolError | None = None
     rest: bytes | None = None
     while rest is None:
         rest = reader.feed(await wire.read_block())
-        if headers_end and reader.header is not None:
-            headers_end = False
+        if awaits_header and reader.header is not None:
+            awaits_header = False
             if (reply := await _headers_end(connection, transaction, reader.header)) is not None:
                 return reply
+            taps = _begin_taps(transaction, reader)
         if spool.needs_flush and reader.fault is None and failure is None:
             try:
                 await spool.flush()
@@ -106,20 +122,46 @@ async def _read(
         wire.unread(rest)
     if failure is not None:
         raise failure
-    return None if reader.fault is None else replies.DATA_FAULTS[reader.fault]
+    if reader.fault is not None:
+        return replies.DATA_FAULTS[reader.fault]
+    return None if taps is None else _tap_fault(connection, transaction, taps)
 
 
 async def _headers_end(
     connection: Connection, transaction: Transaction, header: bytes
 ) -> Reply | None:
     """Only a refusal that disconnects, or a fault, counts: the client is still sending."""
-    transaction.message = Message(Headers.parse(header), Body(b"", None, 0), len(header))
+    if "data_headers_end" not in connection.snapshot.chain.hooks:
+        return None
+    transaction.message = Message(Headers.parse(header), NOT_READ_YET, len(header))
     answer = await connection.run("data_headers_end", transaction)
     if answer is None or answer.verdict is None:
         return None
     if not (answer.verdict.disconnect or answer.broken):
         return None
     return connection.refusal(answer, transaction.sender)
+
+
+def _begin_taps(transaction: Transaction, reader: DataReader) -> Taps | None:
+    """From here on the body is given to whoever has asked for it."""
+    wanted, transaction.taps = transaction.taps, None
+    if not wanted:
+        return None
+    taps = Taps(wanted)
+    reader.tap(taps.listen)
+    return taps
+
+
+def _tap_fault(connection: Connection, transaction: Transaction, taps: Taps) -> Reply | None:
+    """What taps that failed cost.  If it is nothing, their plugins know nothing of the message."""
+    for plugin, error in taps.faults:
+        answer = connection.snapshot.chain.tap_fault(plugin, error)
+        transaction.trail.add(answer)
+        if answer.refused:
+            transaction.trail.decision = answer
+            return connection.refusal(answer, transaction.sender)
+        transaction.left_out |= {plugin}
+    return None
 
 
 async def _decide(connection: Connection, transaction: Transaction, hooks: frozenset[str]) -> Reply:
@@ -143,17 +185,14 @@ async def _ask(connection: Connection, transaction: Transaction, hook: str) -> R
 async def _add_trace(
     connection: Connection, transaction: Transaction, hooks: frozenset[str]
 ) -> Reply | None:
-    """Put our Authentication-Results and then Received on top of the header section."""
+    """Put our Authentication-Results and then Received on top of the header section.
+
+    What plugins have added with `add_header` goes on top of both.
+    """
     services = connection.snapshot.services
-    settings = connection.snapshot.settings
     assert transaction.message is not None
     headers = transaction.message.headers
-    results = settings.me_auth_results or services.me
-    if results != "none":
-        headers.rename("Authentication-Results", "Original-Authentication-Results")
-        headers.prepend(
-            "Authentication-Results", trace.authentication_results(transaction, results)
-        )
+    _add_results(transaction, headers, connection.snapshot)
     info = trace.received_info(transaction)
     answer = None
     if "received_line" in hooks:
@@ -165,7 +204,24 @@ async def _add_trace(
     else:
         value = await trace.received_value(transaction, info, services.me, services.version)
     headers.prepend("Received", value)
+    transaction.put_fields_on_top()
     return None
+
+
+def _add_results(transaction: Transaction, headers: Headers, snapshot: Snapshot) -> None:
+    """Say what we found out about the client, and let nobody else say it in our name."""
+    settings, me = snapshot.settings, snapshot.services.me
+    authserv_id = settings.me_auth_results or me
+    if authserv_id == "none":
+        return
+    if settings.auth_results_of_others == "rename":
+        headers.rename("Authentication-Results", "Original-Authentication-Results")
+    removed = remove_claims(headers, (authserv_id, me))
+    if removed:
+        log.info("forged Authentication-Results removed count=%d", removed)
+    headers.prepend(
+        "Authentication-Results", trace.authentication_results(transaction, authserv_id)
+    )
 
 
 def _add_tags(transaction: Transaction) -> None:
@@ -180,6 +236,7 @@ def _add_tags(transaction: Transaction) -> None:
 
 async def _queue(connection: Connection, transaction: Transaction) -> Reply:
     """Hand the message over.  Nothing here is interrupted by the client."""
+    transaction.envelope_changeable = False
     if connection.snapshot.chain.tags:
         _add_tags(transaction)
     answer = await connection.run("queue", transaction)

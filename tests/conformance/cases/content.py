@@ -43,6 +43,10 @@ CASES = (
                 "Return-Path of the client", text="Return-Path: <x@y.example>\nSubject: a\n\nx\n"
             ),
             whole("Received of others", text="Received: from a by b; x\nSubject: a\n\nx\n"),
+            whole(
+                "Authentication-Results of others",
+                text="Authentication-Results: a.example; spf=pass\nSubject: a\n\nx\n",
+            ),
             whole("a line of 70 kB", text=f"Subject: a\n\n{'x' * 70000}\n"),
             whole("a header of 300 kB", text="X-A: b\n" + f" {'x' * 70}\n" * 4300 + "\nx\n"),
             whole("1100 header fields", text="X-A: b\n" * 1100 + "\nx\n"),

@@ -50,6 +50,7 @@ def test_values(tmp_path: Path) -> None:
         loglevel="6",
         tls_before_auth="1",
         me_auth_results="none",
+        auth_results_of_others="rename",
         reverse_lookup="0",
     )
     assert problems == []
@@ -64,6 +65,7 @@ def test_values(tmp_path: Path) -> None:
     assert settings.stderr_level is LogLevel.LOGINFO
     assert settings.tls_before_auth
     assert settings.me_auth_results == "none"
+    assert settings.auth_results_of_others == "rename"
     assert not settings.reverse_lookup
 
 
@@ -126,6 +128,7 @@ def test_not_everybody_is_a_proxy(tmp_path: Path, everybody: str) -> None:
         ("databytes", "-1", "a size"),
         ("me", "my host", "a host name"),
         ("me_auth_results", "a;b", "a host name"),
+        ("auth_results_of_others", "remove", "keep, rename"),
         ("smtpgreeting", "grüß dich", "ASCII"),
         ("spool_perms", "0790", "octal"),
         ("spool_dir", "spool", "absolute"),

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from qpsmtpd.mail.headers import Headers
 
-Change = Callable[[Headers, str, str], None]
+Change = Callable[..., None]
 
 BLOCK = (
     b"Received: from a.example\r\n\tby b.example; now\r\n"
@@ -24,6 +24,29 @@ BLOCK = (
     b"X-Latin: caf\xe9\r\n"
     b"X-UTF8: caf\xc3\xa9\r\n"
 )
+
+
+MIXED = b"junk\r\nA: 1\r\n x\r\nB: 2\r\na : 3\r\n"
+
+
+#: Of MIXED, which has three fields, two of them A.
+NOT_THERE: list[tuple[Change, tuple[object, ...]]] = [
+    (Headers.insert, (-1, "X", "new")),
+    (Headers.insert, (4, "X", "new")),
+    (Headers.replace_at, (-1, "X", "new")),
+    (Headers.replace_at, (3, "X", "new")),
+    (Headers.remove_at, (-1,)),
+    (Headers.remove_at, (3,)),
+    (Headers.replace_nth, ("A", 0, "new")),
+    (Headers.replace_nth, ("A", 3, "new")),
+    (Headers.remove_nth, ("A", 0)),
+    (Headers.remove_nth, ("junk", 1)),
+]
+NOT_A_FIELD: list[tuple[Change, tuple[object, ...]]] = [
+    (Headers.insert, (1, "X", "a\r\nb")),
+    (Headers.replace_at, (1, "X:", "a")),
+    (Headers.replace_nth, ("A", 1, "a\0")),
+]
 
 
 @pytest.fixture
@@ -51,6 +74,14 @@ def test_raw_gives_the_field_as_it_stands(headers: Headers) -> None:
 def test_names_are_as_spelled_and_without_junk(headers: Headers) -> None:
     names = "Received Subject X-Empty received Spaced ? X-Latin X-UTF8"
     assert headers.names() == names.split()
+
+
+def test_fields_are_as_they_stand(headers: Headers) -> None:
+    fields = headers.fields()
+    assert [field.name for field in fields] == headers.names()
+    assert fields[1].key == b"subject"
+    assert fields[1].raw == b"Subject:  many   words,\r\n  folded\r\n \r\n"
+    assert fields[1].value == "many   words,  folded"
 
 
 def test_blank_before_the_colon_does_not_hide_a_field(headers: Headers) -> None:
@@ -156,6 +187,70 @@ class TestChanges:
         assert headers.get_all("old-a") == ["1 x", "3"]
         assert headers.rename("a", "Old-A") == 0
 
+    @pytest.mark.parametrize(
+        ("index", "block"),
+        [
+            (0, b"X: new\r\njunk\r\nA: 1\r\n x\r\nB: 2\r\na : 3\r\n"),
+            (1, b"junk\r\nA: 1\r\n x\r\nX: new\r\nB: 2\r\na : 3\r\n"),
+            (2, b"junk\r\nA: 1\r\n x\r\nB: 2\r\nX: new\r\na : 3\r\n"),
+            (3, b"junk\r\nA: 1\r\n x\r\nB: 2\r\na : 3\r\nX: new\r\n"),
+        ],
+    )
+    def test_insert(self, end: bytes, looked_up: bool, index: int, block: bytes) -> None:
+        headers = self.start(MIXED, end, looked_up)
+        headers.insert(index, "X", "new")
+        assert bytes(headers) == block + end
+
+    def test_replace_at_and_remove_at(self, end: bytes, looked_up: bool) -> None:
+        headers = self.start(MIXED, end, looked_up)
+        headers.replace_at(1, "X", "new\r\n\tfolded")
+        headers.remove_at(0)
+        assert bytes(headers) == b"junk\r\nX: new\r\n\tfolded\r\na : 3\r\n" + end
+
+    def test_replace_nth_and_remove_nth(self, end: bytes, looked_up: bool) -> None:
+        headers = self.start(MIXED, end, looked_up)
+        headers.replace_nth("A", 2, "new")
+        assert bytes(headers) == b"junk\r\nA: 1\r\n x\r\nB: 2\r\nA: new\r\n" + end
+        headers.remove_nth("a", 1)
+        assert bytes(headers) == b"junk\r\nB: 2\r\nA: new\r\n" + end
+        headers.remove_nth("a", 1)
+        assert "A" not in headers
+
+    def test_what_is_not_there(self, end: bytes, looked_up: bool) -> None:
+        headers = self.start(MIXED, end, looked_up)
+        for change, arguments in NOT_THERE:
+            with pytest.raises(IndexError, match="there is no header field"):
+                change(headers, *arguments)
+        assert bytes(headers) == MIXED + end
+
+    def test_what_cannot_be_a_field(self, end: bytes, looked_up: bool) -> None:
+        headers = self.start(MIXED, end, looked_up)
+        for change, arguments in NOT_A_FIELD:
+            with pytest.raises(ValueError, match="is not a"):
+                change(headers, *arguments)
+        assert bytes(headers) == MIXED + end
+
+    def test_remove_where(self, end: bytes, looked_up: bool) -> None:
+        headers = self.start(MIXED, end, looked_up)
+        asked: list[bytes] = []
+
+        def unwanted(raw: bytes) -> bool:
+            asked.append(raw)
+            return not raw.startswith(b"B")
+
+        assert headers.remove_where(unwanted, mentioning="nowhere") == 0
+        assert asked == []
+        assert headers.remove_where(unwanted, mentioning="JUNK") == 1
+        assert headers.remove_where(unwanted, mentioning=": ") == 2
+        assert asked == [b"junk\r\n", b"A: 1\r\n x\r\n", b"B: 2\r\n", b"a : 3\r\n"]
+        assert bytes(headers) == b"B: 2\r\n" + end
+
+    def test_remove_where_of_what_was_prepended(self, end: bytes, looked_up: bool) -> None:
+        headers = self.start(MIXED, end, looked_up)
+        headers.prepend("X-Top", "1")
+        assert headers.remove_where(lambda _: True, mentioning="x-top") == 1
+        assert bytes(headers) == MIXED + end
+
     def test_leading_white_space_does_not_continue_our_field(
         self, end: bytes, looked_up: bool
     ) -> None:
@@ -259,6 +354,33 @@ def test_prepended_field_stands_alone(block: bytes, looked_up: bool) -> None:
     again = Headers.parse(bytes(headers))
     assert again.raw("Received") == [b"Received: ours\r\n"]
     assert again.names() == headers.names()
+
+
+FIELDS = [b"A: 1\r\n", b"a : 2\r\n x\r\n", b"b:3\r\n"]
+JUNK = b"junk\r\n x\r\n"
+CHANGES = st.sampled_from([Headers.insert, Headers.replace_at, Headers.remove_at])
+
+
+@given(
+    st.lists(st.sampled_from([*FIELDS, JUNK])),
+    st.lists(st.tuples(CHANGES, st.integers(0, 9)), max_size=9),
+)
+def test_changes_by_position(block: list[bytes], changes: list[tuple[Change, int]]) -> None:
+    """The fields change as a list does; what is not a field stays."""
+    headers = Headers.parse(b"".join(block))
+    fields = [piece for piece in block if piece != JUNK]
+    for change, index in changes:
+        if index > len(fields) - (change is not Headers.insert):
+            continue
+        place = slice(index, index + (change is not Headers.insert))
+        if change is Headers.remove_at:
+            headers.remove_at(index)
+            fields[place] = []
+        else:
+            change(headers, index, "X", "new")
+            fields[place] = [b"X: new\r\n"]
+    assert [field.raw for field in headers.fields()] == fields
+    assert bytes(headers).count(JUNK) == block.count(JUNK)
 
 
 @given(st.text(alphabet=st.sampled_from("A:\r\n\t é\0\x85\u2028\udcff")))

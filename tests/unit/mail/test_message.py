@@ -8,7 +8,7 @@ import os
 import resource
 import tempfile
 import tracemalloc
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ import pytest
 
 from qpsmtpd.errors import SpoolError
 from qpsmtpd.mail.headers import Headers
-from qpsmtpd.mail.message import SLAB, Body, Message, Spool, scratch_file
+from qpsmtpd.mail.message import NOT_READ_YET, SLAB, Body, Message, Spool, scratch_file
 
 
 def open_files() -> int:
@@ -258,6 +258,96 @@ async def test_read_is_cut_at_its_limit(tmp_path: Path, limit: int) -> None:
     large = Message(Headers.parse(whole[:6]), await in_file(tmp_path, whole[6:]), len(whole))
     assert await small.read(limit) == await large.read(limit) == whole[:limit]
     large.close()
+
+
+# --- another body -------------------------------------------------------------------------------
+
+
+async def pieces(text: bytes, size: int) -> AsyncIterator[bytes]:
+    for start in range(0, len(text), size):
+        yield text[start : start + size]
+
+
+@pytest.mark.parametrize("data", [b"A: 1\r\n\r\nold\r\n", b"A: 1\r\n\r\n", b"A: 1\r\n"])
+async def test_another_body(data: bytes) -> None:
+    message = Message.from_bytes(data)
+    await message.replace_body(b"new\r\n\r\ntext\r\n")
+    whole = b"A: 1\r\n\r\nnew\r\n\r\ntext\r\n"
+    assert await content(message) == whole
+    assert await message.read(1000) == whole
+    assert message.size == len(whole)
+    assert b"".join([block async for block in message.stream_body()]) == b"new\r\n\r\ntext\r\n"
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 5, 100])
+async def test_a_body_that_comes_in_pieces(size: int) -> None:
+    message = Message.from_bytes(b"A: 1\r\n\r\nold\r\n")
+    await message.replace_body(pieces(b"\r\na\r\n\r\nb c\r\n", size))
+    assert await content(message) == b"A: 1\r\n\r\n\r\na\r\n\r\nb c\r\n"
+
+
+async def test_no_text() -> None:
+    message = Message.from_bytes(b"A: 1\r\n\r\nold\r\n")
+    await message.replace_body(b"")
+    assert await content(message) == b"A: 1\r\n\r\n"
+    assert [block async for block in message.stream_body()] == []
+
+
+@pytest.mark.parametrize("size", [1, 2, 100])
+@pytest.mark.parametrize(
+    "text",
+    [b"a\nb\r\n", b"a\rb\r\n", b"a\r\r\n", b"\n", b"a\0b\r\n", b"a", b"a\r", b"a\r\nb", b"\r\n\r"],
+)
+async def test_what_cannot_be_a_body(tmp_path: Path, text: bytes, size: int) -> None:
+    spool = Spool(tmp_path, 0)
+    before = open_files()
+    message = Message(Headers.parse(b"A: 1\r\n"), Body(b"\r\nold\r\n", None, 7), 13, spool)
+    with pytest.raises(ValueError, match="body"):
+        await message.replace_body(pieces(text, size))
+    assert await content(message) == b"A: 1\r\n\r\nold\r\n"
+    assert (message.size, message.eight_bit) == (13, False)
+    assert open_files() == before
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_a_large_body_goes_to_a_file_and_the_old_one_is_freed(tmp_path: Path) -> None:
+    before = open_files()
+    old = await in_file(tmp_path, b"\r\n" + b"old\r\n" * 1000)
+    message = Message(Headers.parse(b"A: 1\r\n"), old, 5008, Spool(tmp_path, 1000))
+    upper = (block.upper() async for block in message.stream_body())
+    await message.replace_body(upper)
+    assert open_files() == before + 1
+    assert await content(message) == b"A: 1\r\n\r\n" + b"OLD\r\n" * 1000
+    await message.replace_body(b"small\r\n")
+    assert message.body.in_memory == b"\r\nsmall\r\n"
+    assert open_files() == before
+    assert message.size == 15
+
+
+async def test_a_body_that_cannot_be_stored(tmp_path: Path) -> None:
+    nowhere = Spool(tmp_path / "missing", 0)
+    message = Message(Headers.parse(b"A: 1\r\n"), Body(b"\r\nold\r\n", None, 7), 13, nowhere)
+    with pytest.raises(SpoolError):
+        await message.replace_body(b"new\r\n")
+    assert await content(message) == b"A: 1\r\n\r\nold\r\n"
+
+
+async def test_octets_above_127_are_noticed() -> None:
+    message = Message.from_bytes("A: 1\r\n\r\né\r\n".encode())
+    seen = [message.eight_bit]
+    for text in ("café\r\n", "cafe\r\n"):
+        await message.replace_body(pieces(text.encode(), 1))
+        seen.append(message.eight_bit)
+    assert seen == [False, True, False]
+
+
+async def test_there_is_no_body_before_it_was_read() -> None:
+    message = Message(Headers.parse(b"A: 1\r\n"), NOT_READ_YET, 6)
+    with pytest.raises(RuntimeError, match="not been read yet"):
+        await message.replace_body(b"new\r\n")
+
+
+# --- scratch files ------------------------------------------------------------------------------
 
 
 def test_scratch_file_has_a_name_for_a_while(tmp_path: Path) -> None:

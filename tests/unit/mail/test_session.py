@@ -3,16 +3,18 @@
 
 from __future__ import annotations
 
+import logging
 from ipaddress import IPv4Address, IPv6Address
 
 import pytest
 
-from qpsmtpd.mail.address import parse_forward_path
+from qpsmtpd.mail.address import Address, parse_forward_path
 from qpsmtpd.mail.ip import Endpoint, parse_ip
 from qpsmtpd.mail.message import Message
 from qpsmtpd.mail.notes import Note
-from qpsmtpd.mail.session import AuthAttempt, Recipient, Session, Transaction
-from qpsmtpd.testing import a_session, a_transaction
+from qpsmtpd.mail.session import AuthAttempt, Recipient, Session, Tap, Transaction
+from qpsmtpd.plugin.base import Plugin
+from qpsmtpd.testing import a_plugin, a_session, a_transaction
 
 HERE = Endpoint("198.51.100.25", 25)
 
@@ -118,6 +120,146 @@ def test_transaction_says_what_mail_said() -> None:
     assert (plain.sender, plain.utf8, plain.body_type) == ("", False, "")
     assert a_transaction("").body_type == ""
     assert plain.reverse_path is None
+
+
+# --- changes of the envelope ----------------------------------------------------------------
+
+
+def address(text: str) -> Address:
+    return parse_forward_path(f"<{text}>", utf8=True)
+
+
+def recipients_of(tx: Transaction) -> list[str]:
+    return [str(recipient) for recipient in tx.recipients]
+
+
+def test_a_plugin_adds_a_recipient(caplog: pytest.LogCaptureFixture) -> None:
+    tx = a_transaction("a@example.com", "u@example.test")
+    with caplog.at_level(logging.INFO, "qpsmtpd"):
+        added = tx.add_recipient(address("archive@example.test"), {"NOTIFY": "NEVER"})
+    assert recipients_of(tx) == ["u@example.test", "archive@example.test"]
+    assert tx.recipients[1] is added
+    assert added.parameters == {"NOTIFY": "NEVER"}
+    assert caplog.messages == ["recipient added to='archive@example.test'"]
+
+
+def test_nobody_gets_a_message_twice(caplog: pytest.LogCaptureFixture) -> None:
+    tx = a_transaction("a@example.com", "u@example.test")
+    with caplog.at_level(logging.INFO, "qpsmtpd"):
+        assert tx.add_recipient(address("u@EXAMPLE.test")) is tx.recipients[0]
+    assert caplog.messages == []
+    tx.add_recipient(address("U@example.test"))
+    tx.add_recipient(address("postmaster"))
+    tx.add_recipient(address("Postmaster"))
+    assert recipients_of(tx) == ["u@example.test", "U@example.test", "postmaster"]
+
+
+def test_a_plugin_removes_a_recipient(caplog: pytest.LogCaptureFixture) -> None:
+    tx = a_transaction("a@example.com", "u@example.test", "v@example.test", "v@example.test")
+    with caplog.at_level(logging.INFO, "qpsmtpd"):
+        assert tx.remove_recipient(address("v@Example.Test"))
+        assert not tx.remove_recipient(address("v@example.test"))
+        assert not tx.remove_recipient(address("U@example.test"))
+    assert recipients_of(tx) == ["u@example.test"]
+    assert caplog.messages == ["recipient removed to='v@Example.Test'"]
+
+
+def test_the_only_recipient_stays() -> None:
+    """A message without recipients would be accepted and get nowhere."""
+    tx = a_transaction("a@example.com", "u@example.test", "u@EXAMPLE.test")
+    with pytest.raises(ValueError, match=r"u@example\.test is the only recipient"):
+        tx.remove_recipient(address("u@example.test"))
+    assert len(tx.recipients) == 2
+    tx.add_recipient(address("v@example.test"))
+    assert tx.remove_recipient(address("u@example.test"))
+    assert recipients_of(tx) == ["v@example.test"]
+
+
+def test_a_plugin_replaces_the_reverse_path(caplog: pytest.LogCaptureFixture) -> None:
+    tx = a_transaction("a@example.com", "u@example.test")
+    with caplog.at_level(logging.INFO, "qpsmtpd"):
+        tx.replace_reverse_path(address("srs@example.test"))
+        assert tx.sender == "srs@example.test"
+        tx.replace_reverse_path(None)
+    assert (tx.reverse_path, tx.sender) == (None, "")
+    assert caplog.messages == [
+        "reverse-path replaced from='a@example.com' by='srs@example.test'",
+        "reverse-path replaced from='srs@example.test' by=''",
+    ]
+
+
+def test_addresses_need_what_the_client_said() -> None:
+    tx = a_transaction("a@example.com", "u@example.test")
+    with pytest.raises(ValueError, match=r"jörg@example\.test needs SMTPUTF8"):
+        tx.add_recipient(address("jörg@example.test"))
+    with pytest.raises(ValueError, match="needs SMTPUTF8"):
+        tx.replace_reverse_path(address("a@bücher.example"))
+    utf8 = a_transaction("a@example.com", "u@example.test", parameters={"SMTPUTF8": None})
+    utf8.replace_reverse_path(address("a@bücher.example"))
+    assert utf8.add_recipient(address("jörg@example.test")) is utf8.recipients[1]
+
+
+def test_the_envelope_changes_at_its_time_only() -> None:
+    """Before DATA a client without a recipient of its own could send; later it is on its way."""
+    tx = Transaction(a_session(), None)
+    for change in (
+        lambda: tx.add_recipient(address("v@example.test")),
+        lambda: tx.remove_recipient(address("v@example.test")),
+        lambda: tx.replace_reverse_path(None),
+    ):
+        with pytest.raises(RuntimeError, match="from hook_data to hook_queue_pre only"):
+            change()
+    assert tx.recipients == []
+
+
+# --- fields, taps, body -----------------------------------------------------------------------
+
+
+def test_fields_wait_for_the_message() -> None:
+    tx = a_transaction(message="Subject: x\n\ntext\n")
+    message = message_of(tx)
+    assert message is not None
+    tx.add_header("X-One", "1")
+    tx.add_header("X-Two", "2\r\n\tfolded")
+    assert message.headers.names() == ["Subject"]
+    message.headers.prepend("Received", "by us")
+    tx.put_fields_on_top()
+    tx.add_header("X-Three", "3")
+    assert message.headers.names() == ["X-Three", "X-Two", "X-One", "Received", "Subject"]
+    tx.close()
+    tx.add_header("X-Four", "too late for anybody")
+
+
+@pytest.mark.parametrize(("name", "value"), [("X:", "1"), ("X", "a\r\nb"), ("X", "\0")])
+def test_what_is_not_a_field_is_refused_at_once(name: str, value: str) -> None:
+    tx = a_transaction()
+    with pytest.raises(ValueError, match="is not a"):
+        tx.add_header(name, value)
+
+
+async def test_a_tap_is_a_function() -> None:
+    async def listen(_block: bytes) -> None: ...
+
+    tx = a_transaction()
+    plugin = await a_plugin(Plugin, name="dkim")
+    with pytest.raises(TypeError, match="coroutine function"):
+        tx.tap(plugin, listen)  # type: ignore[arg-type]
+    heard: list[bytes] = []
+    tx.tap(plugin, heard.append)
+    assert tx.taps == (Tap("dkim", heard.append),)
+    tx.taps = None
+    with pytest.raises(RuntimeError, match="being read already"):
+        tx.tap(plugin, heard.append)
+
+
+async def test_a_body_of_eight_bits_is_declared() -> None:
+    tx = a_transaction(message="Subject: x\n\ntext\n", parameters={"BODY": "7BIT"})
+    message = message_of(tx)
+    assert message is not None
+    await message.replace_body("é\r\n".encode())
+    assert tx.body_type == "8BITMIME"
+    await message.replace_body(b"e\r\n")
+    assert tx.body_type == "7BIT"
 
 
 def message_of(tx: Transaction) -> Message | None:

@@ -363,3 +363,37 @@ def test_what_was_stored_before_the_fault_is_freed(stored: bytes) -> None:
     assert spool.body == b""
     assert before > 100_000
     assert after < 10_000
+
+
+# --- taps -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("header", [b"a: b\r\n", b""])
+@pytest.mark.parametrize("tapped_after", [0, 1])
+def test_a_tap_hears_what_is_stored(tmp_path: Path, header: bytes, tapped_after: int) -> None:
+    """Cut at every position; the tap is there from the start, or from the end of the header on."""
+    stream = header + b"\r\n..dot\r\n\r\ntext\r\n.\r\n"
+    for cut in range(1, len(stream)):
+        spool = Spool(tmp_path, 1 << 20)
+        reader = DataReader(spool, GENEROUS)
+        heard: list[bytes] = []
+        waiting = tapped_after
+        if not waiting:
+            reader.tap(heard.append)
+        for block in (stream[:cut], stream[cut:]):
+            reader.feed(block)
+            if waiting and reader.header is not None:
+                waiting = 0
+                reader.tap(heard.append)
+        assert b"".join(heard) == b"".join(spool.in_memory) == b"\r\n.dot\r\n\r\ntext\r\n"
+        assert heard[0].startswith(b"\r\n")
+        assert not any(block.endswith(b"\r") for block in heard)
+
+
+def test_a_tap_hears_nothing_after_a_fault(tmp_path: Path) -> None:
+    reader = DataReader(Spool(tmp_path, 1 << 20), GENEROUS)
+    heard: list[bytes] = []
+    reader.tap(heard.append)
+    for block in (b"a: b\r\n\r\ntext\r\n", b"bare\nlf\r\n", b"more\r\n.\r\n"):
+        reader.feed(block)
+    assert b"".join(heard) == b"\r\ntext"

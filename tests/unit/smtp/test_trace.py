@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from email.utils import parsedate_to_datetime
 from typing import Literal
 
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from qpsmtpd.mail.authresult import AuthResult
 from qpsmtpd.mail.headers import Headers
 from qpsmtpd.mail.session import ReceivedInfo, TlsInfo
 from qpsmtpd.smtp.trace import (
@@ -21,8 +23,16 @@ from qpsmtpd.smtp.trace import (
     received_value,
 )
 from qpsmtpd.testing import a_session, a_transaction
+from tests.unit.smtp.rfc8601 import read
 
 TLS = TlsInfo("TLSv1.3", "TLS_AES_256_GCM_SHA384")
+
+
+def written(result: AuthResult) -> str:
+    """The result as it stands in the field."""
+    tx = a_transaction()
+    tx.auth_results.append(result)
+    return authentication_results(tx, "mx.example").partition("auth=none;\r\n\t")[2]
 
 
 @pytest.mark.parametrize(
@@ -100,8 +110,8 @@ def test_authentication_results() -> None:
     tx = a_transaction()
     assert authentication_results(tx, "mx.example") == "mx.example;\r\n\tauth=none"
     tx.session.auth_user, tx.session.auth_mechanism = "joe@example.com", "CRAM-MD5"
-    tx.session.auth_results.append("iprev=pass")
-    tx.auth_results.append("spf=none")
+    tx.session.auth_results.append(AuthResult("iprev", "pass"))
+    tx.auth_results.append(AuthResult("spf", "none"))
     assert authentication_results(tx, "mx.example").split(";\r\n\t") == [
         "mx.example",
         "auth=pass (cram-md5) smtp.auth=joe@example.com",
@@ -110,11 +120,156 @@ def test_authentication_results() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("result", "text"),
+    [
+        (
+            AuthResult("spf", "fail", properties={"smtp.mailfrom": "a.example"}),
+            "smtp.mailfrom=a.example",
+        ),
+        (AuthResult("dkim", "pass", comment="2048-bit key"), "dkim=pass (2048-bit key)"),
+        (AuthResult("x-y/2", "odd", "why not"), 'x-y/2=odd reason="why not"'),
+        (
+            AuthResult(
+                "dkim", "policy", "short key", {"header.d": "b.example", "header.b": "a/b+="}
+            ),
+            'dkim=policy reason="short key" header.d=b.example header.b="a/b+="',
+        ),
+        (AuthResult("spf", "none", properties={"smtp.helo": ""}), 'spf=none smtp.helo=""'),
+        (AuthResult("iprev", "fail", properties={"policy.iprev": "::1"}), 'policy.iprev="::1"'),
+        (AuthResult("spf", "none", properties={"smtp.helo": "[192.0.2.1]"}), '"[192.0.2.1]"'),
+        (
+            AuthResult("spf", "none", properties={"smtp.mailfrom": "a..b@c.example"}),
+            '"a..b@c.example"',
+        ),
+        (
+            AuthResult("spf", "none", properties={"smtp.mailfrom": "a@under_score"}),
+            '"a@under_score"',
+        ),
+    ],
+)
+def test_a_result(result: AuthResult, text: str) -> None:
+    assert text in written(result)
+
+
+def test_results_are_folded() -> None:
+    many = {f"x.p{number}": "value.example" for number in range(9)}
+    lines = written(AuthResult("dkim", "fail", "body hash mismatch", many)).split("\r\n\t")
+    assert max(map(len, lines)) <= 78
+    assert len(lines) == 3
+
+
+@pytest.mark.parametrize(
+    ("hostile", "harmless"),
+    [
+        ("x;dkim=pass", "x?dkim?pass"),
+        ("x\r\ndkim=pass", "x??dkim?pass"),
+        ('x"; dkim = PASS (', "x?? dkim ? PASS ?"),
+        ("a=passport p=reject", "a=passport p=reject"),
+        ("(x\\)\0\x01\x7f", "?x?????"),
+        ("é\udc80\u2028\u202e", "????"),
+        ("x" * 600, "x" * 512 + "[cut]"),
+    ],
+)
+def test_what_a_client_says_is_harmless(hostile: str, harmless: str) -> None:
+    """In all places where it may stand: comment, reason, value."""
+    text = written(AuthResult("spf", "fail", hostile, {"smtp.helo": hostile}, hostile))
+    assert text.replace("\r\n\t", " ") == (
+        f'spf=fail ({harmless}) reason="{harmless}" smtp.helo="{harmless.replace(" ", "?")}"'
+    )
+
+
+def test_a_long_text_is_cut_between_characters() -> None:
+    tx = a_transaction("é@example.com", "u@example.test", parameters={"SMTPUTF8": None})
+    tx.auth_results.append(AuthResult("x", "fail", "x" + "é" * 300))
+    _, (_, found) = read(authentication_results(tx, "mx.example"))
+    assert found.reason == "x" + "é" * 255 + "[cut]"
+
+
 def test_a_user_name_cannot_add_a_result() -> None:
     tx = a_transaction()
     tx.session.auth_user, tx.session.auth_mechanism = 'j; spf=pass\r\n("\\)é', "PLAIN"
     results = authentication_results(tx, "mx.example")
-    assert results.endswith("smtp.auth=j??spf=pass???????")
+    assert results.endswith('(plain) smtp.auth="j??spf?pass???????"')
+
+
+@pytest.mark.parametrize(
+    ("sender", "parameters", "value"),
+    [
+        ("a@example.com", {}, "caf?"),
+        # Many clients always say SMTPUTF8; our field must not make it necessary.
+        ("a@example.com", {"SMTPUTF8": None}, "caf?"),
+        ("é@example.com", {"SMTPUTF8": None}, "café"),
+    ],
+)
+def test_utf8_only_where_it_is_needed_anyway(
+    sender: str, parameters: dict[str, str | None], value: str
+) -> None:
+    tx = a_transaction(sender, "user@example.test", parameters=parameters)
+    tx.auth_results.append(AuthResult("spf", "none", properties={"smtp.helo": "café"}))
+    _, (_, found) = read(authentication_results(tx, "mx.example"))
+    assert found.properties == (("smtp.helo", value),)
+
+
+@pytest.mark.parametrize("me", ["mx.example", "[192.0.2.1]", "2001:db8::1", "a_b"])
+def test_our_name_is_a_value(me: str) -> None:
+    assert read(authentication_results(a_transaction(), me))[0] == me
+
+
+WORDS = st.from_regex(r"[a-z0-9]([a-z0-9-]{0,9}[a-z0-9])?", fullmatch=True)
+#: What clients and their DNS may come up with.
+HOSTILE = st.one_of(
+    st.text(max_size=40),
+    st.text(alphabet=' ;="\\()\r\n\t\0@.,:/adkimpasuth-', max_size=40),
+    st.sampled_from(
+        ["x;dkim=pass", 'x" ; dkim=pass', "x) ; dkim=pass", "x\r\n\r\n", "\\", "(", "("]
+    ),
+    st.builds(str.__mul__, st.sampled_from(["x", '";', "é", "=pass "]), st.integers(100, 1200)),
+)
+RESULTS = st.builds(
+    AuthResult,
+    WORDS.filter(lambda word: word not in ("arc", "auth", "dkim", "dmarc", "iprev", "spf")),
+    WORDS,
+    HOSTILE,
+    st.lists(st.tuples(st.builds("{}.{}".format, WORDS, WORDS), HOSTILE), max_size=2),
+    HOSTILE,
+)
+
+
+@given(results=st.lists(RESULTS, max_size=2), user=HOSTILE, utf8=st.booleans())
+def test_only_what_was_put_in_comes_out(results: list[AuthResult], user: str, utf8: bool) -> None:
+    parameters: dict[str, str | None] = {"SMTPUTF8": None} if utf8 else {}
+    tx = a_transaction("é@example.com" if utf8 else "a@b.example", parameters=parameters)
+    tx.session.auth_user, tx.session.auth_mechanism = user, "PLAIN"
+    tx.auth_results.extend(results)
+    text = authentication_results(tx, "mx.example")
+
+    me, (auth, *others) = read(text)
+    assert me == "mx.example"
+    assert (auth.method, auth.result) == ("auth", "pass" if user else "none")
+    assert [(o.method, o.result) for o in others] == [(r.method, r.result) for r in results]
+    for one, other in zip(results, others, strict=True):
+        assert [name for name, _ in one.properties] == [name for name, _ in other.properties]
+        assert bool(one.reason) == bool(other.reason)
+
+    headers = Headers.parse(b"Subject: x\r\n")
+    headers.prepend("Authentication-Results", text)
+    assert headers.names() == ["Authentication-Results", "Subject"]
+    assert max(map(len, bytes(headers).split(b"\r\n"))) <= 998
+    assert utf8 or bytes(headers).isascii()
+
+
+@given(results=st.lists(RESULTS, max_size=2), user=HOSTILE)
+def test_simple_readers_are_not_fooled(results: list[AuthResult], user: str) -> None:
+    """Many split at semicolons, or search the field, and know neither quotes nor comments."""
+    tx = a_transaction()
+    tx.session.auth_user, tx.session.auth_mechanism = user, "PLAIN"
+    tx.auth_results.extend(results)
+    text = authentication_results(tx, "mx.example")
+    methods = [part.strip().partition("=")[0] for part in text.split(";")[1:]]
+    assert methods == ["auth", *(result.method for result in results)]
+    passed = re.findall(r"= *pass\b", text, re.IGNORECASE)
+    assert len(passed) == bool(user) + sum(bool(re.match(r"pass\b", r.result)) for r in results)
 
 
 @pytest.mark.parametrize(

@@ -9,13 +9,31 @@ from typing import Any
 
 import pytest
 
-from qpsmtpd.api import ReceivedInfo, Transaction, accept, defer, deny
+from qpsmtpd.api import (
+    AuthResult,
+    Headers,
+    NoOptions,
+    Plugin,
+    ReceivedInfo,
+    ReversePath,
+    Transaction,
+    accept,
+    defer,
+    deny,
+    parse_mailbox,
+)
 from qpsmtpd.errors import SpoolError
 from qpsmtpd.mail.message import Spool
+from qpsmtpd.plugin.chain import ChainedPlugin
 from qpsmtpd.smtp import transfer
 from qpsmtpd.smtp.connection import ClientGoneError
+from qpsmtpd.testing import services
 from tests.unit.fakewire import ENVELOPE, MESSAGE, Catcher, a_plugin_with, always, talk
+from tests.unit.smtp.rfc8601 import Found, read
 
+CLAIMED_RESULTS = b"Authentication-Results: mx.example; dkim=pass\r\n"
+BROKEN_RESULTS = b"Authentication-Results\r\n : (x) mx.example 1; dkim=pass\r\n"
+FOREIGN_RESULTS = b"authentication-Results:foreign.example ;\r\n  spf=pass smtp.helo=mx.example\r\n"
 DATA = ENVELOPE + b"DATA\r\n"
 HOOKS = ["data_headers_end", "data_post_headers", "data_post", "queue_pre", "queue", "queue_post"]
 
@@ -48,15 +66,80 @@ async def test_a_message() -> None:
 
 
 @pytest.mark.parametrize(
-    ("setting", "field"),
-    [("other.example", b"Authentication-Results: other.example;"), ("none", b"")],
+    ("settings", "top", "kept"),
+    [
+        ({}, b"Authentication-Results: mx.example;\r\n\tauth=none\r\n", FOREIGN_RESULTS),
+        (
+            {"auth_results_of_others": "rename"},
+            b"Authentication-Results: mx.example;\r\n\tauth=none\r\n",
+            b"Original-"
+            + CLAIMED_RESULTS
+            + FOREIGN_RESULTS.replace(b"authentication", b"Original-Authentication"),
+        ),
+        (
+            {"me_auth_results": "other.example"},
+            b"Authentication-Results: other.example;\r\n\tauth=none\r\n",
+            FOREIGN_RESULTS,
+        ),
+        ({"me_auth_results": "none"}, b"", CLAIMED_RESULTS + BROKEN_RESULTS + FOREIGN_RESULTS),
+    ],
 )
-async def test_authentication_results(setting: str, field: bytes) -> None:
-    message = b"Authentication-Results: mx.example; auth=pass\r\n" + MESSAGE
-    _, (delivered,) = await outcome(message, me_auth_results=setting)
-    assert (b"\nOriginal-Authentication-Results: mx.example; auth=pass" in delivered) == bool(field)
-    assert delivered.count(b"\nAuthentication-Results:") == 1
-    assert field in delivered
+async def test_authentication_results(settings: dict[str, str], top: bytes, kept: bytes) -> None:
+    """Ours on top, and nobody else's in our name; those of others as they came."""
+    message = CLAIMED_RESULTS + BROKEN_RESULTS + FOREIGN_RESULTS + MESSAGE
+    _, (delivered,) = await outcome(message, **settings)
+    received = Headers.parse(delivered).fields()[0].raw
+    assert delivered == received + top + kept + b"Subject: hello\r\n\r\nHello.\r\n"
+
+
+async def test_removed_results_are_logged(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "qpsmtpd"):
+        await outcome(CLAIMED_RESULTS + BROKEN_RESULTS + MESSAGE)
+    assert "forged Authentication-Results removed count=2" in caplog.messages
+
+
+async def test_plugins_see_the_results_of_others_before_they_go() -> None:
+    seen: list[list[str]] = []
+
+    async def look(tx: Transaction) -> None:
+        assert tx.message is not None
+        seen.append(tx.message.headers.get_all("Authentication-Results"))
+
+    await outcome(CLAIMED_RESULTS + MESSAGE, a_plugin_with(data_post_headers=look))
+    assert seen == [["mx.example; dkim=pass"]]
+
+
+async def test_results_of_plugins() -> None:
+    async def find(tx: Transaction) -> None:
+        tx.session.auth_results.append(AuthResult("iprev", "pass"))
+        for domain in ("a.example", "x;dkim=pass"):
+            tx.auth_results.append(AuthResult("dkim", "fail", properties={"header.d": domain}))
+
+    _, (delivered,) = await outcome(MESSAGE, a_plugin_with(data_post_headers=find))
+    value = Headers.parse(delivered).fields()[1].raw.partition(b": ")[2].removesuffix(b"\r\n")
+    assert read(value.decode()) == (
+        "mx.example",
+        [
+            Found("auth", "none", None, ()),
+            Found("iprev", "pass", None, ()),
+            Found("dkim", "fail", None, (("header.d", "a.example"),)),
+            Found("dkim", "fail", None, (("header.d", "x?dkim?pass"),)),
+        ],
+    )
+
+
+async def test_who_puts_which_field_where() -> None:
+    def adds(name: str) -> Any:
+        async def add(tx: Transaction, *_: object) -> Any:
+            tx.add_header(name, "x")
+
+        return add
+
+    early = a_plugin_with(mail=adds("X-Mail"), data_post_headers=adds("X-Post-Headers"))
+    late = a_plugin_with(data_post=adds("X-Post"), queue_pre=adds("X-Queue-Pre"))
+    _, (delivered,) = await outcome(MESSAGE, late, early)
+    names = "X-Queue-Pre X-Post X-Post-Headers X-Mail Received Authentication-Results Subject"
+    assert Headers.parse(delivered).names() == names.split()
 
 
 async def test_a_plugin_supplies_received() -> None:
@@ -166,6 +249,192 @@ async def test_the_client_may_go_during_the_hand_over(caplog: pytest.LogCaptureF
         await talk(DATA, MESSAGE, ClientGoneError(), plugins=(catcher,))
     assert len(catcher.messages) == 1
     assert "message accepted" in caplog.text
+
+
+# --- changes of plugins ---------------------------------------------------------------------
+
+
+async def test_what_is_changed_at_the_end_of_the_headers_stays_changed() -> None:
+    async def change(tx: Transaction) -> None:
+        assert tx.message is not None
+        tx.message.headers.replace("Subject", "changed")
+
+    _, (delivered,) = await outcome(MESSAGE, a_plugin_with(data_headers_end=change))
+    assert delivered.endswith(b"\r\nSubject: changed\r\n\r\nHello.\r\n")
+
+
+@pytest.mark.parametrize("hook", ["data_post_headers", "data_post", "queue_pre"])
+@pytest.mark.parametrize("threshold", [0, 1 << 20])
+async def test_another_body_is_handed_over(tmp_path: Path, hook: str, threshold: int) -> None:
+    async def change(tx: Transaction) -> None:
+        assert tx.message is not None
+        await tx.message.replace_body(block.upper() async for block in tx.message.stream_body())
+
+    settings: dict[str, Any] = {"spool_dir": tmp_path, "size_threshold": threshold}
+    _, (delivered,) = await outcome(MESSAGE, a_plugin_with(**{hook: change}), **settings)
+    assert delivered.endswith(b"\r\nSubject: hello\r\n\r\nHELLO.\r\n")
+
+
+async def test_a_body_that_cannot_be_one_is_a_fault() -> None:
+    async def change(tx: Transaction) -> None:
+        assert tx.message is not None
+        await tx.message.replace_body(b"no line end")
+
+    reply, delivered = await outcome(MESSAGE, a_plugin_with(data_post=change))
+    assert (reply[:3], delivered) == ("451", [])
+
+
+@pytest.mark.parametrize("hook", HOOKS[:-2])
+async def test_the_envelope_may_change(hook: str) -> None:
+    envelopes = await envelopes_with(a_plugin_with(**{hook: change_envelope}))
+    assert envelopes == [("", ["added@example.test"])]
+
+
+@pytest.mark.parametrize("hook", ["mail", "rcpt", "queue"])
+async def test_the_envelope_may_not_change(hook: str) -> None:
+    """Before DATA, a client whose recipients were all refused could send a message."""
+    assert await envelopes_with(a_plugin_with(**{hook: change_envelope})) == []
+
+
+async def change_envelope(tx: Transaction, *_: object) -> None:
+    tx.add_recipient(parse_mailbox("added@example.test"))
+    tx.remove_recipient(parse_mailbox("user@example.test"))
+    tx.replace_reverse_path(None)
+
+
+async def envelopes_with(plugin: Plugin[Any]) -> list[tuple[str, list[str]]]:
+    """With what envelope messages are handed over."""
+    envelopes: list[tuple[str, list[str]]] = []
+
+    async def note(tx: Transaction) -> None:
+        envelopes.append((tx.sender, [str(recipient) for recipient in tx.recipients]))
+
+    await talk(DATA, MESSAGE, plugins=(plugin, a_plugin_with(queue=note), Catcher()))
+    return envelopes
+
+
+# --- taps -----------------------------------------------------------------------------------
+
+
+class Tapping(Plugin[NoOptions]):
+    """Taps a body in this hook, and keeps what it hears."""
+
+    def __init__(self, hook: str, *, fails_at: bytes = b"nothing") -> None:
+        super().__init__("tapping", NoOptions(), services())
+        self.hook = hook
+        self.fails_at = fails_at
+        self.heard: list[bytes] = []
+        self.asked: list[str] = []
+        self.header: str | None = None
+
+    async def hook_mail(self, tx: Transaction, sender: ReversePath) -> None:
+        self._tap(tx, "mail")
+
+    async def hook_data(self, tx: Transaction) -> None:
+        self._tap(tx, "data")
+
+    async def hook_data_headers_end(self, tx: Transaction) -> None:
+        assert tx.message is not None
+        self.header = tx.message.headers.get("Subject")
+        self._tap(tx, "data_headers_end")
+
+    async def hook_data_post_headers(self, tx: Transaction) -> None:
+        self._tap(tx, "data_post_headers")
+
+    async def hook_reset_transaction(self, tx: Transaction) -> None:
+        self.asked.append("reset_transaction")
+
+    def _tap(self, tx: Transaction, hook: str) -> None:
+        self.asked.append(hook)
+        if hook == self.hook:
+            tx.tap(self, self._listen)
+
+    def _listen(self, block: bytes) -> None:
+        self.heard.append(block)
+        if self.fails_at in block:
+            raise ValueError("a secret of the plugin")
+
+
+TAPPED = b"Subject: hello\r\n\r\nHello.\r\n..\r\n\r\nA  line\r\n.\r\n"
+
+
+@pytest.mark.parametrize("hook", ["mail", "data", "data_headers_end"])
+async def test_a_tap_hears_the_body(hook: str) -> None:
+    """In order and whole, wherever the message is cut, and after the header section."""
+    for cut in range(1, len(TAPPED)):
+        tapping, catcher = Tapping(hook), Catcher()
+        wire = await talk(DATA, TAPPED[:cut], TAPPED[cut:], plugins=(tapping, catcher))
+        assert wire.replies[-1] == "250 2.0.0 Caught"
+        assert b"".join(tapping.heard) == b"Hello.\r\n.\r\n\r\nA  line\r\n"
+        assert tapping.header == "hello"
+
+
+@pytest.mark.parametrize("message", [b"Subject: x\r\n.\r\n", b"Subject: x\r\n\r\n.\r\n"])
+async def test_a_tap_of_no_body(message: bytes) -> None:
+    tapping = Tapping("data_headers_end")
+    reply, _ = await outcome(message, tapping)
+    assert reply == "250 2.0.0 Caught"
+    assert tapping.heard == []
+
+
+async def test_a_tap_of_a_large_body(tmp_path: Path) -> None:
+    tapping = Tapping("data")
+    body = b"x" * 998 + b"\r\n"
+    blocks = [b"a: b\r\n\r\n" + body, *[body] * 300, b".\r\n"]
+    wire = await talk(
+        DATA, *blocks, plugins=(tapping, Catcher()), spool_dir=tmp_path, size_threshold=1000
+    )
+    assert wire.replies[-1] == "250 2.0.0 Caught"
+    assert b"".join(tapping.heard) == body * 301
+    assert max(map(len, tapping.heard)) < 2 * len(body)
+
+
+async def test_it_is_too_late_for_a_tap() -> None:
+    async def tap(tx: Transaction) -> None:
+        tx.tap(tapping, heard.append)
+
+    heard: list[bytes] = []
+    tapping = Tapping("data_post_headers")
+    for plugin in (tapping, a_plugin_with(data_post_headers=tap)):
+        reply, messages = await outcome(MESSAGE, plugin)
+        assert (reply[:3], messages) == ("451", [])
+
+
+async def test_every_message_has_taps_of_its_own() -> None:
+    tapping, catcher = Tapping("data"), Catcher()
+    await talk(DATA, MESSAGE, DATA, TAPPED, plugins=(tapping, catcher))
+    assert b"".join(tapping.heard) == b"Hello.\r\nHello.\r\n.\r\n\r\nA  line\r\n"
+    assert len(catcher.messages) == 2
+
+
+@pytest.mark.parametrize("rest", [b"", b"more\r\n"])
+async def test_a_fault_in_a_tap_defers(caplog: pytest.LogCaptureFixture, rest: bytes) -> None:
+    tapping = Tapping("data", fails_at=b"Hello")
+    with caplog.at_level(logging.INFO, "qpsmtpd"):
+        reply, messages = await outcome(MESSAGE[:-3] + rest + b".\r\n", tapping)
+    assert reply == "451 4.3.0 Internal error, please try again later"
+    assert messages == []
+    assert len(tapping.heard) == 1
+    (fault,) = [record for record in caplog.records if record.levelno == logging.ERROR]
+    assert fault.message == "fault in a tap plugin=tapping"
+    assert fault.exc_info
+    (line,) = [message for message in caplog.messages if message.startswith("message refused")]
+    assert " plugin=tapping " in line
+
+
+async def test_a_plugin_that_may_be_left_out_is_left_out() -> None:
+    """What it has heard is not the whole body: it would judge by it."""
+    tapping = Tapping("data", fails_at=b"Hello")
+    reply, (message,) = await outcome(MESSAGE, ChainedPlugin(tapping, skip_faults=True))
+    assert reply == "250 2.0.0 Caught"
+    assert message.endswith(b"\r\n\r\nHello.\r\n")
+    assert tapping.asked == ["mail", "data", "data_headers_end", "reset_transaction"]
+
+
+async def test_a_faulty_message_is_refused_for_that() -> None:
+    tapping = Tapping("data", fails_at=b"Hello")
+    reply, _ = await outcome(b"a: b\r\n\r\nHello\r\n\0\r\n.\r\n", tapping)
+    assert reply == "550 5.5.2 NUL in message not allowed"
 
 
 # --- the log --------------------------------------------------------------------------------
