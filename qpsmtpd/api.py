@@ -30,6 +30,7 @@ from qpsmtpd.mail.ip import Endpoint, IPAddress, IPNetwork, parse_ip
 from qpsmtpd.mail.message import Body, Message, scratch_file
 from qpsmtpd.mail.notes import Note, Notes
 from qpsmtpd.mail.session import AuthAttempt, ReceivedInfo, Recipient, Session, TlsInfo, Transaction
+from qpsmtpd.mail.trail import Answer, Trail
 from qpsmtpd.mail.verdict import (
     Decision,
     Verdict,
@@ -56,6 +57,7 @@ __all__ = [
     "Address",
     "AddressError",
     "AddressList",
+    "Answer",
     "AuthAttempt",
     "AuthResult",
     "Body",
@@ -96,6 +98,7 @@ __all__ = [
     "Store",
     "StoreError",
     "TlsInfo",
+    "Trail",
     "Transaction",
     "Verdict",
     "accept",

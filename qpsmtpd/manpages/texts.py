@@ -208,10 +208,10 @@ hook_rcpt takes a recipient, and only one in hook_queue takes a message.
 
 An exception, or a hook that takes longer than `hook_timeout`, is a fault: the transaction costs
 the client a 451, and the log has a traceback; with `on_fault=skip` on the plugin's line the next
-plugin is asked.
+plugin is asked. A store that does not answer is not a fault: the plugin has no opinion.
 
 Hooks must not wait without `await`, and every wait needs a time-out. What blocks belongs into
-asyncio.to_thread().
+`self.services.run_blocking(function, ...)`.
 """
 
 #: Option of qpsmtpd-forkserver → its value, and what it does now.
