@@ -9,8 +9,7 @@ line nor a message without end grows the process.  Replies are collected and sen
 coroutine waits for more input (RFC 2920 section 3.2).
 
 The client's going away cancels nothing: the coroutine learns of it at its next read, so a message
-that is being handed over is handed over.  One timer per connection looks at the deadlines, which
-are plain numbers: waiting for a command costs no timer.
+that is being handed over is handed over.  deadlines.py says how long we wait.
 """
 
 from __future__ import annotations
@@ -33,6 +32,7 @@ from qpsmtpd.smtp.connection import (
     ShutdownError,
 )
 from qpsmtpd.smtp.conversation import converse
+from qpsmtpd.smtp.deadlines import Deadlines
 from qpsmtpd.smtp.reply import Reply
 
 log = logging.getLogger(__name__)
@@ -104,12 +104,7 @@ class SmtpProtocol(SMTP):
         self._reading_command = False
         self._flushing = False
         self._handshaking = False
-        self._timer: asyncio.TimerHandle | None = None
-        self._command_timeout = 0.0
-        self._data_timeout = 0.0
-        self._idle_timeout = 0.0
-        self._deadline = 0.0
-        self._session_end = 0.0
+        self._deadlines = Deadlines(loop)
 
     # --- asyncio calls these ----------------------------------------------------------------
 
@@ -140,9 +135,12 @@ class SmtpProtocol(SMTP):
         session.connections_from_client = open_connections
         session.max_connections_from_client = snapshot.settings.max_from_ip
         self.connection = Connection(session, snapshot, self)
-        self._command_timeout = snapshot.settings.command_timeout
-        self._data_timeout = snapshot.settings.timeout
-        self._start_timer(snapshot.settings.session_timeout)
+        self._deadlines.start(
+            self._on_deadline,
+            command=snapshot.settings.command_timeout,
+            data=snapshot.settings.timeout,
+            session=snapshot.settings.session_timeout,
+        )
         self.task = self._loop.create_task(self._handle_client())
 
     def _turn_away(self, reply: Reply) -> None:
@@ -180,8 +178,7 @@ class SmtpProtocol(SMTP):
         """The connection is closed, by whomever."""
         self._lost = True
         self._ended = True
-        if self._timer is not None:
-            self._timer.cancel()
+        self._deadlines.stop()
         self._wake()
         self.resume_writing()
         self._forget_if_over()
@@ -232,11 +229,11 @@ class SmtpProtocol(SMTP):
             return
         unsent = self.transport.get_write_buffer_size()
         self.transport.close()
-        if self._timer is not None:
-            self._timer.cancel()
         if unsent or (self.connection is not None and self.connection.session.tls):
             # TLS waits for the client's good-bye.
-            self._timer = self._loop.call_later(LINGER, self.transport.abort)
+            self._deadlines.stop_after(LINGER, self.transport.abort)
+        else:
+            self._deadlines.stop()
 
     def drain(self) -> None:
         """The server stops: end the connection as soon as no transaction is under way."""
@@ -250,17 +247,7 @@ class SmtpProtocol(SMTP):
         ):
             self._wake(ShutdownError())
         else:
-            self._shorten_timeouts()
-
-    def _shorten_timeouts(self) -> None:
-        """From now on wait only shortly for the client, be it to send or to read."""
-        self._command_timeout = min(self._command_timeout, DRAIN_PATIENCE)
-        self._data_timeout = min(self._data_timeout, DRAIN_PATIENCE)
-        self._idle_timeout = min(self._idle_timeout, DRAIN_PATIENCE)
-        self._deadline = min(self._deadline, self._loop.time() + DRAIN_PATIENCE)
-        if self._timer is not None:
-            self._timer.cancel()
-        self._check_deadline()
+            self._deadlines.shorten(DRAIN_PATIENCE)
 
     def cut(self) -> None:
         """End the connection now; a message that is not handed over yet stays with the client."""
@@ -273,7 +260,7 @@ class SmtpProtocol(SMTP):
 
     async def read_line(self, limit: int) -> bytes:
         """The next line without CRLF; one that ends in a bare LF keeps it, to be refused."""
-        self._idle_timeout = self._command_timeout
+        self._deadlines.idle = self._deadlines.command
         if len(self._out) >= MOST_REPLIES:
             await self.flush()
             await asyncio.sleep(0)
@@ -300,7 +287,7 @@ class SmtpProtocol(SMTP):
 
     async def read_block(self) -> bytes:
         """Whatever has come, at least one byte."""
-        self._idle_timeout = self._data_timeout
+        self._deadlines.idle = self._deadlines.data
         while not self._buffer:
             await (self._next_input() or self._input_after_flush())
         block = self._buffer[self._read :] if self._read else self._buffer
@@ -325,7 +312,7 @@ class SmtpProtocol(SMTP):
         """Send what was collected, and wait while the client is slow to take it."""
         self._send()
         while self._writable is not None:
-            self._deadline = self._loop.time() + self._idle_timeout
+            self._deadlines.extend(self._deadlines.idle)
             self._flushing = True
             await self._writable
             self._flushing = False
@@ -373,7 +360,7 @@ class SmtpProtocol(SMTP):
         if self._buffer:
             # To be called when the handshake has been set up, and before anything more is read.
             self._loop.call_soon(self._loop.call_soon, self._give_to_tls)
-        self._deadline = self._loop.time() + TLS_TIMEOUT
+        self._deadlines.extend(TLS_TIMEOUT)
         self._handshaking = True
         try:
             transport = await handshake
@@ -425,7 +412,8 @@ class SmtpProtocol(SMTP):
             self._reading_paused = False
             assert self.transport is not None
             self.transport.resume_reading()
-        self._deadline = self._loop.time() + self._idle_timeout
+        deadlines = self._deadlines
+        deadlines.due = self._loop.time() + deadlines.idle
         self._waiter = waiter = self._loop.create_future()
         return waiter
 
@@ -446,28 +434,13 @@ class SmtpProtocol(SMTP):
         else:
             waiter.set_exception(error)
 
-    def _start_timer(self, session_timeout: float) -> None:
-        now = self._loop.time()
-        self._idle_timeout = self._command_timeout
-        self._session_end = now + session_timeout
-        self._deadline = now + self._idle_timeout
-        first_look = now + min(session_timeout, self._command_timeout, self._data_timeout)
-        self._timer = self._loop.call_at(first_look, self._check_deadline)
-
-    def _check_deadline(self) -> None:
-        """The timer: has the client let us wait too long?"""
-        now = self._loop.time()
-        due = min(self._deadline, self._session_end)
-        if now >= due and (self._flushing or self._handshaking):
+    def _on_deadline(self) -> None:
+        """The client has let us wait too long."""
+        if self._flushing or self._handshaking:
             assert self.transport is not None
             self.transport.abort()
-        elif now >= due and self._waiter is not None:
+        elif self._waiter is not None:
             self._wake(ClientTimeoutError())
-        # A deadline that is set from now on may be nearer than this one.
-        next_look = now + min(self._command_timeout, self._data_timeout)
-        if now < due:
-            next_look = min(due, next_look)
-        self._timer = self._loop.call_at(next_look, self._check_deadline)
 
 
 def endpoint(name: Any) -> Endpoint | None:

@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: MIT
+"""Tests of qpsmtpd/smtp/deadlines.py, with a loop whose time goes when it is told to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, cast
+
+from qpsmtpd.smtp.deadlines import Deadlines
+
+
+class FakeLoop:
+    """Calls what is due when time passes."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+        self.handles: list[FakeHandle] = []
+
+    def time(self) -> float:
+        return self.now
+
+    def call_at(self, when: float, call: Callable[[], None]) -> FakeHandle:
+        self.handles.append(FakeHandle(when, call))
+        return self.handles[-1]
+
+    def call_later(self, seconds: float, call: Callable[[], None]) -> FakeHandle:
+        return self.call_at(self.now + seconds, call)
+
+    def advance(self, seconds: float) -> None:
+        end = self.now + seconds
+        while waiting := [h for h in self.handles if not h.done and h.when <= end]:
+            handle = min(waiting, key=lambda h: h.when)
+            self.now = max(self.now, handle.when)
+            handle.done = True
+            handle.call()
+        self.now = end
+
+
+class FakeHandle:
+    def __init__(self, when: float, call: Callable[[], None]) -> None:
+        self.when, self.call, self.done = when, call, False
+
+    def cancel(self) -> None:
+        self.done = True
+
+
+def started(**seconds: float) -> tuple[FakeLoop, Deadlines, list[float]]:
+    loop = FakeLoop()
+    late: list[float] = []
+    deadlines = Deadlines(cast("Any", loop))
+    times = {"command": 5.0, "data": 3.0, "session": 60.0} | seconds
+    deadlines.start(lambda: late.append(loop.now), **times)
+    return loop, deadlines, late
+
+
+def test_a_client_that_sends_nothing_is_late() -> None:
+    loop, _, late = started()
+    loop.advance(4.9)
+    assert late == []
+    loop.advance(0.2)
+    assert late == [105.0]
+
+
+def test_whoever_goes_on_is_not() -> None:
+    loop, deadlines, late = started()
+    for _ in range(20):
+        loop.advance(2.9)
+        deadlines.extend(deadlines.data)
+    assert late == []
+    loop.advance(3.1)
+    assert late != []
+
+
+def test_the_session_has_an_end() -> None:
+    loop, deadlines, late = started(session=10)
+    for _ in range(4):
+        loop.advance(2.4)
+        deadlines.extend(deadlines.command)
+    assert late == []
+    loop.advance(0.5)
+    assert late == [110.0]
+
+
+def test_a_nearer_deadline_is_seen_in_time() -> None:
+    loop, deadlines, late = started(command=300.0, data=2.0)
+    loop.advance(250.0)
+    deadlines.extend(deadlines.data)
+    loop.advance(4.1)
+    assert late[0] <= 254.1 + 100
+
+
+def test_patience_may_end() -> None:
+    loop, deadlines, late = started(command=300.0, data=300.0, session=7200.0)
+    deadlines.shorten(10.0)
+    assert (deadlines.command, deadlines.data, deadlines.idle) == (10.0, 10.0, 10.0)
+    loop.advance(10.1)
+    assert late[0] == 110.0
+
+
+def test_nothing_comes_after_the_end() -> None:
+    loop, deadlines, late = started()
+    deadlines.stop()
+    deadlines.stop()
+    deadlines.shorten(1.0)
+    loop.advance(1000.0)
+    assert late == []
+
+
+def test_one_deadline_may_be_left_for_the_end() -> None:
+    loop, deadlines, late = started()
+    aborted: list[float] = []
+    deadlines.stop_after(10.0, lambda: aborted.append(loop.now))
+    loop.advance(20.0)
+    assert (late, aborted) == ([], [110.0])
