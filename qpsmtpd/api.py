@@ -5,9 +5,11 @@ from qpsmtpd.api import Plugin, Session, Verdict, deny
 """
 
 from qpsmtpd.errors import AddressError, ConfigError, DnsError, StoreError
-from qpsmtpd.lists.addresses import AddressList, compile_pattern
+from qpsmtpd.lists.addresses import AddressList, AddressSet
 from qpsmtpd.lists.dnslists import DnsList, reversed_address
+from qpsmtpd.lists.domains import DomainList, HelloList
 from qpsmtpd.lists.hosts import HostList, parse_hosts, read_hosts
+from qpsmtpd.lists.patterns import Pattern, compile_pattern
 from qpsmtpd.logs.levels import NOTHING, LogLevel
 from qpsmtpd.logs.outlets import DatagramOutlet, FileOutlet, Outlet, PipeOutlet
 from qpsmtpd.logs.records import (
@@ -20,16 +22,26 @@ from qpsmtpd.logs.records import (
 from qpsmtpd.mail.address import (
     Address,
     ReversePath,
+    address_key,
     parse_forward_path,
     parse_mailbox,
     parse_reverse_path,
 )
 from qpsmtpd.mail.authresult import AuthResult
+from qpsmtpd.mail.domain import (
+    Domain,
+    Spellings,
+    canonical_domain,
+    domain_spellings,
+    literal_address,
+    looks_like_address,
+)
 from qpsmtpd.mail.headers import HeaderField, Headers
 from qpsmtpd.mail.ip import Endpoint, IPAddress, IPNetwork, parse_ip
 from qpsmtpd.mail.message import Body, Message, scratch_file
 from qpsmtpd.mail.notes import Note, Notes
 from qpsmtpd.mail.session import AuthAttempt, ReceivedInfo, Recipient, Session, TlsInfo, Transaction
+from qpsmtpd.mail.text import printable_ascii
 from qpsmtpd.mail.trail import Answer, Trail
 from qpsmtpd.mail.verdict import (
     Decision,
@@ -57,6 +69,7 @@ __all__ = [
     "Address",
     "AddressError",
     "AddressList",
+    "AddressSet",
     "Answer",
     "AuthAttempt",
     "AuthResult",
@@ -68,11 +81,14 @@ __all__ = [
     "Decision",
     "DnsError",
     "DnsList",
+    "Domain",
+    "DomainList",
     "Endpoint",
     "Entry",
     "FileOutlet",
     "HeaderField",
     "Headers",
+    "HelloList",
     "HookResult",
     "HostList",
     "IPAddress",
@@ -84,6 +100,7 @@ __all__ = [
     "Notes",
     "Outlet",
     "ParsedPath",
+    "Pattern",
     "PipeOutlet",
     "Plugin",
     "ReceivedInfo",
@@ -95,6 +112,7 @@ __all__ = [
     "Services",
     "Session",
     "Size",
+    "Spellings",
     "Store",
     "StoreError",
     "TlsInfo",
@@ -102,11 +120,16 @@ __all__ = [
     "Transaction",
     "Verdict",
     "accept",
+    "address_key",
+    "canonical_domain",
     "compile_pattern",
     "defer",
     "deny",
+    "domain_spellings",
     "fit_status",
     "format_record",
+    "literal_address",
+    "looks_like_address",
     "opt",
     "parse_forward_path",
     "parse_hosts",
@@ -114,6 +137,7 @@ __all__ = [
     "parse_mailbox",
     "parse_reverse_path",
     "password_matches",
+    "printable_ascii",
     "printable_text",
     "read_hosts",
     "record_text",

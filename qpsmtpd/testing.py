@@ -21,6 +21,7 @@ from qpsmtpd.daemon.server import Server
 from qpsmtpd.daemon.sockets import bind
 from qpsmtpd.errors import ConfigError, DnsError, StoreError
 from qpsmtpd.mail.address import parse_forward_path, parse_reverse_path
+from qpsmtpd.mail.domain import canonical_domain
 from qpsmtpd.mail.ip import Endpoint
 from qpsmtpd.mail.message import Message
 from qpsmtpd.mail.session import Recipient, Session, Transaction
@@ -65,16 +66,16 @@ class FakeResolver:
     """
 
     def __init__(self, records: Records | None = None, *, silent: bool = False) -> None:
-        self.records = dict(records or {})
+        known = (records or {}).items()
+        self.records = {(kind, canonical_domain(name)): data for (kind, name), data in known}
         self.silent = silent
         self.asked: list[tuple[str, str]] = []
 
     async def _ask(self, kind: str, name: str) -> list[Any]:
-        question = (kind, name.rstrip(".").lower())
-        self.asked.append(question)
+        self.asked.append((kind, name))
         if self.silent:
             await asyncio.Event().wait()
-        answer = self.records.get(question, ())
+        answer = self.records.get((kind, canonical_domain(name)), ())
         if isinstance(answer, Exception):
             raise answer
         return list(answer)

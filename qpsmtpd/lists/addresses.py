@@ -1,26 +1,16 @@
 # SPDX-License-Identifier: MIT
-"""AddressList: addresses, domains and patterns with reasons, as in badmailfrom and badrcptto.
-
-A line is a word and, after white space, the reason that the client gets to read. The word is
-
-- `user@example.com`: this address;
-- `@example.com`: every address in this domain (not in those below it);
-- anything with one of `/ ^ $ * + ! % ? \\`: a regular expression, found anywhere in the address
-  unless it is anchored; it may stand between slashes. When it has an @ it is also taken literally,
-  since `user+tag@example.com` is an address as well.
-
-Upper and lower case are the same everywhere.
-"""
+"""AddressList, AddressSet: addresses and domains, in whatever spelling; see `Address.key`."""
 
 from __future__ import annotations
 
 import re
-import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from qpsmtpd.errors import ConfigError
-from qpsmtpd.mail.address import Address
+from qpsmtpd.lists.patterns import Pattern
+from qpsmtpd.mail.address import Address, address_key
+from qpsmtpd.mail.domain import canonical_domain
 from qpsmtpd.plugin.services import Entry
 
 _is_pattern = re.compile(r"[/^$*+!%?\\]").search
@@ -35,13 +25,23 @@ class Listed:
 
 
 class AddressList:
-    """The lines of such a file.  Raises ConfigError for a line that is none of the three."""
+    """A list that refuses: addresses, domains and patterns with reasons, as in badmailfrom.
+
+    A line is a word and, after white space, the reason that the client gets to read. The word is
+
+    - `user@example.com`: this address;
+    - `@example.com`: every address in this domain (not in those below it);
+    - anything with one of `/ ^ $ * + ! % ? \\`: a regular expression (see lists/patterns.py). When
+      it has an @ it is also taken literally, since `user+tag@example.com` is an address as well.
+
+    Raises ConfigError for a line that is none of the three.
+    """
 
     __slots__ = ("_exact", "_patterns")
 
     def __init__(self, entries: Iterable[Entry]) -> None:
         self._exact: dict[str, Listed] = {}
-        self._patterns: list[tuple[re.Pattern[str], Listed]] = []
+        self._patterns: list[tuple[Pattern, Listed]] = []
         for entry in entries:
             self._add(entry)
 
@@ -52,35 +52,41 @@ class AddressList:
         """
         if address.domain is None:
             return None
-        key = address.key
-        listed = self._exact.get(key) or self._exact.get(f"@{address.domain.lower()}")
-        if listed:
+        listed = self._exact.get(address.key) or self._exact.get(f"@{address.domain}")
+        if listed or not self._patterns:
             return listed
-        return next((line for pattern, line in self._patterns if pattern.search(key)), None)
+        spellings = address.spellings
+        return next((line for pattern, line in self._patterns if pattern.refuses(spellings)), None)
 
     def _add(self, entry: Entry) -> None:
         word, *rest = entry.text.split(maxsplit=1) or [""]
         listed = Listed(word, "".join(rest).strip())
         if _is_pattern(word):
-            self._patterns.append((compile_pattern(word, entry.where), listed))
+            self._patterns.append((Pattern(word, entry.where), listed))
         elif "@" not in word:
             raise ConfigError(
-                entry.where, f"{word!r} is no address, @domain, or regular expression"
+                entry.where, f"{word!r} is not an address, @domain, or regular expression"
             )
         if "@" in word:
-            self._exact.setdefault(word.lower(), listed)
+            self._exact.setdefault(address_key(word), listed)
 
 
-def compile_pattern(word: str, where: str) -> re.Pattern[str]:
-    """A regular expression of an administrator, with slashes around it or without.
+class AddressSet:
+    """A list that admits: addresses, and domains with or without an @ in front, no patterns.
 
-    Raises ConfigError when Python cannot read it, or reads it differently from Perl.
+    A domain does not stand for addresses in it that are routed on (`Address.is_route`).
     """
-    expression = word[1:-1] if len(word) > 2 and word[0] == word[-1] == "/" else word
-    try:
-        with warnings.catch_warnings():
-            # [[:alpha:]] and the like: Python would take them for something else.
-            warnings.simplefilter("error", FutureWarning)
-            return re.compile(expression, re.IGNORECASE)
-    except (re.error, FutureWarning) as error:
-        raise ConfigError(where, f"{word!r} is no regular expression: {error}") from None
+
+    __slots__ = ("_addresses", "_domains")
+
+    def __init__(self, entries: Iterable[Entry]) -> None:
+        words = [entry.text.removeprefix("@") for entry in entries]
+        self._addresses = frozenset(address_key(word) for word in words if "@" in word)
+        self._domains = frozenset(canonical_domain(word) for word in words if "@" not in word)
+
+    def __contains__(self, address: Address) -> bool:
+        if address.domain is None:
+            return False
+        if address.key in self._addresses:
+            return True
+        return address.domain in self._domains and not address.is_route

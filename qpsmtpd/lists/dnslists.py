@@ -14,7 +14,9 @@ import logging
 from collections.abc import Iterable
 
 from qpsmtpd.errors import DnsError
+from qpsmtpd.mail.domain import canonical_domain
 from qpsmtpd.mail.ip import parse_ip
+from qpsmtpd.mail.text import printable_ascii
 from qpsmtpd.plugin.services import Clock, Resolver
 
 log = logging.getLogger(__name__)
@@ -29,7 +31,7 @@ _MAX_REASON = 200
 def reversed_address(ip: str) -> str:
     """The octets of an IPv4 address, or the nibbles of an IPv6 address, last one first.
 
-    Raises ValueError when it is no address.
+    Raises ValueError when it is not an address.
     """
     pointer = parse_ip(ip).reverse_pointer
     return pointer.removesuffix(".in-addr.arpa").removesuffix(".ip6.arpa")
@@ -48,7 +50,7 @@ class DnsList:
     """One list.  What is wrong with it is logged once an hour."""
 
     def __init__(self, zone: str, resolver: Resolver, clock: Clock) -> None:
-        self.zone = zone.strip(".").lower()
+        self.zone = canonical_domain(zone.strip("."))
         self._resolver = resolver
         self._clock = clock
         self._warned: float | None = None
@@ -59,7 +61,7 @@ class DnsList:
         Empty when it is not listed, and when the list fails.
         """
         try:
-            answers = await self._resolver.a(f"{entry}.{self.zone}")
+            answers = await self._resolver.a(self._name(entry))
         except DnsError as error:
             self._warn(str(error))
             return []
@@ -71,11 +73,13 @@ class DnsList:
     async def reason(self, entry: str) -> str:
         """What the list says about a listed entry, in printable ASCII; "" when it says nothing."""
         try:
-            texts = await self._resolver.txt(f"{entry}.{self.zone}")
+            texts = await self._resolver.txt(self._name(entry))
         except DnsError:
             return ""
-        printable = (c if " " <= c <= "~" else "?" for c in "".join(texts[:1]))
-        return "".join(printable)[:_MAX_REASON].strip()
+        return printable_ascii("".join(texts[:1]), _MAX_REASON).strip()
+
+    def _name(self, entry: str) -> str:
+        return f"{canonical_domain(entry)}.{self.zone}"
 
     def _warn(self, problem: str) -> None:
         now = self._clock.monotonic()

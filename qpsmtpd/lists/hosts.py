@@ -17,6 +17,7 @@ from qpsmtpd.mail.ip import IPAddress, IPNetwork, parse_ip
 from qpsmtpd.plugin.services import Config
 
 _IPV4_PREFIX = re.compile(r"(?:\d{1,3}\.){1,3}", re.ASCII)
+_MAPPED = ipaddress.IPv6Network("::ffff:0:0/96")
 _IPV6_PREFIX = re.compile(r"[0-9a-f]{1,4}(?::[0-9a-f]{1,4}){0,6}:|(?:[0-9a-f]{4}:){1,6}[0-9a-f]{4}")
 
 
@@ -51,13 +52,21 @@ def parse_hosts(text: str) -> IPNetwork:
         return _ipv6_prefix(entry)
     try:
         if "/" in entry:
-            return ipaddress.ip_network(entry)
+            return _canonical_network(ipaddress.ip_network(entry))
         return ipaddress.ip_network(parse_ip(entry))
     except ValueError:
         raise ValueError(
-            f"{text!r} is no address (192.0.2.1), no network without host bits (192.0.2.0/24, "
-            "2001:db8::/32) and no prefix with its final separator (192.0.2., 2001:db8:)"
+            f"{text!r} is not an address (192.0.2.1), a network without host bits (192.0.2.0/24, "
+            "2001:db8::/32) or a prefix with its final separator (192.0.2., 2001:db8:)"
         ) from None
+
+
+def _canonical_network(network: IPNetwork) -> IPNetwork:
+    """A network, of IPv4 when all its addresses are IPv4-mapped ones."""
+    if network.prefixlen < _MAPPED.prefixlen or network.network_address not in _MAPPED:
+        return network
+    first = parse_ip(str(network.network_address))
+    return ipaddress.ip_network(f"{first}/{network.prefixlen - _MAPPED.prefixlen}")
 
 
 def _ipv4_prefix(entry: str) -> IPNetwork:

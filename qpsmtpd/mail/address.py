@@ -4,11 +4,18 @@
 Text comes from the command line decoded as UTF-8 with surrogateescape: undecodable bytes arrive as
 lone surrogates and are refused everywhere. Every failure is a `PathError` with a short fixed text.
 
+An address keeps the text that the client wrote, for logs and the next hop; what compares it takes
+its canonical parts: `Address.domain` (see mail/domain.py), and the whole as `Address.key`. The
+local part belongs to the system behind us (RFC 5321 section 2.4), so it is kept as it is; but no
+list of an administrator means upper and lower case, or two ways to write an accent, as two
+mailboxes, so in a key it is in lower case and composed (NFC).
+
 Where real mail differs from the RFC we take it:
 
-- dots anywhere in an unquoted local part (`a..b@x`, `.a@x`, `a.@x`), as some mobile carriers issued
-  them; they are printed as they came, as the Perl version did: quoting them would be the RFC's
-  spelling, but the systems that own such mailboxes know them in this one;
+- dots in a row and at the end of an unquoted local part (`a..b@x`, `a.@x`), as some mobile
+  carriers issued them, but not in front; they are printed as they came, as the Perl version did:
+  quoting them would be the RFC's spelling, but the systems that own such mailboxes know them in
+  this one;
 - underscores in domains, and domains of one label;
 - local parts up to 256 octets and paths up to 998 (a text line) instead of the 64 and 256 of RFC
   5321 section 4.5.3.1: variable envelope return paths exceed them. A domain keeps its 255 octets
@@ -18,32 +25,39 @@ Where real mail differs from the RFC we take it:
 import re
 import unicodedata
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address, IPv6Address
 from typing import Literal
 
 from qpsmtpd.errors import AddressError
+from qpsmtpd.mail.domain import (
+    LABEL,
+    MAX_DOMAIN,
+    Spellings,
+    canonical_domain,
+    is_domain,
+    is_literal,
+    u_label_form,
+)
 
 Where = Literal["command", "address", "parameters"]
 
 MAX_LOCAL_PART = 256
-MAX_DOMAIN = 255
 MAX_PATH = 998
 
 _ATEXT = r"A-Za-z0-9!#$%&'*+/=?^_`{|}~-"
 # What RFC 6531 adds to atext, but for the C1 controls and the two Unicode line separators.
 _NON_ASCII = "\xa0-\u2027\u202a-\ud7ff\ue000-\U0010ffff"
-_LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
-_DOMAIN = rf"{_LABEL}(?:\.{_LABEL})*"
 
-_common_path = re.compile(rf"<([.{_ATEXT}]{{1,{MAX_LOCAL_PART}}})@({_DOMAIN})>").fullmatch
-_is_plain = re.compile(rf"[.{_NON_ASCII}{_ATEXT}]+").fullmatch
-_is_domain = re.compile(_DOMAIN).fullmatch
-_is_u_label = re.compile(rf"(?!-)[A-Za-z0-9_{_NON_ASCII}-]{{1,63}}(?<!-)").fullmatch
+_common_path = re.compile(
+    rf"<((?!\.)[.{_ATEXT}]{{1,{MAX_LOCAL_PART}}})@({LABEL}(?:\.{LABEL})*)>"
+).fullmatch
+_is_plain = re.compile(rf"(?!\.)[.{_NON_ASCII}{_ATEXT}]+").fullmatch
 _has_forbidden = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]").search
-_quoted_mailbox = re.compile(r'"((?:[^"\\]|\\.)*)"@(.*)').fullmatch
-_quoted_pair = re.compile(r"\\(.)")
+# RFC 6531 section 3.3 adds no character that a backslash may precede.
+_quoted_string = re.compile(r'"((?:[^"\\]|\\[ -~])*)"').fullmatch
+_quoted_mailbox = re.compile(r'("(?:[^"\\]|\\[ -~])*")@(.*)').fullmatch
+_quoted_pair = re.compile(r"\\([ -~])")
 _needs_backslash = re.compile(r'(["\\])')
-_address_literal = re.compile(r"\[(ipv6:)?([0-9A-Fa-f:.]+)\]", re.IGNORECASE).fullmatch
+_has_route = re.compile(r"[%@]|!.", re.DOTALL).search
 
 # The path ends at the first ">" (without brackets: the first blank) outside a quoted string.
 _bracketed_path = re.compile(r'<(?:"(?:[^"\\]|\\.)*"|[^">]++)*>', re.DOTALL).match
@@ -54,6 +68,10 @@ _parameter = re.compile(
 _is_xtext = re.compile(r"(?:[!-*,-<>-~]|\+[0-9A-Fa-f]{2})*").fullmatch
 _xtext_hex = re.compile(rb"\+([0-9A-Fa-f]{2})")
 _not_xchar = re.compile(rb"[^!-*,-<>-~]")
+
+
+_new = object.__new__
+_set = object.__setattr__
 
 
 class PathError(AddressError):
@@ -68,21 +86,25 @@ class PathError(AddressError):
 class Address:
     """A mailbox. `local_part` is unquoted; `domain` is None only for the bare `<postmaster>`.
 
-    The constructor checks nothing: text from outside goes through the parse functions.
+    `domain` is in its canonical form, in whatever spelling it was given. The constructor checks
+    nothing: text from outside goes through the parse functions.
     """
 
     local_part: str
     domain: str | None
-    #: What `address` is, where the parser knows it already.
-    _text: str = field(default="", compare=False, repr=False)
+    _text: str = field(init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        local = self.local_part if _is_plain(self.local_part) else _quote(self.local_part)
+        text = local if self.domain is None else f"{local}@{self.domain}"
+        _set(self, "_text", text)
+        if self.domain is not None:
+            _set(self, "domain", canonical_domain(self.domain))
 
     @property
     def address(self) -> str:
-        """`local@domain`, the local part quoted where it must be; the form for SMTP and logs."""
-        if self._text:
-            return self._text
-        local = self.local_part if _is_plain(self.local_part) else _quote(self.local_part)
-        return local if self.domain is None else f"{local}@{self.domain}"
+        """`local@domain` as the client wrote it, quoted where it must be; for SMTP and logs."""
+        return self._text
 
     @property
     def path(self) -> str:
@@ -90,16 +112,59 @@ class Address:
         return f"<{self.address}>"
 
     @property
+    def written_domain(self) -> str | None:
+        """The domain as the client wrote it; for the next hop, never to compare."""
+        return None if self.domain is None else self._text.rpartition("@")[2]
+
+    @property
+    def unquoted(self) -> str:
+        """`local@domain` as the client wrote it, never quoted, as some mail systems store it."""
+        domain = self.written_domain
+        return self.local_part if domain is None else f"{self.local_part}@{domain}"
+
+    @property
     def key(self) -> str:
-        """Lower-cased `local@domain` for look-ups in lists and databases; never quoted."""
-        if self.domain is None:
-            return self.local_part.lower()
-        return f"{self.local_part}@{self.domain}".lower()
+        """`local@domain` in the form that all comparisons use; see `address_key`."""
+        local = _comparable(self.local_part)
+        return local if self.domain is None else f"{local}@{self.domain}"
+
+    @property
+    def spellings(self) -> Spellings:
+        """The key in all ways that regular expressions are tried on."""
+        key = self.key
+        if self._text.lower() == key and key.isascii() and "xn--" not in key:
+            return Spellings((key,))
+        written = self.unquoted
+        local, at, domain = key.rpartition("@")
+        canonical = (key, f"{local}{at}{u_label_form(domain)}")
+        # A system that normalises characters reads the last of them.
+        others = dict.fromkeys((written, unicodedata.normalize("NFKC", written)))
+        return Spellings(
+            tuple(dict.fromkeys(canonical)),
+            tuple(other for other in others if other.lower() not in canonical),
+        )
 
     @property
     def is_ascii(self) -> bool:
         """Whether the next hop can take the address without SMTPUTF8 (RFC 6531)."""
-        return self.local_part.isascii() and (self.domain is None or self.domain.isascii())
+        return self._text.isascii()
+
+    @property
+    def has_literal(self) -> bool:
+        """Whether an address literal stands in place of a domain (RFC 5321 section 4.1.3)."""
+        return self.domain is not None and self.domain.startswith("[")
+
+    @property
+    def is_route(self) -> bool:
+        """Whether the local part names another destination, which the next hop might follow.
+
+        As in `user%other.example@us`, `other.example!user@us`, `"user@other.example"@us`. With
+        full-width characters as well: a system that normalises reads them like the others.
+        """
+        local = self.local_part
+        if not local.isascii():
+            local = unicodedata.normalize("NFKC", local)
+        return _has_route(local) is not None
 
     def __str__(self) -> str:
         return self.address
@@ -127,7 +192,7 @@ def parse_forward_path(text: str, *, utf8: bool = False) -> Address:
     if common is not None:
         local_part, domain = common.groups()
         if len(domain) <= MAX_DOMAIN:
-            return Address(local_part, domain, text[1:-1])
+            return _parsed(local_part, domain.lower(), text[1:-1])
     return _parse_path(text, utf8)
 
 
@@ -136,8 +201,7 @@ def parse_mailbox(text: str, *, utf8: bool = False) -> Address:
     _check_text(text, utf8)
     quoted = _quoted_mailbox(text)
     if quoted is not None:
-        local_part = _quoted_pair.sub(r"\1", quoted[1])
-        domain = quoted[2]
+        local_part, domain = _unquote(quoted[1]), quoted[2]
     else:
         local_part, at, domain = text.rpartition("@")
         if not at:
@@ -146,8 +210,19 @@ def parse_mailbox(text: str, *, utf8: bool = False) -> Address:
             raise PathError("syntax error in local part")
     if len(local_part.encode()) > MAX_LOCAL_PART:
         raise PathError("local part too long")
-    _check_domain(domain)
+    _check_domain(domain, literal=True)
     return Address(local_part, domain)
+
+
+def address_key(text: str) -> str:
+    """The key of an address that an administrator or user wrote, as `Address.key` has it.
+
+    `@example.com` is the key of a whole domain. Takes any text.
+    """
+    local, at, domain = text.rpartition("@")
+    if not at:
+        return _comparable(text)
+    return f"{_comparable(_unquote(local))}@{canonical_domain(domain)}"
 
 
 def split_arguments(text: str, keyword: Literal["FROM", "TO"]) -> tuple[str, dict[str, str | None]]:
@@ -198,8 +273,30 @@ def encode_xtext(text: str) -> str:
     return _not_xchar.sub(lambda octet: b"+%02X" % octet[0][0], octets).decode("ascii")
 
 
+def _parsed(local_part: str, domain: str, text: str) -> Address:
+    """An address of which all is known: its constructor costs as much as parsing it does."""
+    address = _new(Address)
+    _set(address, "local_part", local_part)
+    _set(address, "domain", domain)
+    _set(address, "_text", text)
+    return address
+
+
+def _comparable(local_part: str) -> str:
+    if local_part.isascii():
+        return local_part.lower()
+    # Composed before and after: an accent that stands apart may keep a letter from its lower case.
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", local_part).lower())
+
+
 def _quote(local_part: str) -> str:
     return '"' + _needs_backslash.sub(r"\\\1", local_part) + '"'
+
+
+def _unquote(local_part: str) -> str:
+    """A local part without its quotes, if it has any."""
+    quoted = _quoted_string(local_part)
+    return _quoted_pair.sub(r"\1", quoted[1]) if quoted else local_part
 
 
 def _parse_path(text: str, utf8: bool) -> Address:
@@ -220,7 +317,7 @@ def _without_route(path: str) -> str:
     for hop in route.split(","):
         if not hop.startswith("@"):
             raise PathError("syntax error in source route")
-        _check_domain(hop[1:])
+        _check_domain(hop[1:], literal=False)
     return mailbox
 
 
@@ -233,41 +330,11 @@ def _check_text(text: str, utf8: bool) -> None:
         raise PathError("path too long")
 
 
-def _check_domain(domain: str) -> None:
+def _check_domain(domain: str, *, literal: bool) -> None:
     if len(domain.encode()) > MAX_DOMAIN:
         raise PathError("domain too long")
-    if not (_is_domain(domain) or _is_literal(domain) or _is_u_domain(domain)):
+    if not (is_domain(domain) or (literal and is_literal(domain))):
         raise PathError("syntax error in domain")
-
-
-def _is_literal(domain: str) -> bool:
-    """Whether this is an IPv4 or IPv6 address literal (RFC 5321 section 4.1.3)."""
-    literal = _address_literal(domain)
-    if literal is None:
-        return False
-    try:
-        _ = IPv6Address(literal[2]) if literal[1] else IPv4Address(literal[2])
-    except ValueError:
-        return False
-    return True
-
-
-def _is_u_domain(domain: str) -> bool:
-    """Whether this is a domain with U-labels (RFC 6531 section 3.2, RFC 5891 section 4).
-
-    Only what keeps its meaning on the way through the DNS: compatibility characters (a full-width
-    dot becomes a real one there), invisible ones and spaces would let one name pass for another.
-    """
-    if domain.isascii() or unicodedata.normalize("NFKC", domain) != domain:
-        return False
-    return all(map(_is_u_label, domain.split("."))) and all(map(_may_be_in_label, domain))
-
-
-def _may_be_in_label(character: str) -> bool:
-    # Scripts of India and Iran need the two joiners; the ideographic full stop separates labels.
-    if character in "\u200c\u200d":
-        return True
-    return character != "\u3002" and unicodedata.category(character)[0] not in "CZ"
 
 
 def _parse_parameters(text: str) -> dict[str, str | None]:

@@ -252,10 +252,7 @@ def envelope_records(tx: Transaction, now: int) -> bytes:
 
 def _internal(address: ReversePath) -> bytes:
     """An address as Postfix stores it: the local part is not quoted."""
-    if address is None:
-        return b""
-    text = address.local_part
-    return (text if address.domain is None else f"{text}@{address.domain}").encode()
+    return b"" if address is None else address.unquoted.encode()
 
 
 def _attributes(tx: Transaction) -> Iterator[tuple[str, str]]:

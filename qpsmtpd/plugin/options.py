@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from qpsmtpd.logs.levels import LogLevel
+from qpsmtpd.mail.domain import Domain, is_domain, is_literal
 from qpsmtpd.mail.ip import IPNetwork
 
 T = TypeVar("T")
@@ -177,6 +178,13 @@ def _parse_float(text: str) -> float:
     return value
 
 
+def _parse_domain(text: str) -> Domain:
+    domain = Domain(text)
+    if not (is_domain(domain) or is_literal(domain)):
+        raise ValueError("a domain (example.com)")
+    return domain
+
+
 def _parse_network(text: str) -> IPNetwork:
     try:
         return ipaddress.ip_network(text, strict=False)
@@ -192,6 +200,7 @@ _SCALARS: dict[Any, tuple[str, Callable[[str], Any]]] = {
     Seconds: ("duration", _parse_seconds),
     Size: ("size", _parse_size),
     Path: ("path", Path),
+    Domain: ("domain", _parse_domain),
     IPNetwork: ("network", _parse_network),
     LogLevel: ("level", LogLevel.parse),
 }

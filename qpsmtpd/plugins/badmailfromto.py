@@ -25,6 +25,7 @@ from qpsmtpd.api import (
     Recipient,
     Transaction,
     Verdict,
+    address_key,
     deny,
 )
 
@@ -41,13 +42,13 @@ class Badmailfromto(Plugin[NoOptions]):
         if sender is None or sender.domain is None or self.immune(tx.session):
             return None
         to = recipient.address.key
-        if self._pairs.isdisjoint({(sender.key, to), (f"@{sender.domain.lower()}", to)}):
+        if self._pairs.isdisjoint({(sender.key, to), (f"@{sender.domain}", to)}):
             return None
         return deny("Mail from this sender to this address is not accepted here", status="5.7.1")
 
 
 def _pair(entry: Entry) -> tuple[str, str]:
-    words = entry.text.lower().split()
+    words = entry.text.split()
     if len(words) != 2 or not all("@" in word for word in words) or words[1].startswith("@"):
         raise ConfigError(entry.where, "must be: user@domain or @domain, then user@domain")
-    return words[0], words[1]
+    return address_key(words[0]), address_key(words[1])

@@ -13,17 +13,15 @@ Then the file `hosts_allow` is searched, one entry a line; the first that matche
     198.51.100.7    DENYSOFT
     2001:db8::/32   DECLINED
 
-An entry is an address or network, a return code of the Perl version (DENY 550, DENYSOFT 451; OK
-and DECLINED admit the client), and what a client that is refused gets to read. Wrong entries are
-an error, at start.
+An entry is an address, a network or the beginning of an address (`192.0.2.`), a return code of the
+Perl version (DENY 550, DENYSOFT 451; OK and DECLINED admit the client), and what a client that is
+refused gets to read. Wrong entries are an error, at start.
 
 Differences from the Perl version: IPv6 in both parts; it also runs under tcpserver, where only
 the file counts.
 """
 
 from __future__ import annotations
-
-import ipaddress
 
 from qpsmtpd.api import (
     ConfigError,
@@ -34,6 +32,7 @@ from qpsmtpd.api import (
     Session,
     Verdict,
     defer,
+    parse_hosts,
     verdict_from_word,
 )
 
@@ -81,11 +80,9 @@ def _limit(session: Session) -> int:
 def _rule(entry: Entry) -> tuple[IPNetwork, Verdict | None]:
     words = entry.text.split(None, 2)
     try:
-        network = ipaddress.ip_network(words[0])
-    except ValueError:
-        raise ConfigError(
-            entry.where, f"{words[0]!r} is no address or network (192.0.2.0/24, 2001:db8::/32)"
-        ) from None
+        network = parse_hosts(words[0])
+    except ValueError as error:
+        raise ConfigError(entry.where, str(error)) from None
     if len(words) < 2:
         raise ConfigError(entry.where, f"after {words[0]!r} comes a code, such as DENY or OK")
     try:

@@ -50,6 +50,7 @@ from qpsmtpd.api import (
     StoreError,
     Transaction,
     Verdict,
+    address_key,
     opt,
 )
 
@@ -205,10 +206,10 @@ class RateLimit(Plugin[RateLimitOptions]):
 def _subject(limit: Limit, session: Session) -> str:
     """Whom the limit is for, "" when it is for nobody here."""
     if limit.whom == "user":
-        return session.auth_user.lower()
+        return address_key(session.auth_user)
     if limit.whom == "domain":
         sender = session.transaction.reverse_path if session.transaction else None
-        return (sender.domain or "").lower() if sender else ""
+        return (sender.domain or "") if sender else ""
     address = session.client_address
     prefix = _PREFIXES[limit.whom][address.version]
     return str(ipaddress.ip_network((address, prefix), strict=False))

@@ -32,10 +32,12 @@ from pathlib import Path
 
 from qpsmtpd.api import (
     ConfigError,
+    Domain,
     Plugin,
     Recipient,
     Transaction,
     Verdict,
+    address_key,
     fit_status,
     opt,
     verdict_from_word,
@@ -48,7 +50,7 @@ TEXT = "No such user."
 class RcptMapOptions:
     """Options of rcpt_map."""
 
-    domain: str = opt(doc="The domain whose recipients are in the file.")
+    domain: Domain = opt(doc="The domain whose recipients are in the file.")
     file: Path = opt(doc="The file of its recipients.")
     default: str = opt(
         "DENY=No_such_user.", doc="VERDICT=TEXT for recipients that are not in the file."
@@ -70,13 +72,12 @@ class RcptMap(Plugin[RcptMapOptions]):
     """Knows all recipients of one domain."""
 
     async def start(self) -> None:
-        self._domain = self.options.domain.lower()
         self._default = self.options.default_verdict()
         self._verdicts = await asyncio.to_thread(self._read)
 
     async def hook_rcpt(self, tx: Transaction, recipient: Recipient) -> Verdict | None:
         address = recipient.address
-        if address.domain is None or address.domain.lower() != self._domain:
+        if address.domain != self.options.domain:
             return None
         return self._verdicts.get(address.key, self._default)
 
@@ -100,8 +101,8 @@ def _parse(text: str, file: str) -> Iterator[tuple[str, Verdict | None]]:
         except ValueError as error:
             raise ConfigError(f"{file}:{number}", f"must be: ADDRESS VERDICT; {error}") from None
         if "@" not in address:
-            raise ConfigError(f"{file}:{number}", f"{address!r} is no address")
-        yield address.lower(), verdict
+            raise ConfigError(f"{file}:{number}", f"{address!r} is not an address")
+        yield address_key(address), verdict
 
 
 def _verdict(code: str, text: str) -> Verdict | None:

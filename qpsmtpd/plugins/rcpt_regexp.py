@@ -9,9 +9,9 @@ File `rcpt_regexp`, one rule a line, the first that matches decides:
 
 Pattern, verdict, and the text that the client gets to read. A pattern between slashes is a regular
 expression, found anywhere in the recipient's address; any other is the whole address. Upper and
-lower case are the same. The verdict is DECLINED (nothing is decided here, and no further rule is
-looked at), OK (accepted, wherever it goes: mind that this relays), DENY, DENYSOFT, DENY_DISCONNECT
-or DENYSOFT_DISCONNECT.
+lower case are the same, and of an international domain both ways to write it count. The verdict is
+DECLINED (nothing is decided here, and no further rule is looked at), OK (accepted, wherever it
+goes: mind that this relays), DENY, DENYSOFT, DENY_DISCONNECT or DENYSOFT_DISCONNECT.
 
 Differences from the Perl version: a line that is no such rule was skipped; here it is an error, at
 start.
@@ -19,34 +19,37 @@ start.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
 from qpsmtpd.api import (
+    Address,
     ConfigError,
     Entry,
     NoOptions,
+    Pattern,
     Plugin,
     Recipient,
     Transaction,
     Verdict,
-    compile_pattern,
+    address_key,
     verdict_from_word,
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A line of the file; the verdict None is DECLINED."""
+    """A line of the file: an address's key or a pattern; the verdict None is DECLINED."""
 
-    pattern: re.Pattern[str] | str
+    pattern: Pattern | str
     verdict: Verdict | None
 
-    def matches(self, address: str) -> bool:
-        """Whether it speaks of this address, which is in lower case."""
+    def matches(self, address: Address) -> bool:
+        """Whether it speaks of this address."""
         if isinstance(self.pattern, str):
-            return self.pattern == address
-        return bool(self.pattern.search(address))
+            return self.pattern == address.key
+        if self.verdict is None or self.verdict.accepted:
+            return self.pattern.admits(address.spellings)
+        return self.pattern.refuses(address.spellings)
 
 
 class RcptRegexp(Plugin[NoOptions]):
@@ -56,7 +59,7 @@ class RcptRegexp(Plugin[NoOptions]):
         self._rules = list(map(_rule, await self.services.config.entries("rcpt_regexp")))
 
     async def hook_rcpt(self, tx: Transaction, recipient: Recipient) -> Verdict | None:
-        address = recipient.address.key
+        address = recipient.address
         return next((rule.verdict for rule in self._rules if rule.matches(address)), None)
 
 
@@ -69,5 +72,5 @@ def _rule(entry: Entry) -> Rule:
     if pattern.startswith("/"):
         if len(pattern) < 3 or not pattern.endswith("/"):
             raise ConfigError(entry.where, f"{pattern!r} has no slash at its end")
-        return Rule(compile_pattern(pattern, entry.where), verdict)
-    return Rule(pattern.lower(), verdict)
+        return Rule(Pattern(pattern, entry.where), verdict)
+    return Rule(address_key(pattern), verdict)

@@ -69,10 +69,11 @@ class Rhsbl(Plugin[RhsblOptions]):
             self._lists.append((DnsList(zone, services.resolver, services.clock), text.strip()))
 
     async def hook_mail(self, tx: Transaction, sender: ReversePath) -> Verdict | None:
-        domain = sender.domain if sender and self._lists else None
-        if not domain or domain.startswith("[") or self.immune(tx.session):
+        if sender is None or sender.domain is None or sender.has_literal or not self._lists:
             return None
-        zone, said = await self._find(domain)
+        if self.immune(tx.session):
+            return None
+        zone, said = await self._find(sender.domain)
         if not zone:
             return None
         tx.session.adjust_karma(-1)
@@ -82,7 +83,7 @@ class Rhsbl(Plugin[RhsblOptions]):
             f"{text}: {said}" if said else text,
             status="5.7.1",
             default="perm",
-            reason=f"{domain} is listed by {zone}",
+            reason=f"{sender.domain} is listed by {zone}",
         )
 
     async def _find(self, domain: str) -> tuple[str, str]:

@@ -5,7 +5,9 @@
 
 Where a plugin asks for the configuration of one recipient, the files in the directory PATTERN
 (`/home/%u/.qpsmtpd`) come before those of everybody. In PATTERN `%u` stands for the local part of
-the recipient's address, `%h` for its domain and `%a` for the whole address.
+the recipient's address, `%h` for its domain and `%a` for the whole address. However the client
+wrote it, the domain is in lower case, an international one as `xn--...`; the local part is taken as
+it came, and then in lower case.
 
 All lines of the file count, with no comments, and at most the first megabyte. Users write these
 files, so only regular files are read, no links; an address whose parts cannot be a file name (with
@@ -18,7 +20,7 @@ import asyncio
 import os
 import re
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,25 +42,35 @@ class UserConfig(Plugin[UserConfigOptions]):
     """Reads the files of single recipients."""
 
     async def hook_user_config(self, recipient: Recipient, name: str) -> Sequence[str] | None:
-        directory = self._directory(recipient.address)
-        if directory is None or not _is_safe(name):
+        if not _is_safe(name):
             return None
-        path = directory / name
+        for directory in self._directories(recipient.address):
+            text = await self._text(directory / name)
+            if text is not None:
+                return text.splitlines()
+        return None
+
+    async def _text(self, path: Path) -> str | None:
         try:
-            text = await asyncio.to_thread(_read, path)
+            return await asyncio.to_thread(_read, path)
         except FileNotFoundError:
             return None
         except OSError as error:
             self.log.warning("cannot read file=%r: %s", str(path), error.strerror)
             return None
-        return text.splitlines()
 
-    def _directory(self, address: Address) -> Path | None:
-        parts = {"%u": address.local_part, "%h": address.domain or "", "%a": address.address}
+    def _directories(self, address: Address) -> Iterator[Path]:
+        """Where the files may be; nowhere, when a part cannot be a file name."""
+        local, domain = address.local_part, address.domain or ""
         used = set(re.findall("%[uha]", self.options.pattern))
-        if not all(_is_safe(parts[letter]) for letter in used):
-            return None
-        return Path(re.sub("%[uha]", lambda match: parts[match[0]], self.options.pattern))
+        for user in dict.fromkeys((local, local.lower())):
+            parts = {"%u": user, "%h": domain, "%a": f"{user}@{domain}" if domain else user}
+            if all(_is_safe(parts[letter]) for letter in used):
+                yield Path(_filled(self.options.pattern, parts))
+
+
+def _filled(pattern: str, parts: Mapping[str, str]) -> str:
+    return re.sub("%[uha]", lambda match: parts[match[0]], pattern)
 
 
 def _is_safe(name: str) -> bool:

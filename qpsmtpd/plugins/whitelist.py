@@ -30,11 +30,12 @@ but has no effect: there are no white lists of single users.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from qpsmtpd.api import (
-    Address,
+    AddressSet,
+    HelloList,
     Note,
     Plugin,
     Recipient,
@@ -51,8 +52,6 @@ from qpsmtpd.api import (
 RECIPIENTS = Note[int]("whitelist.recipients")
 #: The client was found on the white list, and got its karma.
 CREDITED = Note[bool]("whitelist.credited")
-
-_is_route = re.compile(r"[%@]|!.", re.DOTALL).search
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,15 +73,15 @@ class Whitelist(Plugin[WhitelistOptions]):
     async def start(self) -> None:
         config = self.services.config
         self._hosts = await read_hosts(config, "whitelisthosts")
-        self._hello_hosts = {line.lower() for line in await config.lines("whitelisthelo")}
-        self._senders = _addresses(await config.lines("whitelistsenders"))
-        self._recipients = _addresses(await config.lines("whitelistrcpt"))
+        self._hello_hosts = HelloList(await config.entries("whitelisthelo"))
+        self._senders = AddressSet(await config.entries("whitelistsenders"))
+        self._recipients = AddressSet(await config.entries("whitelistrcpt"))
 
     async def hook_connect(self, session: Session) -> Verdict | None:
         return None if self.options.per_recipient else self._check_client(session)
 
     async def hook_helo(self, session: Session, host: str) -> Verdict | None:
-        if self.options.per_recipient or host.lower() not in self._hello_hosts:
+        if self.options.per_recipient or host not in self._hello_hosts:
             return None
         return accept()
 
@@ -96,7 +95,7 @@ class Whitelist(Plugin[WhitelistOptions]):
             # Only marked: accepting here would let them relay.
             self._check_client(tx.session)
             self._check_sender(tx, tx.reverse_path)
-        if not _is_listed(recipient.address, self._recipients):
+        if recipient.address not in self._recipients:
             return None
         tx.notes[RECIPIENTS] = tx.notes.get(RECIPIENTS, 0) + 1
         return accept()
@@ -113,19 +112,7 @@ class Whitelist(Plugin[WhitelistOptions]):
         return accept()
 
     def _check_sender(self, tx: Transaction, sender: ReversePath) -> Verdict | None:
-        if sender is None or not _is_listed(sender, self._senders):
+        if sender is None or sender not in self._senders:
             return None
         tx.whitelisted_sender = True
         return accept()
-
-
-def _addresses(lines: Iterable[str]) -> frozenset[str]:
-    return frozenset(line.lower().removeprefix("@") for line in lines)
-
-
-def _is_listed(address: Address, listed: frozenset[str]) -> bool:
-    if address.domain is None:
-        return False
-    if address.key in listed:
-        return True
-    return address.domain.lower() in listed and not _is_route(address.local_part)

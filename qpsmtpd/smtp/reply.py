@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from qpsmtpd.mail.text import printable_ascii
+
 #: RFC 5321 section 4.5.3.1.5: a reply line has at most 512 octets with code and CRLF.
 MAX_TEXT = 480
 
@@ -36,7 +38,8 @@ class Reply(NamedTuple):
 
     def _encode_lines(self) -> bytes:
         prefix = f"{self.status} " if self.status else ""
-        lines = [_clean(line) for line in self.text.splitlines()] or [""]
+        # A plugin may quote what a DNS record or a client said.
+        lines = [printable_ascii(line, MAX_TEXT) for line in self.text.splitlines()] or [""]
         last = len(lines) - 1
         return b"".join(
             f"{self.code}{' ' if number == last else '-'}{prefix}{line}\r\n".encode("ascii")
@@ -51,10 +54,3 @@ class Recorded(Reply):
     """A refusal whose decision is in the trail already."""
 
     __slots__ = ()
-
-
-def _clean(line: str) -> str:
-    """Printable ASCII only: a plugin may quote what a DNS record or a client said."""
-    if line.isascii() and line.isprintable():
-        return line[:MAX_TEXT]
-    return "".join(c if " " <= c <= "~" else "?" for c in line)[:MAX_TEXT]

@@ -21,7 +21,8 @@ PACKAGE = Path(__file__).parents[2] / "qpsmtpd"
 LAYERS = {
     "values, and what knows nothing of mail": """
         __init__ errors terminal logs lists.cdb nexthop.setid_runner manpages.roff manpages.texts
-        smtp.reply config.names config.runoptions daemon.detach daemon.notify daemon.scoreboard
+        mail.text smtp.reply config.names config.runoptions daemon.detach daemon.notify
+        daemon.scoreboard
         """,
     "what a mail is": "mail",
     "what plugins borrow": """

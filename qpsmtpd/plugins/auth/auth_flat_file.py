@@ -28,6 +28,7 @@ from qpsmtpd.api import (
     Session,
     Verdict,
     accept,
+    address_key,
     deny,
     password_matches,
 )
@@ -53,7 +54,7 @@ class AuthFlatFile(Plugin[NoOptions]):
         return self._check(attempt)
 
     def _check(self, attempt: AuthAttempt) -> Verdict | None:
-        password = self._passwords.get(attempt.user.lower())
+        password = self._passwords.get(address_key(attempt.user))
         # No password is empty, so an unknown user never matches; the work is done all the same.
         matches = password_matches(attempt, password or "")
         if password is None:
@@ -77,4 +78,4 @@ def _user_and_password(entry: Entry) -> tuple[str, str]:
     if not (name and domain and password):
         # Not the line itself: it may hold a password.
         raise ConfigError(entry.where, "no line of the form user@domain:password")
-    return user.lower(), password
+    return address_key(user), password

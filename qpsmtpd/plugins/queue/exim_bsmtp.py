@@ -27,10 +27,20 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
 from dataclasses import dataclass
 
-from qpsmtpd.api import Plugin, Seconds, Transaction, Verdict, accept, defer, deny, opt
+from qpsmtpd.api import (
+    Plugin,
+    Seconds,
+    Transaction,
+    Verdict,
+    accept,
+    defer,
+    deny,
+    opt,
+    printable_ascii,
+)
 from qpsmtpd.nexthop import DotStuffer
 from qpsmtpd.nexthop.program import Finished, ProgramError, Programs
 
@@ -69,7 +79,7 @@ class EximBsmtp(Plugin[EximOptions]):
             self.log.error("%s cannot be run; every message is deferred", self._program)
 
     async def hook_queue(self, tx: Transaction) -> Verdict:
-        if any(not (domain or "").isascii() for domain in _domains(tx)):
+        if not all(domain.isascii() for domain in _domains(tx)):
             return deny("Internationalized domains cannot be handed over", status="5.6.7")
         inputs = {0: _batch(tx, self.services.me)}
         try:
@@ -101,14 +111,15 @@ class EximBsmtp(Plugin[EximOptions]):
             # Taken, says the status; not taken, says the reply.  Twice is better than never.
             return defer("Mail system did not take the message", status="4.3.0")
         code, words = replies[-1]
-        text = "".join(c if " " <= c <= "~" else "?" for c in words[:_LONGEST_TEXT])
+        text = printable_ascii(words, _LONGEST_TEXT)
         refuse = deny if code.startswith("5") else defer
         return refuse(text, status=_STATUS.get(code, f"{code[0]}.0.0"))
 
 
-def _domains(tx: Transaction) -> list[str | None]:
-    domains = [recipient.address.domain for recipient in tx.recipients]
-    return [*domains, tx.reverse_path.domain] if tx.reverse_path else domains
+def _domains(tx: Transaction) -> Iterator[str]:
+    """The domains as they are handed over."""
+    for address in (tx.reverse_path, *(recipient.address for recipient in tx.recipients)):
+        yield (address and address.written_domain) or ""
 
 
 async def _batch(tx: Transaction, me: str) -> AsyncGenerator[bytes, None]:

@@ -7,6 +7,7 @@
 
 The first argument is the directory. The second, if any, names a Maildir below it for each recipient
 by a pattern with %l (local part), %d (domain) or %u (address): each recipient gets a file there.
+The domain is in lower case, an international one as `xn--...`, however the client wrote it.
 Characters of the address other than letters, digits and -+_.,@= become _, and a name that is empty,
 . or .. becomes underscores. The third is the mode of new directories in octal, 700 if not given;
 new files have the same without the x bits.
@@ -50,6 +51,7 @@ from qpsmtpd.api import (
     Transaction,
     Verdict,
     accept,
+    canonical_domain,
     defer,
     opt,
     unless_another,
@@ -160,7 +162,7 @@ class Maildir(Plugin[MaildirOptions]):
         """The pattern filled in: names that lead down, and nowhere else."""
         address = recipient.address
         local_part = _unsafe.sub("_", address.local_part)
-        domain = _unsafe.sub("_", address.domain or self.services.me)
+        domain = _unsafe.sub("_", address.domain or canonical_domain(self.services.me))
         values = {"l": local_part, "d": domain, "u": f"{local_part}@{domain}"}
         return [
             _name(_placeholder.sub(lambda match: values[match[1]], part))

@@ -47,6 +47,7 @@ from qpsmtpd.api import (
     defer,
     deny,
     opt,
+    printable_ascii,
     unless_another,
 )
 from qpsmtpd.nexthop.cleanup import Cleanup, CleanupError, CleanupFlag, CleanupResult, CleanupStatus
@@ -158,5 +159,4 @@ def _words_of_postfix(reason: str, status: str, text: str) -> tuple[str, str]:
     match = _reason_with_status(reason)
     if match and match[1][0] == status[0]:
         status, reason = match[1], match[2]
-    words = "".join(c if " " <= c <= "~" else "?" for c in reason[:_LONGEST_REASON])
-    return status, words or text
+    return status, printable_ascii(reason, _LONGEST_REASON) or text

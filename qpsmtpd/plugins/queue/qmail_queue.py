@@ -25,7 +25,6 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 
 from qpsmtpd.api import (
-    Address,
     LogLevel,
     Plugin,
     Seconds,
@@ -117,11 +116,6 @@ async def _message(tx: Transaction) -> AsyncGenerator[bytes, None]:
 
 def _envelope(tx: Transaction) -> bytes:
     """F, the reverse-path, T and each recipient, NUL after each; and one more NUL."""
-    sender = b"F" + (_unquoted(tx.reverse_path) if tx.reverse_path else b"") + b"\0"
-    recipients = (b"T" + _unquoted(recipient.address) + b"\0" for recipient in tx.recipients)
-    return sender + b"".join(recipients) + b"\0"
-
-
-def _unquoted(address: Address) -> bytes:
-    local = address.local_part
-    return (local if address.domain is None else f"{local}@{address.domain}").encode()
+    sender = tx.reverse_path.unquoted if tx.reverse_path else ""
+    recipients = (f"T{recipient.address.unquoted}\0" for recipient in tx.recipients)
+    return f"F{sender}\0{''.join(recipients)}\0".encode()

@@ -47,6 +47,8 @@ _ODD = (
     "<a@[300.1.1.1]>",
     "<a@[192.0.2.1>",
     "<a@[IPv6:xyz]>",
+    "<a@[IPv6:1:2:3:4:5:6:7::]>",
+    "<@[192.0.2.1]:a@example.com>",
     "<a@example.com",
     "a@example.com>",
     "<<a@example.com>>",

@@ -120,8 +120,8 @@ def test_not_everybody_is_a_proxy(tmp_path: Path, everybody: str) -> None:
 @pytest.mark.parametrize(
     ("name", "text", "wanted"),
     [
-        ("proxy_networks", "192.0.2.1/24", "no network without host bits"),
-        ("proxy_networks", "proxy.example", "is no address"),
+        ("proxy_networks", "192.0.2.1/24", "a network without host bits"),
+        ("proxy_networks", "proxy.example", "is not an address"),
         ("proxy_timeout", "0", "at least 1"),
         ("timeout", "soon", "a duration"),
         ("timeout", "0", "at least 1"),
@@ -139,7 +139,7 @@ def test_not_everybody_is_a_proxy(tmp_path: Path, everybody: str) -> None:
         ("network_prefix_ipv4", "33", "bits from 1 to 32"),
         ("network_prefix_ipv4", "0", "bits from 1 to 32"),
         ("network_prefix_ipv6", "129", "bits from 1 to 128"),
-        ("admission_exempt", "192.0.2.1/24", "no network without host bits"),
+        ("admission_exempt", "192.0.2.1/24", "a network without host bits"),
         ("tls_before_auth", "perhaps", "yes or no"),
     ],
 )

@@ -8,13 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qpsmtpd.api import ConfigError, parse_forward_path
-from qpsmtpd.lists.addresses import AddressList, Listed
+from qpsmtpd.lists.addresses import AddressList, AddressSet, Listed
 from qpsmtpd.mail.address import Address
 from qpsmtpd.plugin.services import Entry
 
 
 def find(line: str, address: str) -> Listed | None:
-    return AddressList([Entry(line, "bad:1")]).find(parse_forward_path(f"<{address}>"))
+    return AddressList([Entry(line, "bad:1")]).find(parse_forward_path(f"<{address}>", utf8=True))
 
 
 @pytest.mark.parametrize(
@@ -30,6 +30,18 @@ def find(line: str, address: str) -> Listed | None:
         ("user+tag@example.com", "user+tag@example.com"),
         ("100%@example.com", "100%@example.com"),
         ("us+er@example.com", "ussser@example.com"),
+        ("user@example.com.", "user@example.com"),
+        ("user@bücher.example", "user@xn--bcher-kva.example"),
+        ("user@xn--bcher-kva.example", "user@BÜCHER.example"),
+        ("u+x@xn--bcher-kva.example", "u+x@BÜCHER.example"),
+        ("@bu\u0308cher.example", "user@XN--BCHER-KVA.example"),
+        ("@[IPv6:2001:DB8:0::1]", "user@[ipv6:2001:db8::1]"),
+        (r"@bücher\.example$", "user@xn--bcher-kva.example"),
+        (r"@xn--bcher-kva\.example$", "user@bücher.example"),
+        ("\xe9@example.com", "E\u0301@example.com"),
+        ('"a.b"@example.com', "A.B@example.com"),
+        ("%", "user％other.example@example.com"),
+        ("@.*@", "user＠other.example@example.com"),
     ],
 )
 def test_found(line: str, address: str) -> None:
@@ -47,6 +59,8 @@ def test_found(line: str, address: str) -> None:
         ("^ounce", "bounce@example.com"),
         ("user@example.com", "postmaster"),
         ("^postmaster", "postmaster"),
+        ("@strasse.example", "user@straße.example"),
+        ("@straße.example", "user@strasse.example"),
     ],
 )
 def test_not_found(line: str, address: str) -> None:
@@ -78,3 +92,51 @@ def test_any_line_is_read_or_refused(line: str) -> None:
         AddressList([Entry(line, "bad:1")]).find(Address("user", "example.com"))
     except ConfigError as error:
         assert error.where == "bad:1"
+
+
+ADMITTED = [
+    "Friend@Example.com.",
+    "good.example",
+    "@also.example",
+    "bücher.example",
+    "a+b@c.example",
+]
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "friend@EXAMPLE.com",
+        "any@Good.example",
+        "any@also.example",
+        "any@xn--bcher-kva.example",
+        "any@BÜCHER.example",
+        "A+B@c.example",
+        "wow!@good.example",
+    ],
+)
+def test_admitted(address: str) -> None:
+    admitted = AddressSet(map(Entry, ADMITTED))
+    assert parse_forward_path(f"<{address}>", utf8=True) in admitted
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "foe@example.com",
+        "any@sub.good.example",
+        "postmaster",
+        "aab@c.example",
+        "any@buecher.example",
+        "x%other.example@good.example",
+        "x％other.example@good.example",
+        "other.example!x@good.example",
+    ],
+)
+def test_not_admitted(address: str) -> None:
+    admitted = AddressSet(map(Entry, [*ADMITTED, "postmaster"]))
+    assert parse_forward_path(f"<{address}>", utf8=True) not in admitted
+
+
+def test_a_route_that_is_listed_itself_is_admitted() -> None:
+    assert Address("a%b", "c") in AddressSet([Entry("A%b@C.")])

@@ -76,6 +76,16 @@ async def test_a_listing() -> None:
     assert await a_list().codes("absent") == []
 
 
+@pytest.mark.parametrize("entry", ["LISTED", "xn--bcher-kva", "BÜCHER", "bu\u0308cher"])
+async def test_a_list_is_asked_about_the_canonical_form(entry: str) -> None:
+    resolver = FakeResolver()
+    asked = DnsList(".Bücher.TEST.", resolver, FakeClock())
+    assert await asked.codes(entry) == []
+    assert await asked.reason(entry) == ""
+    name = f"{'listed' if entry == 'LISTED' else 'xn--bcher-kva'}.xn--bcher-kva.test"
+    assert resolver.asked == [("A", name), ("TXT", name)]
+
+
 async def test_the_reason_is_one_short_line_of_ascii() -> None:
     reason = await a_list().reason("listed")
     assert reason.startswith("sp?m??550 xxx")

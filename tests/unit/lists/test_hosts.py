@@ -23,6 +23,9 @@ addresses = st.ip_addresses()
         ("192.0.", "192.0.0.0/16"),
         ("10.", "10.0.0.0/8"),
         ("192.0.2.0/25", "192.0.2.0/25"),
+        ("::ffff:192.0.2.0/121", "192.0.2.0/25"),
+        ("::ffff:0:0/96", "0.0.0.0/0"),
+        ("::fffe:0:0/95", "::fffe:0:0/95"),
         ("::ffff:192.0.2.1", "192.0.2.1/32"),
         ("2001:DB8::1", "2001:db8::1/128"),
         ("2001:db8::/32", "2001:db8::/32"),
@@ -57,7 +60,7 @@ def test_entries(entry: str, network: str) -> None:
     ],
 )
 def test_wrong_entries(entry: str) -> None:
-    with pytest.raises(ValueError, match=r"appear|is no address|not permitted|Leading"):
+    with pytest.raises(ValueError, match=r"appear|is not an address|not permitted|Leading"):
         parse_hosts(entry)
 
 
@@ -99,6 +102,6 @@ def test_truth() -> None:
 
 async def test_a_wrong_line_is_named() -> None:
     config = FakeConfig({"relayclients": ["10.", "10"]})
-    with pytest.raises(ConfigError, match=r"relayclients:2: '10' is no address"):
+    with pytest.raises(ConfigError, match=r"relayclients:2: '10' is not an address"):
         await read_hosts(config, "relayclients")
     assert not await read_hosts(config, "none")

@@ -2,6 +2,7 @@
 """Tests of qpsmtpd/mail/address.py."""
 
 import unicodedata
+from dataclasses import replace
 from typing import Literal
 
 import pytest
@@ -12,6 +13,7 @@ from qpsmtpd.errors import AddressError
 from qpsmtpd.mail.address import (
     Address,
     PathError,
+    address_key,
     decode_xtext,
     encode_xtext,
     parse_forward_path,
@@ -19,6 +21,7 @@ from qpsmtpd.mail.address import (
     parse_reverse_path,
     split_arguments,
 )
+from qpsmtpd.mail.domain import Spellings
 
 LONG_DOMAIN = ".".join(["d" * 63] * 3) + "." + "d" * 63
 
@@ -33,8 +36,10 @@ ADDRESSES = [
     ("a@[1.2.3.4]", "a", "[1.2.3.4]"),
     ("a@[IPv6:2001:DB8::1]", "a", "[IPv6:2001:DB8::1]"),
     ("a@[ipv6:::ffff:1.2.3.4]", "a", "[ipv6:::ffff:1.2.3.4]"),
+    ("a@[IPv6:1:2:3:4:5:6::]", "a", "[IPv6:1:2:3:4:5:6::]"),
+    ("a@[IPv6:1:2:3:4::1.2.3.4]", "a", "[IPv6:1:2:3:4::1.2.3.4]"),
     ("a..b@x", "a..b", "x"),
-    (".a@x", ".a", "x"),
+    ('".a"@x', ".a", "x"),
     ("a.@x", "a.", "x"),
     ('""@x', "", "x"),
     ('"a b"@x', "a b", "x"),
@@ -52,6 +57,9 @@ U_ADDRESSES = [
     ("a@नी\u200cनी.example", "a", "नी\u200cनी.example"),
     ('"é è"@x', "é è", "x"),
     ("é" * 128 + "@x", "é" * 128, "x"),
+    # The longest label: 63 octets as A-label.
+    ("a@" + "é" * 57, "a", "é" * 57),
+    ("a@straße.example", "a", "straße.example"),
 ]
 
 BAD = [
@@ -60,6 +68,8 @@ BAD = [
     "abuse",
     "a@",
     "@x",
+    ".a@x",
+    ".@x",
     "a b@x",
     "ask @perl.example",
     " a@x",
@@ -97,6 +107,11 @@ BAD = [
     "a@[IPv6:::g]",
     "a@[IPv6:fe80::1%eth0]",
     "a@[IPv6:]",
+    # "::" stands for two groups or more (RFC 5321 section 4.1.3).
+    "a@[IPv6:1:2:3:4:5:6:7::]",
+    "a@[IPv6:::2:3:4:5:6:7:8]",
+    "a@[IPv6:1:2:3::5:6:7:8]",
+    "a@[IPv6:1:2:3:4:5::1.2.3.4]",
     "a@[1.2.3.4",
     "a@[x-tag:data]",
     "a\0@x",
@@ -127,7 +142,14 @@ U_BAD = [
     "a@é-.x",
     "a@-é",
     "a@é.",
-    "a@" + "é" * 64,
+    "a@" + "é" * 58,
+    "a@例子" * 30,
+    "a@" + "".join(map(chr, range(0x4E00, 0x4E00 + 58))),
+    "a@éé--é",  # as if it were an A-label of another kind (RFC 5891 section 4.2.3.1)
+    "a@xn--é",
+    "a@é\ufe0f",  # invisible
+    "a@é\u3164",
+    '"a\\é"@x',  # RFC 6531 section 3.3 adds nothing to quoted-pair
     "a@" + ".".join(["é" * 40] * 4),
 ]
 
@@ -239,6 +261,10 @@ def test_source_route_is_dropped(text: str) -> None:
         "<@a,xb:u@c>",
         "<@a b:u@c>",
         "<@a:@b:u@c>",
+        # An address literal is no Domain (RFC 5321 section 4.1.2).
+        "<@[192.0.2.1]:u@c>",
+        "<@a,@[192.0.2.1]:u@c>",
+        "<@[IPv6:2001:db8::1]:u@c>",
     ],
 )
 def test_bad_source_route(text: str) -> None:
@@ -246,9 +272,97 @@ def test_bad_source_route(text: str) -> None:
         parse_forward_path(text)
 
 
-def test_key_is_lower_cased_and_never_quoted() -> None:
-    assert Address("Foo Bar", "Example.COM").key == "foo bar@example.com"
+@pytest.mark.parametrize(
+    ("text", "domain"),
+    [
+        ("a@Perl.Example", "perl.example"),
+        ("a@MÜLLER.example", "xn--mller-kva.example"),
+        ("a@xn--mller-KVA.example", "xn--mller-kva.example"),
+        ("a@[IPv6:2001:DB8:0::1]", "[ipv6:2001:db8::1]"),
+        ("a@[ipv6:::ffff:192.0.2.1]", "[192.0.2.1]"),
+        ("@other.example:a@Perl.Example", "perl.example"),
+    ],
+)
+def test_the_domain_is_canonical_and_the_text_is_kept(text: str, domain: str) -> None:
+    address = parse_forward_path(f"<{text}>", utf8=True)
+    written = text.rpartition("@")[2]
+    assert address.domain == domain
+    assert address.written_domain == written
+    assert (address.address, address.path) == (f"a@{written}", f"<a@{written}>")
+    assert address == Address("a", domain) == Address("a", written)
+    assert hash(address) == hash(Address("a", domain))
+    assert address.has_literal == domain.startswith("[")
+
+
+def test_another_local_part_in_place_of_the_one_that_was_parsed() -> None:
+    address = replace(parse_forward_path("<a@Perl.Example>"), local_part="b c")
+    assert address.address == '"b c"@perl.example'
+
+
+def test_key_is_canonical_and_never_quoted() -> None:
+    assert Address("Foo Bar", "Example.COM.").key == "foo bar@example.com"
+    assert Address("E\u0301", "BÜCHER.example").key == "\xe9@xn--bcher-kva.example"
     assert Address("Postmaster", None).key == "postmaster"
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ("User@Example.COM.", "user@example.com"),
+        ("@Bücher.example", "@xn--bcher-kva.example"),
+        ('"Foo Bar"@x', "foo bar@x"),
+        (r'"a\"b"@x', 'a"b@x'),
+        ('"open@x', '"open@x'),
+        ("a@b@x", "a@b@x"),
+        ("User", "user"),
+        ("\udcff@\udcff", "\udcff@xn--1c0c"),
+        ("", ""),
+    ],
+)
+def test_address_key(text: str, key: str) -> None:
+    assert address_key(text) == key
+    assert address_key(key) == key
+
+
+def test_unquoted() -> None:
+    assert Address("a@b", "Example.COM").unquoted == "a@b@Example.COM"
+    assert Address("postmaster", None).unquoted == "postmaster"
+
+
+@pytest.mark.parametrize(
+    ("address", "canonical", "written"),
+    [
+        (Address("User", "Example.com"), ["user@example.com"], []),
+        (Address("Postmaster", None), ["postmaster"], []),
+        (
+            Address("u", "BÜCHER.example"),
+            ["u@xn--bcher-kva.example", "u@bücher.example"],
+            [],
+        ),
+        (
+            Address("u", "xn--bcher-kva.example"),
+            ["u@xn--bcher-kva.example", "u@bücher.example"],
+            [],
+        ),
+        (Address("u", "x.example."), ["u@x.example"], ["u@x.example."]),
+        (Address("u％x", "y"), ["u％x@y"], ["u%x@y"]),
+        (Address("u", "[IPv6:1:0::2]"), ["u@[ipv6:1::2]"], ["u@[IPv6:1:0::2]"]),
+    ],
+)
+def test_spellings(address: Address, canonical: list[str], written: list[str]) -> None:
+    assert address.spellings == Spellings(tuple(canonical), tuple(written))
+
+
+@pytest.mark.parametrize(
+    "local_part", ["a%b", "a@b", "a!b", "!b", "a％b", "a＠b", "a！b", "a‼", "℅%"]
+)
+def test_routes(local_part: str) -> None:
+    assert Address(local_part, "x").is_route
+
+
+@pytest.mark.parametrize("local_part", ["a", "wow!", "wow！", "a+b", "é", "", "℅"])
+def test_what_is_not_a_route(local_part: str) -> None:
+    assert not Address(local_part, "x").is_route
 
 
 Split = tuple[str, dict[str, str | None]]
@@ -376,6 +490,8 @@ def test_every_address_parses_back(local_part: str, domain: str) -> None:
     assert parse_mailbox(address.address, utf8=True) == address
     assert parse_forward_path(address.path, utf8=True) == address
     assert parse_reverse_path(address.path, utf8=True) == address
+    assert (address.written_domain, address.unquoted) == (domain, f"{local_part}@{domain}")
+    assert address_key(address.address) == address.key
     if address.is_ascii:
         assert parse_forward_path(address.path) == address
     assert split_arguments(f"TO:{address.path} X=1", "TO") == (address.path, {"X": "1"})
@@ -393,6 +509,15 @@ def test_any_text_is_a_clean_address_or_an_address_error(text: str, utf8: bool) 
                 assert is_clean(address.address)
                 assert utf8 or address.is_ascii
                 assert parse_forward_path(address.path, utf8=utf8) == address
+
+
+@given(any_text, any_text)
+def test_any_text_has_a_key_and_spellings(local_part: str, domain: str) -> None:
+    address = Address(local_part, domain)
+    assert address.spellings.canonical[0] == address.key
+    assert address.is_route in (True, False)
+    if '"' not in local_part:
+        assert address_key(address_key(local_part)) == address_key(local_part)
 
 
 @given(any_text, st.sampled_from(["FROM", "TO"]))

@@ -99,6 +99,15 @@ async def test_null_sender_and_addresses_are_not_quoted(tmp_path: Path) -> None:
     assert fake.values(b"R") == [b'a "b@example.test']
 
 
+async def test_addresses_are_as_the_client_wrote_them(tmp_path: Path) -> None:
+    fake = FakeCleanup()
+    tx = a_transaction("S@Example.COM", "U@B\xfccher.Example", message="\n")
+    async with listening(fake, tmp_path / "cleanup") as address:
+        await submit(address, tx)
+    assert fake.values(b"S") == [b"S@Example.COM"]
+    assert fake.values(b"R") == ["U@B\xfccher.Example".encode()]
+
+
 @pytest.mark.parametrize(
     ("tx", "flag"),
     [

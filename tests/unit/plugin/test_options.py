@@ -14,6 +14,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from qpsmtpd.logs.levels import LogLevel
+from qpsmtpd.mail.domain import Domain
 from qpsmtpd.mail.ip import IPNetwork
 from qpsmtpd.plugin.options import (
     NoOptions,
@@ -120,6 +121,8 @@ def problems_of(cls: type[Any], line: str) -> list[str]:
         (IPNetwork, "192.0.2.1", ip_network("192.0.2.1/32")),
         (IPNetwork, "192.0.2.1/24", ip_network("192.0.2.0/24")),
         (IPNetwork, "2001:db8::/32", ip_network("2001:db8::/32")),
+        (Domain, "Bücher.EXAMPLE.", Domain("xn--bcher-kva.example")),
+        (Domain, "[192.0.2.1]", Domain("[192.0.2.1]")),
         (LogLevel, "LOGWARN", LogLevel.LOGWARN),
         (LogLevel, "debug", LogLevel.LOGDEBUG),
         (LogLevel, "4", LogLevel.LOGWARN),
@@ -163,6 +166,9 @@ def test_values(kind: Any, text: str, value: object) -> None:
         (Size, "9" * 5000, "a size in bytes"),
         (IPNetwork, "192.0.2.0/33", "an address or network"),
         (IPNetwork | None, "x", "an address or network"),
+        (Domain, "user@example.com", "a domain"),
+        (Domain, ".", "a domain"),
+        (Domain, "[192.0.2]", "a domain"),
         (LogLevel, "loud", "a log level"),
         (LogLevel, "8", "a log level"),
         (Mode, "auto", "one of off, On"),

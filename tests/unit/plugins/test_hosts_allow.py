@@ -72,6 +72,13 @@ async def test_the_first_entry_that_matches_decides(ip: str, verdict: Verdict | 
     assert await plugin.hook_pre_connection(a_session(ip)) == verdict
 
 
+@pytest.mark.parametrize("entry", ["::ffff:192.0.2.8", "::ffff:192.0.2.0/120", "192.0.2."])
+async def test_ipv4_in_other_spellings(entry: str) -> None:
+    plugin = await a_plugin(HostsAllow, config={"hosts_allow": [f"{entry} DENY"]})
+    assert await plugin.hook_pre_connection(a_session("192.0.2.8")) == deny()
+    assert await plugin.hook_pre_connection(a_session("198.51.100.1")) is None
+
+
 async def test_the_limit_comes_before_the_file() -> None:
     plugin = await a_plugin(HostsAllow, config={"hosts_allow": FILE})
     verdict = await plugin.hook_pre_connection(connected("192.0.2.7", 3, 2))
@@ -82,8 +89,8 @@ async def test_the_limit_comes_before_the_file() -> None:
 @pytest.mark.parametrize(
     ("line", "problem"),
     [
-        ("192.0.2.1/24 DENY", "no address or network"),
-        ("example.com DENY", "no address or network"),
+        ("192.0.2.1/24 DENY", "is not an address"),
+        ("example.com DENY", "is not an address"),
         ("192.0.2.1", "comes a code"),
         ("192.0.2.1 REFUSE", "not one of DECLINED"),
     ],

@@ -6,16 +6,21 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from qpsmtpd.api import ConfigError, Verdict, accept, deny
-from qpsmtpd.plugins.rcpt_ok import RcptOk, canonical
+from qpsmtpd.plugins.rcpt_ok import RcptOk
 from qpsmtpd.testing import FakeConfig, a_plugin, a_recipient, a_session, a_transaction, services
 
 DENIED = deny("Relaying denied", status="5.7.1")
 ROUTED = deny("Routed addresses are not accepted here", status="5.7.1")
-RCPTHOSTS = ["localhost", "Example.ORG", ".suffix.example", "bücher.example", "[192.0.2.25]"]
+RCPTHOSTS = [
+    "localhost",
+    "Example.ORG",
+    ".suffix.example",
+    "bücher.example",
+    "Straße.example",
+    "[192.0.2.25]",
+]
 
 
 async def verdict_on(address: str, line: str = "", **session: Any) -> Verdict | None:
@@ -38,6 +43,7 @@ async def verdict_on(address: str, line: str = "", **session: Any) -> Verdict | 
         "user@BÜCHER.example",
         "user@xn--bcher-kva.example",
         "user@[192.0.2.25]",
+        "user@straße.example",
         "wow!@example.org",
     ],
 )
@@ -55,6 +61,7 @@ async def test_local(address: str) -> None:
         "user@sub.example.org",
         "user@sub.mx.example",
         "user@buecher.example",
+        "user@strasse.example",
         "user@[192.0.2.2]",
     ],
 )
@@ -90,6 +97,10 @@ async def test_white_lists_are_no_permission_to_relay() -> None:
         '"user@other.test"@localhost',
         '"user%other.test"@localhost',
         '"!\\ x"@localhost',
+        "user％other.test@localhost",
+        "user＠other.test@localhost",
+        "other.test！user@localhost",
+        "user﹫other.test@localhost",
     ],
 )
 async def test_routes(address: str) -> None:
@@ -103,11 +114,20 @@ async def test_routes_elsewhere_are_relaying() -> None:
 
 async def test_morercpthosts() -> None:
     config = FakeConfig()
-    config.maps["morercpthosts"] = {b"more.example": b"", b"xn--bcher-kva.test": b""}
+    config.maps["morercpthosts"] = {
+        b"more.example": b"",
+        b"xn--bcher-kva.test": b"",
+        "käse.test".encode(): b"",
+    }
     lent = services()
     object.__setattr__(lent, "config", config)
     plugin = await a_plugin(RcptOk, services=lent)
-    for address in ("user@More.example", "user@bücher.test"):
+    for address in (
+        "user@More.example",
+        "user@bücher.test",
+        "user@xn--kse-qla.test",
+        "u@KÄSE.test",
+    ):
         assert await plugin.hook_rcpt(a_transaction(), a_recipient(address)) == accept()
     assert await plugin.hook_rcpt(a_transaction(), a_recipient("user@a.more.example")) == DENIED
 
@@ -116,24 +136,10 @@ async def test_morercpthosts() -> None:
     "line", [".", "..", "*.example.com", "user@example.com", "a b", "a,b", "$myhostname", "@a", ""]
 )
 async def test_what_is_no_domain_is_an_error(line: str) -> None:
-    with pytest.raises(ConfigError, match=r"rcpthosts:2: .*no domain"):
+    with pytest.raises(ConfigError, match=r"rcpthosts:2: .*is not a domain"):
         await a_plugin(RcptOk, config={"rcpthosts": ["good.example", line]})
 
 
 async def test_a_final_dot_is_tolerated() -> None:
     plugin = await a_plugin(RcptOk, config={"rcpthosts": ["example.org."]})
     assert await plugin.hook_rcpt(a_transaction(), a_recipient("user@example.org")) == accept()
-
-
-def test_canonical_keeps_different_names_apart() -> None:
-    assert canonical("Straße.example") == "xn--strae-oqa.example"
-    assert canonical("strasse.example") == "strasse.example"
-
-
-LABELS = st.text("aAzß9üÜñ日-", min_size=1, max_size=8)
-
-
-@given(LABELS, LABELS)
-def test_canonical_is_equal_only_for_equal_names(one: str, other: str) -> None:
-    assert (canonical(one) == canonical(other)) == (one.lower() == other.lower())
-    assert canonical(canonical(one)) == canonical(one)

@@ -7,7 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qpsmtpd.api import ConfigError, Entry, Verdict, accept, defer, deny
+from qpsmtpd.api import (
+    Address,
+    ConfigError,
+    Entry,
+    Recipient,
+    Verdict,
+    accept,
+    defer,
+    deny,
+)
 from qpsmtpd.plugins.rcpt_regexp import RcptRegexp, _rule
 from qpsmtpd.testing import a_plugin, a_recipient, a_transaction
 
@@ -37,6 +46,25 @@ FILE = [
 async def test_rules(address: str, verdict: Verdict | None) -> None:
     plugin = await a_plugin(RcptRegexp, config={"rcpt_regexp": FILE})
     assert await plugin.hook_rcpt(a_transaction(), a_recipient(address)) == verdict
+
+
+WRITTEN = r"/[%＠]|\.\.$/"
+
+
+@pytest.mark.parametrize("address", [Address("u％x", "b.c"), Address("u", "b..")])
+@pytest.mark.parametrize(
+    ("word", "verdict"), [("DENY", deny()), ("DENYSOFT", defer()), ("OK", None), ("DECLINED", None)]
+)
+async def test_what_only_the_client_wrote_is_refused_and_never_admitted(
+    address: Address, word: str, verdict: Verdict | None
+) -> None:
+    config = {"rcpt_regexp": [f"{WRITTEN} {word}", "/never/ DENY"]}
+    plugin = await a_plugin(RcptRegexp, config=config)
+    assert await plugin.hook_rcpt(a_transaction(), Recipient(address)) == verdict
+    # A DECLINED that matched would spare it the next rule.
+    config = {"rcpt_regexp": [f"{WRITTEN} DECLINED", "/b/ DENY"]}
+    plugin = await a_plugin(RcptRegexp, config=config)
+    assert await plugin.hook_rcpt(a_transaction(), Recipient(address)) == deny()
 
 
 @pytest.mark.parametrize("line", ["a@b.c", "a@b.c MAYBE", "/(/ DENY", "/a DENY", "// DENY", ""])

@@ -41,6 +41,32 @@ async def test_file(tmp_path: Path, own: Path) -> None:
     assert await ask(tmp_path, address=Address("other", "example.com")) is None
 
 
+@pytest.mark.parametrize("pattern", ["%u_%h_%a"])
+@pytest.mark.parametrize(
+    "address", [Address("User", "Example.COM."), Address("USER", "ｅｘａｍｐｌｅ．com")]
+)
+async def test_no_spelling_gets_around_a_file(
+    tmp_path: Path, own: Path, pattern: str, address: Address
+) -> None:
+    (own / "badhelo").write_text("one\n")
+    assert await ask(tmp_path, address=address, pattern=pattern) == ["one"]
+
+
+async def test_an_international_domain_has_one_directory(tmp_path: Path) -> None:
+    (tmp_path / "xn--bcher-kva.example").mkdir()
+    (tmp_path / "xn--bcher-kva.example/badhelo").write_text("one\n")
+    for domain in ("bücher.example", "BÜCHER.example", "XN--BCHER-KVA.example"):
+        assert await ask(tmp_path, address=Address("user", domain), pattern="%h") == ["one"]
+
+
+async def test_the_local_part_as_it_came_is_first(tmp_path: Path) -> None:
+    for name in ("User", "user"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "badhelo").write_text(f"{name}\n")
+    assert await ask(tmp_path, address=Address("User", "x"), pattern="%u") == ["User"]
+    assert await ask(tmp_path, address=Address("USER", "x"), pattern="%u") == ["user"]
+
+
 async def test_default_pattern() -> None:
     assert (await a_plugin(UserConfig)).options.pattern == "/home/%u/.qpsmtpd"
 
@@ -91,7 +117,9 @@ async def test_size_limit(tmp_path: Path, own: Path) -> None:
 def test_every_directory_is_below(local_part: str, domain: str | None) -> None:
     options, _ = parse(UserConfigOptions, ["/base/%u/%h"])
     assert options is not None
-    directory = UserConfig("user_config", options, services())._directory(
-        Address(local_part, domain)
-    )
-    assert directory is None or directory.parts == ("/", "base", local_part, domain)
+    address = Address(local_part, domain)
+    for directory in UserConfig("user_config", options, services())._directories(address):
+        assert directory.parts in (
+            ("/", "base", local_part, address.domain),
+            ("/", "base", local_part.lower(), address.domain),
+        )

@@ -63,7 +63,7 @@ async def test_tcpserver_does_not_speak_of_clients_behind_a_proxy() -> None:
 async def test_hello() -> None:
     plugin = await a_whitelist()
     assert await plugin.hook_helo(a_session(), "GOOD.example") == accept()
-    assert await plugin.hook_ehlo(a_session(), "good.example") == accept()
+    assert await plugin.hook_ehlo(a_session(), "good.example.") == accept()
     assert await plugin.hook_ehlo(a_session(), "other.example") is None
 
 
@@ -90,6 +90,7 @@ async def test_recipients() -> None:
     assert await plugin.hook_rcpt(tx, a_recipient("any@open.example")) == accept()
     assert await plugin.hook_rcpt(tx, a_recipient("other@example.org")) is None
     assert await plugin.hook_rcpt(tx, a_recipient("x%other.test@open.example")) is None
+    assert await plugin.hook_rcpt(tx, a_recipient("x＠other.test@open.example")) is None
     assert await plugin.hook_rcpt(tx, a_recipient("postmaster")) is None
     assert tx.notes[RECIPIENTS] == 2
 

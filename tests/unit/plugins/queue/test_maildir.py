@@ -143,6 +143,9 @@ async def test_line_ends_across_blocks(tmp_path: Path, blocks: list[bytes], text
         ("%l", "%d%l@x.test", "_d_l"),
         ("%l", "ü/a@x.test", "__a"),
         ("%d", "u@[192.0.2.1]", "_192.0.2.1_"),
+        ("%d/%l", "User@X.Test", "x.test/User"),
+        ("%d", "u@bücher.test", "xn--bcher-kva.test"),
+        ("%d", "u@XN--Bcher-KVA.test", "xn--bcher-kva.test"),
         ("%u", "postmaster", "postmaster@mx.example"),
     ],
 )
@@ -166,6 +169,13 @@ def test_no_recipient_leads_elsewhere(local_part: str, domain: str) -> None:
         assert len(names) == pattern.count("/") + 1
         assert all(re.fullmatch(r"[-A-Za-z0-9+_.,@=]+", name) for name in names)
         assert not {".", ".."} & set(names)
+
+
+@pytest.mark.parametrize("me", ["mx.example", "MX.Example."])
+async def test_the_box_of_postmaster_is_that_of_our_own_domain(tmp_path: Path, me: str) -> None:
+    plugin = await a_plugin(Maildir, f"{tmp_path} %u", me=me)
+    assert (await plugin.hook_queue(a_mail("postmaster", "postmaster@MX.example"))).accepted
+    assert len(files(tmp_path, "postmaster@mx.example/new")) == 2
 
 
 async def test_one_file_for_each_recipient(tmp_path: Path) -> None:

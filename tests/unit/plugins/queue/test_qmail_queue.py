@@ -53,6 +53,13 @@ async def test_null_sender(tmp_path: Path) -> None:
     assert (tmp_path / "envelope").read_bytes() == b"F\0Ta@example.test\0\0"
 
 
+async def test_addresses_are_as_the_client_wrote_them(tmp_path: Path) -> None:
+    plugin = await a_plugin(QmailQueue, a_queue(tmp_path))
+    await plugin.hook_queue(a_transaction("S@Example.COM", "U@Bücher.Example", message="\n"))
+    envelope = "FS@Example.COM\0TU@Bücher.Example\0\0"
+    assert (tmp_path / "envelope").read_bytes() == envelope.encode()
+
+
 async def test_many_recipients(tmp_path: Path) -> None:
     plugin = await a_plugin(QmailQueue, a_queue(tmp_path))
     recipients = [f"user{number}@example.test" for number in range(5000)]
