@@ -7,8 +7,9 @@ A name that fails a test is refused with 550 5.7.1 and the connection closed, un
 says otherwise; the client loses a point of karma. The tests are:
 
 - every policy: the name is in the file `badhelo`; it is `localhost`, but the client is another
-  machine; it is an address literal (`[192.0.2.1]`) of another client; it is an address without
-  brackets.
+  machine; it is an address literal (`[192.0.2.1]`) of another client, or one that is misspelt; it
+  is an address without brackets, or numbers with dots between them (`127.1`). A literal of a
+  private network, as clients behind NAT have it, says nothing about who they are.
 - policies rfc and strict: it has no dot or forbidden characters; it has no address in the DNS; the
   client's address has no name in the DNS.
 - policy strict: it is an address literal; it has nothing to do with the client: neither an address
@@ -16,15 +17,17 @@ says otherwise; the client loses a point of karma. The tests are:
   domain (the last two labels). The client gains a point of karma when both are.
 
 An entry of `badhelo`, one a line, is a name or, recognized by one of `{}[]()^$|*+?\\!`, a regular
-expression that is searched in the name in lower case; with ! in front, names in which it is not
-found are refused. A wrong expression is an error, at start.
+expression that is searched in the name; with ! in front, names in which it is not found are
+refused. A wrong expression is an error, at start. Upper and lower case are the same everywhere, a
+name with a final dot is the one without, and of an international name both ways to write it count.
 
 Immune clients are not tested. The DNS is asked everything at once; what it does not answer within
-`timeout` refuses nobody. The message gets the field X-HELO with the name, with a
-question mark for what is no printable ASCII.
+`timeout` refuses nobody. The message gets the field X-HELO with the name, with a question mark for
+what is not printable ASCII.
 
 Differences from the Perl version: `reject_type` was ignored; literals of other clients, not the
-right ones, are refused; a failure of the DNS refuses nobody; IPv6 addresses count.
+right ones, are refused; a failure of the DNS refuses nobody; IPv6 addresses count; a final dot, or
+an odd way to write an address, got past the tests.
 """
 
 from __future__ import annotations
@@ -36,9 +39,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from qpsmtpd.api import (
-    ConfigError,
     DnsError,
-    Entry,
+    HelloList,
+    HostList,
     IPAddress,
     Plugin,
     RejectOptions,
@@ -46,14 +49,33 @@ from qpsmtpd.api import (
     Session,
     Transaction,
     Verdict,
+    canonical_domain,
+    literal_address,
+    looks_like_address,
     opt,
+    parse_hosts,
     parse_ip,
+    printable_ascii,
 )
 
-_is_expression = re.compile(r"[{}\[\]()^$|*+?\\!]").search
-_is_literal = re.compile(r"\[(?:IPv6:)?([0-9a-f:.]+)\]", re.IGNORECASE | re.ASCII).fullmatch
-_is_dotted_quad = re.compile(r"\d+\.\d+\.\d+\.\d+", re.ASCII).fullmatch
 _is_full_name = re.compile(r"[a-z0-9-]+(?:\.[a-z0-9-]+)+\.?", re.IGNORECASE).fullmatch
+
+#: Networks that are everywhere, so that an address in them tells nobody from anybody (RFC 1918,
+#: RFC 3927, RFC 6598, RFC 4193, RFC 4291 section 2.5.6).
+_PRIVATE = HostList(
+    map(
+        parse_hosts,
+        (
+            "10.0.0.0/8",
+            "100.64.0.0/10",
+            "169.254.0.0/16",
+            "172.16.0.0/12",
+            "192.168.0.0/16",
+            "fc00::/7",
+            "fe80::/10",
+        ),
+    )
+)
 
 _NETWORK_BITS = {4: 24, 6: 96}
 
@@ -72,9 +94,7 @@ class Helo(Plugin[HeloOptions]):
     """The tests of the client's name."""
 
     async def start(self) -> None:
-        entries = await self.services.config.entries("badhelo")
-        self._names = {e.text.lower() for e in entries if not _is_expression(e.text)}
-        self._expressions = [_compile(e) for e in entries if _is_expression(e.text)]
+        self._bad = HelloList(await self.services.config.entries("badhelo"), patterns=True)
 
     async def hook_helo(self, session: Session, host: str) -> Verdict | None:
         if self.immune(session):
@@ -99,33 +119,33 @@ class Helo(Plugin[HeloOptions]):
     async def hook_data_post(self, tx: Transaction) -> Verdict | None:
         if tx.message is not None and tx.session.hello_host:
             tx.message.headers.remove("X-HELO")
-            tx.message.headers.prepend("X-HELO", _printable(tx.session.hello_host))
+            tx.message.headers.prepend("X-HELO", printable_ascii(tx.session.hello_host))
         return None
 
     def _bad_name(self, session: Session, host: str) -> str:
         """What is wrong with a name, as far as can be told without the DNS; "" when nothing is."""
-        if self._listed(host.lower()):
+        if host in self._bad:
             return "Your HELO name is not accepted here"
-        if host.lower() == "localhost" and not session.client_is_local:
+        name = canonical_domain(host)
+        if name == "localhost" and not session.client_is_local:
             return "You are not localhost"
-        literal = _literal(host)
-        if literal is not None and literal != session.client_address:
-            return "The address in your HELO is not yours"
-        if _is_plain_address(host):
+        if looks_like_address(name):
             return "Your HELO is an address without brackets"
-        if self.options.policy == "lenient":
-            return ""
-        if literal is None and not _is_full_name(host):
+        literal = literal_address(name)
+        if literal is not None:
+            return self._bad_literal(session, literal)
+        if _is_misspelt_literal(name):
+            return "The address literal in your HELO is misspelt"
+        if self.options.policy != "lenient" and not _is_full_name(host):
             return "Your HELO name is not fully qualified"
-        if literal is not None and self.options.policy == "strict":
-            return "Address literals in HELO are not accepted here"
         return ""
 
-    def _listed(self, host: str) -> bool:
-        return host in self._names or any(
-            (expression.search(host) is None) == negated
-            for expression, negated in self._expressions
-        )
+    def _bad_literal(self, session: Session, literal: IPAddress) -> str:
+        if literal != session.client_address and literal not in _PRIVATE:
+            return "The address in your HELO is not yours"
+        if self.options.policy == "strict":
+            return "Address literals in HELO are not accepted here"
+        return ""
 
     async def _bad_dns(self, session: Session, host: str) -> str:
         """What the DNS says against a name; "" when it says nothing, or fails."""
@@ -133,7 +153,7 @@ class Helo(Plugin[HeloOptions]):
             return ""
         resolver = self.services.resolver
         # About "" the resolver asks nobody.
-        name = "" if _literal(host) else host
+        name = "" if literal_address(host) else canonical_domain(host)
         names, a, aaaa = await asyncio.gather(
             self._answer(resolver.ptr(session.client.ip)),
             self._answer(resolver.a(name)),
@@ -166,35 +186,12 @@ class Helo(Plugin[HeloOptions]):
             return None
 
 
-def _printable(host: str) -> str:
-    """The name as a field may hold it: clients send anything."""
-    return "".join(c if " " < c <= "~" else "?" for c in host)
-
-
-def _compile(entry: Entry) -> tuple[re.Pattern[str], bool]:
-    """The expression of an entry of badhelo, and whether it refuses what does not match."""
-    try:
-        return re.compile(entry.text.removeprefix("!")), entry.text.startswith("!")
-    except re.error as error:
-        raise ConfigError(
-            entry.where, f"{entry.text!r} is no regular expression: {error}"
-        ) from None
-
-
-def _literal(host: str) -> IPAddress | None:
-    match = _is_literal(host)
-    return _address(match[1]) if match else None
-
-
-def _is_plain_address(host: str) -> bool:
-    return _is_dotted_quad(host) is not None or _address(host) is not None
-
-
-def _address(text: str) -> IPAddress | None:
-    try:
-        return parse_ip(text)
-    except ValueError:
-        return None
+def _is_misspelt_literal(name: str) -> bool:
+    """Whether brackets hold what is meant for an address, but is none; asked of what is none."""
+    inner = name.strip("[]")
+    return inner != name and (
+        ":" in inner or inner.replace(".", "").isdecimal() or looks_like_address(inner)
+    )
 
 
 def _same_network(one: IPAddress, other: IPAddress) -> bool:
@@ -203,4 +200,4 @@ def _same_network(one: IPAddress, other: IPAddress) -> bool:
 
 
 def _domain(name: str) -> str:
-    return ".".join(name.lower().rstrip(".").split(".")[-2:])
+    return ".".join(canonical_domain(name).split(".")[-2:])

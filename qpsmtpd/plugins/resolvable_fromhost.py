@@ -11,7 +11,7 @@ At MAIL the domain of the sender must have
 where addresses in the networks of the file `invalid_resolvable_fromhost` (one a line, such as
 `10.0.0.0/8` or `fc00::/7`) do not count. Otherwise the client loses a point of karma and the sender
 is refused with 450 4.1.8; `reject_type perm` makes it 550 5.1.8. A domain that says that it has no
-mail (null MX, RFC 7505) gets 4.7.27 or 5.7.27.
+mail (null MX, RFC 7505) gets 4.7.27 or 5.7.27. An IP address without brackets is not a domain.
 
 When a look-up fails or takes longer than `timeout`, and nothing else was found, the client is told
 with 450 4.4.3 to come again, whatever reject_type says. `reject 0` only logs.
@@ -30,6 +30,7 @@ import ipaddress
 from dataclasses import dataclass
 
 from qpsmtpd.api import (
+    Address,
     DnsError,
     HostList,
     Plugin,
@@ -39,6 +40,7 @@ from qpsmtpd.api import (
     Transaction,
     Verdict,
     defer,
+    looks_like_address,
     opt,
     parse_ip,
     read_hosts,
@@ -82,7 +84,7 @@ class ResolvableFromhost(Plugin[ResolvableFromhostOptions]):
             return None
         try:
             async with asyncio.timeout(self.options.timeout):
-                problem = await self._problem(tx, sender.domain or "")
+                problem = await self._problem(tx, sender)
         except (DnsError, TimeoutError) as error:
             return self._unknown(error)
         if problem is None:
@@ -96,11 +98,12 @@ class ResolvableFromhost(Plugin[ResolvableFromhostOptions]):
             reason=f"{problem.text}: {sender.domain!r}",
         )
 
-    async def _problem(self, tx: Transaction, domain: str) -> Problem | None:
+    async def _problem(self, tx: Transaction, sender: Address) -> Problem | None:
         """What is wrong with a domain.  Raises DnsError when that cannot be known."""
-        if not domain:
+        domain = sender.domain
+        if domain is None or looks_like_address(domain):
             return _NO_DOMAIN
-        if domain.startswith("["):
+        if sender.has_literal:
             tx.session.adjust_karma(-1)
             return None
         records = await self.services.resolver.mx(domain)

@@ -48,6 +48,17 @@ CASES = (
         "name",
         badhelo=["bad.example", r"^re\d\.example$"],
     ),
+    _helo(
+        "spellings",
+        "BAD.example.",
+        "localhost.",
+        "127.0.0.2.",
+        "127.1",
+        "[0127.0.0.2]",
+        "[127.1]",
+        "[192.168.1.5]",
+        badhelo=["bad.example"],
+    ),
     _helo("of this machine", "localhost", client="127.0.0.1"),
     _helo("negated", "nodots", "has.dots", badhelo=[r"!\."]),
     *(

@@ -105,6 +105,25 @@ async def test_domains_that_do_not(domain: str, status: str, karma: int) -> None
     assert naughty.has_deferred_rejects
 
 
+@pytest.mark.parametrize("domain", ["192.0.2.1", "1.2.3.4", "127.1", "0192.0.2.1", "0x7f.0.0.1"])
+async def test_an_address_without_brackets_is_not_a_domain(domain: str) -> None:
+    dns = FakeResolver({("A", domain): ["192.0.2.1"], ("MX", domain): [(10, "mx.test")]})
+    verdict = await run(f"a@{domain}", "reject_type perm", dns=dns)
+    assert verdict is not None
+    assert (verdict.text, verdict.status) == (
+        "Sender address needs a full domain name",
+        "5.1.8",
+    )
+    assert dns.asked == []
+
+
+@pytest.mark.parametrize("domain", ["bücher.test", "BÜCHER.test", "XN--bcher-kva.test"])
+async def test_the_dns_is_asked_about_a_labels(domain: str) -> None:
+    dns = FakeResolver({("A", "xn--bcher-kva.test"): ["192.0.2.1"]})
+    assert await run(f"a@{domain}", dns=dns) is None
+    assert {name for _, name in dns.asked} == {"xn--bcher-kva.test"}
+
+
 async def test_a_sender_without_domain() -> None:
     assert shape(await run("postmaster")) == (SOFT, "4.1.8")
     assert shape(await run("postmaster", "reject_type hard")) == (HARD, "5.1.8")
