@@ -244,6 +244,8 @@ def _api() -> Page:
     page.example(texts.EXAMPLE.rstrip("\n"))
     page.heading("Verdicts")
     page.prose(texts.VERDICTS)
+    page.heading("Domains and addresses")
+    page.prose(texts.COMPARISONS)
     page.heading("Hooks")
     for name in HOOK_METHODS:
         _method(page, name)

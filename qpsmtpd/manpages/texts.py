@@ -179,12 +179,14 @@ EXAMPLE = '''\
 import os
 from dataclasses import dataclass
 
-from qpsmtpd.api import Plugin, Recipient, Transaction, Verdict, defer, opt
+from qpsmtpd.api import (
+    Domain, Plugin, Recipient, Transaction, Verdict, defer, opt
+)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    domain: str = opt(positional=True, doc="The domain.")
+    domain: Domain = opt(positional=True, doc="The domain.")
     file: str = opt("/run/quiet", doc="The file.")
 
 
@@ -198,6 +200,16 @@ class QuietDomain(Plugin[Options]):
             return None
         return defer("Please try again later", status="4.7.1")
 '''
+
+COMPARISONS = """\
+A client may write a domain in many ways: in upper case, with A-labels or U-labels (RFC 5890), as a
+domain of HELO with a final dot or in full-width characters. `address.domain` is in one canonical
+form (lower case, A-labels, no final dot), and `address.key` is the whole address for comparisons.
+`canonical_domain()`, `address_key()` and options of the type `Domain` bring other text into that
+form. Lists are better kept in an `AddressList`, `AddressSet`, `DomainList` or `HelloList`, which
+know every spelling; a `Pattern` is a regular expression that refuses by any spelling and admits by
+canonical ones only. What a client wrote is in `address.address`, for the next hop and the log.
+"""
 
 VERDICTS = """\
 A hook that returns nothing (None) has no opinion, and the next plugin is asked. `accept()`,
