@@ -40,7 +40,16 @@ from qpsmtpd.mail.headers import HeaderField, Headers
 from qpsmtpd.mail.ip import Endpoint, IPAddress, IPNetwork, parse_ip
 from qpsmtpd.mail.message import Body, Message, scratch_file
 from qpsmtpd.mail.notes import Note, Notes
-from qpsmtpd.mail.session import AuthAttempt, ReceivedInfo, Recipient, Session, TlsInfo, Transaction
+from qpsmtpd.mail.session import (
+    AuthAttempt,
+    AuthExchange,
+    Challenge,
+    ReceivedInfo,
+    Recipient,
+    Session,
+    TlsInfo,
+    Transaction,
+)
 from qpsmtpd.mail.text import printable_ascii
 from qpsmtpd.mail.trail import Answer, Trail
 from qpsmtpd.mail.verdict import (
@@ -72,8 +81,10 @@ __all__ = [
     "AddressSet",
     "Answer",
     "AuthAttempt",
+    "AuthExchange",
     "AuthResult",
     "Body",
+    "Challenge",
     "Clock",
     "Config",
     "ConfigError",

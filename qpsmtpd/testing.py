@@ -176,6 +176,8 @@ def services(
     clock: Clock | None = None,
     environment: Mapping[str, str] | None = None,
     check_only: bool = False,
+    plugin_dirs: Sequence[Path] = (),
+    databytes: int = 0,
 ) -> Services:
     """Services whose every part is a fake."""
     clock = clock or FakeClock()
@@ -189,6 +191,8 @@ def services(
         clock=clock,
         environment=dict(environment or {}),
         check_only=check_only,
+        plugin_dirs=tuple(plugin_dirs),
+        databytes=databytes,
     )
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from qpsmtpd import __version__
 from qpsmtpd.config.files import ConfigFiles
 from qpsmtpd.config.pluginconfig import PluginConfig
-from qpsmtpd.config.pluginfinder import PluginFinder, place_of
+from qpsmtpd.config.pluginfinder import PluginFinder
 from qpsmtpd.config.pluginlevel import set_plugin_level
 from qpsmtpd.config.pluginlines import PluginLine, read_plugin_lines
 from qpsmtpd.config.problems import ConfigErrors, Problem, errors_in
@@ -29,6 +29,7 @@ from qpsmtpd.dns.resolver import DnsResolver
 from qpsmtpd.errors import ConfigError
 from qpsmtpd.plugin.chain import Chain, ChainedPlugin
 from qpsmtpd.plugin.services import Resolver, Services
+from qpsmtpd.plugin.sources import place_of
 from qpsmtpd.store.location import parse_location
 from qpsmtpd.store.opening import SharedStore, default_location, shared_store
 
@@ -86,6 +87,8 @@ class _Loading:
             version=__version__,
             environment=self.environment,
             check_only=check_only,
+            plugin_dirs=self.settings.plugin_dirs,
+            databytes=self.settings.databytes,
         )
         self.releases.append(self.services.blocking.close)
 
@@ -154,6 +157,7 @@ class _Loading:
         for line, plugin in zip(self.lines.all, plugins, strict=True):
             set_plugin_level(plugin.log, line.common.loglevel)
         chain = Chain(self.started, self.settings.hook_timeout)
+        spoken = {name for plugin in plugins for name in plugin.sasl_mechanisms()}
         return Snapshot(
             settings=self.settings,
             services=self.services,
@@ -162,10 +166,11 @@ class _Loading:
                 chained.plugin for chained in self.started if "logging" in chained.hooks()
             ),
             tls_context=self.context,
-            auth_mechanisms=_mechanisms(chain),
+            auth_mechanisms=tuple(dict.fromkeys((*_mechanisms(chain), *sorted(spoken)))),
             files=tuple(self.files.files),
             warnings=tuple(self.problems),
             releases=tuple(self.releases),
+            plugin_mechanisms=frozenset(spoken),
         )
 
 

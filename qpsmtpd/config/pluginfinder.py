@@ -12,20 +12,18 @@ import importlib
 import importlib.util
 import re
 import sys
-import traceback
 from collections.abc import Sequence
-from importlib.machinery import SourceFileLoader
 from pathlib import Path
-from types import CodeType, ModuleType
+from types import ModuleType
 from typing import Any
 
 from qpsmtpd.config.names import PERL_PLUGINS, module_name
 from qpsmtpd.errors import PluginError
 from qpsmtpd.plugin.base import Plugin
 from qpsmtpd.plugin.checks import check_plugin, unused_options
+from qpsmtpd.plugin.sources import import_file
 
 _SHIPPED = "qpsmtpd.plugins."
-_LOCAL = "qpsmtpd_local."
 
 _is_name = re.compile(r"[\w-]+(?:/[\w-]+)*", re.ASCII).fullmatch
 
@@ -71,7 +69,7 @@ class PluginFinder:
 
     def _load_local(self, name: str, path: Path) -> type[Plugin[Any]]:
         if path not in self._local:
-            module = _imported_from(path, _LOCAL + module_name(name))
+            module = import_file(path, module_name(name))
             try:
                 self._local[path] = _plugin_in(module)
             except PluginError:
@@ -100,46 +98,11 @@ def is_shipped(name: str) -> bool:
     return spec is not None and spec.submodule_search_locations is None
 
 
-def place_of(error: BaseException, path: Path | None = None) -> str:
-    """FILE:LINE where an exception came from: the innermost place in `path`, or of all."""
-    if isinstance(error, SyntaxError) and error.filename:
-        return f"{error.filename}:{error.lineno}"
-    frames = traceback.extract_tb(error.__traceback__)
-    inside = [frame for frame in frames if path is None or frame.filename == str(path)]
-    return f"{inside[-1].filename}:{inside[-1].lineno}" if inside else str(path or "")
-
-
-class _SourceLoader(SourceFileLoader):
-    """Loads what the file says now, and leaves no compiled file behind."""
-
-    def get_code(self, fullname: str) -> CodeType:
-        code: CodeType = self.source_to_code(self.get_data(self.path), self.path)
-        return code
-
-
 def _imported(module: str) -> ModuleType:
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
         raise PluginError(f"needs the Python module {error.name}, which is not installed") from None
-
-
-def _imported_from(path: Path, module: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(
-        module, path, loader=_SourceLoader(module, str(path))
-    )
-    assert spec is not None
-    assert spec.loader is not None
-    imported = importlib.util.module_from_spec(spec)
-    # The type hints of its options are looked up here.
-    sys.modules[module] = imported
-    try:
-        spec.loader.exec_module(imported)
-    except (Exception, SystemExit) as error:
-        del sys.modules[module]
-        text = f"{place_of(error, path)}: {type(error).__name__}: {error}"
-        raise PluginError(f"cannot be loaded: {text}") from error
-    return imported
 
 
 def _plugin_in(module: ModuleType) -> type[Plugin[Any]]:

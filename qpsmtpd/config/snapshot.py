@@ -32,7 +32,7 @@ class Snapshot:
 
     logging: the plugins that log lines go to.
     tls_context: for STARTTLS and implicit TLS; None without a plugin that has one.
-    auth_mechanisms: what AUTH may offer.
+    auth_mechanisms: what AUTH may offer; plugin_mechanisms: those of them that plugins speak.
     files: every file that was read.  warnings: what is odd about them.
     releases: what closes the resolver and the store.
     """
@@ -46,6 +46,7 @@ class Snapshot:
     files: tuple[Path, ...]
     warnings: tuple[Problem, ...]
     releases: tuple[Release, ...]
+    plugin_mechanisms: frozenset[str] = frozenset()
 
     async def stop(self) -> None:
         """Stop all plugins, the last one first, then the resolver and the store.

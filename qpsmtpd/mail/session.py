@@ -120,7 +120,7 @@ class Session(TaskOwner):
         self.karma_history: int | None = None
         #: Results for Authentication-Results that hold for the whole connection.
         self.auth_results = AuthResults()
-        #: Further EHLO lines that plugins announce.
+        #: The keywords of the EHLO reply; hook_ehlo may add to them and take from them.
         self.capabilities: list[str] = []
         self.notes = Notes()
         self.transaction: Transaction | None = None
@@ -397,6 +397,27 @@ class AuthAttempt:
     password: str | None = field(default=None, repr=False)
     digest: str = field(default="", repr=False)
     challenge: bytes = b""
+
+
+@dataclass(slots=True)
+class AuthExchange:
+    """A log-in by a mechanism that a plugin brings, step by step (RFC 4954 section 4).
+
+    response: what the client said last, as it stands on the line: base64, b"=" for an empty initial
+        response, b"*" when it gives up; None at the first step if AUTH had no initial response.
+    user: who the client is; the plugin says so before it accepts.
+    """
+
+    mechanism: str
+    response: bytes | None = field(default=None, repr=False)
+    user: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Challenge:
+    """What to ask the client next in an exchange: base64, as it stands after the 334."""
+
+    text: str
 
 
 class ReceivedInfo(NamedTuple):

@@ -19,7 +19,15 @@ from typing import Any, ClassVar, Generic, Literal, NamedTuple, TypeVar, get_arg
 
 from qpsmtpd.logs.records import PLUGIN_LOGGERS
 from qpsmtpd.mail.address import ReversePath
-from qpsmtpd.mail.session import AuthAttempt, ReceivedInfo, Recipient, Session, Transaction
+from qpsmtpd.mail.session import (
+    AuthAttempt,
+    AuthExchange,
+    Challenge,
+    ReceivedInfo,
+    Recipient,
+    Session,
+    Transaction,
+)
 from qpsmtpd.mail.trail import Answer, Outcome
 from qpsmtpd.mail.verdict import Decision, Verdict
 from qpsmtpd.plugin.options import NoOptions, opt
@@ -126,6 +134,13 @@ class Plugin(Generic[O]):
     def tls_context(self) -> ssl.SSLContext | None:
         """The server context for STARTTLS and implicit TLS, from the plugin that has one."""
         return None
+
+    def sasl_mechanisms(self) -> Sequence[str]:
+        """The mechanisms of AUTH that `hook_auth_exchange` speaks; asked once, after `start`.
+
+        Such a mechanism takes the place of the daemon's own one of the same name.
+        """
+        return ()
 
     # --- helpers ----------------------------------------------------------------------------
 
@@ -235,6 +250,16 @@ class Plugin(Generic[O]):
     async def hook_auth_cram_md5(self, session: Session, attempt: AuthAttempt) -> Verdict | None:
         """Check a log-in by CRAM-MD5.  OK is 235; a refusal, or nobody's opinion, is 535."""
 
+    async def hook_auth_exchange(
+        self, session: Session, exchange: AuthExchange
+    ) -> Challenge | Verdict | None:
+        """One step of a mechanism of `sasl_mechanisms`: ask the client something, or decide.
+
+        Called again with the client's answer after each Challenge.  OK is 235 and needs
+        `exchange.user`; a refusal, or nobody's opinion, is 535.  A client that gives up is never
+        logged in, whatever the hook says.
+        """
+
     # --- envelope ---------------------------------------------------------------------------
 
     async def hook_mail_parse(self, session: Session, argument: str) -> ParsedPath | Verdict | None:
@@ -307,8 +332,11 @@ class Plugin(Generic[O]):
     async def hook_vrfy(self, session: Session, argument: str) -> Verdict | None:
         """VRFY.  OK is 250, a refusal 554, nobody's opinion 252."""
 
-    async def hook_noop(self, session: Session) -> Verdict | None:
+    async def hook_noop(self, session: Session, argument: str) -> Verdict | None:
         """NOOP.  A refusal is 500."""
+
+    async def hook_rset(self, session: Session) -> Verdict | None:
+        """RSET, with or without a transaction, which has ended by now.  A refusal is 500."""
 
     async def hook_help(self, session: Session, topic: str) -> Verdict | None:
         """HELP.  OK's text is the help (214); a refusal is 500."""

@@ -23,7 +23,7 @@ from time import perf_counter
 from typing import Any
 
 from qpsmtpd.errors import StoreError
-from qpsmtpd.mail.session import Session
+from qpsmtpd.mail.session import Challenge, Session
 from qpsmtpd.mail.trail import Answer, Outcome
 from qpsmtpd.mail.verdict import Verdict, defer
 from qpsmtpd.plugin.base import HOOK_METHODS, HookResult, Mode, ParsedPath, Plugin
@@ -49,6 +49,7 @@ HOOK_VALUES: dict[str, type] = {
     "helo_parse": str,
     "ehlo_parse": str,
     "auth_parse": tuple,
+    "auth_exchange": Challenge,
     "mail_parse": ParsedPath,
     "mail_pre": str,
     "rcpt_parse": ParsedPath,

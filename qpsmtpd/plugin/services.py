@@ -137,6 +137,8 @@ class Services:
     store: what is shared with other workers; me: our host name; spool_dir: a directory for
     scratch files; environment: of the daemon.
     check_only: the configuration is only looked at: nothing may be made or changed.
+    plugin_dirs: where the administrator's own Python files are.
+    databytes: the largest message that is taken; 0 is any.
     jobs, blocking: what `every` and `run_blocking` use.
     """
 
@@ -149,6 +151,8 @@ class Services:
     clock: Clock = field(default_factory=Clock)
     environment: Mapping[str, str] = field(default_factory=dict)
     check_only: bool = False
+    plugin_dirs: tuple[Path, ...] = ()
+    databytes: int = 0
     jobs: list[Job] = field(default_factory=list)
     blocking: BlockingPool = field(default_factory=BlockingPool)
 

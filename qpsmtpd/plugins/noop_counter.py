@@ -32,7 +32,7 @@ class NoopCounterOptions:
 class NoopCounter(Plugin[NoopCounterOptions]):
     """Counts NOOPs in a row by the numbers of the session's commands."""
 
-    async def hook_noop(self, session: Session) -> Verdict | None:
+    async def hook_noop(self, session: Session, argument: str) -> Verdict | None:
         last, streak = session.notes.get(STREAK, (-1, 0))
         streak = streak + 1 if session.commands == last + 1 else 1
         session.notes[STREAK] = (session.commands, streak)

@@ -1,26 +1,33 @@
 # SPDX-License-Identifier: MIT
 """The command AUTH (RFC 4954) with PLAIN (RFC 4616), LOGIN and CRAM-MD5 (RFC 2195).
 
-Each mechanism turns the exchange with the client into an AuthAttempt; plugins judge it.
+Each mechanism turns the exchange with the client into an AuthAttempt; plugins judge it.  Other
+mechanisms are spoken by the plugins that bring them, a challenge at a time.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
+import logging
 import secrets
 import time
 from collections.abc import Awaitable, Callable
 
-from qpsmtpd.mail.session import AuthAttempt
-from qpsmtpd.mail.trail import CORE
+from qpsmtpd.mail.session import AuthAttempt, AuthExchange, Challenge
+from qpsmtpd.mail.trail import CORE, Answer
+from qpsmtpd.plugin.chain import FAULT
 from qpsmtpd.smtp import replies
 from qpsmtpd.smtp.connection import Connection, LineTooLongError
 from qpsmtpd.smtp.replies import reply_to
 from qpsmtpd.smtp.reply import Reply
 
+log = logging.getLogger(__name__)
+
 #: RFC 4954 section 4: lines of the exchange, 12288 octets of base64 at most.
 MAX_LINE = 12288
+#: What a client answers that gives up.
+CANCELLED = b"*"
 
 # A mechanism returns the attempt, or the reply that ends the exchange.
 Mechanism = Callable[[Connection, str], Awaitable[AuthAttempt | Reply]]
@@ -48,6 +55,8 @@ async def auth(connection: Connection, argument: str) -> Reply:
     if mechanism not in connection.snapshot.auth_mechanisms:
         return replies.AUTH_UNKNOWN_MECHANISM
     try:
+        if mechanism in connection.snapshot.plugin_mechanisms:
+            return await _by_plugin(connection, mechanism, initial)
         attempt = await MECHANISMS[mechanism](connection, initial)
     except _ExchangeEndedError as ended:
         return ended.reply
@@ -93,15 +102,19 @@ async def _parse(connection: Connection, argument: str) -> tuple[str, str] | Rep
 
 async def _ask(connection: Connection, challenge: bytes) -> bytes:
     """Send a challenge and return the client's decoded answer."""
-    text = base64.b64encode(challenge).decode()
-    connection.say(Reply(334, "", text))
-    try:
-        line = await connection.wire.read_line(MAX_LINE)
-    except LineTooLongError:
-        raise _ExchangeEndedError(replies.AUTH_TOO_LONG) from None
-    if line == b"*":
+    line = await _answer_to(connection, base64.b64encode(challenge).decode())
+    if line == CANCELLED:
         raise _ExchangeEndedError(replies.AUTH_CANCELLED)
     return _decode(line)
+
+
+async def _answer_to(connection: Connection, challenge: str) -> bytes:
+    """Send a challenge, which is in base64, and return the line that answers it."""
+    connection.say(Reply(334, "", challenge))
+    try:
+        return await connection.wire.read_line(MAX_LINE)
+    except LineTooLongError:
+        raise _ExchangeEndedError(replies.AUTH_TOO_LONG) from None
 
 
 def _decode(line: bytes) -> bytes:
@@ -156,6 +169,29 @@ async def _cram_md5(connection: Connection, initial: str) -> AuthAttempt | Reply
 MECHANISMS: dict[str, Mechanism] = {"PLAIN": _plain, "LOGIN": _login, "CRAM-MD5": _cram_md5}
 
 
+# --- a plugin's mechanism ------------------------------------------------------------------
+
+
+async def _by_plugin(connection: Connection, mechanism: str, initial: str) -> Reply:
+    """Pass challenges and answers on between a plugin and the client, until the plugin decides."""
+    session = connection.session
+    response = initial.encode("utf-8", "surrogateescape") if initial else None
+    exchange = AuthExchange(mechanism, response)
+    answer = await connection.run("auth_exchange", session, exchange)
+    while answer is not None and isinstance(answer.value, Challenge):
+        if exchange.response == CANCELLED:
+            break
+        exchange.response = await _answer_to(connection, answer.value.text)
+        answer = await connection.run("auth_exchange", session, exchange)
+    if exchange.response == CANCELLED:
+        return replies.AUTH_CANCELLED
+    if answer is not None and not answer.refused and not exchange.user:
+        log.error("fault hook=auth_exchange plugin=%s: accepts without a user", answer.plugin)
+        answer = answer._replace(value=FAULT, outcome="fault")
+        session.trail.decide(answer)
+    return _conclude(connection, answer, exchange.user, mechanism)
+
+
 # --- the judgement --------------------------------------------------------------------------
 
 
@@ -170,13 +206,19 @@ async def _judge(connection: Connection, attempt: AuthAttempt | Reply) -> Reply:
     answer = await connection.run(hook, session, attempt)
     if answer is None:
         answer = await connection.run("auth", session, attempt)
+    return _conclude(connection, answer, attempt.user, attempt.mechanism)
+
+
+def _conclude(connection: Connection, answer: Answer | None, user: str, mechanism: str) -> Reply:
+    """Act on what the plugins said of a log-in."""
+    session = connection.session
     if answer is None or answer.refused:
         reply = replies.AUTH_FAILED if answer is None else reply_to(answer)
         plugin = CORE if answer is None else answer.plugin
-        connection.log_refusal("auth", reply, attempt.user, plugin)
+        connection.log_refusal("auth", reply, user, plugin)
         return _failed(connection, reply)
-    session.auth_user = attempt.user
-    session.auth_mechanism = attempt.mechanism
+    session.auth_user = user
+    session.auth_mechanism = mechanism
     session.relay_client = True
     session.deferred_rejects.clear()
     return reply_to(answer)

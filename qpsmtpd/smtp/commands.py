@@ -32,11 +32,12 @@ async def helo(connection: Connection, argument: str) -> Reply:
 
 async def ehlo(connection: Connection, argument: str) -> Reply:
     """EHLO: the welcome and the list of extensions."""
-    connection.session.capabilities.clear()
+    session = connection.session
+    session.capabilities[:] = _extensions(connection)
     reply = await _hello(connection, "ehlo", argument)
     if reply is not None:
         return reply
-    return Reply(250, "", "\n".join((_welcome(connection), *_extensions(connection))))
+    return Reply(250, "", "\n".join((_welcome(connection), *session.capabilities)))
 
 
 def _welcome(connection: Connection) -> str:
@@ -53,7 +54,6 @@ def _extensions(connection: Connection) -> list[str]:
         lines.append(f"SIZE {int(databytes)}")
     if snapshot.tls_context is not None and connection.session.tls is None:
         lines.append("STARTTLS")
-    lines += connection.session.capabilities
     if mechanisms:
         lines.append(f"AUTH {' '.join(mechanisms)}")
     return lines
@@ -92,12 +92,15 @@ async def _hello_host(connection: Connection, hook: str, argument: str) -> str |
 async def rset(connection: Connection, argument: str) -> Reply:
     """RSET: forget the transaction."""
     await connection.reset_transaction()
-    return replies.NO_PARAMETERS if argument else replies.OK
+    if argument:
+        return replies.NO_PARAMETERS
+    answer = await connection.run("rset", connection.session)
+    return replies.OK if answer is None else reply_to(answer)
 
 
-async def noop(connection: Connection, _argument: str) -> Reply:
-    """NOOP: an argument is allowed and ignored (RFC 5321 section 4.1.1.9)."""
-    answer = await connection.run("noop", connection.session)
+async def noop(connection: Connection, argument: str) -> Reply:
+    """NOOP: an argument is allowed and means nothing (RFC 5321 section 4.1.1.9)."""
+    answer = await connection.run("noop", connection.session, argument)
     return replies.OK if answer is None else reply_to(answer)
 
 

@@ -141,6 +141,7 @@ HOOK_REPLIES: dict[str, HookReplies] = {
     "auth_plain": _AUTH,
     "auth_login": _AUTH,
     "auth_cram_md5": _AUTH,
+    "auth_exchange": _AUTH,
     "mail": HookReplies(
         550, 450, deny_text="Sender refused", defer_disconnect=421, accept=SENDER_OK
     ),
@@ -156,6 +157,7 @@ HOOK_REPLIES: dict[str, HookReplies] = {
     "queue": _MESSAGE,
     "vrfy": HookReplies(554, 450, accept=Reply(250, "2.5.0", "User OK")),
     "noop": HookReplies(500, 500, deny_status="5.5.1", defer_status="5.5.1"),
+    "rset": HookReplies(500, 500, deny_status="5.5.1", defer_status="5.5.1"),
     "help": HookReplies(500, 500, deny_status="5.5.1", defer_status="5.5.1"),
     "quit": HookReplies(221, 221, deny_status="2.0.0", defer_status="2.0.0"),
     "unrecognized_command": HookReplies(
@@ -204,10 +206,10 @@ def reply_for(hook: str, verdict: Verdict) -> Reply:
 
 
 def _accept_reply(default: Reply, verdict: Verdict) -> Reply:
-    if not verdict.text and not verdict.status:
+    if not (verdict.text or verdict.status or verdict.code):
         return default
     return Reply(
-        default.code,
+        verdict.code or default.code,
         fit_status(verdict.status, Decision.ACCEPT) or default.status,
         verdict.text or default.text,
     )

@@ -149,13 +149,16 @@ def a_snapshot(
     *plugins: Plugin[Any] | ChainedPlugin,
     tls: ssl.SSLContext | None = None,
     auth: tuple[str, ...] = (),
+    exchanges: tuple[str, ...] = (),
     **settings: Any,
 ) -> Snapshot:
     """A configuration of these plugins and settings."""
     chained = [p if isinstance(p, ChainedPlugin) else ChainedPlugin(p) for p in plugins]
     lent = services()
     settings.setdefault("spool_dir", lent.spool_dir)
-    return Snapshot(Settings(**settings), lent, Chain(chained), (), tls, auth, (), (), ())
+    spoken = frozenset(exchanges)
+    chain = Chain(chained)
+    return Snapshot(Settings(**settings), lent, chain, (), tls, auth, (), (), (), spoken)
 
 
 def a_connection(

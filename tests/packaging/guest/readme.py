@@ -133,7 +133,7 @@ def local_plugins() -> None:
     shell(after("Your own belong into"))
     Path("/usr/local/share/qpsmtpd/plugins/mine.py").write_text(
         '"""mine: of our own."""\n\nfrom qpsmtpd.api import Plugin\n\n\n'
-        "class Mine(Plugin):\n    async def hook_noop(self, session):\n        return None\n"
+        "class Mine(Plugin):\n    async def hook_quit(self, session):\n        return None\n"
     )
     expect("of our own" in run("qpsmtpd", "plugins", "mine"), "the plugin is not found")
 

@@ -14,7 +14,7 @@ HANG_UP = deny("Too many NOOPs in a row", status="5.5.0", disconnect=True)
 
 async def noop(plugin: NoopCounter, session: Session) -> Verdict | None:
     session.commands += 1
-    return await plugin.hook_noop(session)
+    return await plugin.hook_noop(session, "")
 
 
 @pytest.mark.parametrize(("line", "max_"), [("", 3), ("5", 5), ("max 1", 1)])

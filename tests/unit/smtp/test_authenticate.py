@@ -7,15 +7,28 @@ import base64
 import hashlib
 import hmac
 import ssl
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qpsmtpd.api import AuthAttempt, Plugin, Session, Verdict, accept, deny, password_matches
+from qpsmtpd.api import (
+    AuthAttempt,
+    AuthExchange,
+    Challenge,
+    NoOptions,
+    Plugin,
+    Session,
+    Verdict,
+    accept,
+    defer,
+    deny,
+    password_matches,
+)
 from qpsmtpd.smtp.conversation import converse
-from qpsmtpd.testing import a_session
+from qpsmtpd.testing import a_session, services
 from tests.unit.fakewire import ENVELOPE, FakeWire, a_connection, a_plugin_with, always, talk
 
 MECHANISMS = ("PLAIN", "LOGIN", "CRAM-MD5")
@@ -197,6 +210,99 @@ async def test_a_plugin_parses() -> None:
     assert await replies_to("AUTH nonsense", plugins=plugins) == [SUCCESS]
     plugins = (a_plugin_with(auth_parse=always(deny("Nonsense"))), the_checker())
     assert await replies_to(f"AUTH PLAIN {PLAIN}", plugins=plugins) == ["501 5.5.4 Nonsense"]
+
+
+# --- mechanisms of plugins ------------------------------------------------------------------
+
+
+class Counting(Plugin[NoOptions]):
+    """Logs in who answers 1, 2 and 3; the last step does what it is told."""
+
+    def __init__(self, last: Any, user: str = "counter") -> None:
+        super().__init__("counting", NoOptions(), services())
+        self.last, self.user = last, user
+        self.heard: list[bytes | None] = []
+
+    def sasl_mechanisms(self) -> Sequence[str]:
+        return ("COUNT",)
+
+    async def hook_auth_exchange(
+        self, session: Session, exchange: AuthExchange
+    ) -> Challenge | Verdict | None:
+        assert exchange.mechanism == "COUNT"
+        self.heard.append(exchange.response)
+        if len(self.heard) < 3:
+            return Challenge(encoded(str(len(self.heard))))
+        exchange.user = self.user
+        if self.last == "fault":
+            raise RuntimeError("a secret of the plugin")
+        verdict: Verdict | None = self.last
+        return verdict
+
+
+ACCEPT = accept()
+COUNT = {"auth": (*MECHANISMS, "COUNT"), "exchanges": ("COUNT",)}
+
+
+async def count(
+    *lines: str, last: Any = ACCEPT, user: str = "counter"
+) -> tuple[Counting, Session, list[str]]:
+    plugin, session = Counting(last, user), a_session()
+    replies = await replies_to(*lines, plugins=(plugin,), session=session, **COUNT)
+    return plugin, session, replies
+
+
+async def test_a_plugin_brings_a_mechanism() -> None:
+    plugin, session, replies = await count("auth count", "b25l", "dHdv")
+    assert replies == ["334 MQ==", "334 Mg==", SUCCESS]
+    assert plugin.heard == [None, b"b25l", b"dHdv"]
+    assert (session.auth_user, session.auth_mechanism) == ("counter", "COUNT")
+    assert session.relay_client
+
+
+async def test_the_initial_response_is_the_first_answer() -> None:
+    plugin, _, _ = await count("AUTH COUNT =", "x", "y")
+    assert plugin.heard == [b"=", b"x", b"y"]
+
+
+@pytest.mark.parametrize(
+    ("last", "user", "reply"),
+    [
+        (None, "counter", FAILED),
+        (deny("Wrong"), "counter", "535 5.7.8 Wrong"),
+        (defer(code=454), "counter", "454 4.7.8 Authentication credentials invalid"),
+        (accept(), "", "451 4.3.0 Internal error, please try again later"),
+        ("nonsense", "counter", "451 4.3.0 Internal error, please try again later"),
+        ("fault", "counter", "451 4.3.0 Internal error, please try again later"),
+    ],
+)
+async def test_a_plugin_does_not_log_in(last: Any, user: str, reply: str) -> None:
+    _, session, replies = await count("AUTH COUNT", "x", "y", last=last, user=user)
+    assert replies[2:] == [reply]
+    assert (session.auth_user, session.relay_client) == ("", False)
+
+
+async def test_who_gives_up_is_not_logged_in_whatever_the_plugin_says() -> None:
+    plugin, session, replies = await count("AUTH COUNT", "x", "*")
+    assert replies[2:] == ["501 5.7.0 Authentication cancelled"]
+    assert plugin.heard == [None, b"x", b"*"]
+    assert not session.auth_user
+
+
+async def test_who_gives_up_is_asked_no_more() -> None:
+    plugin, _, replies = await count("AUTH COUNT", "*", "NOOP")
+    assert replies == ["334 MQ==", "501 5.7.0 Authentication cancelled", "250 2.0.0 OK"]
+    assert plugin.heard == [None, b"*"]
+
+
+async def test_an_answer_that_is_too_long_ends_the_exchange() -> None:
+    _, _, replies = await count("AUTH COUNT", "x" * 12289)
+    assert replies == ["334 MQ==", "500 5.5.6 Authentication exchange line too long"]
+
+
+async def test_other_mechanisms_stay_ours() -> None:
+    plugins = (Counting(accept()), the_checker())
+    assert await replies_to(f"AUTH PLAIN {PLAIN}", plugins=plugins, **COUNT) == [SUCCESS]
 
 
 @given(st.sampled_from(MECHANISMS), st.lists(st.binary(max_size=40), max_size=4), st.booleans())

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from qpsmtpd.api import Session, accept, defer, deny
+from qpsmtpd.api import Session, Verdict, accept, defer, deny
 from qpsmtpd.smtp.commands import COMMANDS, USEFUL
 from qpsmtpd.smtp.conversation import converse
 from qpsmtpd.testing import a_session
@@ -82,6 +82,17 @@ async def test_plugins_announce_extensions_once() -> None:
     assert first.count("XTEST 1") == 1
 
 
+async def test_plugins_take_extensions_away() -> None:
+    async def withdraw(session: Session, _host: str) -> None:
+        assert "AUTH PLAIN" in session.capabilities
+        session.capabilities.remove("SMTPUTF8")
+
+    plugins = (a_plugin_with(ehlo=withdraw),)
+    (reply,) = await replies_to("EHLO a.example", plugins=plugins, auth=("PLAIN",))
+    assert "8BITMIME" in reply
+    assert "SMTPUTF8" not in reply
+
+
 @pytest.mark.parametrize("kind", ["helo", "ehlo"])
 async def test_a_refused_hello_was_not_said(kind: str) -> None:
     plugins = (a_plugin_with(**{kind: always(deny("Liar"))}),)
@@ -123,9 +134,33 @@ async def test_rset() -> None:
     ]
 
 
+@pytest.mark.parametrize(("lines", "told"), [(["RSET"], 1), (["RSET x"], 0), (["EHLO x"], 0)])
+async def test_a_plugin_hears_of_rset_itself(lines: list[str], told: int) -> None:
+    heard: list[Session] = []
+
+    async def rset(session: Session) -> None:
+        assert session.transaction is None
+        heard.append(session)
+
+    await replies_to(*lines, plugins=(a_plugin_with(rset=rset),))
+    assert len(heard) == told
+
+
+@pytest.mark.parametrize(("line", "argument"), [("NOOP", ""), ("NOOP some words", "some words")])
+async def test_noop_may_have_an_argument(line: str, argument: str) -> None:
+    async def noop(_session: Session, said: str) -> Verdict:
+        return accept(f"<{said}>")
+
+    replies = await replies_to(line, plugins=(a_plugin_with(noop=noop),))
+    assert replies == [f"250 2.0.0 <{argument}>"]
+
+
 @pytest.mark.parametrize(
     ("line", "hook", "verdict", "reply"),
     [
+        ("RSET", "rset", None, "250 2.0.0 OK"),
+        ("RSET", "rset", accept("Gone"), "250 2.0.0 Gone"),
+        ("RSET", "rset", deny("No"), "500 5.5.1 No"),
         ("NOOP", "noop", None, "250 2.0.0 OK"),
         ("NOOP", "noop", accept("Yes"), "250 2.0.0 Yes"),
         ("NOOP", "noop", deny("Enough"), "500 5.5.1 Enough"),

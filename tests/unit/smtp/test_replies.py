@@ -35,6 +35,7 @@ REFUSALS: dict[str, tuple[int, int, int, int, bool]] = {
     "auth_plain": (535, 535, 535, 535, False),
     "auth_login": (535, 535, 535, 535, False),
     "auth_cram_md5": (535, 535, 535, 535, False),
+    "auth_exchange": (535, 535, 535, 535, False),  # not in Perl
     "mail": (550, 450, 550, 421, False),
     "rcpt": (550, 450, 550, 421, False),
     "data": (554, 451, 554, 421, False),  # Perl, upstream: 451 at DENYSOFT_DISCONNECT
@@ -47,6 +48,7 @@ REFUSALS: dict[str, tuple[int, int, int, int, bool]] = {
     "queue": (552, 452, 552, 452, False),  # Perl: *_DISCONNECT is 451
     "vrfy": (554, 450, 554, 450, False),  # Perl: 252 but for DENY
     "noop": (500, 500, 500, 500, False),  # Perl: 250 at DENYSOFT and DENYSOFT_DISCONNECT
+    "rset": (500, 500, 500, 500, False),  # not in Perl
     "help": (500, 500, 500, 500, False),  # Perl: 214 but for DENY
     "quit": (221, 221, 221, 221, False),
     "unrecognized_command": (500, 500, 521, 521, False),  # Perl: 500 at DENYSOFT_DISCONNECT
@@ -56,9 +58,11 @@ ACCEPTED: dict[str, tuple[int, str]] = {
     "mail": (250, "2.1.0"),
     "rcpt": (250, "2.1.5"),
     "auth": (235, "2.7.0"),
+    "auth_exchange": (235, "2.7.0"),
     "queue": (250, "2.0.0"),
     "vrfy": (250, "2.5.0"),
     "noop": (250, "2.0.0"),
+    "rset": (250, "2.0.0"),
     "unrecognized_command": (250, "2.0.0"),  # Perl: 500
 }
 
@@ -105,6 +109,7 @@ def test_accepted(hook: str) -> None:
         (accept("queued as 1"), 250, "2.0.0", "queued as 1"),
         (accept(status="2.6.0"), 250, "2.6.0", "Message accepted"),
         (accept("fine", status="x.6.0"), 250, "2.6.0", "fine"),
+        (Verdict(Decision.ACCEPT, code=251), 251, "2.0.0", "Message accepted"),
         (deny("spam"), 552, "5.7.1", "spam"),
         (deny(), 552, "5.7.1", "Message refused"),
         (deny("spam", status="5.6.0"), 552, "5.6.0", "spam"),
