@@ -30,17 +30,24 @@ log = logging.getLogger(__name__)
 
 def run(options: RunOptions) -> int:
     """Serve the connection on descriptor 0; the exit status of the process."""
-    _keep_log_from_client()
+    _keep_output_from_client()
     install(LogLevel.LOGDEBUG if options.debug else LogLevel.LOGWARN)
     return run_loop(lambda: _serve(options))
 
 
-def _keep_log_from_client() -> None:
-    """inetd connects standard error to the client too, who would read log lines as replies."""
-    if stat.S_ISSOCK(os.fstat(0).st_mode) and os.path.sameopenfile(0, 2):
+def _keep_output_from_client() -> None:
+    """The client would read log lines, and what plugins print, as replies.
+
+    inetd connects standard output and standard error to the client, tcpserver the former.
+    """
+    if not stat.S_ISSOCK(os.fstat(0).st_mode):
+        return
+    if os.path.sameopenfile(0, 2):
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, 2)
         os.close(nowhere)
+    if os.path.sameopenfile(0, 1):
+        os.dup2(2, 1)
 
 
 async def _serve(options: RunOptions) -> int:

@@ -7,6 +7,8 @@ import asyncio
 import os
 import socket
 import struct
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -60,6 +62,24 @@ async def connected(
         async with running(directory, stdin=theirs, inetd=True, environment=environment) as daemon:
             theirs.close()
             yield daemon, ours
+
+
+@pytest.mark.parametrize("server", ["inetd", "tcpserver"])
+def test_what_is_printed_is_not_for_the_client(server: str) -> None:
+    code = (
+        "import sys; from qpsmtpd.daemon.inetd import _keep_output_from_client as keep; keep()\n"
+        "print('printed', flush=True); print('logged', file=sys.stderr)"
+    )
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        client = theirs.fileno()
+        log = client if server == "inetd" else subprocess.PIPE
+        result = subprocess.run(
+            [sys.executable, "-c", code], stdin=client, stdout=client, stderr=log, check=True
+        )
+        theirs.close()
+        assert ours.recv(100) == b""
+        assert result.stderr == (None if server == "inetd" else b"printed\nlogged\n")
 
 
 @LOOPS
