@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""The daemon speaks SMTP on every aiosmtpd it is to run on: that of Debian 12, 13, and the newest.
+"""The daemon works on every aiosmtpd it is to run on: that of Debian 12, 13, and the newest.
 
-The newest is the one of the virtual environment, with which the dialogues run anyway.  Debian's
+The newest is the one of the virtual environment, with which everything runs anyway.  Debian's
 own builds run in the booted systems of tests/packaging.
 """
 
@@ -53,4 +53,18 @@ def test_the_version_is_used(version: str) -> None:
 @pytest.mark.parametrize("version", VERSIONS)
 def test_dialogues(version: str) -> None:
     result = run(version, "-m", "pytest", "-q", "tests/dialogue", "-k", "not timeout")
+    assert result.returncode == 0, result.stdout[-4000:]
+
+
+#: What runs aiosmtpd's code: the plugin for handlers, the room behind it, and others' handlers.
+HANDLERS = (
+    "tests/unit/handlers",
+    "tests/unit/plugins/test_aiosmtpd.py",
+    "tests/conformance/test_aiosmtpd_examples.py",
+)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_handlers(version: str) -> None:
+    result = run(version, "-m", "pytest", "-q", *HANDLERS)
     assert result.returncode == 0, result.stdout[-4000:]

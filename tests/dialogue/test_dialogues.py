@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
 """Every *.smtp script here, against our own server, on asyncio's event loop and on uvloop.
 
-In the `config:` lines of a script @TMP@ stands for an empty directory, @CERT@ and @KEY@ for a
-certificate of mx.example.  Beside NAME.smtp, NAME.delivered is the message that the Maildir
-@TMP@/Maildir must then hold, below the headers we add.
+In the `config:` lines of a script @TMP@ stands for an empty directory, @HERE@ for this one, @CERT@
+and @KEY@ for a certificate of mx.example.  Beside NAME.smtp, NAME.delivered is the message that the
+Maildir @TMP@/Maildir must then hold, below the headers we add.
 """
 
 import asyncio
@@ -49,7 +49,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 def filled_in(script: Script, tmp: Path, certificate: tuple[Path, Path]) -> dict[str, list[str]]:
     """The configuration of a script with its placeholders replaced."""
-    values = {"@TMP@": tmp, "@CERT@": certificate[0], "@KEY@": certificate[1]}
+    values = {"@TMP@": tmp, "@HERE@": HERE, "@CERT@": certificate[0], "@KEY@": certificate[1]}
 
     def fill_in(line: str) -> str:
         for placeholder, value in values.items():

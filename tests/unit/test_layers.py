@@ -29,7 +29,7 @@ LAYERS = {
         plugin.blocking plugin.options plugin.services config.problems config.pluginlevel
         config.spooldir
         """,
-    "what plugins are made of": "plugin lists nexthop api",
+    "what plugins are made of": "plugin lists nexthop api handlers",
     "plugins": "plugins",
     "configuration and decisions": """
         plugin.chain config dns store daemon.clientnames smtp.datareader smtp.proxyheader
@@ -45,9 +45,17 @@ LAYERS = {
 #: What plugins may import of ours: the interface, and the ways to the next hop that several share.
 FOR_PLUGINS = {"api", "nexthop", "nexthop.cleanup", "nexthop.program"}
 
+#: What a plugin has a room of its own for.
+ROOM_OF = {"plugins.aiosmtpd": "handlers"}
+
 #: Who may import what is not in the standard library; plugins may import other libraries as well.
 LIBRARIES = {
-    "aiosmtpd": {"smtp.protocol"},
+    "aiosmtpd": {
+        "smtp.protocol",
+        "handlers.handlerserver",
+        "handlers.standins",
+        "handlers.loading",
+    },
     "dns": {"dns.resolver", "dns.nameserver"},
     "redis": {"store.redis"},
     "uvloop": {"daemon.worker"},
@@ -109,7 +117,9 @@ def test_no_import_is_circular() -> None:
 
 @pytest.mark.parametrize("module", [name for name in MODULES if name.startswith("plugins.")])
 def test_plugins_import_the_interface_only(module: str) -> None:
-    assert ours(MODULES[module]) <= FOR_PLUGINS
+    room = ROOM_OF.get(module)
+    own = {name for name in MODULES if room and name.startswith(room)}
+    assert ours(MODULES[module]) <= FOR_PLUGINS | own
 
 
 @pytest.mark.parametrize("module", [name for name in MODULES if not name.startswith("plugins")])
@@ -120,6 +130,18 @@ def test_the_core_knows_no_plugin_and_few_libraries(module: str) -> None:
         assert module in LIBRARIES.get(library, ()), f"{module} imports {library}"
 
 
-@pytest.mark.parametrize("module", [name for name in MODULES if name != "smtp.protocol"])
-def test_only_the_protocol_knows_aiosmtpd(module: str) -> None:
-    assert not [name for name in imports_of(MODULES[module]) if name.split(".")[0] == "aiosmtpd"]
+@pytest.mark.parametrize("room", sorted(set(ROOM_OF.values())))
+def test_nobody_else_enters_the_room_of_a_plugin(room: str) -> None:
+    """Nothing of it is loaded unless the plugin is."""
+    inside = {name for name in MODULES if name.startswith(room)}
+    users = {name for name, path in MODULES.items() if ours(path) & inside} - inside
+    assert users == {name for name, its in ROOM_OF.items() if its == room}
+
+
+def test_few_know_aiosmtpd() -> None:
+    knowing = {
+        name
+        for name, path in MODULES.items()
+        if any(imported.split(".")[0] == "aiosmtpd" for imported in imports_of(path))
+    }
+    assert knowing == LIBRARIES["aiosmtpd"]
