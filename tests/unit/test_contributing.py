@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The plugin that CONTRIBUTING.md shows works as it stands there."""
+"""The plugin and the handler that CONTRIBUTING.md shows work as they stand there."""
 
 import re
 import types
@@ -10,6 +10,7 @@ import pytest
 from qpsmtpd import testing
 from qpsmtpd.config.loader import load
 from qpsmtpd.mail.verdict import defer
+from qpsmtpd.plugins.aiosmtpd import Aiosmtpd
 from qpsmtpd.testing import FakeClock, a_plugin, a_recipient, a_transaction
 
 CONTRIBUTING = Path(__file__).parents[2] / "CONTRIBUTING.md"
@@ -51,3 +52,15 @@ async def test_the_example_plugin_defers_at_night(hours: str) -> None:
 async def test_the_example_plugin_leaves_other_domains_alone() -> None:
     plugin = await a_plugin(example().QuietHours, "example.test begin 0")
     assert await plugin.hook_rcpt(a_transaction(), a_recipient("me@example.org")) is None
+
+
+async def test_the_example_handler_refuses_the_third_recipient(tmp_path: Path) -> None:
+    (tmp_path / "site_policy.py").write_text(python_blocks()[2])
+    line = "site_policy:FewRecipients limit=2"
+    plugin = await a_plugin(Aiosmtpd, line, plugin_dirs=[tmp_path])
+    tx = a_transaction("", "1@example.test")
+    assert await plugin.hook_rcpt(tx, a_recipient("2@example.test")) is None
+    tx.recipients.append(a_recipient("2@example.test"))
+    verdict = await plugin.hook_rcpt(tx, a_recipient("3@example.test"))
+    assert verdict == defer("Too many recipients", status="4.5.3", code=452)
+    await plugin.stop()
