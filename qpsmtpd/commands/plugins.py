@@ -17,7 +17,7 @@ from qpsmtpd.commands.check_config import show
 from qpsmtpd.config.files import ConfigFiles
 from qpsmtpd.config.names import todays_name
 from qpsmtpd.config.pluginfinder import PluginFinder
-from qpsmtpd.config.pluginlines import CommonOptions, PluginLine, hooks_of, read_plugin_lines
+from qpsmtpd.config.pluginlines import CommonOptions, PluginLine, read_plugin_lines
 from qpsmtpd.config.problems import errors_in
 from qpsmtpd.config.settings import load_settings
 from qpsmtpd.plugin.base import Plugin
@@ -52,7 +52,8 @@ def chain_table(lines: Sequence[PluginLine]) -> Iterator[str]:
     """The chain as a table: place in the configuration, plugin, hooks."""
     rows = [("LINE", "PLUGIN", "HOOKS")]
     rows += [
-        (line.where.rpartition("/")[2], line.name, ", ".join(line.hooks()) or "-") for line in lines
+        (line.where.rpartition("/")[2], line.name, ", ".join(line.cls.hooks()) or "-")
+        for line in lines
     ]
     first, second = (max(len(row[column]) for row in rows) for column in (0, 1))
     heading, *body = (
@@ -68,7 +69,7 @@ def plugin_manual(cls: type[Plugin[Any]]) -> Iterator[str]:
     yield inspect.cleandoc((module and module.__doc__) or cls.__doc__ or "Without a manual.")
     yield ""
     yield styled(sys.stdout, "bold", "Hooks")
-    yield indented(", ".join(hooks_of(cls)) or "none", 4)
+    yield indented(", ".join(cls.hooks()) or "none", 4)
     yield ""
     own = describe(cls.Options)
     if own:

@@ -162,9 +162,7 @@ class _Loading:
             settings=self.settings,
             services=self.services,
             chain=chain,
-            logging=tuple(
-                chained.plugin for chained in self.started if "logging" in chained.hooks()
-            ),
+            logging=tuple(plugin for plugin in plugins if "logging" in plugin.hooks()),
             tls_context=self.context,
             auth_mechanisms=tuple(dict.fromkeys((*_mechanisms(chain), *sorted(spoken)))),
             files=tuple(self.files.files),

@@ -35,7 +35,7 @@ class PluginConfig:
 
     def add(self, chained: ChainedPlugin) -> None:
         """Ask this plugin from now on."""
-        if {"config", "user_config"} & set(chained.hooks()):
+        if {"config", "user_config"} & set(chained.plugin.hooks()):
             self._asked.append(chained)
 
     async def entries(self, name: str) -> Sequence[Entry]:

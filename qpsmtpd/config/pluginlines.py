@@ -19,7 +19,7 @@ from qpsmtpd.config.pluginfinder import PluginFinder
 from qpsmtpd.config.pluginlevel import PluginLevel
 from qpsmtpd.config.problems import Problem, errors_in
 from qpsmtpd.errors import ConfigError, PluginError
-from qpsmtpd.plugin.base import HOOK_METHODS, Mode, Plugin
+from qpsmtpd.plugin.base import Mode, Plugin
 from qpsmtpd.plugin.checks import PluginFaultsError
 from qpsmtpd.plugin.options import Seconds, opt, parse
 from qpsmtpd.plugin.services import Entry
@@ -65,19 +65,6 @@ class PluginLine:
     cls: type[Plugin[Any]]
     options: Any
     common: CommonOptions
-
-    def hooks(self) -> list[str]:
-        """The names of the hooks the plugin has, without the prefix, in their order."""
-        return hooks_of(self.cls)
-
-
-def hooks_of(cls: type[Plugin[Any]]) -> list[str]:
-    """The names of the hooks that a plugin class has, without the prefix, in their order."""
-    return [
-        method.removeprefix("hook_")
-        for method in HOOK_METHODS
-        if getattr(cls, method) is not getattr(Plugin, method)
-    ]
 
 
 @dataclass
@@ -133,7 +120,7 @@ def _read_line(entry: Entry, finder: PluginFinder, problems: list[Problem]) -> I
     if common is None or options is None:
         return
     line = PluginLine(entry.where, name + suffix, cls, options, common)
-    if common.mode != "enforce" and "queue" in line.hooks():
+    if common.mode != "enforce" and "queue" in cls.hooks():
         text = f"{word}: mode={common.mode} is not for plugins that deliver messages"
         problems.append(Problem(entry.where, text))
     yield line
@@ -184,7 +171,7 @@ def _replaced(lines: Sequence[PluginLine], finder: PluginFinder) -> Iterator[Pro
 
 
 def _lint(lines: PluginLines, where: str) -> Iterator[Problem]:
-    hooks = {hook for line in lines.all for hook in line.hooks()}
+    hooks = {hook for line in lines.all for hook in line.cls.hooks()}
     if "queue" not in hooks:
         yield Problem(where, "no plugin delivers messages (queue/maildir, queue/smtp-forward …)")
     if "rcpt" not in hooks:
@@ -204,7 +191,7 @@ def _after_rcpt_ok(lines: Sequence[PluginLine]) -> Iterator[Problem]:
     """Plugins that would like to refuse recipients which have been accepted before."""
     accepted: str = ""
     for line in lines:
-        if accepted and "rcpt" in line.hooks() and not line.name.startswith("queue/"):
+        if accepted and "rcpt" in line.cls.hooks() and not line.name.startswith("queue/"):
             text = (
                 f"{line.name}: is not asked about recipients that rcpt_ok ({accepted}) accepts; "
                 "put rcpt_ok last"

@@ -25,7 +25,7 @@ CHECKS: Mapping[str, Callable[[Installation, PluginLine], Iterator[Finding]]] = 
 
 def check_next_hops(installation: Installation) -> Iterator[Finding]:
     """Each plugin that delivers."""
-    lines = [line for line in installation.lines.plugins if "queue" in line.hooks()]
+    lines = [line for line in installation.lines.plugins if "queue" in line.cls.hooks()]
     if not lines:
         text = "no plugin delivers messages, so qpsmtpd does not start"
         yield error("plugins", text, "Choose a delivery:", "dpkg-reconfigure qpsmtpd")

@@ -23,7 +23,7 @@ from qpsmtpd import __version__, api, plugins
 from qpsmtpd.commands.main import make_parser
 from qpsmtpd.config.names import PERL_PLUGINS, old_names
 from qpsmtpd.config.pluginfinder import PluginFinder, is_shipped
-from qpsmtpd.config.pluginlines import CommonOptions, hooks_of
+from qpsmtpd.config.pluginlines import CommonOptions
 from qpsmtpd.config.settings import Settings, file_of
 from qpsmtpd.manpages import texts
 from qpsmtpd.manpages.roff import Page
@@ -214,7 +214,7 @@ def _plugin(page: Page, name: str, cls: type[Plugin[Any]]) -> None:
     manual = inspect.getdoc(sys.modules[cls.__module__]) or ""
     page.prose(_sentence(manual.partition(": ")[2]))
     _options(page, describe(cls.Options))
-    page.paragraph(f"Hooks: {', '.join(hooks_of(cls)) or 'none'}.")
+    page.paragraph(f"Hooks: {', '.join(cls.hooks()) or 'none'}.")
     if old := old_names(name):
         page.paragraph(f"Older names: {', '.join(old)}.")
 

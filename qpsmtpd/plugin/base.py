@@ -119,6 +119,15 @@ class Plugin(Generic[O]):
                 if isinstance(argument, type) and argument not in (Any, NoneType):
                     cls.Options = argument
 
+    @classmethod
+    def hooks(cls) -> list[str]:
+        """The names of the hooks that the plugin has, without the prefix, in their order."""
+        return [
+            method.removeprefix("hook_")
+            for method in HOOK_METHODS
+            if getattr(cls, method) is not getattr(Plugin, method)
+        ]
+
     # --- life cycle -------------------------------------------------------------------------
 
     async def start(self) -> None:

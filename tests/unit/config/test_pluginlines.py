@@ -74,7 +74,7 @@ def test_a_chain(tmp_path: Path, plugin_dir: Path) -> None:
     assert [line.name for line in lines.all] == ["sink", "queue/keep", "taker:1", "taker:22"]
     assert lines.all[1].where == f"{tmp_path}/plugins:2"
     assert lines.all[1].options.file == Path("/mail")
-    assert lines.all[1].hooks() == ["rcpt", "queue"]
+    assert lines.all[1].cls.hooks() == ["rcpt", "queue"]
     assert [line.name for line in lines.logging] == ["sink"]
 
 

@@ -19,7 +19,6 @@ from qpsmtpd.commands import legacy
 from qpsmtpd.commands.main import make_parser
 from qpsmtpd.config.names import PERL_PLUGINS, module_name, old_names
 from qpsmtpd.config.pluginfinder import PluginFinder
-from qpsmtpd.config.pluginlines import hooks_of
 from qpsmtpd.config.settings import Settings, file_of
 from qpsmtpd.manpages import texts as written
 from qpsmtpd.manpages.pages import PAGES, exported, main, pages, shipped_plugins
@@ -138,7 +137,7 @@ def test_every_plugin_has_a_manual_under_its_name(texts: dict[str, str]) -> None
         assert PluginFinder().find(name) is cls
         section = manual_of(texts, name)
         assert {option.name for option in describe(cls.Options)} == terms(section)
-        assert f"Hooks: {', '.join(hooks_of(cls)) or 'none'}." in " ".join(section.split("\n"))
+        assert f"Hooks: {', '.join(cls.hooks()) or 'none'}." in " ".join(section.split("\n"))
         assert all(old in section for old in old_names(name))
 
 
@@ -162,7 +161,7 @@ def test_every_hook_is_explained(texts: dict[str, str]) -> None:
 def test_the_example_is_a_plugin(tmp_path: Path) -> None:
     (tmp_path / "quiet_domain.py").write_text(written.EXAMPLE)
     plugin = PluginFinder([tmp_path]).find("quiet_domain")
-    assert hooks_of(plugin) == ["rcpt"]
+    assert plugin.hooks() == ["rcpt"]
     assert [option.name for option in describe(plugin.Options)] == ["domain", "file"]
 
 
