@@ -70,7 +70,7 @@ from qpsmtpd.plugin.base import (
     password_matches,
     rejection,
 )
-from qpsmtpd.plugin.options import NoOptions, Seconds, Size, opt
+from qpsmtpd.plugin.options import NoOptions, Seconds, Size, matching, opt
 from qpsmtpd.plugin.services import Clock, Config, Entry, Resolver, Services, Store
 
 __all__ = [
@@ -141,6 +141,7 @@ __all__ = [
     "format_record",
     "literal_address",
     "looks_like_address",
+    "matching",
     "opt",
     "parse_forward_path",
     "parse_hosts",

@@ -84,6 +84,7 @@ def _options(options: Sequence[OptionDoc]) -> Iterator[str]:
     for option in options:
         value = "" if option.kind == "flag" else f" {option.kind}"
         notes = [f"default: {option.default}"] if option.default else []
+        notes += [option.bounds] if option.bounds else []
         notes += ["the name may be left out"] if option.positional else []
         tail = f"  ({'; '.join(notes)})" if notes else ""
         yield f"    {styled(sys.stdout, 'bold', option.name)}{value}{tail}"

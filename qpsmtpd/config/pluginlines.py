@@ -45,15 +45,10 @@ class CommonOptions:
     )
     hook_timeout: Seconds | None = opt(None, doc="How long each hook of the plugin may take.")
     loglevel: str = opt(
-        "", doc="Level of the plugin's log lines: 0 to 7, or +1 less, -1 more important."
+        "",
+        doc="Level of the plugin's log lines: 0 to 7, or +1 less, -1 more important.",
+        check=PluginLevel,
     )
-
-    def check(self) -> Iterator[str]:
-        """What is wrong with the level of the log lines."""
-        try:
-            _ = PluginLevel(self.loglevel) if self.loglevel else None
-        except ValueError as error:
-            yield f"loglevel: {self.loglevel!r} is not {error}, or +1, -1"
 
 
 @dataclass(frozen=True)

@@ -171,7 +171,7 @@ def _configuration() -> Page:
 def _with_default(option: OptionDoc) -> str:
     # An empty path is one that depends; the text says on what.
     default = "" if option.default in (None, "", ".") else f" Default: `{option.default}`."
-    return option.doc + default
+    return option.doc + default + (f" {_sentence(option.bounds)}" if option.bounds else "")
 
 
 # --- plugins --------------------------------------------------------------------------------

@@ -17,11 +17,12 @@ be read is an error.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from qpsmtpd.api import ConfigError, Plugin, Session, Verdict, accept, deny, opt
+from qpsmtpd.api import ConfigError, Plugin, Session, Verdict, accept, deny, matching, opt
 
 DEFAULT_DIRECTORY = Path("help")
 
@@ -32,17 +33,16 @@ class HelpOptions:
 
     not_implemented: bool = opt(False, doc="Say 502 to every HELP.")
     help_dir: Path | None = opt(None, doc="Directory of one file for each command.")
-    file: tuple[str, ...] = opt((), doc="COMMAND=FILE; COMMAND FILE says the same.")
+    file: tuple[str, ...] = opt(
+        (),
+        doc="COMMAND=FILE; COMMAND FILE says the same.",
+        check=matching(re.compile(".+=.+").fullmatch, "COMMAND=FILE"),
+    )
 
     @staticmethod
     def rewrite(words: Sequence[str]) -> Sequence[str]:
         """`RSET /etc/qpsmtpd/rset.txt` is `file RSET=/etc/qpsmtpd/rset.txt`."""
         return list(_rewritten(list(words)))
-
-    def check(self) -> Iterator[str]:
-        for pair in self.file:
-            if "=" not in pair:
-                yield f"file: {pair!r} is not COMMAND=FILE"
 
 
 def _rewritten(words: list[str]) -> Iterator[str]:

@@ -29,7 +29,6 @@ import logging
 import shlex
 import socket
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from qpsmtpd.api import (
@@ -48,6 +47,15 @@ from qpsmtpd.api import (
 MOST_FILES = 64
 
 
+def _check_destination(text: str) -> None:
+    try:
+        words = shlex.split(text[1:]) if text.startswith("|") else [text]
+    except ValueError as error:
+        raise ValueError(f"| and a command: {error}") from None
+    if not words:
+        raise ValueError("| and a command")
+
+
 @dataclass(frozen=True, kw_only=True)
 class FileOptions:
     loglevel: LogLevel = opt(
@@ -58,17 +66,9 @@ class FileOptions:
     )
     reopen: bool = opt(False, doc="Open the file again for every session.", flag=True)
     tsformat: str = opt("%a %b %d %T %Y", doc="The time stamp, as of strftime(3).")
-    destination: str = opt(doc="File name, or | and a command, with %-sequences.", rest=True)
-
-    def check(self) -> Sequence[str]:
-        """Problems of a command."""
-        if not self.destination.startswith("|"):
-            return ()
-        try:
-            words = shlex.split(self.destination[1:])
-        except ValueError as error:
-            return (f"destination: {error}",)
-        return () if words else ("destination: there is no command after '|'",)
+    destination: str = opt(
+        doc="File name, or | and a command, with %-sequences.", rest=True, check=_check_destination
+    )
 
 
 class File(Plugin[FileOptions]):

@@ -38,6 +38,7 @@ from qpsmtpd.api import (
     accept,
     defer,
     deny,
+    matching,
     opt,
     printable_ascii,
 )
@@ -56,18 +57,14 @@ _STATUS = {"552": "5.3.4", "550": "5.7.1", "501": "5.1.0", "452": "4.3.1"}
 
 @dataclass(frozen=True, kw_only=True)
 class EximOptions:
-    exim_path: str = opt(DEFAULT_PROGRAM, doc="The program to run.", positional=True)
+    exim_path: str = opt(
+        DEFAULT_PROGRAM,
+        doc="The program to run.",
+        positional=True,
+        check=matching(os.path.isabs, "an absolute path"),
+    )
     timeout: Seconds = opt(Seconds(300), doc="How long to wait for Exim in each step.")
-    processes: int = opt(20, doc="Programs that run at once, of each worker.")
-
-    def check(self) -> list[str]:
-        """Problems of the values."""
-        problems = []
-        if not self.exim_path.startswith("/"):
-            problems.append(f"exim_path: {self.exim_path!r} is no absolute path")
-        if self.processes < 1:
-            problems.append("processes: at least 1")
-        return problems
+    processes: int = opt(20, least=1, doc="Programs that run at once, of each worker.")
 
 
 class EximBsmtp(Plugin[EximOptions]):

@@ -48,6 +48,7 @@ from qpsmtpd.api import (
     Transaction,
     Verdict,
     accept,
+    matching,
     opt,
     unless_another,
 )
@@ -59,10 +60,10 @@ from qpsmtpd.nexthop import (
     NextHopOptions,
     Outcome,
     Target,
-    address_problems,
     check_recipient,
     fingerprint,
     hand_over,
+    is_host,
     log_refusals,
     make_pool,
     mixed,
@@ -72,14 +73,20 @@ from qpsmtpd.nexthop import (
 )
 
 
+def _is_place(host: str) -> bool:
+    return host.startswith("unix:/") or bool(is_host(host))
+
+
 @dataclass(frozen=True, kw_only=True)
 class LmtpOptions(NextHopOptions):
     """Options of queue/lmtp."""
 
     host: str = opt(
-        doc="unix:/path of the store's socket, or its host name or IP address.", positional=True
+        doc="unix:/path of the store's socket, or its host name or IP address.",
+        positional=True,
+        check=matching(_is_place, "unix:/PATH, a host name or an IP address"),
     )
-    port: int = opt(24, doc="Its port.", positional=True)
+    port: int = opt(24, least=1, most=65535, doc="Its port.", positional=True)
     mixed: Literal["reject", "accept"] = opt(
         "reject", doc="What to do when the store refuses some recipients for good, not all."
     )
@@ -90,11 +97,7 @@ class LmtpOptions(NextHopOptions):
     def check(self) -> list[str]:
         """Problems that show only with all options known."""
         problems = super().check()
-        if not self.path:
-            return problems + address_problems(self.host, self.port)
-        if not self.path.startswith("/"):
-            problems.append("host: unix: is followed by the path of a socket, from / on")
-        if self.tls != "off":
+        if self.path and self.tls != "off":
             problems.append("tls: not over a unix socket")
         return problems
 

@@ -53,6 +53,7 @@ from qpsmtpd.api import (
     accept,
     canonical_domain,
     defer,
+    matching,
     opt,
     unless_another,
 )
@@ -67,35 +68,41 @@ _unsafe = re.compile(r"[^-A-Za-z0-9+_.,@=]")
 _placeholder = re.compile(r"%([ldu])")
 
 
+def _parts(pattern: str) -> list[str]:
+    return pattern.strip("/").split("/") if pattern else []
+
+
+def _is_pattern(text: str) -> bool:
+    named = {"", ".", ".."}.isdisjoint(_parts(text))
+    return not text or (named and _placeholder.search(text) is not None)
+
+
 @dataclass(frozen=True, kw_only=True)
 class MaildirOptions:
     """Options of queue/maildir."""
 
-    directory: str = opt(doc="The Maildir, or with a pattern what lies above.", positional=True)
+    directory: str = opt(
+        doc="The Maildir, or with a pattern what lies above.",
+        positional=True,
+        check=matching(_is_path, "a path of letters, digits, -_./ only"),
+    )
     pattern: str = opt(
         "",
         doc="The Maildir of each recipient, below the directory, with %l, %d or %u.",
         positional=True,
+        check=matching(_is_pattern, "a path with %l, %d or %u, whose parts are not empty, . or .."),
     )
-    mode: str = opt("700", doc="The mode of new directories, in octal.", positional=True)
-
-    def check(self) -> list[str]:
-        """Problems that show only with all options known."""
-        problems = []
-        if not _is_path(self.directory):
-            problems.append(f"directory: {self.directory!r} has other than letters, digits, -_./")
-        if self.pattern and not _placeholder.search(self.pattern):
-            problems.append(f"pattern: {self.pattern!r} has none of %l, %d, %u")
-        if {"", ".", ".."}.intersection(self.parts):
-            problems.append(f"pattern: {self.pattern!r} has a part that is empty, . or ..")
-        if not _is_mode(self.mode):
-            problems.append(f"mode: {self.mode!r} is not octal with all rights for us (700, 770)")
-        return problems
+    mode: str = opt(
+        "700",
+        doc="The mode of new directories, in octal.",
+        positional=True,
+        check=matching(_is_mode, "octal with all rights for us (700, 770)"),
+    )
 
     @property
     def parts(self) -> list[str]:
         """The names that the pattern is made of."""
-        return self.pattern.strip("/").split("/") if self.pattern else []
+        return _parts(self.pattern)
 
 
 class Maildir(Plugin[MaildirOptions]):

@@ -46,6 +46,7 @@ from qpsmtpd.api import (
     accept,
     defer,
     deny,
+    matching,
     opt,
     printable_ascii,
     unless_another,
@@ -80,7 +81,10 @@ _LONGEST_REASON = 200
 @dataclass(frozen=True, kw_only=True)
 class PostfixOptions:
     socket: str = opt(
-        DEFAULT_SOCKET, doc="The socket of cleanup(8): a path or host:port.", positional=True
+        DEFAULT_SOCKET,
+        doc="The socket of cleanup(8): a path or host:port.",
+        positional=True,
+        check=matching(_is_socket, "a path or host:port"),
     )
     flags: tuple[Flag, ...] = opt(
         ("FLAG_MASK_EXTERNAL",), doc="What Postfix does with the message; several are added up."
@@ -91,12 +95,6 @@ class PostfixOptions:
     def rewrite(words: list[str]) -> list[str]:
         """Flags are written without the name of the option."""
         return [f"flags={word}" if word.startswith("FLAG_") else word for word in words]
-
-    def check(self) -> list[str]:
-        """Problems of the socket."""
-        if _is_socket(self.socket):
-            return []
-        return [f"socket: {self.socket!r} is not a path or host:port"]
 
 
 class PostfixQueue(Plugin[PostfixOptions]):

@@ -21,6 +21,7 @@ qmail's gets no other environment.
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 
@@ -33,6 +34,7 @@ from qpsmtpd.api import (
     accept,
     defer,
     deny,
+    matching,
     opt,
     unless_another,
 )
@@ -48,18 +50,14 @@ ADDRESS_TOO_LONG = 11
 
 @dataclass(frozen=True, kw_only=True)
 class QmailOptions:
-    program: str = opt("", doc="The program; without it that of qmail.", positional=True)
+    program: str = opt(
+        "",
+        doc="The program; without it that of qmail.",
+        positional=True,
+        check=matching(os.path.isabs, "an absolute path"),
+    )
     timeout: Seconds = opt(Seconds(300), doc="How long to wait for the program in each step.")
-    processes: int = opt(20, doc="Programs that run at once, of each worker.")
-
-    def check(self) -> list[str]:
-        """Problems of the values."""
-        problems = []
-        if self.program and not self.program.startswith("/"):
-            problems.append(f"program: {self.program!r} is no absolute path")
-        if self.processes < 1:
-            problems.append("processes: at least 1")
-        return problems
+    processes: int = opt(20, least=1, doc="Programs that run at once, of each worker.")
 
 
 class QmailQueue(Plugin[QmailOptions]):

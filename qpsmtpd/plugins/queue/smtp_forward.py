@@ -56,6 +56,7 @@ from qpsmtpd.api import (
     Transaction,
     Verdict,
     defer,
+    matching,
     opt,
     parse_ip,
     unless_another,
@@ -68,9 +69,9 @@ from qpsmtpd.nexthop import (
     NextHopOptions,
     Outcome,
     Target,
-    address_problems,
     check_recipient,
     hand_over,
+    is_host,
     log_refusals,
     make_pool,
     mixed,
@@ -85,17 +86,17 @@ from qpsmtpd.nexthop import (
 class SmtpForwardOptions(NextHopOptions):
     """Options of queue/smtp-forward."""
 
-    host: str = opt(doc="Host name or IP address of the next hop.", positional=True)
-    port: int = opt(25, doc="Its port.", positional=True)
+    host: str = opt(
+        doc="Host name or IP address of the next hop.",
+        positional=True,
+        check=matching(is_host, "a host name or an IP address"),
+    )
+    port: int = opt(25, least=1, most=65535, doc="Its port.", positional=True)
     xclient: bool = opt(False, doc="Be the client for the next hop, by XCLIENT.", flag=True)
     xforward: bool = opt(True, doc="Tell the next hop who the client is, if it offers XFORWARD.")
     mixed: Literal["reject", "defer", "accept-rest"] = opt(
         "reject", doc="What to do when the next hop refuses some recipients for good, not all."
     )
-
-    def check(self) -> list[str]:
-        """Problems that show only with all options known."""
-        return super().check() + address_problems(self.host, self.port)
 
 
 class SmtpForward(Plugin[SmtpForwardOptions]):
