@@ -33,11 +33,11 @@ class NextHopOptions:
         Seconds(60), doc="How long an unused connection is kept; 0 is a connection per message."
     )
     timeout: Seconds = opt(
-        Seconds(60), least=0.1, doc="How long to wait for the next hop in each step."
+        Seconds(60), least=0.01, doc="How long to wait for the next hop in each step."
     )
     dot_timeout: Seconds = opt(
         Seconds(300),
-        least=0.1,
+        least=0.01,
         doc="How long to wait for the reply to a complete message. When it is too short the "
         "message may arrive twice.",
     )
