@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from qpsmtpd.config.files import ConfigFiles
 from qpsmtpd.config.loader import load
 from qpsmtpd.config.runoptions import ListenAddress
 from qpsmtpd.daemon.server import Server
@@ -100,29 +101,54 @@ class FakeResolver:
 
 
 class FakeConfig:
-    """Configuration files of a dictionary: {"badmailfrom": ["a@example.com"]}."""
+    """Configuration files of a dictionary: {"badmailfrom": ["a@example.com"]}.
 
-    def __init__(self, files: Mapping[str, Sequence[str]] | None = None) -> None:
+    directory: of files that are named on the line of a plugin.
+    After `declare` it is an AssertionError to read a file that is not declared (`Plugin.files`).
+    `asked` has the names of all files that were read.
+    """
+
+    def __init__(
+        self, files: Mapping[str, Sequence[str]] | None = None, directory: Path | None = None
+    ) -> None:
         self.files = dict(files or {})
         self.maps: dict[str, dict[bytes, bytes]] = {}
+        self.asked: set[str] = set()
+        self._named = ConfigFiles([directory] if directory else [])
+        self._declared: set[str] | None = None
+
+    def declare(self, plugin: Plugin[Any]) -> None:
+        """A plugin may read its files, and what its options name."""
+        options = map(str, vars(plugin.options).values()) if plugin.options else ()
+        self._declared = {*(self._declared or ()), *plugin.files, *options}
 
     async def entries(self, name: str) -> Sequence[Entry]:
         return [
-            Entry(text, f"{name}:{number}")
-            for number, text in enumerate(self.files.get(name, ()), start=1)
+            Entry(text, f"{name}:{number}") for number, text in enumerate(self._read(name), start=1)
         ]
 
     async def lines(self, name: str) -> list[str]:
-        return list(self.files.get(name, ()))
+        return list(self._read(name))
 
     async def value(self, name: str, default: str = "") -> str:
-        return next(iter(self.files.get(name, ())), default)
+        return next(iter(self._read(name)), default)
 
     async def user_config(self, recipient: Recipient, name: str) -> list[str]:
-        return list(self.files.get(f"{recipient}/{name}", self.files.get(name, ())))
+        everybodys = self._read(name)
+        return list(self.files.get(f"{recipient}/{name}", everybodys))
 
     async def mapping(self, name: str) -> Mapping[bytes, bytes]:
+        self._read(f"{name}.cdb")
         return self.maps.get(name, {})
+
+    def path(self, name: str | Path) -> Path:
+        return self._named.path(name)
+
+    def _read(self, name: str) -> Sequence[str]:
+        declared = self._declared is None or name in self._declared
+        assert declared, f"the plugin reads the file {name!r}, which is not in its `files`"
+        self.asked.add(name)
+        return self.files.get(name, ())
 
 
 class FakeStore(StoreClient):
@@ -178,11 +204,12 @@ def services(
     check_only: bool = False,
     plugin_dirs: Sequence[Path] = (),
     databytes: int = 0,
+    config_dir: Path | None = None,
 ) -> Services:
-    """Services whose every part is a fake."""
+    """Services whose every part is a fake; `config_dir` is where files named by options are."""
     clock = clock or FakeClock()
     return Services(
-        config=FakeConfig(config),
+        config=FakeConfig(config, config_dir),
         resolver=dns if isinstance(dns, FakeResolver) else FakeResolver(dns),
         store=store or FakeStore(clock),
         me=me,
@@ -207,6 +234,8 @@ async def a_plugin(cls: type[P], line: str = "", *, name: str = "", **lent: Any)
         raise ConfigError("line", "; ".join(problems))
     given = lent.pop("services", None)
     plugin = cls(name or cls.__name__.lower(), options, given or services(**lent))
+    if isinstance(plugin.services.config, FakeConfig):
+        plugin.services.config.declare(plugin)
     await plugin.start()
     return plugin
 

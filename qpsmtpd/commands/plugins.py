@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import inspect
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from qpsmtpd.commands.arguments import add_command, add_config, directories_of
@@ -71,6 +71,8 @@ def plugin_manual(cls: type[Plugin[Any]]) -> Iterator[str]:
     yield styled(sys.stdout, "bold", "Hooks")
     yield indented(", ".join(cls.hooks()) or "none", 4)
     yield ""
+    if cls.files:
+        yield from _files(cls.files)
     own = describe(cls.Options)
     if own:
         yield styled(sys.stdout, "bold", "Arguments")
@@ -78,6 +80,14 @@ def plugin_manual(cls: type[Plugin[Any]]) -> Iterator[str]:
     names = {option.name for option in own}
     yield styled(sys.stdout, "bold", "Arguments of every plugin")
     yield from _options([o for o in describe(CommonOptions) if o.name not in names])
+
+
+def _files(files: Mapping[str, str]) -> Iterator[str]:
+    yield styled(sys.stdout, "bold", "Files")
+    for name, text in files.items():
+        yield f"    {styled(sys.stdout, 'bold', name)}"
+        yield indented(text, 8)
+    yield ""
 
 
 def _options(options: Sequence[OptionDoc]) -> Iterator[str]:

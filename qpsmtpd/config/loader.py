@@ -25,6 +25,7 @@ from qpsmtpd.config.runoptions import parse_listen
 from qpsmtpd.config.settings import load_settings
 from qpsmtpd.config.snapshot import LIFE_CYCLE_TIMEOUT, Release, Snapshot, stop
 from qpsmtpd.config.spooldir import prepare_spool_dir
+from qpsmtpd.config.strayfiles import stray_files
 from qpsmtpd.dns.resolver import DnsResolver
 from qpsmtpd.errors import ConfigError
 from qpsmtpd.plugin.chain import Chain, ChainedPlugin
@@ -47,7 +48,7 @@ async def load(
 
     environment: of the daemon; QPSMTPD_RESOLVER="IP:PORT" names the name server to ask.
     resolver: in place of the real one.
-    check_only: make no directories.
+    check_only: make no directories; and warn about files that nobody reads.
     """
     loading = _Loading(ConfigFiles(directories), environment, resolver, check_only)
     try:
@@ -69,8 +70,7 @@ class _Loading:
         check_only: bool,
     ) -> None:
         self.files = files
-        # Plugins look here for files that are named without a directory.
-        self.environment = {**environment, "QPSMTPD_CONFIG": str(files.directories[0])}
+        self.environment = environment
         self.settings, self.problems = load_settings(files)
         self.lines = read_plugin_lines(files, PluginFinder(self.settings.plugin_dirs))
         self.problems += self.lines.problems
@@ -107,6 +107,8 @@ class _Loading:
         for chained in self.started:
             with self._problems_of(chained.where, chained.plugin.name):
                 self.context = self.context or chained.plugin.tls_context()
+        if self.services.check_only and not errors_in(self.lines.problems):
+            self.problems += stray_files(self.files, [line.cls for line in self.lines.all])
         self.problems += self.files.warnings
         if errors_in(self.problems):
             raise ConfigErrors(self.problems)

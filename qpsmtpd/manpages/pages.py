@@ -9,20 +9,18 @@ writes them.  SOURCE_DATE_EPOCH (reproducible-builds.org) gives their date.
 from __future__ import annotations
 
 import argparse
-import importlib
 import inspect
 import os
-import pkgutil
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from qpsmtpd import __version__, api, plugins
+from qpsmtpd import __version__, api
 from qpsmtpd.commands.main import make_parser
 from qpsmtpd.config.names import PERL_PLUGINS, old_names
-from qpsmtpd.config.pluginfinder import PluginFinder, is_shipped
+from qpsmtpd.config.pluginfinder import is_shipped, shipped_plugins
 from qpsmtpd.config.pluginlines import CommonOptions
 from qpsmtpd.config.settings import Settings, file_of
 from qpsmtpd.manpages import texts
@@ -162,10 +160,16 @@ def _configuration() -> Page:
         page.term(file_of(option.name), _with_default(option), _kind(option).removesuffix(",..."))
     page.heading("Files of plugins")
     page.paragraph("One entry a line. The manual of the plugin, in qpsmtpd-plugins(5), says more.")
-    for name, (plugin, text) in texts.PLUGIN_FILES.items():
+    for name, plugin, text in sorted(_files()):
         page.term(name, f"Of the plugin {plugin}. {text}")
     _see_also(page)
     return page
+
+
+def _files() -> Iterator[tuple[str, str, str]]:
+    """Every file that a plugin reads, the plugin, and what is in it."""
+    for plugin, cls in shipped_plugins().items():
+        yield from ((name, plugin, text) for name, text in cls.files.items())
 
 
 def _with_default(option: OptionDoc) -> str:
@@ -175,22 +179,6 @@ def _with_default(option: OptionDoc) -> str:
 
 
 # --- plugins --------------------------------------------------------------------------------
-
-
-def shipped_plugins() -> dict[str, type[Plugin[Any]]]:
-    """The plugins that come with qpsmtpd, by the name that their manual begins with."""
-    finder = PluginFinder()
-    return {name: finder.find(name) for name in sorted(map(_name_of, _manuals()))}
-
-
-def _manuals() -> Iterator[str]:
-    for module in pkgutil.walk_packages(plugins.__path__, f"{plugins.__name__}."):
-        if not module.ispkg:
-            yield inspect.getdoc(importlib.import_module(module.name)) or f"{module.name}:"
-
-
-def _name_of(manual: str) -> str:
-    return manual.partition(":")[0]
 
 
 def _plugins() -> Page:
@@ -215,6 +203,8 @@ def _plugin(page: Page, name: str, cls: type[Plugin[Any]]) -> None:
     page.prose(_sentence(manual.partition(": ")[2]))
     _options(page, describe(cls.Options))
     page.paragraph(f"Hooks: {', '.join(cls.hooks()) or 'none'}.")
+    if cls.files:
+        page.paragraph(f"Files: {', '.join(cls.files)}.")
     if old := old_names(name):
         page.paragraph(f"Older names: {', '.join(old)}.")
 

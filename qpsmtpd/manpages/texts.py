@@ -96,49 +96,6 @@ CHAIN_FILES = {
     "qpsmtpd-plugins(5). Without any, log lines go to standard error; see `loglevel`.",
 }
 
-#: Files that plugins read → the plugins, and what is in them.
-PLUGIN_FILES = {
-    "badhelo": ("helo", "Names in HELO and EHLO that are refused, or regular expressions."),
-    "badmailfrom": (
-        "badmailfrom",
-        "Senders that are refused: addresses, @domains or regular expressions, and a reason.",
-    ),
-    "badmailfromto": ("badmailfromto", "Pairs of sender and recipient that are refused."),
-    "badrcptto": (
-        "badrcptto",
-        "Recipients that are refused: addresses, @domains or regular expressions, and a reason.",
-    ),
-    "cleanup_sockets": (
-        "queue/postfix-queue",
-        "Sockets of Postfix's cleanup(8) to try in order: a path or HOST:PORT each.",
-    ),
-    "content_log_enabled": ("content_log", "Whether copies of messages are kept."),
-    "content_log_file": ("content_log", "The file for copies, with % and letters of strftime(3)."),
-    "dnsbl_allow": ("dnsbl", "Clients that are not looked up: addresses or networks."),
-    "dnsbl_rejectmsg": ("dnsbl", "What precedes the value of RBLSMTPD in the reply."),
-    "dnsbl_zones": ("dnsbl", "DNS lists of clients, with the text of the refusal after a colon."),
-    "flat_auth_pw": ("auth/auth_flat_file", "Users and passwords, as user@domain:password."),
-    "hosts_allow": ("hosts_allow", "Clients that are admitted or refused: network, code, text."),
-    "invalid_resolvable_fromhost": (
-        "resolvable_fromhost",
-        "Networks in which no mail server of a sender can be.",
-    ),
-    "morercpthosts.cdb": ("rcpt_ok", "Domains of `rcpthosts` as a constant database."),
-    "morerelayclients.cdb": ("relay", "Clients of `relayclients` as a constant database."),
-    "norelayclients": ("relay", "Clients that may not relay, though `relayclients` has them."),
-    "rcpt_regexp": ("rcpt_regexp", "Patterns of recipients: pattern, code, text."),
-    "rcpthosts": ("rcpt_ok", "Domains that mail is taken for; .example.com is what is below it."),
-    "relayclients": ("relay", "Clients that may send mail to everywhere: addresses, networks."),
-    "rhsbl_zones": ("rhsbl", "DNS lists of domains, with the text of the refusal behind a blank."),
-    "tls_ciphers": ("tls", "Ciphers up to TLS 1.2, as ciphers(1ssl) has them."),
-    "tls_protocols": ("tls", "Versions of TLS, such as TLSv1_2:TLSv1_3."),
-    "whitelist_zones": ("dns_whitelist_soft", "DNS lists of clients that are exempt from tests."),
-    "whitelisthelo": ("whitelist", "Names in HELO and EHLO that are exempt from tests."),
-    "whitelisthosts": ("whitelist", "Clients that are exempt from tests: addresses, networks."),
-    "whitelistrcpt": ("whitelist", "Recipients that are accepted without tests."),
-    "whitelistsenders": ("whitelist", "Senders that are exempt from tests; easily forged."),
-}
-
 CHAIN = """\
 The file `plugins` is the chain: one plugin a line, its name and its arguments, separated by
 blanks. There are no quotes, and no comments behind a line. In each step of a session (hook) the

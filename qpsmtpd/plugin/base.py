@@ -12,7 +12,7 @@ import hashlib
 import hmac
 import logging
 import ssl
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import NoneType
 from typing import Any, ClassVar, Generic, Literal, NamedTuple, TypeVar, get_args
@@ -98,6 +98,10 @@ class Plugin(Generic[O]):
 
     #: What becomes of the plugin's verdicts; the argument `mode` of its line.
     mode: Mode = "enforce"
+
+    #: The configuration files that the plugin reads, with a sentence about what is in each; a
+    #: constant database is NAME.cdb.  Files that an option names are not among them.
+    files: ClassVar[Mapping[str, str]] = {}
 
     #: How many connections of a client beyond max_from_ip this plugin decides about; above that
     #: the daemon turns it away before any hook.

@@ -78,6 +78,12 @@ class DnsblOptions(RejectOptions):
 class Dnsbl(Plugin[DnsblOptions]):
     """Black lists of clients in the DNS."""
 
+    files = {
+        "dnsbl_zones": "DNS lists of clients, with the text of the refusal after a colon.",
+        "dnsbl_allow": "Clients that are not looked up: addresses or networks.",
+        "dnsbl_rejectmsg": "What precedes the value of RBLSMTPD in the reply.",
+    }
+
     async def start(self) -> None:
         config = self.services.config
         self._lists: list[tuple[DnsList, str]] = []

@@ -9,9 +9,8 @@ arguments, or the one in `help_dir` that has the command's name in lower case. W
 the directory is `help`, if there is one. HELP alone tells how to ask. With `not_implemented` every
 HELP is answered 502.
 
-Relative names are looked for in the directory that the environment variable QPSMTPD_CONFIG names,
-then in the working directory. Files are read at start and on reload; one that is named but cannot
-be read is an error.
+Relative names are looked up in the directory of the configuration, then in the working directory.
+Files are read at start and on reload; one that is named but cannot be read is an error.
 """
 
 from __future__ import annotations
@@ -76,18 +75,14 @@ class Help(Plugin[HelpOptions]):
             texts = {path.name: _text(path) for path in _files(directory)}
         for pair in self.options.file:
             command, _, name = pair.partition("=")
-            texts[command.lower()] = _text(self._found(Path(name)))
+            texts[command.lower()] = _text(self.services.config.path(name))
         return texts
 
     def _directory(self) -> Path | None:
+        directory = self.services.config.path(self.options.help_dir or DEFAULT_DIRECTORY)
         if self.options.help_dir is not None:
-            return self._found(self.options.help_dir)
-        directory = self._found(DEFAULT_DIRECTORY)
+            return directory
         return directory if directory.is_dir() and not self.options.file else None
-
-    def _found(self, path: Path) -> Path:
-        configured = Path(self.services.environment.get("QPSMTPD_CONFIG", ""), path)
-        return configured if configured.exists() else path
 
 
 def _files(directory: Path) -> list[Path]:

@@ -61,6 +61,8 @@ class RhsblOptions(RejectOptions):
 class Rhsbl(Plugin[RhsblOptions]):
     """Black lists of domains in the DNS."""
 
+    files = {"rhsbl_zones": "DNS lists of domains, with the text of the refusal behind a blank."}
+
     async def start(self) -> None:
         services = self.services
         self._lists: list[tuple[DnsList, str]] = []

@@ -8,9 +8,9 @@ file `plugins` does not matter. All files are PEM. Without names they are
 `qpsmtpd-server.crt`, `qpsmtpd-server.key`, `qpsmtpd-ca.crt` and `qpsmtpd-dhparam.pem`, of which the
 last two need not exist, in the directory `ssl` or `config/ssl`.
 
-A relative name is looked for in the working directory and then in the directory that the
-environment variable QPSMTPD_CONFIG names; before that, a name without a slash (and the default
-names) in the directory of systemd's credentials ($CREDENTIALS_DIRECTORY).
+A relative name is looked up in the directory of the configuration and then in the working
+directory; before that, a name without a slash (and the default names) in the directory of systemd's
+credentials ($CREDENTIALS_DIRECTORY).
 
 CERTIFICATE holds the server's certificate and after it those of the authorities between it and the
 root; authorities may be in CA instead. Clients are never asked for a certificate.
@@ -67,6 +67,11 @@ class TlsOptions:
 class Tls(Plugin[TlsOptions]):
     """Lends the daemon an SSL context."""
 
+    files = {
+        "tls_ciphers": "Ciphers up to TLS 1.2, as ciphers(1ssl) has them.",
+        "tls_protocols": "Versions of TLS, such as TLSv1_2:TLSv1_3.",
+    }
+
     async def start(self) -> None:
         config = self.services.config
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -102,8 +107,7 @@ class Tls(Plugin[TlsOptions]):
 
     def _candidates(self, name: str, default: str) -> list[Path]:
         names = [name] if name else [f"ssl/{default}", f"config/ssl/{default}"]
-        directories = ["", self.services.environment.get("QPSMTPD_CONFIG", "")]
-        paths = [Path(directory, name) for name in names for directory in directories]
+        paths = list(map(self.services.config.path, names))
         credentials = self.services.environment.get("CREDENTIALS_DIRECTORY")
         if credentials and "/" not in name:
             paths.insert(0, Path(credentials, name or default))

@@ -7,16 +7,19 @@ import ast
 import importlib
 import inspect
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import Any
 
 import pytest
 
+from qpsmtpd.errors import ConfigError
 from qpsmtpd.plugin.base import HOOK_METHODS, Plugin
 from qpsmtpd.plugin.options import describe
 from qpsmtpd.plugin.services import Config, Resolver
 from qpsmtpd.smtp.connection import Wire
+from qpsmtpd.testing import FakeConfig, a_plugin, services
 
 ROOT = Path(__file__).parents[2]
 LICENCE = "# SPDX-License-Identifier: MIT\n"
@@ -93,6 +96,20 @@ def test_the_docstring_of_a_hook_is_its_manual(hook: str) -> None:
     assert text
     assert text.endswith(".")
     assert text.isascii()
+
+
+@pytest.mark.parametrize("path", PLUGIN_FILES, ids=name_of)
+async def test_a_plugin_reads_the_files_that_it_declares(path: Path) -> None:
+    """It fails when it reads others; see FakeConfig."""
+    (plugin,) = plugins_in(path)
+    assert all(text.endswith(".") for text in plugin.files.values())
+    assert all(f"`{file}`" in (inspect.getdoc(module_of(path)) or "") for file in plugin.files)
+    if plugin.files:
+        lent = services()
+        with suppress(ConfigError):
+            await a_plugin(plugin, services=lent)
+        assert isinstance(lent.config, FakeConfig)
+        assert lent.config.asked == set(plugin.files)
 
 
 @pytest.mark.parametrize("path", PLUGIN_FILES, ids=name_of)

@@ -100,6 +100,11 @@ class PostfixOptions:
 class PostfixQueue(Plugin[PostfixOptions]):
     """Hand messages to cleanup(8)."""
 
+    files = {
+        "cleanup_sockets": "Sockets of Postfix's cleanup(8) to try in order: a path or HOST:PORT "
+        "each.",
+    }
+
     async def start(self) -> None:
         self._sockets = await self._configured()
         self._flags = CleanupFlag.FLAG_NONE

@@ -17,13 +17,15 @@ from qpsmtpd.plugins.queue.discard import Discard
 @dataclass(frozen=True)
 class TheOptions:
     host: str = opt(doc="Where it is.", positional=True)
-    wait: Seconds = opt(Seconds(60), doc="How long.")
+    wait: Seconds = opt(Seconds(60), least=1, doc="How long.")
     quick: bool = opt(False, doc="Faster.", flag=True)
     loglevel: str = opt("", doc="Its own.")
 
 
 class Shown(Plugin[TheOptions]):
     """A plugin to be shown."""
+
+    files = {"quotas": "How much a user may send.", "partners.cdb": "Domains of partners."}
 
     async def hook_helo(self, session: Session, host: str) -> Verdict | None: ...
 
@@ -46,8 +48,12 @@ def test_manual_of_a_plugin() -> None:
     text = "\n".join(plugin_manual(Shown))
     assert text.startswith(__doc__ or "")
     assert "Hooks\n    helo, ehlo\n" in text
+    assert (
+        "Files\n    quotas\n        How much a user may send.\n"
+        "    partners.cdb\n        Domains of partners.\n\nArguments\n"
+    ) in text
     assert "    host text  (the name may be left out)\n        Where it is.\n" in text
-    assert "    wait duration  (default: 1m)\n        How long.\n" in text
+    assert "    wait duration  (default: 1m; at least 1s)\n        How long.\n" in text
     assert "    quick  (default: no)\n        Faster." in text
     own, common = text.split("Arguments of every plugin")
     assert "Its own." in own
@@ -59,4 +65,5 @@ def test_manual_of_a_plugin_without_options() -> None:
     text = "\n".join(plugin_manual(Discard))
     assert text.startswith("queue/discard: ")
     assert text.count("Arguments") == 1
+    assert "Files" not in text
     assert Discard.Options is NoOptions
