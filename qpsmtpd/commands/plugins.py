@@ -71,6 +71,10 @@ def plugin_manual(cls: type[Plugin[Any]]) -> Iterator[str]:
     yield styled(sys.stdout, "bold", "Hooks")
     yield indented(", ".join(cls.hooks()) or "none", 4)
     yield ""
+    if cls.after:
+        yield styled(sys.stdout, "bold", "Belongs after")
+        yield indented(", ".join(cls.after), 4)
+        yield ""
     if cls.files:
         yield from _files(cls.files)
     own = describe(cls.Options)

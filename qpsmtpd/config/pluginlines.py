@@ -8,9 +8,11 @@ A line is the name of a plugin and its arguments, split at white space; there ar
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from typing import Any, Literal
 
 from qpsmtpd.config.files import ConfigFiles
@@ -19,7 +21,8 @@ from qpsmtpd.config.pluginfinder import PluginFinder
 from qpsmtpd.config.pluginlevel import PluginLevel
 from qpsmtpd.config.problems import Problem, errors_in
 from qpsmtpd.errors import ConfigError, PluginError
-from qpsmtpd.plugin.base import Mode, Plugin
+from qpsmtpd.nexthop.hopoptions import NextHopOptions
+from qpsmtpd.plugin.base import Mode, Plugin, RejectOptions
 from qpsmtpd.plugin.checks import PluginFaultsError
 from qpsmtpd.plugin.options import Seconds, opt, parse
 from qpsmtpd.plugin.services import Entry
@@ -61,6 +64,11 @@ class PluginLine:
     options: Any
     common: CommonOptions
 
+    @property
+    def plugin(self) -> str:
+        """The name of the plugin."""
+        return self.name.partition(":")[0]
+
 
 @dataclass
 class PluginLines:
@@ -90,7 +98,7 @@ def read_plugin_lines(files: ConfigFiles, finder: PluginFinder) -> PluginLines:
             lines.problems.append(Problem.of(error))
     lines.problems.extend(_replaced(lines.all, finder))
     if not errors_in(lines.problems):
-        lines.problems.extend(_lint(lines, str(files.find("plugins"))))
+        lines.problems.extend(_lint(lines.all, str(files.find("plugins"))))
     return lines
 
 
@@ -154,43 +162,79 @@ def _names_of(options: type[Any]) -> set[str]:
     }
 
 
-# --- what is odd about the whole ------------------------------------------------------------
-
-
 def _replaced(lines: Sequence[PluginLine], finder: PluginFinder) -> Iterator[Problem]:
     for line in lines:
-        file = finder.replaced.get(line.name.partition(":")[0])
+        file = finder.replaced.get(line.plugin)
         if file:
             text = f"{line.name}: the plugin shipped is used, not the Perl file {file}"
             yield Problem(line.where, text, "warning")
 
 
-def _lint(lines: PluginLines, where: str) -> Iterator[Problem]:
-    hooks = {hook for line in lines.all for hook in line.cls.hooks()}
+# --- what is odd about a chain, by what its plugins declare of themselves ---------------------
+
+
+def _lint(lines: Sequence[PluginLine], where: str) -> Iterator[Problem]:
+    """The problems of a chain; `where` is the file of those that no line has."""
+    hooks = {hook for line in lines for hook in line.cls.hooks()}
     if "queue" not in hooks:
         yield Problem(where, "no plugin delivers messages (queue/maildir, queue/smtp-forward …)")
     if "rcpt" not in hooks:
         yield Problem(where, "no plugin accepts recipients (rcpt_ok)")
-    yield from _discarding(lines.plugins)
-    yield from _after_rcpt_ok(lines.plugins)
+    for number, line in enumerate(lines):
+        above, below = lines[:number], lines[number + 1 :]
+        for text in _oddities(line, above, below):
+            yield Problem(line.where, f"{line.name}: {text}", "warning")
 
 
-def _discarding(lines: Sequence[PluginLine]) -> Iterator[Problem]:
-    for line in lines:
-        if line.name.startswith("queue/discard"):
-            text = "queue/discard: every message is accepted and thrown away"
-            yield Problem(line.where, text, "warning")
+def _oddities(
+    line: PluginLine, above: Sequence[PluginLine], below: Sequence[PluginLine]
+) -> Iterator[str]:
+    if line.cls.warning:
+        yield line.cls.warning
+    yield from _twice(line, above, below)
+    yield from _too_early(line, below)
+    yield from _not_asked(line, above)
+    yield from _not_spoken(line, below)
 
 
-def _after_rcpt_ok(lines: Sequence[PluginLine]) -> Iterator[Problem]:
-    """Plugins that would like to refuse recipients which have been accepted before."""
-    accepted: str = ""
-    for line in lines:
-        if accepted and "rcpt" in line.cls.hooks() and not line.name.startswith("queue/"):
-            text = (
-                f"{line.name}: is not asked about recipients that rcpt_ok ({accepted}) accepts; "
-                "put rcpt_ok last"
-            )
-            yield Problem(line.where, text, "warning")
-        if line.name.startswith("rcpt_ok"):
-            accepted = accepted or line.where
+def _twice(
+    line: PluginLine, above: Sequence[PluginLine], below: Sequence[PluginLine]
+) -> Iterator[str]:
+    first = next((other for other in above if other.name == line.name), None)
+    if first is not None:
+        names = {other.name for other in (*above, *below)}
+        numbered = (f"{line.plugin}:{number}" for number in itertools.count(2))
+        free = next(name for name in numbered if name not in names)
+        yield f"has the name of another line ({first.where}); call this one {free}"
+
+
+def _too_early(line: PluginLine, below: Sequence[PluginLine]) -> Iterator[str]:
+    for other in below:
+        wanted = any(fnmatchcase(other.plugin, pattern) for pattern in line.cls.after)
+        if wanted and other.plugin != line.plugin:
+            yield f"belongs after {other.name} ({other.where})"
+
+
+def _not_asked(line: PluginLine, above: Sequence[PluginLine]) -> Iterator[str]:
+    """It would like to refuse recipients that have been accepted before."""
+    accepting = next((other for other in above if other.cls.accepts_recipients), None)
+    if accepting is not None and _judges_recipients(line):
+        yield (
+            f"is not asked about recipients that {accepting.name} ({accepting.where}) accepts; "
+            "its line belongs above"
+        )
+
+
+def _judges_recipients(line: PluginLine) -> bool:
+    """A plugin that delivers does so only when it is told to ask the next hop."""
+    hooks = line.cls.hooks()
+    if "queue" in hooks:
+        return isinstance(line.options, NextHopOptions) and line.options.check_recipients
+    return "rcpt" in hooks and not line.cls.accepts_recipients
+
+
+def _not_spoken(line: PluginLine, below: Sequence[PluginLine]) -> Iterator[str]:
+    """It leaves its rejections to a plugin that is not there."""
+    left = isinstance(line.options, RejectOptions) and line.options.reject == "naughty"
+    if left and not any(other.cls.speaks_rejections for other in below):
+        yield "`reject naughty` refuses nobody: no plugin below speaks what is left to it (naughty)"

@@ -203,6 +203,8 @@ def _plugin(page: Page, name: str, cls: type[Plugin[Any]]) -> None:
     page.prose(_sentence(manual.partition(": ")[2]))
     _options(page, describe(cls.Options))
     page.paragraph(f"Hooks: {', '.join(cls.hooks()) or 'none'}.")
+    if cls.after:
+        page.paragraph(f"Belongs after: {', '.join(cls.after)}.")
     if cls.files:
         page.paragraph(f"Files: {', '.join(cls.files)}.")
     if old := old_names(name):

@@ -103,6 +103,18 @@ class Plugin(Generic[O]):
     #: constant database is NAME.cdb.  Files that an option names are not among them.
     files: ClassVar[Mapping[str, str]] = {}
 
+    #: The plugins that stand above this one where both are in the chain; `auth/*` is a pattern.
+    after: ClassVar[tuple[str, ...]] = ()
+
+    #: Whether it accepts the recipients that are ours: plugins below are not asked about those.
+    accepts_recipients: ClassVar[bool] = False
+
+    #: Whether it speaks the rejections that other plugins left to it (`reject naughty`).
+    speaks_rejections: ClassVar[bool] = False
+
+    #: What check-config says of every line with this plugin, for instance that it loses mail.
+    warning: ClassVar[str] = ""
+
     #: How many connections of a client beyond max_from_ip this plugin decides about; above that
     #: the daemon turns it away before any hook.
     beyond_max_from_ip: ClassVar[int] = 0

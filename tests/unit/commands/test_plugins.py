@@ -25,6 +25,7 @@ class TheOptions:
 class Shown(Plugin[TheOptions]):
     """A plugin to be shown."""
 
+    after = ("relay", "auth/*")
     files = {"quotas": "How much a user may send.", "partners.cdb": "Domains of partners."}
 
     async def hook_helo(self, session: Session, host: str) -> Verdict | None: ...
@@ -47,7 +48,7 @@ def test_chain_table() -> None:
 def test_manual_of_a_plugin() -> None:
     text = "\n".join(plugin_manual(Shown))
     assert text.startswith(__doc__ or "")
-    assert "Hooks\n    helo, ehlo\n" in text
+    assert "Hooks\n    helo, ehlo\n\nBelongs after\n    relay, auth/*\n\nFiles\n" in text
     assert (
         "Files\n    quotas\n        How much a user may send.\n"
         "    partners.cdb\n        Domains of partners.\n\nArguments\n"
