@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from qpsmtpd import __version__, api
+from qpsmtpd.commands.legacy import forkserver_parser, meaningless, prefork_parser
 from qpsmtpd.commands.main import make_parser
 from qpsmtpd.config.names import PERL_PLUGINS, old_names
 from qpsmtpd.config.pluginfinder import is_shipped, shipped_plugins
@@ -53,8 +54,8 @@ def pages() -> list[Page]:
     """All man pages."""
     return [
         _program(),
-        _old_program("qpsmtpd-forkserver", texts.FORKSERVER, ()),
-        _old_program("qpsmtpd-prefork", texts.PREFORK, texts.MEANINGLESS),
+        _old_program(forkserver_parser()),
+        _old_program(prefork_parser()),
         _configuration(),
         _plugins(),
         _api(),
@@ -122,26 +123,26 @@ def _arguments(page: Page, actions: Sequence[argparse.Action]) -> None:
         if action.choices and not value:
             value = "{" + ",".join(map(str, action.choices)) + "}"
         names = ", ".join(action.option_strings)
-        page.term(names or value, _sentence(action.help or ""), value if names else "")
+        text = (action.help or "") % vars(action)
+        page.term(names or value, _sentence(text), value if names else "")
 
 
 def _sentence(text: str) -> str:
     return text[:1].upper() + text[1:].removesuffix(".") + "."
 
 
-def _old_program(
-    name: str, options: Mapping[str, tuple[str, str]], meaningless: Sequence[str]
-) -> Page:
-    page = _page(name, 8, "run qpsmtpd with the options of the Perl version")
+def _old_program(parser: argparse.ArgumentParser) -> Page:
+    page = _page(parser.prog, 8, "run qpsmtpd with the options of the Perl version")
     page.heading("Synopsis")
-    page.synopsis(f"{name} [OPTION]...")
+    page.synopsis(f"{parser.prog} [OPTION]...")
     page.heading("Description")
     page.prose(texts.LEGACY)
     page.heading("Options")
-    for option, (value, text) in options.items():
-        page.term(option, text, value)
-    if meaningless:
-        page.term(", ".join(meaningless), "Have no effect, which is said on standard error.")
+    without_effect = meaningless(parser)
+    _arguments(page, [action for action in parser._actions if action not in without_effect])
+    if without_effect:
+        names = ", ".join(action.option_strings[0] for action in without_effect)
+        page.term(names, "Have no effect, which is said on standard error.")
     _see_also(page)
     return page
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Texts of the man pages that no declaration has: signals, environment, files, old programs."""
+"""Texts of the man pages that no declaration has: signals, environment, files and the like."""
 
 from __future__ import annotations
 
@@ -182,42 +182,6 @@ plugin is asked. A store that does not answer is not a fault: the plugin has no 
 Hooks must not wait without `await`, and every wait needs a time-out. What blocks belongs into
 `self.services.run_blocking(function, ...)`.
 """
-
-#: Option of qpsmtpd-forkserver → its value, and what it does now.
-FORKSERVER = {
-    "-l, --listen-address": ("ADDR[:PORT]", "Listen there; may be repeated. All, by default."),
-    "-p, --port": ("N", "Port of addresses without one; may be repeated. 2525 by default."),
-    "-c, --limit-connections": ("N", "Connections at a time; as the file max_connections."),
-    "-u, --user": ("NAME", "Whom root becomes: smtpd, or qpsmtpd if there is no such user."),
-    "-m, --max-from-ip": (
-        "N",
-        "Connections of one client, for the plugin hosts_allow; 5 by default.",
-    ),
-    "--pid-file": ("PATH", "Where to write the process id."),
-    "-d, --detach": ("", "Go to the background, when all seems well."),
-    "-H, --no-rdns": ("", "Do not look up the names of clients; as the file reverse_lookup."),
-    "-h, --help": ("", "Show the options."),
-}
-
-#: Option of qpsmtpd-prefork → its value, and what it does now.
-PREFORK = {
-    "--listen-address, --interface": (
-        "ADDR[:PORT]",
-        "Listen there; may be repeated. All, by default.",
-    ),
-    "--port": ("N", "Port of addresses without one. 25 by default."),
-    "--user": ("NAME", "Whom to become. Must be given."),
-    "--children": ("N", "Connections at a time; as the file max_connections."),
-    "--max-from-ip": ("N", "Connections of one client, for the plugin hosts_allow; 10 by default."),
-    "--pid-file": ("PATH", "Where to write the process id."),
-    "--detach": ("", "Go to the background, when all seems well."),
-    "--debug": ("", "Log everything."),
-    "--version": ("", "Show the version."),
-    "-h, --help": ("", "Show the options."),
-}
-
-#: Options that qpsmtpd-prefork takes, but that do nothing any more.
-MEANINGLESS = ("--idle-children", "--renice-parent", "--pretty-child", "--quiet")
 
 LEGACY = """\
 This program is for scripts that were written for the Perl version: it takes the options of that,

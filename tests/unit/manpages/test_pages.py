@@ -8,13 +8,12 @@ import dataclasses
 import re
 import shutil
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from qpsmtpd.commands import legacy
+from qpsmtpd.commands.legacy import forkserver_parser, prefork_parser
 from qpsmtpd.commands.main import make_parser
 from qpsmtpd.config.names import PERL_PLUGINS, old_names
 from qpsmtpd.config.pluginfinder import PluginFinder, shipped_plugins
@@ -125,28 +124,14 @@ def test_the_example_is_a_plugin(tmp_path: Path) -> None:
     assert [option.name for option in describe(plugin.Options)] == ["domain", "file"]
 
 
-@pytest.mark.parametrize(
-    ("parse", "options", "others"),
-    [
-        (legacy.parse_forkserver, written.FORKSERVER, ()),
-        (legacy.parse_prefork, written.PREFORK, written.MEANINGLESS),
-    ],
-)
-def test_old_programs(
-    parse: Callable[[list[str]], object],
-    options: dict[str, tuple[str, str]],
-    others: tuple[str, ...],
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    with pytest.raises(SystemExit):
-        parse(["--help"])
-    shown = set(
-        re.findall(r"(?<!\w)--?[a-zA-Z][\w-]*", capsys.readouterr().out.partition("\n\n")[2])
-    )
-    assert shown == {word for names in options for word in names.split(", ")}
-    for option in others:
-        value = [] if option in ("--quiet", "--pretty-child") else ["1"]
-        parse(["--user", "x", option, *value])
+@pytest.mark.parametrize("parser", [forkserver_parser(), prefork_parser()])
+def test_old_programs(texts: dict[str, str], parser: argparse.ArgumentParser) -> None:
+    text = texts[f"{parser.prog}(8)"]
+    assert "%(" not in text
+    assert "==SUPPRESS==" not in text
+    for action in parser._actions:
+        assert all(name in text for name in action.option_strings[:1])
+    assert "connections of one client, for the plugin hosts_allow (default: " in text.lower()
 
 
 def test_writes_the_pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
