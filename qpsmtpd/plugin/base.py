@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from types import NoneType
 from typing import Any, ClassVar, Generic, Literal, NamedTuple, TypeVar, get_args
 
+from qpsmtpd.logs.levels import LogLevel
 from qpsmtpd.logs.records import PLUGIN_LOGGERS
 from qpsmtpd.mail.address import ReversePath
 from qpsmtpd.mail.session import (
@@ -156,6 +157,12 @@ class Plugin(Generic[O]):
     async def stop(self) -> None:
         """Close what `start` and the hooks opened; no hook runs any more."""
 
+    @property
+    def log_level(self) -> int:
+        """The lowest level of records that `hook_logging` wants: that of its option `loglevel`."""
+        level = getattr(self.options, "loglevel", None)
+        return level if isinstance(level, LogLevel) else logging.DEBUG
+
     def tls_context(self) -> ssl.SSLContext | None:
         """The server context for STARTTLS and implicit TLS, from the plugin that has one."""
         return None
@@ -221,7 +228,8 @@ class Plugin(Generic[O]):
     def hook_logging(self, record: logging.LogRecord) -> None:
         """Write one log record somewhere.  Only for plugins in the file `logging`.
 
-        As soon as one of them is loaded, nothing goes to stderr by itself.  Must not wait.
+        It gets what reaches `log_level`.  As soon as one of them is loaded, nothing goes to stderr
+        by itself.  Must not wait.
         """
 
     async def hook_config(self, name: str) -> Sequence[str] | None:

@@ -101,6 +101,8 @@ def in_log_file(path: Path) -> str:
 class Journal:
     """Keeps the lines as the journal shows them: with ids from stderr, or of logging/journald."""
 
+    log_level = logging.DEBUG
+
     def __init__(self, *, ids: bool) -> None:
         self.ids = ids
         self.text = ""

@@ -37,7 +37,6 @@ from qpsmtpd.api import (
     Outlet,
     PipeOutlet,
     Plugin,
-    Services,
     Session,
     format_record,
     opt,
@@ -74,11 +73,8 @@ class FileOptions:
 class File(Plugin[FileOptions]):
     """Append records to a file, or feed them to a command."""
 
-    def __init__(self, name: str, options: FileOptions, services: Services) -> None:
-        super().__init__(name, options, services)
-        #: The lowest level that the daemon needs to pass on.
-        self.level = int(options.loglevel)
-        self._most = MOST_FILES if "%i" in options.destination else 1
+    async def start(self) -> None:
+        self._most = MOST_FILES if "%i" in self.options.destination else 1
         self._outlets: dict[str, Outlet] = {}
         self._closed: list[PipeOutlet] = []
         self._host = socket.gethostname()
@@ -86,8 +82,6 @@ class File(Plugin[FileOptions]):
         self._stamp = ""
 
     def hook_logging(self, record: logging.LogRecord) -> None:
-        if record.levelno < self.level:
-            return
         prefix = f"{self._timestamp(int(record.created))} {self._host}[{record.process}]: "
         text = format_record(record)
         if not self.options.nosplit:

@@ -20,9 +20,9 @@ LOCAL = {
     "    async def hook_rcpt(self, tx, recipient): ...",
     "sink": "def hook_logging(self, record): ...",
     "gate": "accepts_recipients = True\n    async def hook_rcpt(self, tx, recipient): ...",
-    "auth/any": "",
-    "spf": "",
-    "dkim": "",
+    "auth/any": "pass",
+    "spf": "pass",
+    "dkim": "pass",
     "dmarc": "after = ('spf', 'dkim')",
 }
 TAKER = """
