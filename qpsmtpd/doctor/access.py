@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from qpsmtpd.doctor.system import Account, System
+from qpsmtpd.doctor.machine import Account, Machine
 
 READ, WRITE, EXECUTE = 4, 2, 1
 _WORDS = {READ: "read", WRITE: "write", EXECUTE: "enter"}
@@ -36,34 +36,34 @@ class Obstacle:
         return f"{self.path} {self.text}"
 
 
-def obstacle(system: System, path: str | Path, account: Account, wanted: int) -> Obstacle | None:
+def obstacle(machine: Machine, path: str | Path, account: Account, wanted: int) -> Obstacle | None:
     """The first thing that keeps the user from the file; None when nothing does.
 
     wanted: READ, WRITE, EXECUTE, added up.
     """
-    for step in _steps(system, Path(path)):
-        needed = wanted if step == _real(system, Path(path)) else EXECUTE
-        found = _obstacle_at(system, step, account, needed)
+    for step in _steps(machine, Path(path)):
+        needed = wanted if step == _real(machine, Path(path)) else EXECUTE
+        found = _obstacle_at(machine, step, account, needed)
         if found is not None:
             return found
     return None
 
 
-def _real(system: System, path: Path) -> Path:
+def _real(machine: Machine, path: Path) -> Path:
     """The path without symbolic links."""
-    real = Path(os.path.realpath(system.path(path)))
-    root = Path(os.path.realpath(system.root))
+    real = Path(os.path.realpath(machine.path(path)))
+    root = Path(os.path.realpath(machine.root))
     return Path("/") / real.relative_to(root) if real.is_relative_to(root) else path
 
 
-def _steps(system: System, path: Path) -> list[Path]:
-    real = _real(system, path)
+def _steps(machine: Machine, path: Path) -> list[Path]:
+    real = _real(machine, path)
     return [*reversed(real.parents), real]
 
 
-def _obstacle_at(system: System, path: Path, account: Account, needed: int) -> Obstacle | None:
+def _obstacle_at(machine: Machine, path: Path, account: Account, needed: int) -> Obstacle | None:
     try:
-        status = system.status(path)
+        status = machine.status(path)
     except PermissionError:
         return Obstacle(path, "hidden", "cannot be looked at by us; run this as root")
     if status is None:

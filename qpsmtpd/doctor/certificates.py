@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from qpsmtpd.doctor.access import READ, obstacle
-from qpsmtpd.doctor.finding import Finding, error, notice, ok, warning
 from qpsmtpd.doctor.installation import Installation
+from qpsmtpd.plugin.finding import Finding
 
 #: Seconds before its end at which a certificate should have been renewed.
 SOON = 30 * 86400
@@ -39,7 +39,7 @@ def check_certificates(installation: Installation) -> Iterator[Finding]:
 def _file(installation: Installation, name: str, default: str) -> Path:
     """Where the plugin finds a file (see its manual); the first place when it is nowhere."""
     places = _places(installation, name, default)
-    return next((path for path in places if installation.system.exists(path)), places[0])
+    return next((path for path in places if installation.machine.exists(path)), places[0])
 
 
 def _places(installation: Installation, name: str, default: str) -> list[Path]:
@@ -53,67 +53,69 @@ def _places(installation: Installation, name: str, default: str) -> list[Path]:
 
 
 def _unreadable(installation: Installation, path: Path) -> Iterator[Finding]:
-    account, system = installation.account, installation.system
+    account, machine = installation.account, installation.machine
     # systemd gives credentials to the service, whatever the permissions of the files behind them.
     if account is None or str(path).startswith("/run/credentials/"):
         return
-    found = obstacle(system, path, account, READ)
+    found = obstacle(machine, path, account, READ)
     if found is None:
         return
     if found.kind == "denied":
         advice = "Give the group of the user the right to read it:"
-        yield error(
+        yield Finding.error(
             str(path), str(found), advice, f"chgrp {account.name} {path}", f"chmod g+r {path}"
         )
     else:
-        finding = notice if found.kind == "hidden" else error
+        finding = Finding.notice if found.kind == "hidden" else Finding.error
         yield finding(str(path), str(found))
 
 
 def _check(installation: Installation, cert: Path, key: Path) -> Iterator[Finding]:
-    system, subject = installation.system, str(cert)
+    machine, subject = installation.machine, str(cert)
     try:
         server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        server.load_cert_chain(system.path(cert), system.path(key), password="")
-        fields = shake_hands(server, system.path(cert))
+        server.load_cert_chain(machine.path(cert), machine.path(key), password="")
+        fields = shake_hands(server, machine.path(cert))
         yield _validity(subject, fields)
         yield _name(installation, server, cert)
     except ssl.SSLCertVerificationError as failure:
         yield _refused(subject, failure)
     except ssl.SSLError as failure:
         reason = "does not belong to" if failure.reason == "KEY_VALUES_MISMATCH" else "or"
-        yield error(subject, f"cannot be used: {key} {reason} {cert} ({failure.reason})")
+        yield Finding.error(subject, f"cannot be used: {key} {reason} {cert} ({failure.reason})")
     except FileNotFoundError:
-        yield error(subject, f"this or {key} does not exist", "See qpsmtpd plugins tls.")
+        yield Finding.error(subject, f"this or {key} does not exist", "See qpsmtpd plugins tls.")
     except OSError as failure:
-        yield notice(subject, f"cannot be read by us ({failure.strerror}); run this as root")
+        yield Finding.notice(
+            subject, f"cannot be read by us ({failure.strerror}); run this as root"
+        )
 
 
 def _validity(subject: str, fields: dict[str, Any]) -> Finding:
     end = str(fields.get("notAfter", ""))
     left = ssl.cert_time_to_seconds(end) - time.time()
     if left < SOON:
-        return warning(subject, f"ends in {left / 86400:.0f} days ({end})", _RENEW, _RELOAD)
-    return ok(subject, f"is good until {end}, and fits its key")
+        return Finding.warning(subject, f"ends in {left / 86400:.0f} days ({end})", _RENEW, _RELOAD)
+    return Finding.ok(subject, f"is good until {end}, and fits its key")
 
 
 def _refused(subject: str, failure: ssl.SSLCertVerificationError) -> Finding:
     if failure.verify_code == _EXPIRED:
-        return error(subject, "has expired", _RENEW, _RELOAD)
+        return Finding.error(subject, "has expired", _RENEW, _RELOAD)
     if failure.verify_code == _NOT_YET_VALID:
-        return error(subject, "is not valid yet; see whether the clock is right")
-    return warning(subject, f"clients will not take it: {failure.verify_message}")
+        return Finding.error(subject, "is not valid yet; see whether the clock is right")
+    return Finding.warning(subject, f"clients will not take it: {failure.verify_message}")
 
 
 def _name(installation: Installation, server: ssl.SSLContext, cert: Path) -> Finding:
     me = installation.settings.me
     try:
-        shake_hands(server, installation.system.path(cert), me)
+        shake_hands(server, installation.machine.path(cert), me)
     except ssl.SSLCertVerificationError:
         text = f"is not for our name {me} (file me)"
         advice = "Clients that check names, by DANE or MTA-STS, will not deliver."
-        return notice(str(cert), text, advice)
-    return ok(str(cert), f"is for our name {me}")
+        return Finding.notice(str(cert), text, advice)
+    return Finding.ok(str(cert), f"is for our name {me}")
 
 
 def shake_hands(server: ssl.SSLContext, cert: Path, name: str | None = None) -> dict[str, Any]:

@@ -11,8 +11,8 @@ from collections.abc import Iterator, Sequence
 from qpsmtpd.config.loader import load
 from qpsmtpd.config.pluginlines import PluginLine
 from qpsmtpd.config.problems import ConfigErrors, Problem
-from qpsmtpd.doctor.finding import Finding, error, notice, ok, warning
 from qpsmtpd.doctor.installation import Installation
+from qpsmtpd.plugin.finding import Finding
 
 #: What is in a problem with permissions.
 _DENIED = os.strerror(errno.EACCES)
@@ -25,21 +25,25 @@ def check_configuration(installation: Installation) -> Iterator[Finding]:
     for problem in problems:
         yield _finding(installation, problem)
     if not problems:
-        yield ok(directory, f"{len(installation.lines.all)} plugins, no problems")
+        yield Finding.ok(directory, f"{len(installation.lines.all)} plugins, no problems")
 
 
 def _finding(installation: Installation, problem: Problem) -> Finding:
     subject = problem.where or str(installation.directories[0])
-    account, uid = installation.account, installation.system.uid
+    account, uid = installation.account, installation.machine.uid
     if uid != 0 and account is not None and account.uid != uid and _DENIED in problem.text:
-        return notice(subject, problem.text, "This may hold for you only; run this as root.")
-    return (error if problem.severity == "error" else warning)(subject, problem.text)
+        return Finding.notice(
+            subject, problem.text, "This may hold for you only; run this as root."
+        )
+    return (Finding.error if problem.severity == "error" else Finding.warning)(
+        subject, problem.text
+    )
 
 
 def _load(installation: Installation) -> Sequence[Problem]:
-    account, system = installation.account, installation.system
+    account, machine = installation.account, installation.machine
     try:
-        found = system.as_user(account, lambda: [_as_words(p) for p in problems_of(installation)])
+        found = machine.as_user(account, lambda: [_as_words(p) for p in problems_of(installation)])
         return [_of_words(*words) for words in found]
     except OSError as failure:
         return [Problem(str(installation.directories[0]), str(failure), "warning")]

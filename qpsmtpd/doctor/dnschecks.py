@@ -8,10 +8,10 @@ import ipaddress
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
-from qpsmtpd.doctor.finding import Finding, error, notice, ok, warning
 from qpsmtpd.doctor.installation import Installation
 from qpsmtpd.errors import DnsError
 from qpsmtpd.lists.dnslists import are_codes
+from qpsmtpd.plugin.finding import Finding
 from qpsmtpd.plugin.services import Resolver
 
 T = TypeVar("T")
@@ -36,7 +36,11 @@ async def _check(installation: Installation) -> list[Finding]:
     try:
         resolver = installation.resolver()
     except (OSError, ValueError) as failure:
-        return [error("name servers", str(failure), "See /etc/resolv.conf and QPSMTPD_RESOLVER.")]
+        return [
+            Finding.error(
+                "name servers", str(failure), "See /etc/resolv.conf and QPSMTPD_RESOLVER."
+            )
+        ]
     try:
         return await _ask(installation, resolver)
     finally:
@@ -84,11 +88,11 @@ async def _name_servers(resolver: Resolver) -> Finding:
     except DnsError as failure:
         text = f"nobody answers ({failure})"
         advice = "See /etc/resolv.conf, and whether a firewall lets questions out."
-        return warning("name servers", text, advice)
+        return Finding.warning("name servers", text, advice)
     if not found:
         text = f"{_WELL_KNOWN} is said not to exist, so the public DNS is not asked"
-        return notice("name servers", text)
-    return ok("name servers", "answer")
+        return Finding.notice("name servers", text)
+    return Finding.ok("name servers", "answer")
 
 
 async def _our_name(resolver: Resolver, me: str) -> list[Finding]:
@@ -99,16 +103,18 @@ async def _our_name(resolver: Resolver, me: str) -> list[Finding]:
         addresses = [address for found in answers for address in found]
         names = {address: await _in_time(resolver.ptr(address)) for address in addresses}
     except DnsError as failure:
-        return [warning(subject, str(failure))]
+        return [Finding.warning(subject, str(failure))]
     if not addresses:
         advice = "Write the name that the world knows into the file me, or make it known."
-        return [notice(subject, "has no address in the DNS", advice)]
+        return [Finding.notice(subject, "has no address in the DNS", advice)]
     one_way = [address for address, found in names.items() if not _has(found, me)]
     public = [address for address in one_way if ipaddress.ip_address(address).is_global]
     if public:
         text = f"the reverse look-up of {', '.join(public)} does not lead back to it"
-        return [notice(subject, text, "It matters for mail that goes out; see your provider.")]
-    return [ok(subject, f"leads to {', '.join(addresses)}")]
+        return [
+            Finding.notice(subject, text, "It matters for mail that goes out; see your provider.")
+        ]
+    return [Finding.ok(subject, f"leads to {', '.join(addresses)}")]
 
 
 def _has(names: list[str], wanted: str) -> bool:
@@ -127,23 +133,23 @@ async def _list(resolver: Resolver, zone: str, file: str) -> list[Finding]:
             _in_time(resolver.a(f"{listed}.{zone}")), _in_time(resolver.a(f"{unlisted}.{zone}"))
         )
     except DnsError as failure:
-        return [warning(subject, f"does not answer: {failure}", _remedy(file))]
+        return [Finding.warning(subject, f"does not answer: {failure}", _remedy(file))]
     return [_judge(subject, file, codes, wrong)]
 
 
 def _judge(subject: str, file: str, codes: list[Any], wrong: list[Any]) -> Finding:
     if wrong and are_codes(wrong):
-        return error(subject, "lists everybody (RFC 5782 section 5)", _remedy(file))
+        return Finding.error(subject, "lists everybody (RFC 5782 section 5)", _remedy(file))
     if codes and not are_codes(codes):
         text = f"refuses our questions: it answers {', '.join(codes)}"
         advice = "Many lists do so when asked through a public name server; ask through your own."
-        return warning(subject, text, advice)
+        return Finding.warning(subject, text, advice)
     if not codes:
         # Lists of domains often lack the test entry; those of clients hardly ever do.
-        finding = warning if file == "dnsbl_zones" else notice
+        finding = Finding.warning if file == "dnsbl_zones" else Finding.notice
         text = "does not list its test entry (RFC 5782 section 5): it may be closed"
         return finding(subject, text, _remedy(file))
-    return ok(subject, "lists its test entry, and not everybody")
+    return Finding.ok(subject, "lists its test entry, and not everybody")
 
 
 def _remedy(file: str) -> str:

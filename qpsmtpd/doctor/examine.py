@@ -11,15 +11,15 @@ from qpsmtpd.config.runoptions import ListenAddress
 from qpsmtpd.doctor.certificates import check_certificates
 from qpsmtpd.doctor.configuration import check_configuration
 from qpsmtpd.doctor.dnschecks import check_dns
-from qpsmtpd.doctor.finding import Finding, error
 from qpsmtpd.doctor.hops import check_next_hops
 from qpsmtpd.doctor.installation import Installation
+from qpsmtpd.doctor.machine import Machine
 from qpsmtpd.doctor.mailsystems import check_mail_systems
 from qpsmtpd.doctor.ports import check_ports
 from qpsmtpd.doctor.report import exit_status, json_report, text_report
 from qpsmtpd.doctor.service import check_units, check_user
-from qpsmtpd.doctor.system import System
 from qpsmtpd.errors import QpsmtpdError
+from qpsmtpd.plugin.finding import Finding
 
 Area = Callable[[Installation], Iterable[Finding]]
 
@@ -47,13 +47,15 @@ def _findings(area: Area, installation: Installation) -> list[Finding]:
     try:
         found.extend(area(installation))
     except (OSError, QpsmtpdError) as failure:
-        found.append(error(str(installation.directories[0]), f"cannot be looked at: {failure}"))
+        found.append(
+            Finding.error(str(installation.directories[0]), f"cannot be looked at: {failure}")
+        )
     return found
 
 
 def run(directories: tuple[Path, ...], listen: tuple[ListenAddress, ...], *, as_json: bool) -> int:
     """Examine this machine and print the report; the exit status of the process."""
-    installation = Installation(system=System(), directories=directories, listen=listen)
+    installation = Installation(machine=Machine(), directories=directories, listen=listen)
     findings = examine(installation)
     lines = [json_report(findings)] if as_json else text_report(sys.stdout, findings)
     print("\n".join(lines))

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from qpsmtpd.config.runoptions import ListenAddress
+from qpsmtpd.doctor.machine import Machine
 from qpsmtpd.doctor.overlaps import is_loopback
-from qpsmtpd.doctor.system import System
 
 PROGRAM = "/usr/sbin/exim4"
 SETTINGS = "/etc/exim4/update-exim4.conf.conf"
@@ -40,15 +40,15 @@ class Exim:
     interfaces: str
 
     @classmethod
-    def read(cls, system: System) -> Exim | None:
+    def read(cls, machine: Machine) -> Exim | None:
         """The Exim of the system, None when there is none."""
-        if not system.runnable(PROGRAM):
+        if not machine.runnable(PROGRAM):
             return None
-        variables = {name: a or b or c for name, a, b, c in _variable(system.read(SETTINGS))}
+        variables = {name: a or b or c for name, a, b, c in _variable(machine.read(SETTINGS))}
         return cls(
             split=variables.get("dc_use_split_config") == "true",
-            own=system.exists(OWN_FILE),
-            interfaces="" if system.exists(OWN_FILE) else variables.get("dc_local_interfaces", ""),
+            own=machine.exists(OWN_FILE),
+            interfaces="" if machine.exists(OWN_FILE) else variables.get("dc_local_interfaces", ""),
         )
 
     @property
@@ -80,14 +80,14 @@ class Exim:
             "systemctl restart exim4",
         )
 
-    def to_trust(self, system: System, user: str, trusted: list[str]) -> tuple[str, ...]:
+    def to_trust(self, machine: Machine, user: str, trusted: list[str]) -> tuple[str, ...]:
         """The commands that make it trust a user besides those it trusts already."""
         names = " : ".join([*trusted, user])
         if self.own:
             return (f"sensible-editor {OWN_FILE}  # trusted_users = {names}",)
         file = _SPLIT_MACROS if self.split else _MACROS
         line = f"MAIN_TRUSTED_USERS = {names}"
-        if re.search(r"^\s*MAIN_TRUSTED_USERS\s*=", system.read(file), re.MULTILINE):
+        if re.search(r"^\s*MAIN_TRUSTED_USERS\s*=", machine.read(file), re.MULTILINE):
             change = f"sed -i 's/^ *MAIN_TRUSTED_USERS *=.*/{line}/' {file}"
         else:
             change = f"echo '{line}' >> {file}"
@@ -107,12 +107,12 @@ def _addresses(text: str) -> Iterator[ListenAddress]:
             yield ListenAddress("::" if every else match[1], int(match[2] or _PORT))
 
 
-def options_of(system: System, program: str, *names: str) -> dict[str, str] | None:
+def options_of(machine: Machine, program: str, *names: str) -> dict[str, str] | None:
     """Options of the main configuration, as Exim understands it; None when it does not tell.
 
     A switch that is off has no entry, one that is on is empty.
     """
-    output = system.run(program, "-bP", *names)
+    output = machine.run(program, "-bP", *names)
     if output is None or output.status:
         return None
     pairs = (line.partition("=") for line in output.text.splitlines())

@@ -9,11 +9,11 @@ from collections.abc import Iterator, Sequence
 
 from qpsmtpd.config.pluginlines import PluginLine
 from qpsmtpd.doctor.access import WRITE, Obstacle, obstacle
-from qpsmtpd.doctor.finding import Finding, error, notice, ok
 from qpsmtpd.doctor.installation import Installation
+from qpsmtpd.doctor.machine import Account
 from qpsmtpd.doctor.processes import process_groups
-from qpsmtpd.doctor.system import Account
 from qpsmtpd.nexthop.cleanup import Cleanup, CleanupError
+from qpsmtpd.plugin.finding import Finding
 
 #: Seconds to wait for Postfix.
 TIMEOUT = 5.0
@@ -37,37 +37,41 @@ def _sockets(installation: Installation, line: PluginLine) -> Sequence[str]:
 
 
 def _check_path(installation: Installation, path: str) -> Iterator[Finding]:
-    account, system = installation.account, installation.system
-    found = obstacle(system, path, account, WRITE) if account else None
+    account, machine = installation.account, installation.machine
+    found = obstacle(machine, path, account, WRITE) if account else None
     if account is not None and found is not None:
         yield _obstacle(installation, path, account, found)
         return
-    status = system.status(path)
+    status = machine.status(path)
     if status is None:
         yield _missing(installation, path)
     elif not stat.S_ISSOCK(status.st_mode):
-        yield error(path, "is no socket", "Name cleanup's socket on the line of the plugin.")
+        yield Finding.error(
+            path, "is no socket", "Name cleanup's socket on the line of the plugin."
+        )
     else:
-        yield _connect(path, str(system.path(path)))
+        yield _connect(path, str(machine.path(path)))
         yield from _running_without_group(installation, path)
 
 
 def _missing(installation: Installation, path: str) -> Finding:
-    if not installation.system.exists("/usr/sbin/postfix"):
+    if not installation.machine.exists("/usr/sbin/postfix"):
         text = "does not exist: Postfix is not installed"
-        return error(path, text, "Choose another delivery:", "dpkg-reconfigure qpsmtpd")
-    return error(path, "does not exist: Postfix does not run", "Start it:", _START)
+        return Finding.error(path, text, "Choose another delivery:", "dpkg-reconfigure qpsmtpd")
+    return Finding.error(path, "does not exist: Postfix does not run", "Start it:", _START)
 
 
 def _obstacle(installation: Installation, path: str, account: Account, found: Obstacle) -> Finding:
     if found.kind == "missing":
         return _missing(installation, path)
     if found.kind == "hidden":
-        return notice(path, str(found))
+        return Finding.notice(path, str(found))
     if found.gid is None or found.gid in account.groups:
-        return error(path, str(found), "Restore Postfix's permissions:", "postfix set-permissions")
-    group = installation.system.group_name(found.gid)
-    return error(
+        return Finding.error(
+            path, str(found), "Restore Postfix's permissions:", "postfix set-permissions"
+        )
+    group = installation.machine.group_name(found.gid)
+    return Finding.error(
         path,
         str(found),
         f"Make {account.name} a member of the group {group}, and restart:",
@@ -84,18 +88,18 @@ def _connect(subject: str, address: str) -> Finding:
     try:
         asyncio.run(connect())
     except CleanupError as failure:
-        return error(subject, f"nobody answers: {failure}", "Start Postfix:", _START)
-    return ok(subject, "Postfix takes connections")
+        return Finding.error(subject, f"nobody answers: {failure}", "Start Postfix:", _START)
+    return Finding.ok(subject, "Postfix takes connections")
 
 
 def _running_without_group(installation: Installation, path: str) -> Iterator[Finding]:
     """The groups of a process stay as they were at its start."""
-    parent = installation.system.status(path.rpartition("/")[0])
-    groups = process_groups(installation.system)
+    parent = installation.machine.status(path.rpartition("/")[0])
+    groups = process_groups(installation.machine)
     account = installation.account
     if parent is None or groups is None or account is None or parent.st_mode & 0o001:
         return
     if parent.st_gid in account.groups and parent.st_gid not in groups:
-        group = installation.system.group_name(parent.st_gid)
+        group = installation.machine.group_name(parent.st_gid)
         text = f"the running daemon was started before its user became a member of {group}"
-        yield error(path, text, "Restart it:", "systemctl restart qpsmtpd.service")
+        yield Finding.error(path, text, "Restart it:", "systemctl restart qpsmtpd.service")

@@ -10,8 +10,8 @@ from qpsmtpd.config.pluginlines import PluginLine
 from qpsmtpd.doctor.access import EXECUTE, obstacle
 from qpsmtpd.doctor.confinement import set_id_problem
 from qpsmtpd.doctor.exim import PROGRAM, Exim, options_of
-from qpsmtpd.doctor.finding import Finding, error, notice, ok, warning
 from qpsmtpd.doctor.installation import Installation
+from qpsmtpd.plugin.finding import Finding
 
 _RSMTP = "/usr/sbin/rsmtp"
 _ANOTHER = ("Install it, or choose another delivery:", "dpkg-reconfigure qpsmtpd")
@@ -20,11 +20,11 @@ _ANOTHER = ("Install it, or choose another delivery:", "dpkg-reconfigure qpsmtpd
 def check_exim_bsmtp(installation: Installation, line: PluginLine) -> Iterator[Finding]:
     """Exim's program, and whether it lets our user choose the envelope sender."""
     program: str = line.options.exim_path
-    if program == _RSMTP and not installation.system.runnable(program):
+    if program == _RSMTP and not installation.machine.runnable(program):
         program = PROGRAM
     findings = list(_check_program(installation, program, set_id=True))
     yield from findings
-    if installation.system.runnable(program):
+    if installation.machine.runnable(program):
         yield _check_trust(installation, program)
 
 
@@ -39,43 +39,43 @@ def check_qmail_queue(installation: Installation, line: PluginLine) -> Iterator[
 
 
 def _check_program(installation: Installation, program: str, *, set_id: bool) -> Iterator[Finding]:
-    status = installation.system.status(program)
+    status = installation.machine.status(program)
     if status is None:
-        yield error(program, "does not exist", *_ANOTHER)
+        yield Finding.error(program, "does not exist", *_ANOTHER)
         return
     if not stat.S_ISREG(status.st_mode):
-        yield error(program, "is no program", *_ANOTHER)
+        yield Finding.error(program, "is no program", *_ANOTHER)
         return
     account = installation.account
-    found = obstacle(installation.system, program, account, EXECUTE) if account else None
+    found = obstacle(installation.machine, program, account, EXECUTE) if account else None
     if found is not None:
-        yield error(program, str(found))
+        yield Finding.error(program, str(found))
     elif not status.st_mode & (stat.S_ISUID | stat.S_ISGID):
         if set_id:
-            yield error(program, "has lost its set-id bit, so it cannot write to its queue")
+            yield Finding.error(program, "has lost its set-id bit, so it cannot write to its queue")
         else:
-            yield ok(program, "can be run")
+            yield Finding.ok(program, "can be run")
     else:
-        fine = ok(program, "can be run, with the rights of its owner")
-        yield set_id_problem(installation.system, program) or fine
+        fine = Finding.ok(program, "can be run, with the rights of its owner")
+        yield set_id_problem(installation.machine, program) or fine
 
 
 def _check_trust(installation: Installation, program: str) -> Finding:
     names = ("trusted_users", "untrusted_set_sender", "local_sender_retain")
     # Under the name rsmtp Exim reads batch SMTP and tells nothing.
     teller = PROGRAM if program == _RSMTP else program
-    options = options_of(installation.system, teller, *names)
+    options = options_of(installation.machine, teller, *names)
     user = installation.user
     if options is None:
-        return notice("Exim", f"does not tell whether it trusts user {user}")
+        return Finding.notice("Exim", f"does not tell whether it trusts user {user}")
     trusted = options.get("trusted_users", "").replace(":", " ").split()
     if user in trusted:
-        return ok("Exim", f"trusts user {user}")
-    exim = Exim.read(installation.system)
-    commands = exim.to_trust(installation.system, user, trusted) if exim else ()
+        return Finding.ok("Exim", f"trusts user {user}")
+    exim = Exim.read(installation.machine)
+    commands = exim.to_trust(installation.machine, user, trusted) if exim else ()
     advice = "Make it a trusted user:" if commands else ""
     if options.get("untrusted_set_sender") == "*" and "local_sender_retain" in options:
         text = f"does not trust user {user}, but lets every user choose the envelope sender"
-        return notice("Exim", text, advice.replace(":", ", to be sure:"), *commands)
+        return Finding.notice("Exim", text, advice.replace(":", ", to be sure:"), *commands)
     text = f"does not trust user {user}: it would put that in place of every sender"
-    return warning("Exim", text, advice, *commands)
+    return Finding.warning("Exim", text, advice, *commands)

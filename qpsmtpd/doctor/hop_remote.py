@@ -10,12 +10,12 @@ from collections.abc import Iterator
 from qpsmtpd.config.pluginlines import PluginLine
 from qpsmtpd.config.runoptions import ListenAddress
 from qpsmtpd.doctor.access import WRITE, obstacle
-from qpsmtpd.doctor.finding import Finding, error, notice, ok
 from qpsmtpd.doctor.installation import Installation
 from qpsmtpd.doctor.overlaps import overlap
 from qpsmtpd.nexthop.client import connect
 from qpsmtpd.nexthop.hopreply import NextHopError
 from qpsmtpd.nexthop.target import Target, tls_context
+from qpsmtpd.plugin.finding import Finding
 
 #: Seconds for each step with the next hop.
 TIMEOUT = 5.0
@@ -26,14 +26,14 @@ def check_remote(installation: Installation, line: PluginLine) -> Iterator[Findi
     try:
         target = _target(installation, line)
     except (OSError, ssl.SSLError) as failure:
-        yield error(line.name, f"ca: {line.options.ca}: {failure}")
+        yield Finding.error(line.name, f"ca: {line.options.ca}: {failure}")
         return
     subject = f"{line.name} {target}"
     if target.path:
         yield from _check_path(installation, subject, _path(line))
     elif loop := asyncio.run(_loop(installation, target)):
         text = f"qpsmtpd is to listen on {loop} itself, so mail would go round in circles"
-        yield error(subject, text, "Name another next hop:", "dpkg-reconfigure qpsmtpd")
+        yield Finding.error(subject, text, "Name another next hop:", "dpkg-reconfigure qpsmtpd")
         return
     yield from asyncio.run(_talk(subject, target))
 
@@ -44,7 +44,7 @@ def _target(installation: Installation, line: PluginLine) -> Target:
     return Target(
         host="" if path else options.host.strip("[]"),
         port=options.port,
-        path=str(installation.system.path(path)) if path else "",
+        path=str(installation.machine.path(path)) if path else "",
         hello=installation.settings.me,
         lmtp=lmtp,
         tls=options.tls,
@@ -62,9 +62,9 @@ def _path(line: PluginLine) -> str:
 def _check_path(installation: Installation, subject: str, path: str) -> Iterator[Finding]:
     account = installation.account
     if account is not None:
-        found = obstacle(installation.system, path, account, WRITE)
+        found = obstacle(installation.machine, path, account, WRITE)
         if found is not None and found.kind == "denied":
-            yield error(subject, str(found))
+            yield Finding.error(subject, str(found))
 
 
 async def _loop(installation: Installation, target: Target) -> ListenAddress | None:
@@ -75,7 +75,7 @@ async def _loop(installation: Installation, target: Target) -> ListenAddress | N
     except (OSError, TimeoutError):
         return None
     hosts = {str(entry[4][0]) for entry in found}
-    for host in filter(installation.system.local, sorted(hosts)):
+    for host in filter(installation.machine.local, sorted(hosts)):
         for ours in installation.wanted:
             if overlap(ours, ListenAddress(host, target.port)):
                 return ours
@@ -87,13 +87,13 @@ async def _talk(subject: str, target: Target) -> list[Finding]:
         client = await connect(target)
     except NextHopError as failure:
         advice = "All mail is deferred until it answers. See that it runs, and that it is meant."
-        return [error(subject, str(failure), advice)]
+        return [Finding.error(subject, str(failure), advice)]
     offers = " ".join(sorted(client.extensions)) or "nothing (no EHLO)"
     encrypted = ", with TLS" if client.encrypted else ""
     client.leave()
     await client.wait_closed(TIMEOUT)
-    findings = [ok(subject, f"answers{encrypted}, and offers {offers}")]
+    findings = [Finding.ok(subject, f"answers{encrypted}, and offers {offers}")]
     if "SMTPUTF8" not in client.extensions:
         text = "has no SMTPUTF8: messages with internationalized addresses are refused (RFC 6531)"
-        findings.append(notice(subject, text))
+        findings.append(Finding.notice(subject, text))
     return findings

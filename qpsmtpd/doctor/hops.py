@@ -6,12 +6,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 
 from qpsmtpd.config.pluginlines import PluginLine
-from qpsmtpd.doctor.finding import Finding, error, notice
 from qpsmtpd.doctor.hop_maildir import check_maildir
 from qpsmtpd.doctor.hop_postfix import check_postfix_queue
 from qpsmtpd.doctor.hop_program import check_exim_bsmtp, check_qmail_queue
 from qpsmtpd.doctor.hop_remote import check_remote
 from qpsmtpd.doctor.installation import Installation
+from qpsmtpd.plugin.finding import Finding
 
 CHECKS: Mapping[str, Callable[[Installation, PluginLine], Iterator[Finding]]] = {
     "queue/exim-bsmtp": check_exim_bsmtp,
@@ -28,10 +28,10 @@ def check_next_hops(installation: Installation) -> Iterator[Finding]:
     lines = [line for line in installation.lines.plugins if "queue" in line.cls.hooks()]
     if not lines:
         text = "no plugin delivers messages, so qpsmtpd does not start"
-        yield error("plugins", text, "Choose a delivery:", "dpkg-reconfigure qpsmtpd")
+        yield Finding.error("plugins", text, "Choose a delivery:", "dpkg-reconfigure qpsmtpd")
     for line in lines:
         name = line.name.partition(":")[0]
         if name in CHECKS:
             yield from CHECKS[name](installation, line)
         elif name != "queue/discard":  # the configuration is warned of already
-            yield notice(line.name, "delivers in a way that is not known here")
+            yield Finding.notice(line.name, "delivers in a way that is not known here")

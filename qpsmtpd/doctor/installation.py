@@ -14,7 +14,7 @@ from qpsmtpd.config.pluginlines import PluginLine, PluginLines, read_plugin_line
 from qpsmtpd.config.runoptions import ListenAddress, parse_listen
 from qpsmtpd.config.settings import Settings, load_settings
 from qpsmtpd.dns.resolver import DnsResolver
-from qpsmtpd.doctor.system import Account, System
+from qpsmtpd.doctor.machine import Account, Machine
 from qpsmtpd.doctor.units import SERVICE, Unit, enabled, listen_addresses
 from qpsmtpd.plugin.services import Resolver
 
@@ -34,7 +34,7 @@ class Installation:
     make_resolver: makes a resolver in place of the daemon's, for one event loop.
     """
 
-    system: System
+    machine: Machine
     directories: tuple[Path, ...]
     listen: tuple[ListenAddress, ...] = ()
     make_resolver: Callable[[], Resolver] | None = None
@@ -47,7 +47,7 @@ class Installation:
     @property
     def paths(self) -> tuple[Path, ...]:
         """Where the directories of the configuration are for us."""
-        return tuple(map(self.system.path, self.directories))
+        return tuple(map(self.machine.path, self.directories))
 
     @cached_property
     def settings(self) -> Settings:
@@ -66,33 +66,33 @@ class Installation:
     @cached_property
     def user(self) -> str:
         """The name of the user that the daemon runs as."""
-        return Unit(self.system, SERVICE).value("User", DEFAULT_USER)
+        return Unit(self.machine, SERVICE).value("User", DEFAULT_USER)
 
     @cached_property
     def account(self) -> Account | None:
         """The user that the daemon runs as, with the groups that its unit gives it."""
-        account = self.system.account(self.user)
+        account = self.machine.account(self.user)
         if account is None:
             return None
-        names = " ".join(Unit(self.system, SERVICE).values("SupplementaryGroups")).split()
-        more = {gid for gid in map(self.system.group, names) if gid is not None}
+        names = " ".join(Unit(self.machine, SERVICE).values("SupplementaryGroups")).split()
+        more = {gid for gid in map(self.machine.group, names) if gid is not None}
         return Account(account.name, account.uid, account.groups | more)
 
     @cached_property
     def wanted(self) -> tuple[ListenAddress, ...]:
         """Where the daemon is to listen; empty when nothing says so."""
-        return self.listen or tuple(listen_addresses(self.system))
+        return self.listen or tuple(listen_addresses(self.machine))
 
     @cached_property
     def enabled(self) -> bool:
         """Whether the daemon is started with the system."""
-        return enabled(self.system)
+        return enabled(self.machine)
 
     @cached_property
     def environment(self) -> Mapping[str, str]:
         """The environment of the daemon, as far as it is known."""
-        environment = dict(self.system.environment)
-        if self.system.exists(_CREDENTIALS):
+        environment = dict(self.machine.environment)
+        if self.machine.exists(_CREDENTIALS):
             environment.setdefault("CREDENTIALS_DIRECTORY", _CREDENTIALS)
         return environment
 

@@ -12,7 +12,7 @@ import trustme
 
 from qpsmtpd.doctor.certificates import check_certificates
 from qpsmtpd.doctor.installation import Installation
-from tests.unit.doctor.fakes import STRANGER, FakeSystem, an_installation, commands, summary
+from tests.unit.doctor.fakes import STRANGER, FakeMachine, an_installation, commands, summary
 
 CHAIN = "tls\nrcpt_ok\nqueue/discard\n"
 NOW = datetime.datetime.now(datetime.UTC)
@@ -33,77 +33,77 @@ def good(ca: trustme.CA) -> trustme.LeafCert:
 
 
 def write(
-    system: FakeSystem, cert: trustme.LeafCert, key: trustme.LeafCert | None = None
+    machine: FakeMachine, cert: trustme.LeafCert, key: trustme.LeafCert | None = None
 ) -> Installation:
     chain = "".join(blob.bytes().decode() for blob in cert.cert_chain_pems)
-    system.file("/etc/qpsmtpd/ssl/qpsmtpd-server.crt", chain)
+    machine.file("/etc/qpsmtpd/ssl/qpsmtpd-server.crt", chain)
     pem = (key or cert).private_key_pem.bytes().decode()
-    system.file("/etc/qpsmtpd/ssl/qpsmtpd-server.key", pem, 0o640)
-    return an_installation(system, CHAIN)
+    machine.file("/etc/qpsmtpd/ssl/qpsmtpd-server.key", pem, 0o640)
+    return an_installation(machine, CHAIN)
 
 
 def check(installation: Installation) -> list[str]:
     return summary(check_certificates(installation))
 
 
-def test_good(system: FakeSystem, good: trustme.LeafCert) -> None:
-    validity, name = check(write(system, good))
+def test_good(machine: FakeMachine, good: trustme.LeafCert) -> None:
+    validity, name = check(write(machine, good))
     assert validity.startswith("ok is good until ")
     assert name == "ok is for our name mx.example.org"
 
 
-def test_without_the_plugin(system: FakeSystem) -> None:
-    assert check(an_installation(system)) == []
+def test_without_the_plugin(machine: FakeMachine) -> None:
+    assert check(an_installation(machine)) == []
 
 
-def test_ends_soon(system: FakeSystem, ca: trustme.CA) -> None:
+def test_ends_soon(machine: FakeMachine, ca: trustme.CA) -> None:
     cert = ca.issue_cert("mx.example.org", not_after=days(5))
-    assert check(write(system, cert))[0].startswith("warning ends in 5 days (")
+    assert check(write(machine, cert))[0].startswith("warning ends in 5 days (")
 
 
-def test_has_expired(system: FakeSystem, ca: trustme.CA) -> None:
+def test_has_expired(machine: FakeMachine, ca: trustme.CA) -> None:
     cert = ca.issue_cert("mx.example.org", not_before=days(-9), not_after=days(-2))
-    installation = write(system, cert)
+    installation = write(machine, cert)
     assert check(installation) == ["error has expired"]
     assert commands(check_certificates(installation)) == ["systemctl reload qpsmtpd.service"]
 
 
-def test_not_valid_yet(system: FakeSystem, ca: trustme.CA) -> None:
+def test_not_valid_yet(machine: FakeMachine, ca: trustme.CA) -> None:
     cert = ca.issue_cert("mx.example.org", not_before=days(2), not_after=days(90))
-    assert check(write(system, cert))[0].startswith("error is not valid yet")
+    assert check(write(machine, cert))[0].startswith("error is not valid yet")
 
 
-def test_another_name(system: FakeSystem, ca: trustme.CA) -> None:
+def test_another_name(machine: FakeMachine, ca: trustme.CA) -> None:
     cert = ca.issue_cert("other.example.org", not_after=days(90))
-    assert check(write(system, cert))[1].startswith("notice is not for our name mx.example.org")
+    assert check(write(machine, cert))[1].startswith("notice is not for our name mx.example.org")
 
 
-def test_another_key(system: FakeSystem, good: trustme.LeafCert, ca: trustme.CA) -> None:
+def test_another_key(machine: FakeMachine, good: trustme.LeafCert, ca: trustme.CA) -> None:
     other = ca.issue_cert("mx.example.org")
-    (found,) = check(write(system, good, other))
+    (found,) = check(write(machine, good, other))
     assert "does not belong to" in found
 
 
-def test_nonsense(system: FakeSystem, good: trustme.LeafCert) -> None:
-    installation = write(system, good)
-    system.file("/etc/qpsmtpd/ssl/qpsmtpd-server.crt", "nonsense")
+def test_nonsense(machine: FakeMachine, good: trustme.LeafCert) -> None:
+    installation = write(machine, good)
+    machine.file("/etc/qpsmtpd/ssl/qpsmtpd-server.crt", "nonsense")
     assert check(installation)[0].startswith("error cannot be used")
 
 
-def test_missing(system: FakeSystem) -> None:
-    found = check(an_installation(system, CHAIN))
+def test_missing(machine: FakeMachine) -> None:
+    found = check(an_installation(machine, CHAIN))
     assert [text.rpartition("/")[2] for text in found] == ["ssl does not exist"] * 2
 
 
-def test_missing_without_the_user(system: FakeSystem) -> None:
-    system.users = {}
-    (found,) = check(an_installation(system, CHAIN))
+def test_missing_without_the_user(machine: FakeMachine) -> None:
+    machine.users = {}
+    (found,) = check(an_installation(machine, CHAIN))
     assert found.endswith("does not exist")
 
 
-def test_key_of_somebody_else(system: FakeSystem, good: trustme.LeafCert) -> None:
-    system.users = {"qpsmtpd": STRANGER}
-    installation = write(system, good)
+def test_key_of_somebody_else(machine: FakeMachine, good: trustme.LeafCert) -> None:
+    machine.users = {"qpsmtpd": STRANGER}
+    installation = write(machine, good)
     (found,) = list(check_certificates(installation))
     assert found.subject.endswith("qpsmtpd-server.key")
     assert [command.split()[:2] for command in found.commands] == [
@@ -113,9 +113,9 @@ def test_key_of_somebody_else(system: FakeSystem, good: trustme.LeafCert) -> Non
 
 
 def test_we_cannot_read_the_key(
-    system: FakeSystem, good: trustme.LeafCert, monkeypatch: pytest.MonkeyPatch
+    machine: FakeMachine, good: trustme.LeafCert, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    installation = write(system, good)
+    installation = write(machine, good)
     assert installation.lines.all  # read before nothing can be read any more
 
     def path(name: str | Path) -> Path:
@@ -123,28 +123,28 @@ def test_we_cannot_read_the_key(
 
     monkeypatch.setattr("qpsmtpd.doctor.certificates._unreadable", lambda *_: iter(()))
     monkeypatch.setattr("qpsmtpd.doctor.certificates._file", lambda *_: Path("/x"))
-    monkeypatch.setattr(system, "path", path)
+    monkeypatch.setattr(machine, "path", path)
     assert check(installation) == [
         "notice cannot be read by us (Permission denied); run this as root"
     ]
 
 
-def test_names_on_the_line(system: FakeSystem, good: trustme.LeafCert) -> None:
-    write(system, good)
-    ssl = system.path("/etc/qpsmtpd/ssl")
+def test_names_on_the_line(machine: FakeMachine, good: trustme.LeafCert) -> None:
+    write(machine, good)
+    ssl = machine.path("/etc/qpsmtpd/ssl")
     for name in ("crt", "key"):
         (ssl / f"qpsmtpd-server.{name}").rename(ssl.parent / f"my.{name}")
     chain = "tls my.crt my.key\nrcpt_ok\nqueue/discard\n"
-    assert check(an_installation(system, chain))[0].startswith("ok")
+    assert check(an_installation(machine, chain))[0].startswith("ok")
 
 
-def test_credentials_of_systemd(system: FakeSystem, good: trustme.LeafCert) -> None:
+def test_credentials_of_systemd(machine: FakeMachine, good: trustme.LeafCert) -> None:
     """They are for the service alone, and precede the files of the configuration."""
-    installation = write(system, good)
-    directory = system.directory("/run/credentials/qpsmtpd.service", 0o700)
-    system.users = {"qpsmtpd": STRANGER}
+    installation = write(machine, good)
+    directory = machine.directory("/run/credentials/qpsmtpd.service", 0o700)
+    machine.users = {"qpsmtpd": STRANGER}
     for name in ("crt", "key"):
-        file = system.path(f"/etc/qpsmtpd/ssl/qpsmtpd-server.{name}")
+        file = machine.path(f"/etc/qpsmtpd/ssl/qpsmtpd-server.{name}")
         shutil.copy(file, directory)
     found = list(check_certificates(installation))
     assert summary(found)[0].startswith("ok")

@@ -11,7 +11,7 @@ from qpsmtpd.doctor.hop_postfix import check_postfix_queue
 from qpsmtpd.doctor.installation import Installation
 from tests.unit.doctor.fakes import (
     STRANGER,
-    FakeSystem,
+    FakeMachine,
     a_service,
     an_installation,
     commands,
@@ -34,31 +34,31 @@ def repairs(installation: Installation) -> list[str]:
     return commands(check_postfix_queue(installation, line))
 
 
-def test_not_installed(system: FakeSystem) -> None:
-    installation = an_installation(system, CHAIN)
+def test_not_installed(machine: FakeMachine) -> None:
+    installation = an_installation(machine, CHAIN)
     assert check(installation) == ["error does not exist: Postfix is not installed"]
     assert repairs(installation) == ["dpkg-reconfigure qpsmtpd"]
 
 
-def test_does_not_run(system: FakeSystem) -> None:
-    system.file("/usr/sbin/postfix", mode=0o755)
-    system.directory(PUBLIC)
-    installation = an_installation(system, CHAIN)
+def test_does_not_run(machine: FakeMachine) -> None:
+    machine.file("/usr/sbin/postfix", mode=0o755)
+    machine.directory(PUBLIC)
+    installation = an_installation(machine, CHAIN)
     assert check(installation) == ["error does not exist: Postfix does not run"]
     assert repairs(installation) == ["systemctl start postfix"]
 
 
-def test_takes_connections(system: FakeSystem) -> None:
-    directory = system.directory(PUBLIC, 0o710)
+def test_takes_connections(machine: FakeMachine) -> None:
+    directory = machine.directory(PUBLIC, 0o710)
     with listening_unix(directory / "cleanup"):
-        assert check(an_installation(system, CHAIN)) == ["ok Postfix takes connections"]
+        assert check(an_installation(machine, CHAIN)) == ["ok Postfix takes connections"]
 
 
-def test_not_in_the_group(system: FakeSystem) -> None:
-    directory = system.directory(PUBLIC, 0o710)
-    system.users = {"qpsmtpd": STRANGER}
+def test_not_in_the_group(machine: FakeMachine) -> None:
+    directory = machine.directory(PUBLIC, 0o710)
+    machine.users = {"qpsmtpd": STRANGER}
     with listening_unix(directory / "cleanup"):
-        installation = an_installation(system, CHAIN)
+        installation = an_installation(machine, CHAIN)
         (text,) = check(installation)
     assert text.startswith(f"error {PUBLIC} does not let user qpsmtpd enter")
     assert repairs(installation) == [
@@ -67,65 +67,65 @@ def test_not_in_the_group(system: FakeSystem) -> None:
     ]
 
 
-def test_permissions_of_postfix_changed(system: FakeSystem) -> None:
-    system.directory(PUBLIC, 0o700)
-    assert repairs(an_installation(system, CHAIN)) == ["postfix set-permissions"]
+def test_permissions_of_postfix_changed(machine: FakeMachine) -> None:
+    machine.directory(PUBLIC, 0o700)
+    assert repairs(an_installation(machine, CHAIN)) == ["postfix set-permissions"]
 
 
-def test_nobody_behind_the_socket(system: FakeSystem) -> None:
-    path = system.directory(PUBLIC) / "cleanup"
+def test_nobody_behind_the_socket(machine: FakeMachine) -> None:
+    path = machine.directory(PUBLIC) / "cleanup"
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(str(path))
     path.chmod(0o666)
-    (text,) = check(an_installation(system, CHAIN))
+    (text,) = check(an_installation(machine, CHAIN))
     assert text.startswith("error nobody answers")
 
 
-def test_no_socket(system: FakeSystem) -> None:
-    system.file(SOCKET, mode=0o666)
-    assert check(an_installation(system, CHAIN)) == ["error is no socket"]
+def test_no_socket(machine: FakeMachine) -> None:
+    machine.file(SOCKET, mode=0o666)
+    assert check(an_installation(machine, CHAIN)) == ["error is no socket"]
 
 
-def test_running_without_the_group(system: FakeSystem) -> None:
-    directory = system.directory(PUBLIC, 0o710)
-    a_service(system, "Gid:\t54321\nGroups:\t54321\n")
+def test_running_without_the_group(machine: FakeMachine) -> None:
+    directory = machine.directory(PUBLIC, 0o710)
+    a_service(machine, "Gid:\t54321\nGroups:\t54321\n")
     with listening_unix(directory / "cleanup"):
-        found = check(an_installation(system, CHAIN))
+        found = check(an_installation(machine, CHAIN))
         assert found[1].endswith("before its user became a member of postdrop")
-        a_service(system, f"Gid:\t54321\nGroups:\t{system.groups['postdrop']}\n")
-        assert len(check(an_installation(system, CHAIN))) == 1
+        a_service(machine, f"Gid:\t54321\nGroups:\t{machine.groups['postdrop']}\n")
+        assert len(check(an_installation(machine, CHAIN))) == 1
 
 
-def test_other_sockets(system: FakeSystem, unused_tcp_port: int) -> None:
+def test_other_sockets(machine: FakeMachine, unused_tcp_port: int) -> None:
     port = unused_tcp_port
-    installation = an_installation(system, CHAIN, cleanup_sockets=f"/nowhere\n127.0.0.1:{port}\n")
+    installation = an_installation(machine, CHAIN, cleanup_sockets=f"/nowhere\n127.0.0.1:{port}\n")
     first, second = check(installation)
     assert first == "error does not exist: Postfix is not installed"
     assert second.startswith("error nobody answers")
 
 
-def test_socket_of_the_environment(system: FakeSystem) -> None:
-    system.environment["POSTFIXQUEUE"] = "/elsewhere"
-    installation = an_installation(system, CHAIN)
+def test_socket_of_the_environment(machine: FakeMachine) -> None:
+    machine.environment["POSTFIXQUEUE"] = "/elsewhere"
+    installation = an_installation(machine, CHAIN)
     (line,) = installation.plugins("queue/postfix-queue")
     assert [f.subject for f in check_postfix_queue(installation, line)] == ["/elsewhere"]
 
 
-def test_we_may_not_look(system: FakeSystem, monkeypatch: pytest.MonkeyPatch) -> None:
-    installation = an_installation(system, CHAIN)
+def test_we_may_not_look(machine: FakeMachine, monkeypatch: pytest.MonkeyPatch) -> None:
+    installation = an_installation(machine, CHAIN)
     (line,) = installation.plugins("queue/postfix-queue")
 
     def status(path: object) -> None:
         raise PermissionError(path)
 
-    monkeypatch.setattr(system, "status", status)
+    monkeypatch.setattr(machine, "status", status)
     (found,) = check_postfix_queue(installation, line)
     assert found.severity.name == "NOTICE"
     assert "run this as root" in found.text
 
 
-def test_without_the_user(system: FakeSystem) -> None:
-    directory = system.directory(PUBLIC, 0o710)
-    system.users = {}
+def test_without_the_user(machine: FakeMachine) -> None:
+    directory = machine.directory(PUBLIC, 0o710)
+    machine.users = {}
     with listening_unix(directory / "cleanup"):
-        assert check(an_installation(system, CHAIN)) == ["ok Postfix takes connections"]
+        assert check(an_installation(machine, CHAIN)) == ["ok Postfix takes connections"]

@@ -7,7 +7,7 @@ import pytest
 
 from qpsmtpd.doctor.hop_program import check_exim_bsmtp, check_qmail_queue
 from qpsmtpd.doctor.installation import Installation
-from tests.unit.doctor.fakes import FakeSystem, an_installation, commands, summary
+from tests.unit.doctor.fakes import FakeMachine, an_installation, commands, summary
 
 EXIM = "/usr/sbin/exim4"
 ASK = f"{EXIM} -bP trusted_users untrusted_set_sender local_sender_retain"
@@ -25,23 +25,23 @@ def check_qmail(installation: Installation) -> list[str]:
 
 
 @pytest.fixture
-def exim(system: FakeSystem) -> Installation:
-    system.file(EXIM, mode=0o4755)
-    system.command(ASK, "trusted_users = uucp : qpsmtpd")
-    return an_installation(system, "rcpt_ok\nqueue/exim-bsmtp\n")
+def exim(machine: FakeMachine) -> Installation:
+    machine.file(EXIM, mode=0o4755)
+    machine.command(ASK, "trusted_users = uucp : qpsmtpd")
+    return an_installation(machine, "rcpt_ok\nqueue/exim-bsmtp\n")
 
 
 def test_exim_is_fine(exim: Installation) -> None:
     assert check_exim(exim) == [RIGHTS, "ok trusts user qpsmtpd"]
 
 
-def test_no_exim(system: FakeSystem) -> None:
-    installation = an_installation(system, "rcpt_ok\nqueue/exim-bsmtp\n")
+def test_no_exim(machine: FakeMachine) -> None:
+    installation = an_installation(machine, "rcpt_ok\nqueue/exim-bsmtp\n")
     assert check_exim(installation) == ["error does not exist"]
 
 
-def test_rsmtp_comes_first(exim: Installation, system: FakeSystem) -> None:
-    system.file("/usr/sbin/rsmtp", mode=0o4755)
+def test_rsmtp_comes_first(exim: Installation, machine: FakeMachine) -> None:
+    machine.file("/usr/sbin/rsmtp", mode=0o4755)
     (line,) = exim.plugins("queue/exim-bsmtp")
     program, trust = check_exim_bsmtp(exim, line)
     assert program.subject == "/usr/sbin/rsmtp"
@@ -49,24 +49,24 @@ def test_rsmtp_comes_first(exim: Installation, system: FakeSystem) -> None:
     assert trust.text == "trusts user qpsmtpd"
 
 
-def test_exim_not_for_us(exim: Installation, system: FakeSystem) -> None:
-    system.file(EXIM, mode=0o4700)
+def test_exim_not_for_us(exim: Installation, machine: FakeMachine) -> None:
+    machine.file(EXIM, mode=0o4700)
     assert check_exim(exim)[0].startswith("error /usr/sbin/exim4 does not let user qpsmtpd run")
 
 
-def test_exim_without_its_set_id_bit(exim: Installation, system: FakeSystem) -> None:
-    system.file(EXIM, mode=0o755)
+def test_exim_without_its_set_id_bit(exim: Installation, machine: FakeMachine) -> None:
+    machine.file(EXIM, mode=0o755)
     assert check_exim(exim)[0].startswith("error has lost its set-id bit")
 
 
-def test_a_directory(exim: Installation, system: FakeSystem) -> None:
-    system.path(EXIM).unlink()
-    system.directory(EXIM)
+def test_a_directory(exim: Installation, machine: FakeMachine) -> None:
+    machine.path(EXIM).unlink()
+    machine.directory(EXIM)
     assert check_exim(exim) == ["error is no program"]
 
 
-def test_exim_does_not_trust_us(exim: Installation, system: FakeSystem) -> None:
-    system.command(ASK, "trusted_users = uucp\nuntrusted_set_sender =\nno_local_sender_retain")
+def test_exim_does_not_trust_us(exim: Installation, machine: FakeMachine) -> None:
+    machine.command(ASK, "trusted_users = uucp\nuntrusted_set_sender =\nno_local_sender_retain")
     (line,) = exim.plugins("queue/exim-bsmtp")
     found = list(check_exim_bsmtp(exim, line))
     assert summary(found)[1].startswith("warning does not trust user qpsmtpd")
@@ -76,34 +76,34 @@ def test_exim_does_not_trust_us(exim: Installation, system: FakeSystem) -> None:
     ]
 
 
-def test_exim_of_debian_lets_everybody(exim: Installation, system: FakeSystem) -> None:
-    system.command(ASK, "trusted_users = uucp\nuntrusted_set_sender = *\nlocal_sender_retain")
+def test_exim_of_debian_lets_everybody(exim: Installation, machine: FakeMachine) -> None:
+    machine.command(ASK, "trusted_users = uucp\nuntrusted_set_sender = *\nlocal_sender_retain")
     assert check_exim(exim)[1].startswith("notice does not trust user qpsmtpd, but lets every user")
 
 
-def test_exim_does_not_tell(exim: Installation, system: FakeSystem) -> None:
-    system.answers.clear()
+def test_exim_does_not_tell(exim: Installation, machine: FakeMachine) -> None:
+    machine.answers.clear()
     assert check_exim(exim)[1] == "notice does not tell whether it trusts user qpsmtpd"
 
 
-def test_exim_without_its_rights(exim: Installation, system: FakeSystem) -> None:
-    system.file("/usr/lib/systemd/system/qpsmtpd.service", "[Service]\nNoNewPrivileges=yes\n")
+def test_exim_without_its_rights(exim: Installation, machine: FakeMachine) -> None:
+    machine.file("/usr/lib/systemd/system/qpsmtpd.service", "[Service]\nNoNewPrivileges=yes\n")
     assert check_exim(exim)[0].startswith("error needs the rights of its owner")
 
 
-def test_qmail(system: FakeSystem) -> None:
-    installation = an_installation(system, "rcpt_ok\nqueue/qmail-queue\n")
+def test_qmail(machine: FakeMachine) -> None:
+    installation = an_installation(machine, "rcpt_ok\nqueue/qmail-queue\n")
     assert check_qmail(installation) == ["error does not exist"]
-    system.file("/var/qmail/bin/qmail-queue", mode=0o4711)
+    machine.file("/var/qmail/bin/qmail-queue", mode=0o4711)
     assert check_qmail(installation) == [RIGHTS]
-    system.file("/var/qmail/bin/qmail-queue", mode=0o711)
+    machine.file("/var/qmail/bin/qmail-queue", mode=0o711)
     assert check_qmail(installation)[0].startswith("error has lost")
 
 
-def test_what_stands_in_for_qmail_needs_no_rights(system: FakeSystem) -> None:
-    installation = an_installation(system, "rcpt_ok\nqueue/qmail-queue /opt/queue\n")
-    system.file("/opt/queue", mode=0o755)
+def test_what_stands_in_for_qmail_needs_no_rights(machine: FakeMachine) -> None:
+    installation = an_installation(machine, "rcpt_ok\nqueue/qmail-queue /opt/queue\n")
+    machine.file("/opt/queue", mode=0o755)
     assert check_qmail(installation) == ["ok can be run"]
-    system.environment["QMAILQUEUE"] = "/opt/other"
-    again = an_installation(system, "rcpt_ok\nqueue/qmail-queue /opt/queue\n")
+    machine.environment["QMAILQUEUE"] = "/opt/other"
+    again = an_installation(machine, "rcpt_ok\nqueue/qmail-queue /opt/queue\n")
     assert check_qmail(again) == ["error does not exist"]

@@ -11,7 +11,7 @@ import pytest
 from qpsmtpd.doctor import hop_remote
 from qpsmtpd.doctor.hop_remote import check_remote
 from qpsmtpd.doctor.installation import Installation
-from tests.unit.doctor.fakes import STRANGER, FakeSystem, an_installation, summary
+from tests.unit.doctor.fakes import STRANGER, FakeMachine, an_installation, summary
 from tests.unit.nexthop.fake import SILENT, FakeHop
 
 
@@ -22,15 +22,15 @@ async def check(installation: Installation) -> list[str]:
 
 
 def forward(
-    system: FakeSystem, port: int, arguments: str = "", listen: Iterable[str] = ()
+    machine: FakeMachine, port: int, arguments: str = "", listen: Iterable[str] = ()
 ) -> Installation:
     chain = f"rcpt_ok\nqueue/smtp-forward 127.0.0.1 {port} {arguments}\n"
-    return an_installation(system, chain, listen=listen)
+    return an_installation(machine, chain, listen=listen)
 
 
-async def test_answers(system: FakeSystem) -> None:
+async def test_answers(machine: FakeMachine) -> None:
     async with FakeHop() as hop:
-        assert await check(forward(system, hop.port)) == [
+        assert await check(forward(machine, hop.port)) == [
             "ok answers, and offers 8BITMIME DSN HELP PIPELINING SIZE SMTPUTF8"
         ]
         await hop.left.wait()
@@ -38,66 +38,68 @@ async def test_answers(system: FakeSystem) -> None:
     assert hop.commands[0] == "EHLO mx.example.org"
 
 
-async def test_old_server(system: FakeSystem) -> None:
+async def test_old_server(machine: FakeMachine) -> None:
     async with FakeHop(EHLO="500 what?") as hop:
-        found = await check(forward(system, hop.port))
+        found = await check(forward(machine, hop.port))
     assert found[0] == "ok answers, and offers nothing (no EHLO)"
     assert found[1].startswith("notice has no SMTPUTF8")
 
 
-async def test_refuses(system: FakeSystem) -> None:
+async def test_refuses(machine: FakeMachine) -> None:
     async with FakeHop(greeting="554 5.7.1 go away") as hop:
-        (found,) = await check(forward(system, hop.port))
+        (found,) = await check(forward(machine, hop.port))
     assert found.startswith("error greeting: 554")
 
 
-async def test_nobody(system: FakeSystem, unused_tcp_port: int) -> None:
-    (found,) = await check(forward(system, unused_tcp_port))
+async def test_nobody(machine: FakeMachine, unused_tcp_port: int) -> None:
+    (found,) = await check(forward(machine, unused_tcp_port))
     assert found.startswith("error cannot connect")
 
 
-async def test_says_nothing(system: FakeSystem, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_says_nothing(machine: FakeMachine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hop_remote, "TIMEOUT", 0.01)
     async with FakeHop(greeting=SILENT) as hop:
-        assert await check(forward(system, hop.port)) == ["error does not reply"]
+        assert await check(forward(machine, hop.port)) == ["error does not reply"]
 
 
-async def test_needs_tls(system: FakeSystem) -> None:
+async def test_needs_tls(machine: FakeMachine) -> None:
     async with FakeHop() as hop:
-        assert await check(forward(system, hop.port, "tls=require")) == ["error offers no STARTTLS"]
+        assert await check(forward(machine, hop.port, "tls=require")) == [
+            "error offers no STARTTLS"
+        ]
 
 
-async def test_bad_authorities(system: FakeSystem) -> None:
-    (found,) = await check(forward(system, 25, "tls=verify ca=/nowhere"))
+async def test_bad_authorities(machine: FakeMachine) -> None:
+    (found,) = await check(forward(machine, 25, "tls=verify ca=/nowhere"))
     assert found.startswith("error ca: /nowhere: ")
 
 
 @pytest.mark.parametrize("listen", [":{}", "127.0.0.1:{}", "0.0.0.0:{}"])
-async def test_ourselves(system: FakeSystem, listen: str) -> None:
+async def test_ourselves(machine: FakeMachine, listen: str) -> None:
     async with FakeHop() as hop:
-        installation = forward(system, hop.port, listen=[listen.format(hop.port)])
+        installation = forward(machine, hop.port, listen=[listen.format(hop.port)])
         (found,) = await check(installation)
     assert "mail would go round in circles" in found
     assert not hop.commands
 
 
 @pytest.mark.parametrize("listen", ["127.0.0.2:{}", "[::1]:{}", ":1"])
-async def test_not_ourselves(system: FakeSystem, listen: str) -> None:
+async def test_not_ourselves(machine: FakeMachine, listen: str) -> None:
     async with FakeHop() as hop:
-        installation = forward(system, hop.port, listen=[listen.format(hop.port)])
+        installation = forward(machine, hop.port, listen=[listen.format(hop.port)])
         assert (await check(installation))[0].startswith("ok")
 
 
-async def test_another_machine_with_the_same_port(system: FakeSystem) -> None:
-    system.ours = set()
+async def test_another_machine_with_the_same_port(machine: FakeMachine) -> None:
+    machine.ours = set()
     async with FakeHop() as hop:
-        installation = forward(system, hop.port, listen=[f":{hop.port}"])
+        installation = forward(machine, hop.port, listen=[f":{hop.port}"])
         assert (await check(installation))[0].startswith("ok")
 
 
-async def test_lmtp(system: FakeSystem) -> None:
-    path = system.directory("/run") / "lmtp"
-    installation = an_installation(system, "rcpt_ok\nqueue/lmtp unix:/run/lmtp\n")
+async def test_lmtp(machine: FakeMachine) -> None:
+    path = machine.directory("/run") / "lmtp"
+    installation = an_installation(machine, "rcpt_ok\nqueue/lmtp unix:/run/lmtp\n")
     async with FakeHop(path=path, lmtp=True) as hop:
         path.chmod(0o666)
         assert (await check(installation))[0].startswith("ok answers")
@@ -105,10 +107,10 @@ async def test_lmtp(system: FakeSystem) -> None:
     assert hop.verbs() == ["LHLO", "QUIT"]
 
 
-async def test_socket_of_somebody_else(system: FakeSystem) -> None:
-    path = system.directory("/run") / "lmtp"
-    system.users = {"qpsmtpd": STRANGER}
-    installation = an_installation(system, "rcpt_ok\nqueue/lmtp unix:/run/lmtp\n")
+async def test_socket_of_somebody_else(machine: FakeMachine) -> None:
+    path = machine.directory("/run") / "lmtp"
+    machine.users = {"qpsmtpd": STRANGER}
+    installation = an_installation(machine, "rcpt_ok\nqueue/lmtp unix:/run/lmtp\n")
     async with FakeHop(path=path, lmtp=True):
         path.chmod(0o600)
         assert (await check(installation))[0].startswith("error /run/lmtp does not let")

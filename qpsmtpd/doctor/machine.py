@@ -43,7 +43,7 @@ class Output:
     text: str
 
 
-class System:
+class Machine:
     """The machine, or the part of a file system below `root`.
 
     environment: of the doctor.
