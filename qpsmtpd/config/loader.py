@@ -22,7 +22,7 @@ from qpsmtpd.config.pluginlevel import set_plugin_level
 from qpsmtpd.config.pluginlines import PluginLine, read_plugin_lines
 from qpsmtpd.config.problems import ConfigErrors, Problem, errors_in
 from qpsmtpd.config.runoptions import parse_listen
-from qpsmtpd.config.settings import load_settings
+from qpsmtpd.config.settings import Settings, load_settings
 from qpsmtpd.config.snapshot import LIFE_CYCLE_TIMEOUT, Release, Snapshot, stop
 from qpsmtpd.config.spooldir import prepare_spool_dir
 from qpsmtpd.config.strayfiles import stray_files
@@ -130,10 +130,7 @@ class _Loading:
             return DnsResolver([])
 
     def _store(self) -> SharedStore:
-        text = self.settings.store
-        default = default_location(self.environment, self.settings.spool_dir)
-        location = parse_location(text) if text else default
-        store = shared_store(location, self.settings.store_timeout)
+        store = new_store(self.settings, self.environment)
         self.releases.append(store.close)
         return store
 
@@ -172,6 +169,13 @@ class _Loading:
             releases=tuple(self.releases),
             plugin_mechanisms=frozenset(spoken),
         )
+
+
+def new_store(settings: Settings, environment: Mapping[str, str]) -> SharedStore:
+    """The store that the settings name; it connects when it is used."""
+    text = settings.store
+    default = default_location(environment, settings.spool_dir)
+    return shared_store(parse_location(text) if text else default, settings.store_timeout)
 
 
 def _mechanisms(chain: Chain) -> tuple[str, ...]:

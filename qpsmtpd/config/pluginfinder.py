@@ -52,7 +52,7 @@ class PluginFinder:
             )
         if not _is_name(name):
             raise PluginError(f"{name!r} is no name of a plugin")
-        local = self._local_file(name)
+        local = self.local_file(name)
         if local and local.suffix == ".py":
             return self._load_local(name, local)
         if is_shipped(name):
@@ -61,7 +61,7 @@ class PluginFinder:
             return _plugin_in(_imported(_SHIPPED + module_name(name)))
         raise PluginError(self._missing(name, local))
 
-    def _local_file(self, name: str) -> Path | None:
+    def local_file(self, name: str) -> Path | None:
         """The plugin's file in the first directory that has it; a Perl file is without .py."""
         python = module_name(name).replace(".", "/") + ".py"
         for directory in self.directories:

@@ -93,7 +93,7 @@ def read_plugin_lines(files: ConfigFiles, finder: PluginFinder) -> PluginLines:
     for name, into in (("logging", lines.logging), ("plugins", lines.plugins)):
         try:
             for entry in files.entries(name):
-                into.extend(_read_line(entry, finder, lines.problems))
+                into.extend(read_line(entry, finder, lines.problems))
         except ConfigError as error:
             lines.problems.append(Problem.of(error))
     lines.problems.extend(_replaced(lines.all, finder))
@@ -102,7 +102,14 @@ def read_plugin_lines(files: ConfigFiles, finder: PluginFinder) -> PluginLines:
     return lines
 
 
-def _read_line(entry: Entry, finder: PluginFinder, problems: list[Problem]) -> Iterator[PluginLine]:
+def plugin_name(entry: Entry) -> str:
+    """The name in the chain of the plugin on a line, without a look at the plugin."""
+    name, _, suffix = _split_name(next(iter(entry.text.split())))
+    return name + suffix
+
+
+def read_line(entry: Entry, finder: PluginFinder, problems: list[Problem]) -> Iterator[PluginLine]:
+    """The plugin on a line, if it can be understood; else what is wrong is added to `problems`."""
     if not _is_printable(entry.text):
         problems.append(Problem(entry.where, "only printable ASCII characters are allowed here"))
         return

@@ -8,32 +8,13 @@ from __future__ import annotations
 
 import os
 import stat
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
-from qpsmtpd.doctor.machine import Account, Machine
+from qpsmtpd.doctor.machine import Machine
+from qpsmtpd.plugin.system import Account, Obstacle
 
-READ, WRITE, EXECUTE = 4, 2, 1
+READ, WRITE, EXECUTE = os.R_OK, os.W_OK, os.X_OK
 _WORDS = {READ: "read", WRITE: "write", EXECUTE: "enter"}
-
-
-@dataclass(frozen=True, slots=True)
-class Obstacle:
-    """Why a user cannot get at a file.
-
-    path: where the way ends.
-    kind: it does not exist; its permissions forbid it; or we ourselves may not look.
-    gid: the group that would have got through, None when no group would.
-    """
-
-    path: Path
-    kind: Literal["missing", "denied", "hidden"]
-    text: str
-    gid: int | None = None
-
-    def __str__(self) -> str:
-        return f"{self.path} {self.text}"
 
 
 def obstacle(machine: Machine, path: str | Path, account: Account, wanted: int) -> Obstacle | None:
@@ -85,6 +66,19 @@ def permitted(status: os.stat_result, account: Account, needed: int) -> bool:
     else:
         bits = status.st_mode
     return bits & needed == needed
+
+
+def only_root_changes(machine: Machine, path: Path) -> bool:
+    """Whether nobody but root can change a file, or put another one in its place."""
+    steps = {*_steps(machine, path), path, *path.parents}
+    try:
+        return all(_is_roots(machine.status(step)) for step in steps)
+    except PermissionError:
+        return False
+
+
+def _is_roots(status: os.stat_result | None) -> bool:
+    return status is not None and status.st_uid == 0 and not status.st_mode & 0o022
 
 
 def _denial(status: os.stat_result, account: Account, needed: int) -> str:

@@ -3,20 +3,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 from qpsmtpd.config.files import ConfigFiles
-from qpsmtpd.config.pluginfinder import PluginFinder
-from qpsmtpd.config.pluginlines import PluginLine, PluginLines, read_plugin_lines
 from qpsmtpd.config.runoptions import ListenAddress, parse_listen
 from qpsmtpd.config.settings import Settings, load_settings
 from qpsmtpd.dns.resolver import DnsResolver
-from qpsmtpd.doctor.machine import Account, Machine
+from qpsmtpd.doctor.examination import Examination
+from qpsmtpd.doctor.machine import Machine
 from qpsmtpd.doctor.units import SERVICE, Unit, enabled, listen_addresses
-from qpsmtpd.plugin.services import Resolver
+from qpsmtpd.plugin.finding import Finding
+from qpsmtpd.plugin.services import Entry, Resolver
+from qpsmtpd.plugin.system import Account
 
 #: The user of the package, when no unit names another one.
 DEFAULT_USER = "qpsmtpd"
@@ -32,12 +33,14 @@ class Installation:
     directories: of the configuration, best first.
     listen: where the daemon is to listen, in place of what the units say.
     make_resolver: makes a resolver in place of the daemon's, for one event loop.
+    examined: what the plugins have found.
     """
 
     machine: Machine
     directories: tuple[Path, ...]
     listen: tuple[ListenAddress, ...] = ()
     make_resolver: Callable[[], Resolver] | None = None
+    examined: tuple[Examination, ...] = ()
 
     @cached_property
     def files(self) -> ConfigFiles:
@@ -54,14 +57,15 @@ class Installation:
         """The settings, with defaults for those that cannot be read."""
         return load_settings(self.files)[0]
 
-    @cached_property
-    def lines(self) -> PluginLines:
-        """The lines of the files plugins and logging, as far as they can be understood."""
-        return read_plugin_lines(self.files, PluginFinder(self.settings.plugin_dirs))
+    @property
+    def entries(self) -> Sequence[Entry]:
+        """The lines of the files logging and plugins."""
+        return [*self.files.entries("logging"), *self.files.entries("plugins")]
 
-    def plugins(self, *names: str) -> Sequence[PluginLine]:
-        """The lines of plugins, by their names without instance."""
-        return [line for line in self.lines.all if line.name.partition(":")[0] in names]
+    def found(self, area: str) -> Iterator[Finding]:
+        """What the plugins have found in one area."""
+        findings = (finding for plugin in self.examined for finding in plugin.findings)
+        return (finding for finding in findings if finding.area == area)
 
     @cached_property
     def user(self) -> str:

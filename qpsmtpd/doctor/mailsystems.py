@@ -12,7 +12,7 @@ from qpsmtpd.config.runoptions import ListenAddress
 from qpsmtpd.doctor.exim import Exim
 from qpsmtpd.doctor.installation import Installation
 from qpsmtpd.doctor.machine import Machine
-from qpsmtpd.doctor.overlaps import is_loopback, listed, overlap
+from qpsmtpd.doctor.overlaps import listed, overlap
 from qpsmtpd.doctor.postfix import Postfix
 from qpsmtpd.plugin.finding import Finding
 
@@ -28,21 +28,12 @@ def check_mail_systems(installation: Installation) -> Iterator[Finding]:
     """Each mail system that is installed: its configuration, and where that makes it listen."""
     postfix, exim = Postfix.read(installation.machine), Exim.read(installation.machine)
     if postfix is not None:
-        yield from _check_postfix(installation, postfix)
+        yield _addresses(installation, "Postfix", postfix.addresses)
     if exim is not None:
         yield from _check_exim(installation, exim)
     if exim is None and postfix is None:
         yield Finding.notice("mail system", "neither Exim nor Postfix is installed")
-
-
-def _check_postfix(installation: Installation, postfix: Postfix) -> Iterator[Finding]:
-    yield _addresses(installation, "Postfix", postfix.addresses)
-    if postfix.trusts_loopback and _forwards_to_loopback(installation):
-        text = (
-            "relays all mail that comes from loopback addresses (mynetworks), and so all that "
-            "qpsmtpd hands over by SMTP: only rcpt_ok keeps this from being an open relay"
-        )
-        yield Finding.notice("Postfix", text)
+    yield from installation.found("Mail systems")
 
 
 def _check_exim(installation: Installation, exim: Exim) -> Iterator[Finding]:
@@ -97,8 +88,3 @@ def _out_of_the_way(installation: Installation, name: str) -> tuple[str, tuple[s
 def _needs_loopback(address: ListenAddress) -> bool:
     """Whether it takes the loopback addresses that a mail system usually has."""
     return any(overlap(address, ListenAddress(host, 25)) for host in ("127.0.0.1", "::1"))
-
-
-def _forwards_to_loopback(installation: Installation) -> bool:
-    hosts = (line.options.host for line in installation.plugins("queue/smtp-forward"))
-    return any(is_loopback(host.strip("[]")) for host in hosts)

@@ -4,15 +4,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
-from qpsmtpd.config.pluginlines import PluginLine
 from qpsmtpd.config.spooldir import default_spool_dir
-from qpsmtpd.doctor.access import EXECUTE, WRITE, obstacle
-from qpsmtpd.doctor.confinement import read_only
-from qpsmtpd.doctor.hop_maildir import existing
 from qpsmtpd.doctor.installation import DEFAULT_USER, Installation
+from qpsmtpd.doctor.surroundings import Surroundings
 from qpsmtpd.doctor.units import SERVICE, SOCKET, Unit
+from qpsmtpd.plugin.filechecks import check_directory
 from qpsmtpd.plugin.finding import Finding
 
 
@@ -26,9 +23,8 @@ def check_user(installation: Installation) -> Iterator[Finding]:
     yield Finding.ok(f"user {account.name}", f"is in {', '.join(groups)}")
     spool_dir = installation.settings.spool_dir
     if spool_dir != default_spool_dir():
-        yield _writable(installation, "spool_dir", spool_dir)
-    for line in installation.plugins("logging/file"):
-        yield _log_file(installation, line)
+        yield check_directory(Surroundings(installation), "spool_dir", spool_dir)
+    yield from installation.found("User and files")
 
 
 def _no_user(installation: Installation) -> Iterator[Finding]:
@@ -38,52 +34,6 @@ def _no_user(installation: Installation) -> Iterator[Finding]:
         yield Finding.error(subject, text, "Make it, as the package does:", make)
     else:
         yield Finding.error(subject, f"{text}, but {SERVICE} names it (User=)")
-
-
-def _writable(installation: Installation, what: str, directory: Path) -> Finding:
-    account, machine = installation.account, installation.machine
-    assert account is not None
-    there = existing(machine, directory)
-    found = obstacle(machine, there, account, WRITE | EXECUTE)
-    closed = None if found else read_only(machine, directory)
-    if closed is not None:
-        return closed
-    if found is None:
-        made = "" if there == directory else "; it is made at start"
-        return Finding.ok(f"{what} {directory}", f"user {account.name} can write to it{made}")
-    if found.kind == "hidden":
-        return Finding.notice(f"{what} {directory}", str(found))
-    command = f"install -d -o {account.name} -g {account.name} -m 0700 {directory}"
-    return Finding.error(f"{what} {directory}", str(found), "Give it to the user:", command)
-
-
-def _log_file(installation: Installation, line: PluginLine) -> Finding:
-    destination: str = line.options.destination
-    subject = f"{line.name} {destination}"
-    if destination.startswith("|"):
-        program = destination[1:].split()[0]
-        if installation.machine.runnable(program):
-            return Finding.ok(subject, "the program is there")
-        return Finding.warning(subject, f"{program} is no program, so nothing is logged")
-    # What strftime(3) replaces is in the name of the file, hardly ever above.
-    directory = Path(destination.partition("%")[0] + "x").parent
-    if not installation.machine.exists(directory):
-        return Finding.warning(subject, f"{directory} does not exist, so nothing is logged")
-    if "%" not in destination and installation.machine.exists(destination):
-        return _existing_log(installation, subject, destination)
-    return _writable(installation, line.name, directory)
-
-
-def _existing_log(installation: Installation, subject: str, path: str) -> Finding:
-    account = installation.account
-    assert account is not None
-    found = obstacle(installation.machine, path, account, WRITE)
-    if found is None:
-        return Finding.ok(subject, f"user {account.name} can write to it")
-    command = f"chown {account.name}:adm {path}"
-    return Finding.warning(
-        subject, f"{found}, so nothing is logged", "Give it to the user:", command
-    )
 
 
 # --- units ----------------------------------------------------------------------------------

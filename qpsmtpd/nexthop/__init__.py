@@ -12,6 +12,7 @@ and at no other time; everything unclear is a NextHopError, for which the client
 from qpsmtpd.nexthop.client import Client, EnvelopeReplies, connect
 from qpsmtpd.nexthop.delivered import Delivered, fingerprint
 from qpsmtpd.nexthop.dots import DotStuffer
+from qpsmtpd.nexthop.hopchecks import check_cleanup, check_next_hop
 from qpsmtpd.nexthop.hopoptions import NextHopOptions, is_host, make_pool
 from qpsmtpd.nexthop.hopreply import HopReply, NextHopError
 from qpsmtpd.nexthop.metadata import NOT_KNOWN_NOW, xclient_commands
@@ -40,6 +41,8 @@ __all__ = [
     "Outcome",
     "Pool",
     "Target",
+    "check_cleanup",
+    "check_next_hop",
     "check_recipient",
     "connect",
     "fingerprint",

@@ -55,6 +55,17 @@ class NextHopOptions:
         return problems
 
 
+def complete(options: NextHopOptions, target: Target) -> Target:
+    """The target with what the options say.  Reads files; raises OSError when `ca` is of no use."""
+    return replace(
+        target,
+        tls=options.tls,
+        context=tls_context(options.tls, options.ca),
+        timeout=options.timeout,
+        dot_timeout=options.dot_timeout,
+    )
+
+
 async def make_pool(
     plugin: str, options: NextHopOptions, target: Target, *, keep: bool = True
 ) -> Pool:
@@ -63,16 +74,9 @@ async def make_pool(
     Raises ConfigError when the file `ca` is of no use.
     """
     try:
-        context = await asyncio.to_thread(tls_context, options.tls, options.ca)
+        target = await asyncio.to_thread(complete, options, target)
     except OSError as error:
         raise ConfigError(
             plugin, f"ca: {options.ca} has to be a file of PEM certificates ({error})"
         ) from error
-    target = replace(
-        target,
-        tls=options.tls,
-        context=context,
-        timeout=options.timeout,
-        dot_timeout=options.dot_timeout,
-    )
     return Pool(target, size=options.pool, idle=options.idle if keep else 0)

@@ -12,7 +12,7 @@ import hashlib
 import hmac
 import logging
 import ssl
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import NoneType
 from typing import Any, ClassVar, Generic, Literal, NamedTuple, TypeVar, get_args
@@ -31,8 +31,10 @@ from qpsmtpd.mail.session import (
 )
 from qpsmtpd.mail.trail import Answer, Outcome
 from qpsmtpd.mail.verdict import Decision, Verdict
+from qpsmtpd.plugin.finding import Finding
 from qpsmtpd.plugin.options import NoOptions, opt
 from qpsmtpd.plugin.services import Services
+from qpsmtpd.plugin.system import System
 
 O = TypeVar("O")  # noqa: E741 (the options class of a plugin)
 
@@ -173,6 +175,15 @@ class Plugin(Generic[O]):
         Such a mechanism takes the place of the daemon's own one of the same name.
         """
         return ()
+
+    def examine(self, system: System) -> AsyncIterator[Finding] | Iterator[Finding]:
+        """Yield what `qpsmtpd doctor` is to say of what the plugin needs from this machine.
+
+        A generator, plain or async.  The plugin has its options and services, but has not started:
+        `start` may be what fails.  It runs as the daemon's user, in a process of its own, and
+        changes nothing.
+        """
+        return iter(())
 
     # --- helpers ----------------------------------------------------------------------------
 

@@ -26,18 +26,24 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import shlex
 import socket
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from qpsmtpd.api import (
     FileOutlet,
+    Finding,
     LogLevel,
     Outlet,
     PipeOutlet,
     Plugin,
     Session,
+    System,
+    check_directory,
     format_record,
     opt,
 )
@@ -80,6 +86,20 @@ class File(Plugin[FileOptions]):
         self._host = socket.gethostname()
         self._second = -1
         self._stamp = ""
+
+    def examine(self, system: System) -> Iterator[Finding]:
+        destination = self.options.destination
+        subject = f"{self.name} {destination}"
+        # What strftime(3) replaces is in the name of the file, hardly ever above.
+        directory = Path(destination.partition("%")[0] + "x").parent
+        if destination.startswith("|"):
+            yield _examine_program(system, subject, destination[1:].split()[0])
+        elif not system.exists(directory):
+            yield Finding.warning(subject, f"{directory} does not exist, so nothing is logged")
+        elif "%" not in destination and system.exists(destination):
+            yield _examine_file(system, subject, destination)
+        else:
+            yield check_directory(system, self.name, directory)
 
     def hook_logging(self, record: logging.LogRecord) -> None:
         prefix = f"{self._timestamp(int(record.created))} {self._host}[{record.process}]: "
@@ -135,3 +155,17 @@ class File(Plugin[FileOptions]):
         outlet.close()
         if isinstance(outlet, PipeOutlet):
             self._closed = [old for old in self._closed if old.running] + [outlet]
+
+
+def _examine_program(system: System, subject: str, program: str) -> Finding:
+    if system.runnable(program):
+        return Finding.ok(subject, "the program is there")
+    return Finding.warning(subject, f"{program} is no program, so nothing is logged")
+
+
+def _examine_file(system: System, subject: str, path: str) -> Finding:
+    found = system.obstacle(path, os.W_OK)
+    if found is None:
+        return Finding.ok(subject, f"user {system.user} can write to it")
+    text, command = f"{found}, so nothing is logged", f"chown {system.user}:adm {path}"
+    return Finding.warning(subject, text, "Give it to the user:", command)

@@ -27,15 +27,18 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from dataclasses import dataclass
 
 from qpsmtpd.api import (
+    Finding,
     Plugin,
     Seconds,
+    System,
     Transaction,
     Verdict,
     accept,
+    check_program,
     defer,
     deny,
     matching,
@@ -43,11 +46,11 @@ from qpsmtpd.api import (
     printable_ascii,
 )
 from qpsmtpd.nexthop import DotStuffer
+from qpsmtpd.nexthop.eximtrust import PROGRAM, check_trust
 from qpsmtpd.nexthop.program import Finished, ProgramError, Programs
 
-#: Where Debian has Exim's name for `exim -bS`, and Exim.
+#: Where Debian has Exim's name for `exim -bS`.
 DEFAULT_PROGRAM = "/usr/sbin/rsmtp"
-OTHER_PROGRAM = "/usr/sbin/exim4"
 
 _reply_line = re.compile(r"^ *([45]\d\d)[ -](.*)", re.MULTILINE)
 _LONGEST_TEXT = 200
@@ -75,6 +78,13 @@ class EximBsmtp(Plugin[EximOptions]):
         if not os.access(self._program, os.X_OK):
             self.log.error("%s cannot be run; every message is deferred", self._program)
 
+    def examine(self, system: System) -> Iterator[Finding]:
+        program = self._first(system.runnable)
+        yield from check_program(system, program, set_id=True)
+        if system.runnable(program):
+            # Under the name rsmtp Exim reads batch SMTP and tells nothing.
+            yield check_trust(system, PROGRAM if program == DEFAULT_PROGRAM else program)
+
     async def hook_queue(self, tx: Transaction) -> Verdict:
         if not all(domain.isascii() for domain in _domains(tx)):
             return deny("Internationalized domains cannot be handed over", status="5.6.7")
@@ -90,10 +100,11 @@ class EximBsmtp(Plugin[EximOptions]):
 
     @property
     def _program(self) -> str:
+        return self._first(lambda path: os.access(path, os.X_OK))
+
+    def _first(self, runnable: Callable[[str], bool]) -> str:
         path = self.options.exim_path
-        if path == DEFAULT_PROGRAM and not os.access(path, os.X_OK):
-            return OTHER_PROGRAM
-        return path
+        return PROGRAM if path == DEFAULT_PROGRAM and not runnable(path) else path
 
     def _verdict(self, finished: Finished) -> Verdict:
         if finished.output:

@@ -37,14 +37,16 @@ Differences from the Perl version: the Perl version has no such plugin.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from qpsmtpd.api import (
+    Finding,
     Plugin,
     Recipient,
     Seconds,
+    System,
     Transaction,
     Verdict,
     accept,
@@ -60,6 +62,7 @@ from qpsmtpd.nexthop import (
     NextHopOptions,
     Outcome,
     Target,
+    check_next_hop,
     check_recipient,
     fingerprint,
     hand_over,
@@ -111,16 +114,11 @@ class Lmtp(Plugin[LmtpOptions]):
     """Deliver by LMTP."""
 
     async def start(self) -> None:
-        options = self.options
-        target = Target(
-            host="" if options.path else options.host.strip("[]"),
-            port=options.port,
-            path=options.path,
-            hello=self.services.me,
-            lmtp=True,
-        )
-        self._pool = await make_pool(self.name, options, target)
-        self._delivered = Delivered(self.services.clock, seconds=options.remember)
+        self._pool = await make_pool(self.name, self.options, self._target())
+        self._delivered = Delivered(self.services.clock, seconds=self.options.remember)
+
+    def examine(self, system: System) -> AsyncIterator[Finding]:
+        return check_next_hop(system, self.name, self.options, self._target())
 
     async def hook_rcpt(self, tx: Transaction, recipient: Recipient) -> Verdict | None:
         if not self.options.check_recipients:
@@ -151,6 +149,16 @@ class Lmtp(Plugin[LmtpOptions]):
 
     async def stop(self) -> None:
         await self._pool.close()
+
+    def _target(self) -> Target:
+        options = self.options
+        return Target(
+            host="" if options.path else options.host.strip("[]"),
+            port=options.port,
+            path=options.path,
+            hello=self.services.me,
+            lmtp=True,
+        )
 
     # --- what the store said ----------------------------------------------------------------
 

@@ -45,9 +45,12 @@ from typing import Literal
 
 from qpsmtpd.api import (
     ConfigError,
+    Finding,
     Message,
+    Obstacle,
     Plugin,
     Recipient,
+    System,
     Transaction,
     Verdict,
     accept,
@@ -119,6 +122,38 @@ class Maildir(Plugin[MaildirOptions]):
         except OSError as error:
             problem = f"directory: {self.options.directory}: {error.strerror}"
             raise ConfigError(self.name, problem) from error
+
+    def examine(self, system: System) -> Iterator[Finding]:
+        directory, user = self.options.directory, system.user
+        if system.account is None:
+            return
+        closed = system.confinement(directory)
+        if closed is not None:
+            yield closed
+        for path in self._directories():
+            there = system.existing(path)
+            found = system.obstacle(there, os.R_OK | os.W_OK | os.X_OK)
+            if found is not None and found.kind == "hidden":
+                yield Finding.notice(path, str(found))
+            elif found is not None:
+                yield self._denied(path, found, user)
+                return
+            elif there != Path(path):
+                yield Finding.notice(path, "does not exist; qpsmtpd makes it when it starts")
+                return
+        if closed is None:
+            yield Finding.ok(directory, f"user {user} can deliver here")
+
+    def _directories(self) -> list[str]:
+        """Those that are needed at start: with a pattern what lies above the Maildirs."""
+        parts = [] if self.options.parts else ["tmp", "new", "cur"]
+        directory = self.options.directory
+        return [directory, *(f"{directory.rstrip('/')}/{part}" for part in parts)]
+
+    def _denied(self, path: str, found: Obstacle, user: str) -> Finding:
+        names = " ".join(self._directories())
+        command = f"install -d -o {user} -g {user} -m {self.options.mode} {names}"
+        return Finding.error(path, str(found), "Give the directory to the user:", command)
 
     def _prepare(self) -> None:
         directory = Path(self.options.directory)

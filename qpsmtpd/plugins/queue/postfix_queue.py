@@ -33,14 +33,17 @@ is an error; Postfix is told who the client is; when Postfix is not there, the c
 from __future__ import annotations
 
 import re
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Literal
 
 from qpsmtpd.api import (
     ConfigError,
     Entry,
+    Finding,
     Plugin,
     Seconds,
+    System,
     Transaction,
     Verdict,
     accept,
@@ -51,6 +54,7 @@ from qpsmtpd.api import (
     printable_ascii,
     unless_another,
 )
+from qpsmtpd.nexthop import check_cleanup
 from qpsmtpd.nexthop.cleanup import Cleanup, CleanupError, CleanupFlag, CleanupResult, CleanupStatus
 
 Flag = Literal[
@@ -110,6 +114,11 @@ class PostfixQueue(Plugin[PostfixOptions]):
         self._flags = CleanupFlag.FLAG_NONE
         for name in self.options.flags:
             self._flags |= CleanupFlag[name]
+
+    async def examine(self, system: System) -> AsyncIterator[Finding]:
+        for socket in await self._configured():
+            async for finding in check_cleanup(system, socket):
+                yield finding
 
     async def hook_queue(self, tx: Transaction) -> Verdict:
         connection = await self._connect()

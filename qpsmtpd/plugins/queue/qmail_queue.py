@@ -22,16 +22,19 @@ qmail's gets no other environment.
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
 from dataclasses import dataclass
 
 from qpsmtpd.api import (
+    Finding,
     LogLevel,
     Plugin,
     Seconds,
+    System,
     Transaction,
     Verdict,
     accept,
+    check_program,
     defer,
     deny,
     matching,
@@ -64,11 +67,13 @@ class QmailQueue(Plugin[QmailOptions]):
     """Run qmail-queue."""
 
     async def start(self) -> None:
-        environment = self.services.environment
-        home = environment.get("QMAIL", DEFAULT_HOME)
-        usual = self.options.program or f"{home}/bin/qmail-queue"
-        self._program = environment.get("QMAILQUEUE") or usual
+        self._program = self._configured()
         self._commands = Programs(self.options.processes)
+
+    def examine(self, system: System) -> Iterator[Finding]:
+        program = self._configured()
+        # What stands in for qmail's own program need not be set-id.
+        yield from check_program(system, program, set_id=program.startswith(self._home))
 
     async def hook_queue(self, tx: Transaction) -> Verdict:
         inputs = {0: _message(tx), 1: once(_envelope(tx))}
@@ -83,6 +88,14 @@ class QmailQueue(Plugin[QmailOptions]):
             return self._refusal(finished)
         tx.next_hop_id = f"qp {finished.pid}"
         return accept(f"Queued as {tx.next_hop_id}", status="2.6.0")
+
+    @property
+    def _home(self) -> str:
+        return self.services.environment.get("QMAIL", DEFAULT_HOME)
+
+    def _configured(self) -> str:
+        usual = self.options.program or f"{self._home}/bin/qmail-queue"
+        return self.services.environment.get("QMAILQUEUE") or usual
 
     def _refusal(self, finished: Finished) -> Verdict:
         permanent = finished.status in PERMANENT

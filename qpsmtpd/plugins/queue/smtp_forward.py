@@ -43,16 +43,18 @@ Differences from the Perl version: refusals of the next hop keep their code (the
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
 from qpsmtpd.api import (
     DnsError,
+    Finding,
     Plugin,
     Recipient,
     Session,
+    System,
     Transaction,
     Verdict,
     defer,
@@ -69,6 +71,7 @@ from qpsmtpd.nexthop import (
     NextHopOptions,
     Outcome,
     Target,
+    check_next_hop,
     check_recipient,
     hand_over,
     is_host,
@@ -103,9 +106,19 @@ class SmtpForward(Plugin[SmtpForwardOptions]):
     """Forward by SMTP."""
 
     async def start(self) -> None:
-        options = self.options
-        target = Target(host=options.host.strip("[]"), port=options.port, hello=self.services.me)
-        self._pool = await make_pool(self.name, options, target, keep=not options.xclient)
+        keep = not self.options.xclient
+        self._pool = await make_pool(self.name, self.options, self._target(), keep=keep)
+
+    async def examine(self, system: System) -> AsyncIterator[Finding]:
+        target = self._target()
+        async for finding in check_next_hop(system, self.name, self.options, target):
+            yield finding
+        if trusting := system.trusting(target.host):
+            text = (
+                "relays all mail that comes from loopback addresses (mynetworks), and so all that "
+                "qpsmtpd hands over by SMTP: only rcpt_ok keeps this from being an open relay"
+            )
+            yield Finding.notice(trusting, text, area="Mail systems")
 
     async def hook_rcpt(self, tx: Transaction, recipient: Recipient) -> Verdict | None:
         if not self.options.check_recipients:
@@ -128,6 +141,10 @@ class SmtpForward(Plugin[SmtpForwardOptions]):
 
     async def stop(self) -> None:
         await self._pool.close()
+
+    def _target(self) -> Target:
+        options = self.options
+        return Target(host=options.host.strip("[]"), port=options.port, hello=self.services.me)
 
     # --- what the next hop said -------------------------------------------------------------
 

@@ -4,19 +4,23 @@
 from __future__ import annotations
 
 import ipaddress
+import json
 import os
 import socket
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
 from qpsmtpd.config.runoptions import ListenAddress, parse_listen
 from qpsmtpd.doctor.installation import Installation
-from qpsmtpd.doctor.machine import Account, Machine, Output
+from qpsmtpd.doctor.machine import Machine
+from qpsmtpd.doctor.plugins import examine_plugins
 from qpsmtpd.doctor.postfix import Postfix
 from qpsmtpd.plugin.finding import Finding
+from qpsmtpd.plugin.system import Account, Output
 from qpsmtpd.testing import FakeResolver
 
 T = TypeVar("T")
@@ -82,8 +86,12 @@ class FakeMachine(Machine):
         names = {gid: name for name, gid in self.groups.items()}
         return names.get(gid, str(gid))
 
+    def can_be(self, account: Account | None) -> bool:
+        return True
+
     def as_user(self, account: Account | None, function: Callable[[], T]) -> T:
-        return function()
+        result: T = json.loads(json.dumps(function()))
+        return result
 
     def local(self, address: str) -> bool:
         return address in self.ours
@@ -109,6 +117,17 @@ def an_installation(
         listen=addresses,
         make_resolver=lambda: FakeResolver(answers),
     )
+
+
+def examined(installation: Installation) -> Installation:
+    """The installation after its plugins were examined."""
+    return replace(installation, examined=tuple(examine_plugins(installation)))
+
+
+def said_by(installation: Installation, *names: str) -> list[Finding]:
+    """What these plugins find."""
+    plugins = examined(installation).examined
+    return [found for plugin in plugins if plugin.name in names for found in plugin.findings]
 
 
 def summary(findings: Iterable[Finding]) -> list[str]:

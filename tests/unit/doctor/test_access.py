@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qpsmtpd.doctor.access import EXECUTE, READ, WRITE, obstacle, permitted
-from qpsmtpd.doctor.machine import Account
+from qpsmtpd.doctor.access import EXECUTE, READ, WRITE, obstacle, only_root_changes, permitted
+from qpsmtpd.plugin.system import Account
 from tests.unit.doctor.fakes import EVERYBODY, MEMBER, STRANGER, FakeMachine
 
 
@@ -72,6 +73,41 @@ def test_hidden_from_us(machine: FakeMachine, monkeypatch: pytest.MonkeyPatch) -
     found = obstacle(machine, "/x", MEMBER, READ)
     assert found
     assert found.kind == "hidden"
+
+
+@pytest.mark.parametrize(
+    ("owner", "mode", "expected"),
+    [(0, 0o755, True), (0, 0o775, False), (0, 0o757, False), (1000, 0o755, False)],
+)
+def test_files_that_only_root_changes(
+    machine: FakeMachine, monkeypatch: pytest.MonkeyPatch, owner: int, mode: int, expected: bool
+) -> None:
+    """A directory on the way, of the path itself or behind a link, decides as the file does."""
+    machine.file("/real/plugins/x.py")
+    machine.path("/link").symlink_to("real/plugins")
+    odd = {"path": ""}
+
+    def status(path: Path) -> os.stat_result:
+        owned, bits = (owner, mode) if str(path) == odd["path"] else (0, 0o755)
+        return os.stat_result((0o100000 | bits, 0, 0, 1, owned, 0, 0, 0, 0, 0))
+
+    monkeypatch.setattr(machine, "status", status)
+    assert only_root_changes(machine, Path("/link/x.py"))
+    for step in ("/", "/link", "/link/x.py", "/real", "/real/plugins", "/real/plugins/x.py"):
+        odd["path"] = step
+        assert only_root_changes(machine, Path("/link/x.py")) is expected
+
+
+def test_a_file_that_is_missing_or_hidden_may_be_anybodys(
+    machine: FakeMachine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert not only_root_changes(machine, Path("/none"))
+
+    def status(path: Path) -> None:
+        raise PermissionError(path)
+
+    monkeypatch.setattr(machine, "status", status)
+    assert not only_root_changes(machine, Path("/none"))
 
 
 @given(st.integers(0, 0o777), st.integers(0, 7), st.booleans(), st.booleans())

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from qpsmtpd.doctor import dnschecks
-from qpsmtpd.doctor.dnschecks import check_dns, zones
+from qpsmtpd.doctor.dnschecks import check_dns
 from qpsmtpd.doctor.installation import Installation
 from qpsmtpd.errors import DnsError
 from qpsmtpd.testing import FakeResolver
-from tests.unit.doctor.fakes import FakeMachine, an_installation, summary
+from tests.unit.doctor.fakes import FakeMachine, an_installation, examined, summary
 
 ME = "mx.example.org"
 WORLD: dict[tuple[str, str], Any] = {
@@ -25,7 +25,8 @@ CHAIN = "dnsbl\nrhsbl\nrcpt_ok\nqueue/discard\n"
 
 def check(machine: FakeMachine, records: dict[tuple[str, str], Any], **files: str) -> list[str]:
     """What is found, after what is said of the name servers and of our name."""
-    found = summary(check_dns(an_installation(machine, CHAIN, records=WORLD | records, **files)))
+    installation = an_installation(machine, CHAIN, records=WORLD | records, **files)
+    found = summary(check_dns(examined(installation)))
     assert found[:2] == ["ok answer", "ok leads to 192.0.2.1"]
     return found[2:]
 
@@ -42,7 +43,7 @@ def failing(installation: Installation, resolver: FakeResolver) -> list[str]:
         directories=installation.directories,
         make_resolver=lambda: resolver,
     )
-    return summary(check_dns(made))
+    return summary(check_dns(examined(made)))
 
 
 def test_name_servers_are_silent(machine: FakeMachine, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -135,9 +136,4 @@ def test_list_that_fails(machine: FakeMachine) -> None:
 
 def test_lists_are_asked_only_when_in_use(machine: FakeMachine) -> None:
     installation = an_installation(machine, records=WORLD, dnsbl_zones="bl.example\n")
-    assert len(check_dns(installation)) == 2
-
-
-def test_zones(machine: FakeMachine) -> None:
-    installation = an_installation(machine, dnsbl_zones="# x\nBL.example.:why?\nb.example : x\n")
-    assert zones(installation, "dnsbl_zones") == ["bl.example", "b.example"]
+    assert len(check_dns(examined(installation))) == 2

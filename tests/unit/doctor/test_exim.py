@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qpsmtpd.doctor.exim import OWN_FILE, PROGRAM, SETTINGS, Exim, options_of, parse_interfaces
+from qpsmtpd.doctor.exim import Exim, parse_interfaces
+from qpsmtpd.nexthop.eximtrust import OWN_FILE, PROGRAM, SETTINGS
 from tests.unit.doctor.fakes import FakeMachine
 
 
@@ -62,35 +63,10 @@ def test_own_configuration(machine: FakeMachine) -> None:
     exim = an_exim(machine, "dc_local_interfaces='127.0.0.1'\n")
     assert (exim.addresses, exim.own) == ([], True)
     assert "local_interfaces = <; 127.0.0.1 ; ::1" in exim.to_loopback[0]
-    assert "trusted_users = a : b" in exim.to_trust(machine, "b", ["a"])[0]
     assert OWN_FILE in exim.form
 
 
-def test_to_trust(machine: FakeMachine) -> None:
+def test_forms(machine: FakeMachine) -> None:
     plain = an_exim(machine, "dc_use_split_config='false'\n")
-    assert plain.to_trust(machine, "qpsmtpd", ["uucp"]) == (
-        "echo 'MAIN_TRUSTED_USERS = uucp : qpsmtpd' >> /etc/exim4/exim4.conf.localmacros",
-        "update-exim4.conf",
-    )
     split = an_exim(machine, "dc_use_split_config='true'\n")
-    assert split.to_trust(machine, "qpsmtpd", ["uucp"])[0].endswith(
-        ">> /etc/exim4/conf.d/main/000_localmacros"
-    )
     assert (plain.form, split.form) == ("configuration in one file", "split configuration conf.d")
-
-
-def test_to_trust_when_the_macro_is_there(machine: FakeMachine) -> None:
-    """Exim refuses a macro that is defined twice."""
-    machine.file("/etc/exim4/exim4.conf.localmacros", "MAIN_TRUSTED_USERS = uucp\n")
-    assert an_exim(machine).to_trust(machine, "qpsmtpd", ["uucp"])[0] == (
-        "sed -i 's/^ *MAIN_TRUSTED_USERS *=.*/MAIN_TRUSTED_USERS = uucp : qpsmtpd/' "
-        "/etc/exim4/exim4.conf.localmacros"
-    )
-
-
-def test_options(machine: FakeMachine) -> None:
-    assert options_of(machine, PROGRAM, "a") is None
-    machine.command(f"{PROGRAM} -bP a b c", "a = uucp : x\nb\nno_c")
-    assert options_of(machine, PROGRAM, "a", "b", "c") == {"a": "uucp : x", "b": ""}
-    machine.command(f"{PROGRAM} -bP d", "", 1)
-    assert options_of(machine, PROGRAM, "d") is None

@@ -3,9 +3,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from qpsmtpd.dns.resolver import DnsResolver
+from qpsmtpd.doctor.examination import Examination
 from qpsmtpd.doctor.installation import Installation
-from qpsmtpd.doctor.machine import Account
+from qpsmtpd.plugin.finding import Finding
+from qpsmtpd.plugin.system import Account
 from tests.unit.doctor.fakes import FakeMachine, an_installation
 
 UNIT = "/usr/lib/systemd/system/qpsmtpd.service"
@@ -41,12 +45,17 @@ def test_environment(machine: FakeMachine) -> None:
     assert an_installation(machine).environment["CREDENTIALS_DIRECTORY"] == directory
 
 
-def test_plugins_by_name(machine: FakeMachine) -> None:
-    installation = an_installation(machine, "rcpt_ok\nqueue/maildir:1 /a\nqueue/maildir:2 /b\n")
-    assert [line.options.directory for line in installation.plugins("queue/maildir")] == [
-        "/a",
-        "/b",
-    ]
+def test_entries(machine: FakeMachine) -> None:
+    installation = an_installation(machine, "rcpt_ok\n# x\nno_such\n", logging="logging/warn\n")
+    assert list(map(str, installation.entries)) == ["logging/warn", "rcpt_ok", "no_such"]
+
+
+def test_what_plugins_found(machine: FakeMachine) -> None:
+    one, two, three = (Finding.ok(name, "x", area=name[:1]) for name in ("a1", "b", "a2"))
+    first, second = Examination("x", (), (one, two)), Examination("y", (), (three,))
+    installation = replace(an_installation(machine), examined=(first, second))
+    assert list(installation.found("a")) == [one, three]
+    assert list(installation.found("c")) == []
 
 
 async def test_resolver(machine: FakeMachine) -> None:

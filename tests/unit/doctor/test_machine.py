@@ -5,12 +5,15 @@ from __future__ import annotations
 
 import os
 import pwd
+import signal
 from pathlib import Path
 
 import pytest
 
 from qpsmtpd.doctor import machine as module
-from qpsmtpd.doctor.machine import Account, Machine, Output
+from qpsmtpd.doctor.machine import Machine
+from qpsmtpd.plugin.system import Account, Output
+from tests.unit.doctor.fakes import STRANGER
 
 ME = pwd.getpwuid(os.geteuid()).pw_name
 
@@ -30,6 +33,12 @@ def test_files(machine: Machine, tmp_path: Path) -> None:
     assert machine.exists("/etc/a")
     assert (machine.names("/x"), machine.read("/x"), machine.link("/x")) == ([], "", "")
     assert machine.status("/x") is None
+
+
+def test_existing(machine: Machine, tmp_path: Path) -> None:
+    (tmp_path / "a/b").mkdir(parents=True)
+    assert machine.existing("/a/b/c/d") == Path("/a/b")
+    assert machine.existing("/x") == Path("/")
 
 
 def test_runnable(machine: Machine, tmp_path: Path) -> None:
@@ -73,8 +82,72 @@ def test_users(machine: Machine) -> None:
     assert machine.group_name(987654) == "987654"
 
 
-def test_as_ourselves(machine: Machine) -> None:
-    assert machine.as_user(None, os.getpid) == os.getpid()
+@pytest.mark.parametrize("account", [None, STRANGER])
+def test_who_is_not_root_runs_it_as_themselves(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, account: Account | None
+) -> None:
+    monkeypatch.setattr(Machine, "privileged", False)
+    assert machine.can_be(account)
+    assert machine.as_user(account, os.getpid) == os.getpid()
+
+
+def test_root_does_not_run_it_itself(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Machine, "privileged", True)
+    assert not machine.can_be(None)
+    with pytest.raises(OSError, match="as root no plugin is run"):
+        machine.as_user(None, os.getpid)
+
+
+@pytest.fixture
+def privileged(monkeypatch: pytest.MonkeyPatch) -> Account:
+    """Root, which becomes nobody else."""
+    monkeypatch.setattr(Machine, "privileged", True)
+    for change in ("setgroups", "setgid", "setuid"):
+        monkeypatch.setattr(os, change, lambda _: None)
+    return Account(ME, pwd.getpwnam(ME).pw_uid, frozenset())
+
+
+def test_a_process_without_terminal_and_files(
+    machine: Machine, privileged: Account, tmp_path: Path
+) -> None:
+    """So it can neither type into root's terminal nor read what root has open."""
+
+    def look() -> list[object]:
+        names = [name for name in Path("/proc/self/fd").iterdir() if name.is_symlink()]
+        return [[str(name.readlink()) for name in names], os.getsid(0) == os.getpid()]
+
+    with (tmp_path / "secret").open("w"):
+        links, leads_its_session = machine.as_user(privileged, look)
+    assert isinstance(links, list)
+    assert "/dev/null" in links
+    assert all(link == "/dev/null" or link.startswith("pipe:") for link in links)
+    assert leads_its_session
+
+
+def test_a_process_that_does_not_end(
+    machine: Machine, privileged: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "CHILD_TIMEOUT", 0.01)
+    with pytest.raises(OSError, match=f"what runs as user {ME} does not come to an end"):
+        machine.as_user(privileged, signal.pause)
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
+
+
+def test_a_process_that_answers_for_ever(
+    machine: Machine, privileged: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MOST_OCTETS", 1000)
+    with pytest.raises(OSError, match="does not stop answering"):
+        machine.as_user(privileged, lambda: "x" * 2000)
+
+
+def test_an_answer_that_is_nested_too_deeply(
+    machine: Machine, privileged: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("json.dumps", lambda _: "[" * 100_000)
+    with pytest.raises(OSError, match="does not answer in JSON"):
+        machine.as_user(privileged, os.getpid)
 
 
 def test_as_another(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -103,16 +176,12 @@ def test_as_another_that_fails(machine: Machine, monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_user_that_was_taken_over_is_not_believed(
-    machine: Machine, monkeypatch: pytest.MonkeyPatch
+    machine: Machine, privileged: Account, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What its process writes is text to be parsed, never an object to be made."""
-    monkeypatch.setattr(Machine, "privileged", True)
-    for change in ("setgroups", "setgid", "setuid"):
-        monkeypatch.setattr(os, change, lambda _: None)
     monkeypatch.setattr("json.dumps", lambda _: "\x80\x04K\x01.")
-    account = Account(ME, pwd.getpwnam(ME).pw_uid, frozenset())
     with pytest.raises(OSError, match="does not answer in JSON"):
-        machine.as_user(account, os.getpid)
+        machine.as_user(privileged, os.getpid)
 
 
 def test_local(machine: Machine) -> None:

@@ -4,7 +4,14 @@
 from __future__ import annotations
 
 from qpsmtpd.doctor.mailsystems import check_mail_systems
-from tests.unit.doctor.fakes import FakeMachine, a_postfix, an_installation, commands, summary
+from tests.unit.doctor.fakes import (
+    FakeMachine,
+    a_postfix,
+    an_installation,
+    commands,
+    examined,
+    summary,
+)
 
 SMTP = "smtp inet n - y - - smtpd"
 ENABLED = "/etc/systemd/system/sockets.target.wants/qpsmtpd.socket"
@@ -59,11 +66,11 @@ def test_forward_to_a_postfix_that_trusts_loopback(machine: FakeMachine) -> None
     a_postfix(machine, SMTP, interfaces="loopback-only")
     plugins = "rcpt_ok\nqueue/smtp-forward {host} 25\n"
     listen = ["192.0.2.1:25"]
-    near = an_installation(machine, plugins.format(host="127.0.0.1"), listen=listen)
+    near = examined(an_installation(machine, plugins.format(host="127.0.0.1"), listen=listen))
     assert (
         "only rcpt_ok keeps this from being an open relay" in summary(check_mail_systems(near))[1]
     )
-    far = an_installation(machine, plugins.format(host="192.0.2.9"), listen=listen)
+    far = examined(an_installation(machine, plugins.format(host="192.0.2.9"), listen=listen))
     assert len(summary(check_mail_systems(far))) == 1
 
 

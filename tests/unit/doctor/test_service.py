@@ -6,14 +6,21 @@ from __future__ import annotations
 import pytest
 
 from qpsmtpd.doctor.service import check_units, check_user
-from tests.unit.doctor.fakes import STRANGER, FakeMachine, an_installation, commands, summary
+from tests.unit.doctor.fakes import (
+    STRANGER,
+    FakeMachine,
+    an_installation,
+    commands,
+    examined,
+    summary,
+)
 
 LIB = "/usr/lib/systemd/system"
 
 
 def check(machine: FakeMachine, logging: str = "", spool_dir: str = "") -> list[str]:
     installation = an_installation(machine, logging=logging, spool_dir=spool_dir)
-    return summary(check_user(installation))[1:]
+    return summary(check_user(examined(installation)))[1:]
 
 
 def test_user(machine: FakeMachine) -> None:

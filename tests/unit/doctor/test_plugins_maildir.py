@@ -3,16 +3,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from qpsmtpd.doctor.hop_maildir import check_maildir, existing
 from qpsmtpd.doctor.installation import Installation
-from tests.unit.doctor.fakes import FakeMachine, an_installation, commands, summary
+from tests.unit.doctor.fakes import FakeMachine, an_installation, commands, said_by, summary
 
 
 def check(installation: Installation) -> list[str]:
-    (line,) = installation.plugins("queue/maildir")
-    return summary(check_maildir(installation, line))
+    return summary(said_by(installation, "queue/maildir"))
 
 
 def a_maildir(machine: FakeMachine, mode: int = 0o770) -> Installation:
@@ -28,8 +24,7 @@ def test_fine(machine: FakeMachine) -> None:
 def test_of_somebody_else(machine: FakeMachine) -> None:
     installation = a_maildir(machine, 0o755)
     assert check(installation)[0].startswith("error /var/mail does not let user qpsmtpd")
-    (line,) = installation.plugins("queue/maildir")
-    assert commands(check_maildir(installation, line)) == [
+    assert commands(said_by(installation, "queue/maildir")) == [
         "install -d -o qpsmtpd -g qpsmtpd -m 700 "
         "/var/mail /var/mail/tmp /var/mail/new /var/mail/cur"
     ]
@@ -55,8 +50,7 @@ def test_by_recipient(machine: FakeMachine) -> None:
     installation = an_installation(machine, "rcpt_ok\nqueue/maildir /var/mail %d/%l 770\n")
     assert check(installation) == ["ok user qpsmtpd can deliver here"]
     machine.directory("/var/mail", 0o700)
-    (line,) = installation.plugins("queue/maildir")
-    assert commands(check_maildir(installation, line)) == [
+    assert commands(said_by(installation, "queue/maildir")) == [
         "install -d -o qpsmtpd -g qpsmtpd -m 770 /var/mail"
     ]
 
@@ -78,9 +72,3 @@ def test_closed_by_the_unit_and_still_to_be_made(machine: FakeMachine) -> None:
 def test_without_the_user(machine: FakeMachine) -> None:
     machine.users = {}
     assert check(a_maildir(machine)) == []
-
-
-def test_existing(machine: FakeMachine) -> None:
-    machine.directory("/a/b")
-    assert existing(machine, Path("/a/b/c/d")) == Path("/a/b")
-    assert existing(machine, Path("/x")) == Path("/")

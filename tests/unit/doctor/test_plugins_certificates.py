@@ -10,9 +10,15 @@ from pathlib import Path
 import pytest
 import trustme
 
-from qpsmtpd.doctor.certificates import check_certificates
 from qpsmtpd.doctor.installation import Installation
-from tests.unit.doctor.fakes import STRANGER, FakeMachine, an_installation, commands, summary
+from tests.unit.doctor.fakes import (
+    STRANGER,
+    FakeMachine,
+    an_installation,
+    commands,
+    said_by,
+    summary,
+)
 
 CHAIN = "tls\nrcpt_ok\nqueue/discard\n"
 NOW = datetime.datetime.now(datetime.UTC)
@@ -43,7 +49,7 @@ def write(
 
 
 def check(installation: Installation) -> list[str]:
-    return summary(check_certificates(installation))
+    return summary(said_by(installation, "tls"))
 
 
 def test_good(machine: FakeMachine, good: trustme.LeafCert) -> None:
@@ -65,7 +71,7 @@ def test_has_expired(machine: FakeMachine, ca: trustme.CA) -> None:
     cert = ca.issue_cert("mx.example.org", not_before=days(-9), not_after=days(-2))
     installation = write(machine, cert)
     assert check(installation) == ["error has expired"]
-    assert commands(check_certificates(installation)) == ["systemctl reload qpsmtpd.service"]
+    assert commands(said_by(installation, "tls")) == ["systemctl reload qpsmtpd.service"]
 
 
 def test_not_valid_yet(machine: FakeMachine, ca: trustme.CA) -> None:
@@ -104,7 +110,7 @@ def test_missing_without_the_user(machine: FakeMachine) -> None:
 def test_key_of_somebody_else(machine: FakeMachine, good: trustme.LeafCert) -> None:
     machine.users = {"qpsmtpd": STRANGER}
     installation = write(machine, good)
-    (found,) = list(check_certificates(installation))
+    (found,) = said_by(installation, "tls")
     assert found.subject.endswith("qpsmtpd-server.key")
     assert [command.split()[:2] for command in found.commands] == [
         ["chgrp", "qpsmtpd"],
@@ -115,14 +121,16 @@ def test_key_of_somebody_else(machine: FakeMachine, good: trustme.LeafCert) -> N
 def test_we_cannot_read_the_key(
     machine: FakeMachine, good: trustme.LeafCert, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    installation = write(machine, good)
-    assert installation.lines.all  # read before nothing can be read any more
+    write(machine, good)
+    installation = an_installation(machine, "tls /x /x\nrcpt_ok\nqueue/discard\n")
+    everywhere = machine.path
 
     def path(name: str | Path) -> Path:
-        raise PermissionError(13, "Permission denied")
+        if str(name) == "/x":
+            raise PermissionError(13, "Permission denied")
+        return everywhere(name)
 
-    monkeypatch.setattr("qpsmtpd.doctor.certificates._unreadable", lambda *_: iter(()))
-    monkeypatch.setattr("qpsmtpd.doctor.certificates._file", lambda *_: Path("/x"))
+    monkeypatch.setattr("qpsmtpd.plugin.certificates._unreadable", lambda *_: iter(()))
     monkeypatch.setattr(machine, "path", path)
     assert check(installation) == [
         "notice cannot be read by us (Permission denied); run this as root"
@@ -146,6 +154,6 @@ def test_credentials_of_systemd(machine: FakeMachine, good: trustme.LeafCert) ->
     for name in ("crt", "key"):
         file = machine.path(f"/etc/qpsmtpd/ssl/qpsmtpd-server.{name}")
         shutil.copy(file, directory)
-    found = list(check_certificates(installation))
+    found = said_by(installation, "tls")
     assert summary(found)[0].startswith("ok")
     assert found[0].subject == "/run/credentials/qpsmtpd.service/qpsmtpd-server.crt"

@@ -8,17 +8,16 @@ from collections.abc import Iterable
 
 import pytest
 
-from qpsmtpd.doctor import hop_remote
-from qpsmtpd.doctor.hop_remote import check_remote
 from qpsmtpd.doctor.installation import Installation
-from tests.unit.doctor.fakes import STRANGER, FakeMachine, an_installation, summary
+from qpsmtpd.nexthop import hopchecks
+from tests.unit.doctor.fakes import STRANGER, FakeMachine, an_installation, said_by, summary
 from tests.unit.nexthop.fake import SILENT, FakeHop
 
 
 async def check(installation: Installation) -> list[str]:
     """What is found; in a thread, as the doctor runs loops of its own."""
-    (line,) = installation.plugins("queue/smtp-forward", "queue/lmtp")
-    return await asyncio.to_thread(lambda: summary(check_remote(installation, line)))
+    names = ("queue/smtp-forward", "queue/lmtp")
+    return await asyncio.to_thread(lambda: summary(said_by(installation, *names)))
 
 
 def forward(
@@ -57,7 +56,7 @@ async def test_nobody(machine: FakeMachine, unused_tcp_port: int) -> None:
 
 
 async def test_says_nothing(machine: FakeMachine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hop_remote, "TIMEOUT", 0.01)
+    monkeypatch.setattr(hopchecks, "TIMEOUT", 0.01)
     async with FakeHop(greeting=SILENT) as hop:
         assert await check(forward(machine, hop.port)) == ["error does not reply"]
 

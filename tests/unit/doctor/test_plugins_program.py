@@ -5,9 +5,8 @@ from __future__ import annotations
 
 import pytest
 
-from qpsmtpd.doctor.hop_program import check_exim_bsmtp, check_qmail_queue
 from qpsmtpd.doctor.installation import Installation
-from tests.unit.doctor.fakes import FakeMachine, an_installation, commands, summary
+from tests.unit.doctor.fakes import FakeMachine, an_installation, commands, said_by, summary
 
 EXIM = "/usr/sbin/exim4"
 ASK = f"{EXIM} -bP trusted_users untrusted_set_sender local_sender_retain"
@@ -15,13 +14,11 @@ RIGHTS = "ok can be run, with the rights of its owner"
 
 
 def check_exim(installation: Installation) -> list[str]:
-    (line,) = installation.plugins("queue/exim-bsmtp")
-    return summary(check_exim_bsmtp(installation, line))
+    return summary(said_by(installation, "queue/exim-bsmtp"))
 
 
 def check_qmail(installation: Installation) -> list[str]:
-    (line,) = installation.plugins("queue/qmail-queue")
-    return summary(check_qmail_queue(installation, line))
+    return summary(said_by(installation, "queue/qmail-queue"))
 
 
 @pytest.fixture
@@ -42,8 +39,7 @@ def test_no_exim(machine: FakeMachine) -> None:
 
 def test_rsmtp_comes_first(exim: Installation, machine: FakeMachine) -> None:
     machine.file("/usr/sbin/rsmtp", mode=0o4755)
-    (line,) = exim.plugins("queue/exim-bsmtp")
-    program, trust = check_exim_bsmtp(exim, line)
+    program, trust = said_by(exim, "queue/exim-bsmtp")
     assert program.subject == "/usr/sbin/rsmtp"
     # rsmtp itself would read batch SMTP.
     assert trust.text == "trusts user qpsmtpd"
@@ -67,8 +63,7 @@ def test_a_directory(exim: Installation, machine: FakeMachine) -> None:
 
 def test_exim_does_not_trust_us(exim: Installation, machine: FakeMachine) -> None:
     machine.command(ASK, "trusted_users = uucp\nuntrusted_set_sender =\nno_local_sender_retain")
-    (line,) = exim.plugins("queue/exim-bsmtp")
-    found = list(check_exim_bsmtp(exim, line))
+    found = said_by(exim, "queue/exim-bsmtp")
     assert summary(found)[1].startswith("warning does not trust user qpsmtpd")
     assert commands(found) == [
         "echo 'MAIN_TRUSTED_USERS = uucp : qpsmtpd' >> /etc/exim4/exim4.conf.localmacros",

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Certificates: whether that of the plugin tls can be read, fits its key, is for us, and how long.
+"""Certificates: whether one can be read, fits its key, is for us, and for how long.
 
 What is in a certificate shows in a TLS handshake with ourselves, in memory: the client trusts it
 for what it is, and gets its fields.
@@ -7,15 +7,15 @@ for what it is, and gets its fields.
 
 from __future__ import annotations
 
+import os
 import ssl
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from qpsmtpd.doctor.access import READ, obstacle
-from qpsmtpd.doctor.installation import Installation
 from qpsmtpd.plugin.finding import Finding
+from qpsmtpd.plugin.system import System
 
 #: Seconds before its end at which a certificate should have been renewed.
 SOON = 30 * 86400
@@ -27,75 +27,55 @@ _RENEW = "Renew it, and reload:"
 _RELOAD = "systemctl reload qpsmtpd.service"
 
 
-def check_certificates(installation: Installation) -> Iterator[Finding]:
-    """The certificate of the plugin tls; nothing without that plugin."""
-    for line in installation.plugins("tls"):
-        cert = _file(installation, line.options.cert, "qpsmtpd-server.crt")
-        key = _file(installation, line.options.key, "qpsmtpd-server.key")
-        findings = [found for path in (cert, key) for found in _unreadable(installation, path)]
-        yield from findings or _check(installation, cert, key)
+def check_certificate(system: System, cert: Path, key: Path, name: str) -> Iterator[Finding]:
+    """A certificate and its key; `name` is what clients know us by (file me)."""
+    findings = [found for path in (cert, key) for found in _unreadable(system, path)]
+    yield from findings or _check(system, cert, key, name)
 
 
-def _file(installation: Installation, name: str, default: str) -> Path:
-    """Where the plugin finds a file (see its manual); the first place when it is nowhere."""
-    places = _places(installation, name, default)
-    return next((path for path in places if installation.machine.exists(path)), places[0])
-
-
-def _places(installation: Installation, name: str, default: str) -> list[Path]:
-    directory = installation.directories[0]
-    credentials = installation.environment.get("CREDENTIALS_DIRECTORY")
-    names = [name] if name else [f"ssl/{default}", f"config/ssl/{default}"]
-    places = [directory / name for name in names]
-    if credentials and "/" not in name:
-        places.insert(0, Path(credentials, name or default))
-    return places
-
-
-def _unreadable(installation: Installation, path: Path) -> Iterator[Finding]:
-    account, machine = installation.account, installation.machine
+def _unreadable(system: System, path: Path) -> Iterator[Finding]:
     # systemd gives credentials to the service, whatever the permissions of the files behind them.
-    if account is None or str(path).startswith("/run/credentials/"):
+    if str(path).startswith("/run/credentials/"):
         return
-    found = obstacle(machine, path, account, READ)
+    found = system.obstacle(path, os.R_OK)
     if found is None:
         return
     if found.kind == "denied":
         advice = "Give the group of the user the right to read it:"
-        yield Finding.error(
-            str(path), str(found), advice, f"chgrp {account.name} {path}", f"chmod g+r {path}"
-        )
+        commands = (f"chgrp {system.user} {path}", f"chmod g+r {path}")
+        yield Finding.error(str(path), str(found), advice, *commands)
     else:
         finding = Finding.notice if found.kind == "hidden" else Finding.error
         yield finding(str(path), str(found))
 
 
-def _check(installation: Installation, cert: Path, key: Path) -> Iterator[Finding]:
-    machine, subject = installation.machine, str(cert)
+def _check(system: System, cert: Path, key: Path, name: str) -> Iterator[Finding]:
+    subject = str(cert)
     try:
         server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        server.load_cert_chain(machine.path(cert), machine.path(key), password="")
-        fields = shake_hands(server, machine.path(cert))
+        server.load_cert_chain(system.path(cert), system.path(key), password="")
+        fields = shake_hands(server, system.path(cert))
         yield _validity(subject, fields)
-        yield _name(installation, server, cert)
+        yield _name(subject, server, system.path(cert), name)
     except ssl.SSLCertVerificationError as failure:
         yield _refused(subject, failure)
     except ssl.SSLError as failure:
         reason = "does not belong to" if failure.reason == "KEY_VALUES_MISMATCH" else "or"
-        yield Finding.error(subject, f"cannot be used: {key} {reason} {cert} ({failure.reason})")
+        text = f"cannot be used: {key} {reason} {cert} ({failure.reason})"
+        yield Finding.error(subject, text)
     except FileNotFoundError:
         yield Finding.error(subject, f"this or {key} does not exist", "See qpsmtpd plugins tls.")
     except OSError as failure:
-        yield Finding.notice(
-            subject, f"cannot be read by us ({failure.strerror}); run this as root"
-        )
+        text = f"cannot be read by us ({failure.strerror}); run this as root"
+        yield Finding.notice(subject, text)
 
 
 def _validity(subject: str, fields: dict[str, Any]) -> Finding:
     end = str(fields.get("notAfter", ""))
     left = ssl.cert_time_to_seconds(end) - time.time()
     if left < SOON:
-        return Finding.warning(subject, f"ends in {left / 86400:.0f} days ({end})", _RENEW, _RELOAD)
+        text = f"ends in {left / 86400:.0f} days ({end})"
+        return Finding.warning(subject, text, _RENEW, _RELOAD)
     return Finding.ok(subject, f"is good until {end}, and fits its key")
 
 
@@ -107,15 +87,14 @@ def _refused(subject: str, failure: ssl.SSLCertVerificationError) -> Finding:
     return Finding.warning(subject, f"clients will not take it: {failure.verify_message}")
 
 
-def _name(installation: Installation, server: ssl.SSLContext, cert: Path) -> Finding:
-    me = installation.settings.me
+def _name(subject: str, server: ssl.SSLContext, cert: Path, name: str) -> Finding:
     try:
-        shake_hands(server, installation.machine.path(cert), me)
+        shake_hands(server, cert, name)
     except ssl.SSLCertVerificationError:
-        text = f"is not for our name {me} (file me)"
+        text = f"is not for our name {name} (file me)"
         advice = "Clients that check names, by DANE or MTA-STS, will not deliver."
-        return Finding.notice(str(cert), text, advice)
-    return Finding.ok(str(cert), f"is for our name {me}")
+        return Finding.notice(subject, text, advice)
+    return Finding.ok(subject, f"is for our name {name}")
 
 
 def shake_hands(server: ssl.SSLContext, cert: Path, name: str | None = None) -> dict[str, Any]:

@@ -7,7 +7,6 @@ import socket
 
 import pytest
 
-from qpsmtpd.doctor.hop_postfix import check_postfix_queue
 from qpsmtpd.doctor.installation import Installation
 from tests.unit.doctor.fakes import (
     STRANGER,
@@ -16,6 +15,7 @@ from tests.unit.doctor.fakes import (
     an_installation,
     commands,
     listening_unix,
+    said_by,
     summary,
 )
 
@@ -25,13 +25,11 @@ CHAIN = "rcpt_ok\nqueue/postfix-queue\n"
 
 
 def check(installation: Installation) -> list[str]:
-    (line,) = installation.plugins("queue/postfix-queue")
-    return summary(check_postfix_queue(installation, line))
+    return summary(said_by(installation, "queue/postfix-queue"))
 
 
 def repairs(installation: Installation) -> list[str]:
-    (line,) = installation.plugins("queue/postfix-queue")
-    return commands(check_postfix_queue(installation, line))
+    return commands(said_by(installation, "queue/postfix-queue"))
 
 
 def test_not_installed(machine: FakeMachine) -> None:
@@ -107,19 +105,19 @@ def test_other_sockets(machine: FakeMachine, unused_tcp_port: int) -> None:
 def test_socket_of_the_environment(machine: FakeMachine) -> None:
     machine.environment["POSTFIXQUEUE"] = "/elsewhere"
     installation = an_installation(machine, CHAIN)
-    (line,) = installation.plugins("queue/postfix-queue")
-    assert [f.subject for f in check_postfix_queue(installation, line)] == ["/elsewhere"]
+    found = said_by(installation, "queue/postfix-queue")
+    assert [f.subject for f in found] == ["/elsewhere"]
 
 
 def test_we_may_not_look(machine: FakeMachine, monkeypatch: pytest.MonkeyPatch) -> None:
     installation = an_installation(machine, CHAIN)
-    (line,) = installation.plugins("queue/postfix-queue")
+    assert installation.user
 
     def status(path: object) -> None:
         raise PermissionError(path)
 
     monkeypatch.setattr(machine, "status", status)
-    (found,) = check_postfix_queue(installation, line)
+    (found,) = said_by(installation, "queue/postfix-queue")
     assert found.severity.name == "NOTICE"
     assert "run this as root" in found.text
 
