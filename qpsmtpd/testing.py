@@ -8,6 +8,7 @@ verdict = await plugin.hook_connect(a_session(client_ip="192.0.2.9"))
 from __future__ import annotations
 
 import asyncio
+import os
 import tempfile
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -28,8 +29,10 @@ from qpsmtpd.mail.message import Message
 from qpsmtpd.mail.session import Recipient, Session, Transaction
 from qpsmtpd.plugin.base import Plugin
 from qpsmtpd.plugin.checks import check_plugin
+from qpsmtpd.plugin.finding import Finding, findings_in
 from qpsmtpd.plugin.options import parse
 from qpsmtpd.plugin.services import Clock, Entry, Services, Store
+from qpsmtpd.plugin.system import Account, Obstacle, Output, System
 from qpsmtpd.store.operation import Add, Count, Delete, Get, Increment, Operation, Put, Replace
 from qpsmtpd.store.view import StoreClient
 
@@ -38,6 +41,9 @@ P = TypeVar("P", bound=Plugin[Any])
 CLIENT_IP = "192.0.2.1"
 SERVER_IP = "198.51.100.25"
 ME = "mx.example"
+
+#: The daemon's user on a fake machine.
+ACCOUNT = Account("qpsmtpd", 64001, frozenset({64001}))
 
 #: Records of a fake DNS: ("A", "name") → data; an exception as data is raised.
 Records = Mapping[tuple[str, str], Sequence[Any] | Exception]
@@ -190,6 +196,73 @@ class FakeStore(StoreClient):
                 total = (there or 0) + by
                 self._entries[name] = total, now + ttl if there is None else end
                 return total
+
+
+class FakeSystem:
+    """A machine for `examine`: the files below a directory.
+
+    outputs: what commands print, by their words.  obstacles: what keeps the daemon's user from a
+    file, by its path.  listening: addresses that the daemon is to listen on.
+    """
+
+    def __init__(self, root: Path, account: Account | None = ACCOUNT) -> None:
+        self.root = root
+        self.account = account
+        self.outputs: dict[str, str] = {}
+        self.obstacles: dict[str, Obstacle] = {}
+        self.listening: set[tuple[str, int]] = set()
+
+    @property
+    def user(self) -> str:
+        return self.account.name if self.account else ACCOUNT.name
+
+    def path(self, path: str | Path) -> Path:
+        return self.root / str(path).lstrip("/")
+
+    def read(self, path: str | Path) -> str:
+        return self.path(path).read_text() if self.exists(path) else ""
+
+    def status(self, path: str | Path) -> os.stat_result | None:
+        return self.path(path).stat() if self.exists(path) else None
+
+    def exists(self, path: str | Path) -> bool:
+        return self.path(path).exists()
+
+    def existing(self, path: str | Path) -> Path:
+        return next(filter(self.exists, (Path(path), *Path(path).parents)))
+
+    def runnable(self, path: str | Path) -> bool:
+        return os.access(self.path(path), os.X_OK) and self.path(path).is_file()
+
+    def run(self, *command: str) -> Output | None:
+        text = self.outputs.get(" ".join(command))
+        return None if text is None else Output(0, text)
+
+    def group_name(self, gid: int) -> str:
+        return f"group{gid}"
+
+    def obstacle(self, path: str | Path, wanted: int) -> Obstacle | None:
+        return self.obstacles.get(str(path))
+
+    def confinement(self, path: str | Path) -> Finding | None:
+        return None
+
+    def set_id_problem(self, program: str) -> Finding | None:
+        return None
+
+    def running_groups(self) -> frozenset[int] | None:
+        return None
+
+    def listens(self, host: str, port: int) -> str:
+        return f"{host}:{port}" if (host, port) in self.listening else ""
+
+    def trusting(self, host: str) -> str:
+        return ""
+
+
+async def findings_of(plugin: Plugin[Any], system: System) -> list[Finding]:
+    """What a plugin finds in its surroundings."""
+    return [finding async for finding in findings_in(plugin.examine(system))]
 
 
 def services(

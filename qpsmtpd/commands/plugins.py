@@ -77,6 +77,10 @@ def plugin_manual(cls: type[Plugin[Any]]) -> Iterator[str]:
         yield ""
     if cls.files:
         yield from _files(cls.files)
+    if cls.examine is not Plugin.examine:
+        yield styled(sys.stdout, "bold", "Examined by qpsmtpd doctor")
+        yield indented(inspect.cleandoc(cls.examine.__doc__ or "yes"), 4)
+        yield ""
     own = describe(cls.Options)
     if own:
         yield styled(sys.stdout, "bold", "Arguments")

@@ -12,7 +12,7 @@ are not shown: root would be asked to run what those others wrote.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -31,7 +31,7 @@ from qpsmtpd.doctor.installation import Installation
 from qpsmtpd.doctor.surroundings import Surroundings
 from qpsmtpd.errors import ConfigError
 from qpsmtpd.plugin.base import Plugin
-from qpsmtpd.plugin.finding import Finding
+from qpsmtpd.plugin.finding import Finding, findings_in
 from qpsmtpd.plugin.services import Entry, Resolver, Services
 from qpsmtpd.plugin.sources import place_of
 
@@ -99,7 +99,7 @@ async def _examine(installation: Installation, line: PluginLine) -> Examination:
                 services = _services(installation, stack)
                 plugin = line.cls(line.name, line.options, services)
                 async for finding in _said(plugin, Surroundings(installation)):
-                    findings.append(_checked(finding))
+                    findings.append(finding)
         except ConfigError:
             pass  # which the configuration is told of
         except TimeoutError:
@@ -112,28 +112,12 @@ async def _examine(installation: Installation, line: PluginLine) -> Examination:
     return Examination(line.name, tuple(line.cls.hooks()), tuple(placed))
 
 
-async def _said(plugin: Plugin[Any], system: Surroundings) -> AsyncIterator[Finding]:
-    if type(plugin).examine is Plugin.examine:
-        if "queue" in plugin.hooks() and not plugin.warning:
-            yield Finding.notice(plugin.name, "is not examined: it has no method `examine`")
-        return
-    found: object = plugin.examine(system)
-    if isinstance(found, AsyncIterator):
-        async for finding in found:
-            yield finding
-    elif isinstance(found, Iterator):
-        for finding in found:
-            yield finding
-    else:
-        if isinstance(found, Coroutine):
-            found.close()
-        raise TypeError("`examine` is not a generator, which yields findings")
-
-
-def _checked(finding: object) -> Finding:
-    if not isinstance(finding, Finding):
-        raise TypeError(f"`examine` yields {finding!r}, which is not a Finding")
-    return finding
+def _said(plugin: Plugin[Any], system: Surroundings) -> AsyncIterator[Finding]:
+    not_examined = type(plugin).examine is Plugin.examine
+    if not_examined and "queue" in plugin.hooks() and not plugin.warning:
+        text = "is not examined: it has no method `examine`"
+        return findings_in(iter([Finding.notice(plugin.name, text)]))
+    return findings_in(plugin.examine(system))
 
 
 def _area(cls: type[Plugin[Any]]) -> str:

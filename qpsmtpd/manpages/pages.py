@@ -35,7 +35,7 @@ PAGES = (
 )
 
 #: Methods of a plugin that are no hooks.
-_LIFE = ("start", "stop", "tls_context", "immune", "reject")
+_LIFE = ("start", "stop", "tls_context", "examine", "immune", "reject")
 
 
 def main(words: Sequence[str]) -> int:
@@ -208,6 +208,8 @@ def _plugin(page: Page, name: str, cls: type[Plugin[Any]]) -> None:
         page.paragraph(f"Belongs after: {', '.join(cls.after)}.")
     if cls.files:
         page.paragraph(f"Files: {', '.join(cls.files)}.")
+    if cls.examine is not Plugin.examine:
+        page.paragraph(f"Examined by `qpsmtpd doctor`: {cls.examine.__doc__}")
     if old := old_names(name):
         page.paragraph(f"Older names: {', '.join(old)}.")
 

@@ -93,7 +93,16 @@ class ParsedPath(NamedTuple):
 class Plugin(Generic[O]):
     """Subclass it with your options (`class X(Plugin[Options])`), and override the hooks you need.
 
-    Every overridden hook is called for every session: there is nothing to register.
+    Every overridden hook is called for every session: there is nothing to register.  A class may
+    declare of itself:
+
+    files: the configuration files that it reads, with a sentence about what is in each; a constant
+      database is NAME.cdb.  Files that an option names are not among them.
+    after: the plugins that stand above it where both are in the chain; `auth/*` is a pattern.
+    accepts_recipients: that it accepts the recipients that are ours, so that plugins below are not
+      asked about those.
+    speaks_rejections: that it speaks the rejections that others left to it (`reject naughty`).
+    warning: what check-config says of every line with it, for instance that it loses mail.
     """
 
     #: The options class of the plugin (a frozen dataclass made with `opt`), from Plugin[Options].
@@ -102,20 +111,10 @@ class Plugin(Generic[O]):
     #: What becomes of the plugin's verdicts; the argument `mode` of its line.
     mode: Mode = "enforce"
 
-    #: The configuration files that the plugin reads, with a sentence about what is in each; a
-    #: constant database is NAME.cdb.  Files that an option names are not among them.
     files: ClassVar[Mapping[str, str]] = {}
-
-    #: The plugins that stand above this one where both are in the chain; `auth/*` is a pattern.
     after: ClassVar[tuple[str, ...]] = ()
-
-    #: Whether it accepts the recipients that are ours: plugins below are not asked about those.
     accepts_recipients: ClassVar[bool] = False
-
-    #: Whether it speaks the rejections that other plugins left to it (`reject naughty`).
     speaks_rejections: ClassVar[bool] = False
-
-    #: What check-config says of every line with this plugin, for instance that it loses mail.
     warning: ClassVar[str] = ""
 
     #: How many connections of a client beyond max_from_ip this plugin decides about; above that

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import AsyncIterator, Coroutine, Iterator
 from dataclasses import dataclass
 from typing import Self
 
@@ -58,3 +59,23 @@ class Finding:
     ) -> Self:
         """Mail does not go on."""
         return cls(Severity.ERROR, subject, text, advice, commands, area)
+
+
+async def findings_in(generator: object) -> AsyncIterator[Finding]:
+    """The findings of a generator of either kind; raises TypeError where there are none."""
+    if isinstance(generator, AsyncIterator):
+        async for finding in generator:
+            yield _checked(finding)
+    elif isinstance(generator, Iterator):
+        for finding in generator:
+            yield _checked(finding)
+    else:
+        if isinstance(generator, Coroutine):
+            generator.close()
+        raise TypeError("`examine` is not a generator, which yields findings")
+
+
+def _checked(finding: object) -> Finding:
+    if not isinstance(finding, Finding):
+        raise TypeError(f"`examine` yields {finding!r}, which is not a Finding")
+    return finding

@@ -75,7 +75,7 @@ def opt(
     was: older names that still work.
     least, most: the smallest and the largest value.
     check: raises ValueError, whose text says what would be right, when a value is not; see
-    `matching`.  Of a list, bounds and check are for each element.
+      `matching`.  Of a list, bounds and check are for each element.
     """
     metadata = {"doc": doc, "positional": positional, "rest": rest, "flag": flag, "was": tuple(was)}
     metadata |= {"least": least, "most": most, "check": check}

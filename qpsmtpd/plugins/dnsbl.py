@@ -97,6 +97,7 @@ class Dnsbl(Plugin[DnsblOptions]):
         self._look_up = Note[asyncio.Task[str]](f"{self.name}.look_up")
 
     async def examine(self, system: System) -> AsyncIterator[Finding]:
+        """Whether each list answers, and lists what it has to (RFC 5782 section 5)."""
         zones = [found.zone for found, _ in await self._read_lists()]
         async for finding in check_lists(self.services.resolver, zones, CLIENTS, "dnsbl_zones"):
             yield finding

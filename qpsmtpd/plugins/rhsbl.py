@@ -71,6 +71,7 @@ class Rhsbl(Plugin[RhsblOptions]):
         self._lists = await self._read_lists()
 
     async def examine(self, system: System) -> AsyncIterator[Finding]:
+        """Whether each list answers, and lists what it has to (RFC 5782 section 5)."""
         zones = [found.zone for found, _ in await self._read_lists()]
         async for finding in check_lists(self.services.resolver, zones, DOMAINS, "rhsbl_zones"):
             yield finding

@@ -93,6 +93,7 @@ class Tls(Plugin[TlsOptions]):
         return self._context
 
     def examine(self, system: System) -> Iterator[Finding]:
+        """Whether certificate and key can be read, fit, are for our name, and for how long."""
         options = self.options
         cert = self._first(options.cert, "qpsmtpd-server.crt", system.exists)
         key = self._first(options.key, "qpsmtpd-server.key", system.exists)

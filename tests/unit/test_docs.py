@@ -18,6 +18,7 @@ from qpsmtpd.errors import ConfigError
 from qpsmtpd.plugin.base import HOOK_METHODS, Plugin
 from qpsmtpd.plugin.options import describe
 from qpsmtpd.plugin.services import Config, Resolver
+from qpsmtpd.plugin.system import Facts, System
 from qpsmtpd.smtp.connection import Wire
 from qpsmtpd.testing import FakeConfig, a_plugin, services
 
@@ -32,7 +33,9 @@ FILES = sorted(
 OF_OPTIONS = {"check", "rewrite"}
 
 #: Methods that are explained where we say what we borrow.
-OF_PROTOCOLS = vars(Resolver).keys() | vars(Config).keys() | vars(Wire).keys()
+OF_PROTOCOLS = {
+    name for protocol in (Resolver, Config, Facts, System, Wire) for name in vars(protocol)
+}
 
 
 def name_of(path: Path) -> str:
@@ -96,6 +99,12 @@ def test_the_docstring_of_a_hook_is_its_manual(hook: str) -> None:
     assert text
     assert text.endswith(".")
     assert text.isascii()
+
+
+@pytest.mark.parametrize("path", PLUGIN_FILES, ids=name_of)
+def test_an_examination_is_explained(path: Path) -> None:
+    for plugin in plugins_in(path):
+        assert "examine" not in vars(plugin) or (plugin.examine.__doc__ or "").endswith(".")
 
 
 @pytest.mark.parametrize("path", PLUGIN_FILES, ids=name_of)

@@ -88,6 +88,7 @@ class File(Plugin[FileOptions]):
         self._stamp = ""
 
     def examine(self, system: System) -> Iterator[Finding]:
+        """Whether the daemon's user can write to the file, or the command is there."""
         destination = self.options.destination
         subject = f"{self.name} {destination}"
         # What strftime(3) replaces is in the name of the file, hardly ever above.

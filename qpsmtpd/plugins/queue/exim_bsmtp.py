@@ -79,6 +79,7 @@ class EximBsmtp(Plugin[EximOptions]):
             self.log.error("%s cannot be run; every message is deferred", self._program)
 
     def examine(self, system: System) -> Iterator[Finding]:
+        """Whether Exim can be run with its rights, and trusts the daemon's user."""
         program = self._first(system.runnable)
         yield from check_program(system, program, set_id=True)
         if system.runnable(program):

@@ -118,6 +118,7 @@ class Lmtp(Plugin[LmtpOptions]):
         self._delivered = Delivered(self.services.clock, seconds=self.options.remember)
 
     def examine(self, system: System) -> AsyncIterator[Finding]:
+        """Whether the store answers, and is not this daemon itself."""
         return check_next_hop(system, self.name, self.options, self._target())
 
     async def hook_rcpt(self, tx: Transaction, recipient: Recipient) -> Verdict | None:

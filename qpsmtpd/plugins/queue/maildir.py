@@ -124,6 +124,7 @@ class Maildir(Plugin[MaildirOptions]):
             raise ConfigError(self.name, problem) from error
 
     def examine(self, system: System) -> Iterator[Finding]:
+        """Whether the daemon's user can deliver into the directory, or make it."""
         directory, user = self.options.directory, system.user
         if system.account is None:
             return

@@ -116,6 +116,7 @@ class PostfixQueue(Plugin[PostfixOptions]):
             self._flags |= CleanupFlag[name]
 
     async def examine(self, system: System) -> AsyncIterator[Finding]:
+        """Whether the daemon's user can reach each socket, and Postfix answers there."""
         for socket in await self._configured():
             async for finding in check_cleanup(system, socket):
                 yield finding

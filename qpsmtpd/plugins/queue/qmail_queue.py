@@ -71,6 +71,7 @@ class QmailQueue(Plugin[QmailOptions]):
         self._commands = Programs(self.options.processes)
 
     def examine(self, system: System) -> Iterator[Finding]:
+        """Whether the program can be run, with the rights that it needs."""
         program = self._configured()
         # What stands in for qmail's own program need not be set-id.
         yield from check_program(system, program, set_id=program.startswith(self._home))

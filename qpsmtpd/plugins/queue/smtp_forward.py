@@ -110,6 +110,7 @@ class SmtpForward(Plugin[SmtpForwardOptions]):
         self._pool = await make_pool(self.name, self.options, self._target(), keep=keep)
 
     async def examine(self, system: System) -> AsyncIterator[Finding]:
+        """Whether the next hop answers, and is not this daemon itself."""
         target = self._target()
         async for finding in check_next_hop(system, self.name, self.options, target):
             yield finding

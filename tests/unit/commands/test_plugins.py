@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from qpsmtpd.commands.plugins import chain_table, plugin_manual
@@ -10,7 +11,9 @@ from qpsmtpd.config.pluginlines import CommonOptions, PluginLine
 from qpsmtpd.mail.session import Session
 from qpsmtpd.mail.verdict import Verdict
 from qpsmtpd.plugin.base import Plugin
+from qpsmtpd.plugin.finding import Finding
 from qpsmtpd.plugin.options import NoOptions, Seconds, opt
+from qpsmtpd.plugin.system import System
 from qpsmtpd.plugins.queue.discard import Discard
 
 
@@ -27,6 +30,10 @@ class Shown(Plugin[TheOptions]):
 
     after = ("relay", "auth/*")
     files = {"quotas": "How much a user may send.", "partners.cdb": "Domains of partners."}
+
+    def examine(self, system: System) -> Iterator[Finding]:
+        """Whether somebody answers."""
+        yield Finding.ok("x", "y")
 
     async def hook_helo(self, session: Session, host: str) -> Verdict | None: ...
 
@@ -51,7 +58,8 @@ def test_manual_of_a_plugin() -> None:
     assert "Hooks\n    helo, ehlo\n\nBelongs after\n    relay, auth/*\n\nFiles\n" in text
     assert (
         "Files\n    quotas\n        How much a user may send.\n"
-        "    partners.cdb\n        Domains of partners.\n\nArguments\n"
+        "    partners.cdb\n        Domains of partners.\n\n"
+        "Examined by qpsmtpd doctor\n    Whether somebody answers.\n\nArguments\n"
     ) in text
     assert "    host text  (the name may be left out)\n        Where it is.\n" in text
     assert "    wait duration  (default: 1m; at least 1s)\n        How long.\n" in text
@@ -67,4 +75,5 @@ def test_manual_of_a_plugin_without_options() -> None:
     assert text.startswith("queue/discard: ")
     assert text.count("Arguments") == 1
     assert "Files" not in text
+    assert "Examined" not in text
     assert Discard.Options is NoOptions
