@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from qpsmtpd.doctor.machine import Machine
-from qpsmtpd.doctor.processes import no_new_privileges
+from qpsmtpd.doctor.processes import Running
 from qpsmtpd.doctor.units import SERVICE, Unit
 from qpsmtpd.plugin.finding import Finding
 
@@ -56,11 +56,11 @@ def _writable(unit: Unit) -> Iterator[Path]:
         yield from (Path("/tmp"), Path("/var/tmp"))  # noqa: S108 (nothing is written)
 
 
-def set_id_problem(machine: Machine, program: str) -> Finding | None:
+def set_id_problem(machine: Machine, program: str, running: Running | None) -> Finding | None:
     """What keeps a set-id program from its rights when the daemon wants it to run."""
-    running = no_new_privileges(machine)
+    held = running is not None and running.no_new_privileges
     confined = Unit(machine, SERVICE).value("NoNewPrivileges").lower() in _YES
-    if not running and not confined:
+    if not held and not confined:
         return None
     if not Unit(machine, HANDOVER_SOCKET).file:
         text = f"needs the rights of its owner, which {SERVICE} takes away (NoNewPrivileges)"
@@ -73,7 +73,7 @@ def set_id_problem(machine: Machine, program: str) -> Finding | None:
         return Finding.error(
             program, text, "Add it to ExecStart=:", f"systemctl edit {HANDOVER_SERVICE}"
         )
-    if running and not machine.exists("/run/qpsmtpd/handover.socket"):
+    if held and not machine.exists("/run/qpsmtpd/handover.socket"):
         text = f"cannot be run: {HANDOVER_SOCKET} does not listen"
         return Finding.error(program, text, "Start it:", f"systemctl start {HANDOVER_SOCKET}")
     return None

@@ -14,6 +14,7 @@ from qpsmtpd.config.settings import Settings, load_settings
 from qpsmtpd.dns.resolver import DnsResolver
 from qpsmtpd.doctor.examination import Examination
 from qpsmtpd.doctor.machine import Machine
+from qpsmtpd.doctor.processes import Running, running
 from qpsmtpd.doctor.units import SERVICE, Unit, enabled, listen_addresses
 from qpsmtpd.plugin.finding import Finding
 from qpsmtpd.plugin.services import Entry, Resolver
@@ -93,12 +94,21 @@ class Installation:
         return enabled(self.machine)
 
     @cached_property
+    def running(self) -> Running | None:
+        """The daemon that runs now."""
+        return running(self.machine)
+
+    @cached_property
     def environment(self) -> Mapping[str, str]:
         """The environment of the daemon, as far as it is known."""
         environment = dict(self.machine.environment)
         if self.machine.exists(_CREDENTIALS):
             environment.setdefault("CREDENTIALS_DIRECTORY", _CREDENTIALS)
         return environment
+
+    def look(self) -> None:
+        """See what perhaps only root may see; a process of the daemon's user takes it along."""
+        _ = (self.account, self.wanted, self.running, self.environment)
 
     def resolver(self) -> Resolver:
         """A resolver like the daemon's.  Raises OSError or ValueError if that is impossible."""

@@ -41,6 +41,7 @@ TIMEOUT = 60.0
 
 def examine_plugins(installation: Installation) -> Iterator[Examination]:
     """What each line of the chain finds; nothing of lines that are wrong."""
+    installation.look()
     if not installation.machine.can_be(installation.account):
         return
     try:

@@ -12,7 +12,6 @@ from qpsmtpd.doctor.confinement import read_only, set_id_problem
 from qpsmtpd.doctor.installation import Installation
 from qpsmtpd.doctor.overlaps import is_loopback, overlap
 from qpsmtpd.doctor.postfix import Postfix
-from qpsmtpd.doctor.processes import process_groups
 from qpsmtpd.plugin.finding import Finding
 from qpsmtpd.plugin.system import Account, Obstacle, Output
 
@@ -77,11 +76,12 @@ class Surroundings:
 
     def set_id_problem(self, program: str) -> Finding | None:
         """What keeps a set-id program from its rights when the daemon wants it to run."""
-        return set_id_problem(self._machine, program)
+        return set_id_problem(self._machine, program, self._installation.running)
 
     def running_groups(self) -> frozenset[int] | None:
         """The groups of the daemon that runs now, None when it does not run."""
-        return process_groups(self._machine)
+        running = self._installation.running
+        return running.groups if running else None
 
     def listens(self, host: str, port: int) -> str:
         """Where the daemon is to listen itself, if that is this address; else empty."""

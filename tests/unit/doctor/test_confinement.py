@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from qpsmtpd.doctor.confinement import HANDOVER_SERVICE, HANDOVER_SOCKET, read_only, set_id_problem
+from qpsmtpd.doctor.processes import running
 from tests.unit.doctor.fakes import FakeMachine, a_service
 
 LIB = "/usr/lib/systemd/system"
@@ -50,7 +51,7 @@ def test_not_strict(machine: FakeMachine) -> None:
 
 
 def problem(machine: FakeMachine, program: str = "/usr/sbin/rsmtp") -> str:
-    found = set_id_problem(machine, program)
+    found = set_id_problem(machine, program, running(machine))
     return found.text if found else ""
 
 
