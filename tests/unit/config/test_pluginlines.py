@@ -231,6 +231,7 @@ def test_a_next_hop_that_is_to_be_asked_about_recipients(tmp_path: Path, plugin_
         ),
         ("auth/authdeny\nauth/any\ntaker", ["1: auth/authdeny: belongs after auth/any (2)"]),
         ("auth/any\nauth/authdeny\ntaker", []),
+        ("auth/authdeny:1\nauth/authdeny:2\ntaker", []),
     ],
 )
 def test_order(tmp_path: Path, plugin_dir: Path, chain: str, expected: list[str]) -> None:

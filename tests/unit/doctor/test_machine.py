@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import pwd
 import signal
+from fcntl import F_DUPFD, fcntl
 from pathlib import Path
 
 import pytest
@@ -116,7 +117,7 @@ def test_a_process_without_terminal_and_files(
         names = [name for name in Path("/proc/self/fd").iterdir() if name.is_symlink()]
         return [[str(name.readlink()) for name in names], os.getsid(0) == os.getpid()]
 
-    with (tmp_path / "secret").open("w"):
+    with (tmp_path / "secret").open("w") as low, os.fdopen(fcntl(low, F_DUPFD, 500)):
         links, leads_its_session = machine.as_user(privileged, look)
     assert isinstance(links, list)
     assert "/dev/null" in links
