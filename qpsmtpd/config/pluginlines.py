@@ -26,6 +26,7 @@ from qpsmtpd.plugin.base import Mode, Plugin, RejectOptions
 from qpsmtpd.plugin.checks import PluginFaultsError
 from qpsmtpd.plugin.options import Seconds, opt, parse
 from qpsmtpd.plugin.services import Entry
+from qpsmtpd.plugin.sources import place_of
 
 _is_printable = re.compile(r"[\t -~]+").fullmatch
 _names = re.compile(r"(?P<plugin>.+?)(?::(?P<instance>\d+))?").fullmatch
@@ -125,7 +126,12 @@ def read_line(entry: Entry, finder: PluginFinder, problems: list[Problem]) -> It
         return
     common_words, own_words = _split_words([*implied, *words], cls)
     common, common_wrong = parse(CommonOptions, common_words)
-    options, wrong = parse(cls.Options, own_words)
+    try:
+        options, wrong = parse(cls.Options, own_words)
+    except Exception as error:
+        text = f"its options cannot be read: {type(error).__name__}: {error} ({place_of(error)})"
+        problems.append(Problem(entry.where, f"{word}: {text}"))
+        return
     problems.extend(Problem(entry.where, f"{word}: {text}") for text in common_wrong + wrong)
     if common is None or options is None:
         return
@@ -224,12 +230,16 @@ def _too_early(line: PluginLine, below: Sequence[PluginLine]) -> Iterator[str]:
 
 def _not_asked(line: PluginLine, above: Sequence[PluginLine]) -> Iterator[str]:
     """It would like to refuse recipients that have been accepted before."""
-    accepting = next((other for other in above if other.cls.accepts_recipients), None)
+    accepting = next((other for other in above if _accepts(other)), None)
     if accepting is not None and _judges_recipients(line):
         yield (
             f"is not asked about recipients that {accepting.name} ({accepting.where}) accepts; "
             "its line belongs above"
         )
+
+
+def _accepts(line: PluginLine) -> bool:
+    return line.cls.accepts_recipients and line.common.mode != "shadow"
 
 
 def _judges_recipients(line: PluginLine) -> bool:
@@ -243,5 +253,9 @@ def _judges_recipients(line: PluginLine) -> bool:
 def _not_spoken(line: PluginLine, below: Sequence[PluginLine]) -> Iterator[str]:
     """It leaves its rejections to a plugin that is not there."""
     left = isinstance(line.options, RejectOptions) and line.options.reject == "naughty"
-    if left and not any(other.cls.speaks_rejections for other in below):
+    if left and not any(_speaks(other) for other in below):
         yield "`reject naughty` refuses nobody: no plugin below speaks what is left to it (naughty)"
+
+
+def _speaks(line: PluginLine) -> bool:
+    return line.cls.speaks_rejections and line.common.mode != "shadow"

@@ -135,7 +135,7 @@ def _services(installation: Installation, stack: AsyncExitStack) -> Services:
     settings, environment = installation.settings, installation.environment
     store = new_store(settings, environment)
     stack.push_async_callback(store.close)
-    return Services(
+    services = Services(
         config=_Config(installation),
         resolver=_resolver(installation, stack),
         store=store,
@@ -145,6 +145,8 @@ def _services(installation: Installation, stack: AsyncExitStack) -> Services:
         environment=environment,
         check_only=True,
     )
+    stack.push_async_callback(services.blocking.close)
+    return services
 
 
 def _resolver(installation: Installation, stack: AsyncExitStack) -> Resolver:

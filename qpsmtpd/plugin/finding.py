@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from typing import Self
 
@@ -70,8 +70,6 @@ async def findings_in(generator: object) -> AsyncIterator[Finding]:
         for finding in generator:
             yield _checked(finding)
     else:
-        if isinstance(generator, Coroutine):
-            generator.close()
         raise TypeError("`examine` is not a generator, which yields findings")
 
 

@@ -107,6 +107,8 @@ def field_problem(field: dataclasses.Field[Any], kind: Any) -> str:
         return f"options cannot be of the type {_spelled(kind)}; {', '.join(_type_names())} can"
     if field.metadata["flag"] and kind is not bool:
         return "a flag is of the type bool"
+    if problem := _problem_of_bounds(field, kind):
+        return problem
     if field.default is dataclasses.MISSING:
         return ""
     if field.default is None:
@@ -117,6 +119,14 @@ def field_problem(field: dataclasses.Field[Any], kind: Any) -> str:
     except ValueError:
         fits = False
     return "" if fits else f"its default {field.default!r} is not of its type ({name})"
+
+
+def _problem_of_bounds(field: dataclasses.Field[Any], kind: Any) -> str:
+    least, most, check = (field.metadata[name] for name in ("least", "most", "check"))
+    bounded = least is not None or most is not None
+    if bounded and _scalar(kind) not in (int, float, Seconds, Size):
+        return "least and most are for numbers, durations and sizes"
+    return "" if check is None or callable(check) else "its check is not a function"
 
 
 def _type_names() -> list[str]:

@@ -143,6 +143,21 @@ def test_wrong_lines(tmp_path: Path, plugin_dir: Path, line: str, problem: str) 
     assert any(f"plugins:2: {problem}" in str(found) for found in lines.problems), lines.problems
 
 
+def test_a_fault_in_the_options_of_a_plugin_has_its_line(tmp_path: Path) -> None:
+    """An author's own `rewrite`, `check` or opt(check=...) may be broken."""
+    (tmp_path / "mine.py").write_text(
+        "from dataclasses import dataclass\nfrom qpsmtpd.api import *\n"
+        "@dataclass(frozen=True)\nclass Options:\n"
+        "    n: int = opt(1, doc='x', check=lambda n: 1 // n)\n"
+        "class Mine(Plugin[Options]): ...\n"
+    )
+    lines = read(tmp_path, tmp_path, "mine n=0")
+    assert str(lines.problems[0]) == (
+        f"{tmp_path}/plugins:1: mine: its options cannot be read: ZeroDivisionError: "
+        f"integer division or modulo by zero ({tmp_path}/mine.py:5)"
+    )
+
+
 def test_every_problem_is_found(tmp_path: Path, plugin_dir: Path) -> None:
     lines = read(tmp_path, plugin_dir, "no_such\ntaker x=1 on_fault=y\n", "what\n$include")
     assert [problem.where.rpartition("/")[2] for problem in lines.problems] == [
@@ -205,6 +220,13 @@ def test_what_accepts_recipients_is_to_be_last(tmp_path: Path, plugin_dir: Path)
     assert warnings(tmp_path, plugin_dir, "gate:7\nrcpt_ok\nfilter\nqueue/keep") == [
         f"3: filter: {text.format('gate:7', 1)}"
     ]
+
+
+def test_what_is_only_tried_accepts_and_speaks_nothing(tmp_path: Path, plugin_dir: Path) -> None:
+    end = "taker\nqueue/keep"
+    assert warnings(tmp_path, plugin_dir, f"rcpt_ok mode=shadow\n{end}") == []
+    (text,) = warnings(tmp_path, plugin_dir, f"dnsbl reject naughty\nnaughty mode=shadow\n{end}")
+    assert "refuses nobody" in text
 
 
 def test_a_next_hop_that_is_to_be_asked_about_recipients(tmp_path: Path, plugin_dir: Path) -> None:
