@@ -16,7 +16,7 @@ OWN_FILE = "/etc/exim4/exim4.conf"
 _MACROS = "/etc/exim4/exim4.conf.localmacros"
 _SPLIT_MACROS = "/etc/exim4/conf.d/main/000_localmacros"
 
-#: What Exim tells of whom it trusts.
+#: The options that say which users Exim trusts.
 _NAMES = ("trusted_users", "untrusted_set_sender", "local_sender_retain")
 
 _variable = re.compile(r"""^\s*(\w+)=(?:'([^']*)'|"([^"]*)"|(\S*))\s*$""", re.MULTILINE).findall

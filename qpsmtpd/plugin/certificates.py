@@ -34,7 +34,7 @@ def check_certificate(system: System, cert: Path, key: Path, name: str) -> Itera
 
 
 def _unreadable(system: System, path: Path) -> Iterator[Finding]:
-    # systemd gives credentials to the service, whatever the permissions of the files behind them.
+    # systemd gives credentials to the service, whatever the permissions of the original files.
     if str(path).startswith("/run/credentials/"):
         return
     found = system.obstacle(path, os.R_OK)

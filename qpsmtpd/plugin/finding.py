@@ -10,7 +10,7 @@ from typing import Self
 
 
 class Severity(enum.IntEnum):
-    """How bad it is.  A notice is no fault, but should be known."""
+    """How bad it is.  A notice is not a fault, but should be known."""
 
     OK = 0
     NOTICE = 1

@@ -65,7 +65,7 @@ class RhsblOptions(RejectOptions):
 class Rhsbl(Plugin[RhsblOptions]):
     """Black lists of domains in the DNS."""
 
-    files = {"rhsbl_zones": "DNS lists of domains, with the text of the refusal behind a blank."}
+    files = {"rhsbl_zones": "DNS lists of domains, with the text of the refusal after a blank."}
 
     async def start(self) -> None:
         self._lists = await self._read_lists()
