@@ -172,7 +172,7 @@ class Machine:
         return account is not None or not self.privileged
 
     def as_user(self, account: Account | None, function: Callable[[], T]) -> T:
-        """What a function returns when the user runs it; without root's rights it is run right here.
+        """What a function returns when the user runs it; who is not root runs it right here.
 
         From the user's process it comes as JSON, so the function returns what JSON can hold (tuples
         become lists): the user may have been taken over, and we may be root.  Raises OSError when

@@ -76,8 +76,8 @@ from qpsmtpd.nexthop import (
 )
 
 
-def _is_place(host: str) -> bool:
-    return host.startswith("unix:/") or bool(is_host(host))
+def _is_place(text: str) -> bool:
+    return text.startswith("unix:/") or bool(is_host(text))
 
 
 @dataclass(frozen=True, kw_only=True)
