@@ -29,7 +29,7 @@ from qpsmtpd.config.strayfiles import stray_files
 from qpsmtpd.dns.resolver import DnsResolver
 from qpsmtpd.errors import ConfigError
 from qpsmtpd.plugin.chain import Chain, ChainedPlugin
-from qpsmtpd.plugin.services import Resolver, Services
+from qpsmtpd.plugin.services import Config, Resolver, Services, Store
 from qpsmtpd.plugin.sources import place_of
 from qpsmtpd.store.location import parse_location
 from qpsmtpd.store.opening import SharedStore, default_location, shared_store
@@ -78,17 +78,13 @@ class _Loading:
         self.context: ssl.SSLContext | None = None
         self.config = PluginConfig(files)
         self.releases: list[Release] = []
-        self.services = Services(
+        self.services = services_by(
+            self.settings,
             config=self.config,
             resolver=resolver or self._resolver(),
             store=self._store(),
-            me=self.settings.me,
-            spool_dir=self.settings.spool_dir,
-            version=__version__,
-            environment=self.environment,
+            environment=environment,
             check_only=check_only,
-            plugin_dirs=self.settings.plugin_dirs,
-            databytes=self.settings.databytes,
         )
         self.releases.append(self.services.blocking.close)
 
@@ -169,6 +165,30 @@ class _Loading:
             releases=tuple(self.releases),
             plugin_mechanisms=frozenset(spoken),
         )
+
+
+def services_by(
+    settings: Settings,
+    *,
+    config: Config,
+    resolver: Resolver,
+    store: Store,
+    environment: Mapping[str, str],
+    check_only: bool,
+) -> Services:
+    """What plugins may borrow under these settings."""
+    return Services(
+        config=config,
+        resolver=resolver,
+        store=store,
+        me=settings.me,
+        spool_dir=settings.spool_dir,
+        version=__version__,
+        environment=environment,
+        check_only=check_only,
+        plugin_dirs=settings.plugin_dirs,
+        databytes=settings.databytes,
+    )
 
 
 def new_store(settings: Settings, environment: Mapping[str, str]) -> SharedStore:

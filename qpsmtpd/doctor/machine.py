@@ -252,8 +252,10 @@ def _let_go(pipe: int) -> None:
     null = os.open(os.devnull, os.O_RDWR)
     for descriptor in (0, 1, 2):
         os.dup2(null, descriptor)
-    os.closerange(3, pipe)
-    os.closerange(pipe + 1, os.sysconf("SC_OPEN_MAX"))
+    for entry in list(Path("/proc/self/fd").iterdir()):
+        if int(entry.name) not in (0, 1, 2, pipe):
+            with suppress(OSError):
+                os.close(int(entry.name))
 
 
 def _read(pipe: int) -> bytes:

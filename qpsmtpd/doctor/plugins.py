@@ -18,9 +18,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from qpsmtpd import __version__
 from qpsmtpd.config.files import ConfigFiles
-from qpsmtpd.config.loader import new_store
+from qpsmtpd.config.loader import new_store, services_by
 from qpsmtpd.config.pluginconfig import PluginConfig
 from qpsmtpd.config.pluginfinder import PluginFinder
 from qpsmtpd.config.pluginlines import PluginLine, plugin_name, read_line
@@ -135,13 +134,11 @@ def _services(installation: Installation, stack: AsyncExitStack) -> Services:
     settings, environment = installation.settings, installation.environment
     store = new_store(settings, environment)
     stack.push_async_callback(store.close)
-    services = Services(
+    services = services_by(
+        settings,
         config=_Config(installation),
         resolver=_resolver(installation, stack),
         store=store,
-        me=settings.me,
-        spool_dir=settings.spool_dir,
-        version=__version__,
         environment=environment,
         check_only=True,
     )
