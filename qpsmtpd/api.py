@@ -9,6 +9,7 @@ from qpsmtpd.lists.addresses import AddressList, AddressSet
 from qpsmtpd.lists.dnslists import DnsList, reversed_address
 from qpsmtpd.lists.domains import DomainList, HelloList
 from qpsmtpd.lists.hosts import HostList, parse_hosts, read_hosts
+from qpsmtpd.lists.listchecks import CLIENTS, DOMAINS, check_lists
 from qpsmtpd.lists.patterns import Pattern, compile_pattern
 from qpsmtpd.logs.levels import NOTHING, LogLevel
 from qpsmtpd.logs.outlets import DatagramOutlet, FileOutlet, Outlet, PipeOutlet
@@ -70,11 +71,18 @@ from qpsmtpd.plugin.base import (
     password_matches,
     rejection,
 )
-from qpsmtpd.plugin.options import NoOptions, Seconds, Size, opt
+from qpsmtpd.plugin.certificates import check_certificate
+from qpsmtpd.plugin.filechecks import check_directory, check_program
+from qpsmtpd.plugin.finding import Finding
+from qpsmtpd.plugin.options import NoOptions, Seconds, Size, matching, opt
 from qpsmtpd.plugin.services import Clock, Config, Entry, Resolver, Services, Store
+from qpsmtpd.plugin.system import Account, Obstacle, Output, System
 
 __all__ = [
+    "CLIENTS",
+    "DOMAINS",
     "NOTHING",
+    "Account",
     "Address",
     "AddressError",
     "AddressList",
@@ -97,6 +105,7 @@ __all__ = [
     "Endpoint",
     "Entry",
     "FileOutlet",
+    "Finding",
     "HeaderField",
     "Headers",
     "HelloList",
@@ -109,7 +118,9 @@ __all__ = [
     "NoOptions",
     "Note",
     "Notes",
+    "Obstacle",
     "Outlet",
+    "Output",
     "ParsedPath",
     "Pattern",
     "PipeOutlet",
@@ -126,6 +137,7 @@ __all__ = [
     "Spellings",
     "Store",
     "StoreError",
+    "System",
     "TlsInfo",
     "Trail",
     "Transaction",
@@ -133,6 +145,10 @@ __all__ = [
     "accept",
     "address_key",
     "canonical_domain",
+    "check_certificate",
+    "check_directory",
+    "check_lists",
+    "check_program",
     "compile_pattern",
     "defer",
     "deny",
@@ -141,6 +157,7 @@ __all__ = [
     "format_record",
     "literal_address",
     "looks_like_address",
+    "matching",
     "opt",
     "parse_forward_path",
     "parse_hosts",

@@ -8,6 +8,7 @@ verdict = await plugin.hook_connect(a_session(client_ip="192.0.2.9"))
 from __future__ import annotations
 
 import asyncio
+import os
 import tempfile
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from qpsmtpd.config.files import ConfigFiles
 from qpsmtpd.config.loader import load
 from qpsmtpd.config.runoptions import ListenAddress
 from qpsmtpd.daemon.server import Server
@@ -27,8 +29,10 @@ from qpsmtpd.mail.message import Message
 from qpsmtpd.mail.session import Recipient, Session, Transaction
 from qpsmtpd.plugin.base import Plugin
 from qpsmtpd.plugin.checks import check_plugin
+from qpsmtpd.plugin.finding import Finding, findings_in
 from qpsmtpd.plugin.options import parse
 from qpsmtpd.plugin.services import Clock, Entry, Services, Store
+from qpsmtpd.plugin.system import Account, Obstacle, Output, System
 from qpsmtpd.store.operation import Add, Count, Delete, Get, Increment, Operation, Put, Replace
 from qpsmtpd.store.view import StoreClient
 
@@ -37,6 +41,9 @@ P = TypeVar("P", bound=Plugin[Any])
 CLIENT_IP = "192.0.2.1"
 SERVER_IP = "198.51.100.25"
 ME = "mx.example"
+
+#: The daemon's user on a fake machine.
+ACCOUNT = Account("qpsmtpd", 64001, frozenset({64001}))
 
 #: Records of a fake DNS: ("A", "name") → data; an exception as data is raised.
 Records = Mapping[tuple[str, str], Sequence[Any] | Exception]
@@ -100,29 +107,54 @@ class FakeResolver:
 
 
 class FakeConfig:
-    """Configuration files of a dictionary: {"badmailfrom": ["a@example.com"]}."""
+    """Configuration files of a dictionary: {"badmailfrom": ["a@example.com"]}.
 
-    def __init__(self, files: Mapping[str, Sequence[str]] | None = None) -> None:
+    directory: of files that are named on the line of a plugin.
+    After `declare` it is an AssertionError to read a file that is not declared (`Plugin.files`).
+    `asked` has the names of all files that were read.
+    """
+
+    def __init__(
+        self, files: Mapping[str, Sequence[str]] | None = None, directory: Path | None = None
+    ) -> None:
         self.files = dict(files or {})
         self.maps: dict[str, dict[bytes, bytes]] = {}
+        self.asked: set[str] = set()
+        self._named = ConfigFiles([directory] if directory else [])
+        self._declared: set[str] | None = None
+
+    def declare(self, plugin: Plugin[Any]) -> None:
+        """A plugin may read its files, and what its options name."""
+        options = map(str, vars(plugin.options).values()) if plugin.options else ()
+        self._declared = {*(self._declared or ()), *plugin.files, *options}
 
     async def entries(self, name: str) -> Sequence[Entry]:
         return [
-            Entry(text, f"{name}:{number}")
-            for number, text in enumerate(self.files.get(name, ()), start=1)
+            Entry(text, f"{name}:{number}") for number, text in enumerate(self._read(name), start=1)
         ]
 
     async def lines(self, name: str) -> list[str]:
-        return list(self.files.get(name, ()))
+        return list(self._read(name))
 
     async def value(self, name: str, default: str = "") -> str:
-        return next(iter(self.files.get(name, ())), default)
+        return next(iter(self._read(name)), default)
 
     async def user_config(self, recipient: Recipient, name: str) -> list[str]:
-        return list(self.files.get(f"{recipient}/{name}", self.files.get(name, ())))
+        everybodys = self._read(name)
+        return list(self.files.get(f"{recipient}/{name}", everybodys))
 
     async def mapping(self, name: str) -> Mapping[bytes, bytes]:
+        self._read(f"{name}.cdb")
         return self.maps.get(name, {})
+
+    def path(self, name: str | Path) -> Path:
+        return self._named.path(name)
+
+    def _read(self, name: str) -> Sequence[str]:
+        declared = self._declared is None or name in self._declared
+        assert declared, f"the plugin reads the file {name!r}, which is not in its `files`"
+        self.asked.add(name)
+        return self.files.get(name, ())
 
 
 class FakeStore(StoreClient):
@@ -166,6 +198,73 @@ class FakeStore(StoreClient):
                 return total
 
 
+class FakeSystem:
+    """A machine for `examine`: the files below a directory.
+
+    outputs: what commands print, by their words.  obstacles: what keeps the daemon's user from a
+    file, by its path.  listening: addresses that the daemon is to listen on.
+    """
+
+    def __init__(self, root: Path, account: Account | None = ACCOUNT) -> None:
+        self.root = root
+        self.account = account
+        self.outputs: dict[str, str] = {}
+        self.obstacles: dict[str, Obstacle] = {}
+        self.listening: set[tuple[str, int]] = set()
+
+    @property
+    def user(self) -> str:
+        return self.account.name if self.account else ACCOUNT.name
+
+    def path(self, path: str | Path) -> Path:
+        return self.root / str(path).lstrip("/")
+
+    def read(self, path: str | Path) -> str:
+        return self.path(path).read_text() if self.exists(path) else ""
+
+    def status(self, path: str | Path) -> os.stat_result | None:
+        return self.path(path).stat() if self.exists(path) else None
+
+    def exists(self, path: str | Path) -> bool:
+        return self.path(path).exists()
+
+    def existing(self, path: str | Path) -> Path:
+        return next(filter(self.exists, (Path(path), *Path(path).parents)))
+
+    def runnable(self, path: str | Path) -> bool:
+        return os.access(self.path(path), os.X_OK) and self.path(path).is_file()
+
+    def run(self, *command: str) -> Output | None:
+        text = self.outputs.get(" ".join(command))
+        return None if text is None else Output(0, text)
+
+    def group_name(self, gid: int) -> str:
+        return f"group{gid}"
+
+    def obstacle(self, path: str | Path, wanted: int) -> Obstacle | None:
+        return self.obstacles.get(str(path))
+
+    def confinement(self, path: str | Path) -> Finding | None:
+        return None
+
+    def set_id_problem(self, program: str) -> Finding | None:
+        return None
+
+    def running_groups(self) -> frozenset[int] | None:
+        return None
+
+    def listens(self, host: str, port: int) -> str:
+        return f"{host}:{port}" if (host, port) in self.listening else ""
+
+    def trusting(self, host: str) -> str:
+        return ""
+
+
+async def findings_of(plugin: Plugin[Any], system: System) -> list[Finding]:
+    """What a plugin finds in its surroundings."""
+    return [finding async for finding in findings_in(plugin.examine(system))]
+
+
 def services(
     *,
     config: Mapping[str, Sequence[str]] | None = None,
@@ -178,11 +277,12 @@ def services(
     check_only: bool = False,
     plugin_dirs: Sequence[Path] = (),
     databytes: int = 0,
+    config_dir: Path | None = None,
 ) -> Services:
-    """Services whose every part is a fake."""
+    """Services whose every part is a fake; `config_dir` is where files named by options are."""
     clock = clock or FakeClock()
     return Services(
-        config=FakeConfig(config),
+        config=FakeConfig(config, config_dir),
         resolver=dns if isinstance(dns, FakeResolver) else FakeResolver(dns),
         store=store or FakeStore(clock),
         me=me,
@@ -207,6 +307,8 @@ async def a_plugin(cls: type[P], line: str = "", *, name: str = "", **lent: Any)
         raise ConfigError("line", "; ".join(problems))
     given = lent.pop("services", None)
     plugin = cls(name or cls.__name__.lower(), options, given or services(**lent))
+    if isinstance(plugin.services.config, FakeConfig):
+        plugin.services.config.declare(plugin)
     await plugin.start()
     return plugin
 

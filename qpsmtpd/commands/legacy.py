@@ -21,6 +21,7 @@ import sys
 from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 from qpsmtpd import __version__
 from qpsmtpd.commands.arguments import number_type
@@ -74,20 +75,72 @@ def _check(options: RunOptions) -> None:
 # --- command lines --------------------------------------------------------------------------
 
 
+class _OldParser(argparse.ArgumentParser):
+    """One of the old command lines.  Options without a help text have no effect any more."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(prog=name, description="Run qpsmtpd with the options of the Perl version.")
+
+    def option(self, names: str, text: str = argparse.SUPPRESS, **more: Any) -> None:
+        """Add an option; its help text is what the manual page says too."""
+        self.add_argument(*names.split(), help=text, **more)
+
+
+def forkserver_parser() -> argparse.ArgumentParser:
+    """The command line of `qpsmtpd-forkserver`."""
+    parser = _OldParser("qpsmtpd-forkserver")
+    add, number, count = parser.option, number_type(1), number_type(0)
+    addresses = {"action": "append", "default": [], "metavar": "ADDR[:PORT]"}
+    add("-l --listen-address", "listen there; may be repeated (default: everywhere)", **addresses)
+    text = "port of addresses without one; may be repeated (default: 2525)"
+    add("-p --port", text, action="append", type=number, metavar="N")
+    text = "connections at a time; as the file max_connections"
+    add("-c --limit-connections", text, type=number, metavar="N")
+    text = "the user to run as if root starts it (default: smtpd, else qpsmtpd)"
+    add("-u --user", text, metavar="NAME")
+    text = "connections of one client, for the plugin hosts_allow (default: %(default)s)"
+    add("-m --max-from-ip", text, type=count, default=FORKSERVER_FROM_IP, metavar="N")
+    add("--pid-file", "where to write the process id", type=Path, metavar="PATH")
+    add("-d --detach", "go to the background, when all seems well", action="store_true")
+    text = "do not look up the names of clients; as the file reverse_lookup"
+    add("-H --no-rdns", text, action="store_true")
+    return parser
+
+
+def prefork_parser() -> argparse.ArgumentParser:
+    """The command line of `qpsmtpd-prefork`."""
+    parser = _OldParser("qpsmtpd-prefork")
+    add, number, count = parser.option, number_type(1), number_type(0)
+    addresses = {"action": "append", "default": [], "metavar": "ADDR[:PORT]"}
+    text = "listen there; may be repeated (default: everywhere)"
+    add("--listen-address --interface", text, **addresses)
+    text = "port of addresses without one (default: %(default)s)"
+    add("--port", text, type=number, default=25, metavar="N")
+    add("--user", "the user to run as; must be given", metavar="NAME", required=True)
+    text = "connections at a time; as the file max_connections"
+    add("--children", text, type=number, metavar="N")
+    text = "connections of one client, for the plugin hosts_allow (default: %(default)s)"
+    add("--max-from-ip", text, type=count, default=PREFORK_FROM_IP, metavar="N")
+    add("--pid-file", "where to write the process id", type=Path, metavar="PATH")
+    add("--detach", "go to the background, when all seems well", action="store_true")
+    add("--debug", "log everything", action="store_true")
+    version = f"Qpsmtpd Daemon - version {__version__}"
+    add("--version", "show the version", action="version", version=version)
+    add("--idle-children", type=count, metavar="N")
+    add("--renice-parent", type=count, metavar="N")
+    add("--pretty-child", action="store_true", default=None)
+    add("--quiet", action="store_true", default=None)
+    return parser
+
+
+def meaningless(parser: argparse.ArgumentParser) -> list[argparse.Action]:
+    """The options that are taken, but have no effect."""
+    return [action for action in parser._actions if action.help is argparse.SUPPRESS]
+
+
 def parse_forkserver(words: Sequence[str]) -> tuple[RunOptions, bool]:
     """Translate the command line; and whether to detach."""
-    parser = argparse.ArgumentParser(
-        prog="qpsmtpd-forkserver", description="Run qpsmtpd with the options of old."
-    )
-    add = parser.add_argument
-    add("-l", "--listen-address", action="append", default=[], metavar="ADDR[:PORT]")
-    add("-p", "--port", action="append", type=number_type(1), metavar="N", help="default: 2525")
-    add("-c", "--limit-connections", type=number_type(1), metavar="N", help="at a time")
-    add("-u", "--user", metavar="NAME")
-    add("-m", "--max-from-ip", type=number_type(0), default=FORKSERVER_FROM_IP, metavar="N")
-    add("--pid-file", type=Path, metavar="PATH")
-    add("-d", "--detach", action="store_true", help="go to the background")
-    add("-H", "--no-rdns", action="store_true", help="do not look up names of clients")
+    parser = forkserver_parser()
     arguments = parser.parse_args(words)
     options = RunOptions(
         config=_config(),
@@ -105,27 +158,9 @@ def parse_forkserver(words: Sequence[str]) -> tuple[RunOptions, bool]:
 
 def parse_prefork(words: Sequence[str]) -> tuple[RunOptions, bool]:
     """Translate the command line; and whether to detach."""
-    parser = argparse.ArgumentParser(
-        prog="qpsmtpd-prefork", description="Run qpsmtpd with the options of old."
-    )
-    add = parser.add_argument
-    add("--listen-address", "--interface", action="append", default=[], metavar="ADDR[:PORT]")
-    add("--port", type=number_type(1), default=25, metavar="N", help="default: 25")
-    add("--user", metavar="NAME", required=True)
-    add("--children", type=number_type(1), metavar="N", help="connections at a time")
-    add("--max-from-ip", type=number_type(0), default=PREFORK_FROM_IP, metavar="N")
-    add("--pid-file", type=Path, metavar="PATH")
-    add("--detach", action="store_true", help="go to the background")
-    add("--debug", action="store_true", help="log everything")
-    add("--version", action="version", version=f"Qpsmtpd Daemon - version {__version__}")
-    meaningless = [
-        add("--idle-children", type=number_type(0), metavar="N", help=argparse.SUPPRESS),
-        add("--renice-parent", type=number_type(0), metavar="N", help=argparse.SUPPRESS),
-        add("--pretty-child", action="store_true", default=None, help=argparse.SUPPRESS),
-        add("--quiet", action="store_true", default=None, help=argparse.SUPPRESS),
-    ]
+    parser = prefork_parser()
     arguments = parser.parse_args(words)
-    for option in meaningless:
+    for option in meaningless(parser):
         if getattr(arguments, option.dest) is not None:
             print(f"{parser.prog}: {option.option_strings[0]} has no meaning", file=sys.stderr)
     options = RunOptions(

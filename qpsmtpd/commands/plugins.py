@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import inspect
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from qpsmtpd.commands.arguments import add_command, add_config, directories_of
@@ -17,7 +17,7 @@ from qpsmtpd.commands.check_config import show
 from qpsmtpd.config.files import ConfigFiles
 from qpsmtpd.config.names import todays_name
 from qpsmtpd.config.pluginfinder import PluginFinder
-from qpsmtpd.config.pluginlines import CommonOptions, PluginLine, hooks_of, read_plugin_lines
+from qpsmtpd.config.pluginlines import CommonOptions, PluginLine, read_plugin_lines
 from qpsmtpd.config.problems import errors_in
 from qpsmtpd.config.settings import load_settings
 from qpsmtpd.plugin.base import Plugin
@@ -52,7 +52,8 @@ def chain_table(lines: Sequence[PluginLine]) -> Iterator[str]:
     """The chain as a table: place in the configuration, plugin, hooks."""
     rows = [("LINE", "PLUGIN", "HOOKS")]
     rows += [
-        (line.where.rpartition("/")[2], line.name, ", ".join(line.hooks()) or "-") for line in lines
+        (line.where.rpartition("/")[2], line.name, ", ".join(line.cls.hooks()) or "-")
+        for line in lines
     ]
     first, second = (max(len(row[column]) for row in rows) for column in (0, 1))
     heading, *body = (
@@ -68,8 +69,18 @@ def plugin_manual(cls: type[Plugin[Any]]) -> Iterator[str]:
     yield inspect.cleandoc((module and module.__doc__) or cls.__doc__ or "Without a manual.")
     yield ""
     yield styled(sys.stdout, "bold", "Hooks")
-    yield indented(", ".join(hooks_of(cls)) or "none", 4)
+    yield indented(", ".join(cls.hooks()) or "none", 4)
     yield ""
+    if cls.after:
+        yield styled(sys.stdout, "bold", "Belongs after")
+        yield indented(", ".join(cls.after), 4)
+        yield ""
+    if cls.files:
+        yield from _files(cls.files)
+    if cls.examine is not Plugin.examine:
+        yield styled(sys.stdout, "bold", "Examined by qpsmtpd doctor")
+        yield indented(inspect.cleandoc(cls.examine.__doc__ or "yes"), 4)
+        yield ""
     own = describe(cls.Options)
     if own:
         yield styled(sys.stdout, "bold", "Arguments")
@@ -79,10 +90,19 @@ def plugin_manual(cls: type[Plugin[Any]]) -> Iterator[str]:
     yield from _options([o for o in describe(CommonOptions) if o.name not in names])
 
 
+def _files(files: Mapping[str, str]) -> Iterator[str]:
+    yield styled(sys.stdout, "bold", "Files")
+    for name, text in files.items():
+        yield f"    {styled(sys.stdout, 'bold', name)}"
+        yield indented(text, 8)
+    yield ""
+
+
 def _options(options: Sequence[OptionDoc]) -> Iterator[str]:
     for option in options:
         value = "" if option.kind == "flag" else f" {option.kind}"
         notes = [f"default: {option.default}"] if option.default else []
+        notes += [option.bounds] if option.bounds else []
         notes += ["the name may be left out"] if option.positional else []
         tail = f"  ({'; '.join(notes)})" if notes else ""
         yield f"    {styled(sys.stdout, 'bold', option.name)}{value}{tail}"

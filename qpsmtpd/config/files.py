@@ -44,6 +44,15 @@ class ConfigFiles:
         paths = (directory / name for directory in self.directories)
         return next((path for path in paths if _exists(path)), None)
 
+    def path(self, name: str | Path) -> Path:
+        """Where a file is that the administrator named, which need not exist.
+
+        A relative name is looked up in the directories, then in the working directory; what is
+        nowhere should be in the first directory.
+        """
+        places = [directory / name for directory in self.directories] + [Path(name)]
+        return next(filter(_seems_there, places), places[0])
+
     def entries(self, name: str) -> Sequence[Entry]:
         """All lines of a file with their place; empty when there is no such file."""
         if name not in self._entries:
@@ -123,6 +132,14 @@ def _exists(path: Path) -> bool:
         return path.exists()
     except (OSError, ValueError) as error:
         raise ConfigError(str(path), f"cannot be looked up: {error}") from error
+
+
+def _seems_there(path: Path) -> bool:
+    """Whether there is a file, or we may not know: reading it will tell."""
+    try:
+        return path.exists()
+    except OSError:
+        return True
 
 
 def _files_of(path: Path) -> list[Path]:

@@ -22,13 +22,14 @@ from qpsmtpd.config.pluginlevel import set_plugin_level
 from qpsmtpd.config.pluginlines import PluginLine, read_plugin_lines
 from qpsmtpd.config.problems import ConfigErrors, Problem, errors_in
 from qpsmtpd.config.runoptions import parse_listen
-from qpsmtpd.config.settings import load_settings
+from qpsmtpd.config.settings import Settings, load_settings
 from qpsmtpd.config.snapshot import LIFE_CYCLE_TIMEOUT, Release, Snapshot, stop
 from qpsmtpd.config.spooldir import prepare_spool_dir
+from qpsmtpd.config.strayfiles import stray_files
 from qpsmtpd.dns.resolver import DnsResolver
 from qpsmtpd.errors import ConfigError
 from qpsmtpd.plugin.chain import Chain, ChainedPlugin
-from qpsmtpd.plugin.services import Resolver, Services
+from qpsmtpd.plugin.services import Config, Resolver, Services, Store
 from qpsmtpd.plugin.sources import place_of
 from qpsmtpd.store.location import parse_location
 from qpsmtpd.store.opening import SharedStore, default_location, shared_store
@@ -47,7 +48,7 @@ async def load(
 
     environment: of the daemon; QPSMTPD_RESOLVER="IP:PORT" names the name server to ask.
     resolver: in place of the real one.
-    check_only: make no directories.
+    check_only: make no directories; and warn about files that nobody reads.
     """
     loading = _Loading(ConfigFiles(directories), environment, resolver, check_only)
     try:
@@ -69,8 +70,7 @@ class _Loading:
         check_only: bool,
     ) -> None:
         self.files = files
-        # Plugins look here for files that are named without a directory.
-        self.environment = {**environment, "QPSMTPD_CONFIG": str(files.directories[0])}
+        self.environment = environment
         self.settings, self.problems = load_settings(files)
         self.lines = read_plugin_lines(files, PluginFinder(self.settings.plugin_dirs))
         self.problems += self.lines.problems
@@ -78,17 +78,13 @@ class _Loading:
         self.context: ssl.SSLContext | None = None
         self.config = PluginConfig(files)
         self.releases: list[Release] = []
-        self.services = Services(
+        self.services = services_by(
+            self.settings,
             config=self.config,
             resolver=resolver or self._resolver(),
             store=self._store(),
-            me=self.settings.me,
-            spool_dir=self.settings.spool_dir,
-            version=__version__,
-            environment=self.environment,
+            environment=environment,
             check_only=check_only,
-            plugin_dirs=self.settings.plugin_dirs,
-            databytes=self.settings.databytes,
         )
         self.releases.append(self.services.blocking.close)
 
@@ -107,6 +103,8 @@ class _Loading:
         for chained in self.started:
             with self._problems_of(chained.where, chained.plugin.name):
                 self.context = self.context or chained.plugin.tls_context()
+        if self.services.check_only and not errors_in(self.lines.problems):
+            self.problems += stray_files(self.files, [line.cls for line in self.lines.all])
         self.problems += self.files.warnings
         if errors_in(self.problems):
             raise ConfigErrors(self.problems)
@@ -128,10 +126,7 @@ class _Loading:
             return DnsResolver([])
 
     def _store(self) -> SharedStore:
-        text = self.settings.store
-        default = default_location(self.environment, self.settings.spool_dir)
-        location = parse_location(text) if text else default
-        store = shared_store(location, self.settings.store_timeout)
+        store = new_store(self.settings, self.environment)
         self.releases.append(store.close)
         return store
 
@@ -162,9 +157,7 @@ class _Loading:
             settings=self.settings,
             services=self.services,
             chain=chain,
-            logging=tuple(
-                chained.plugin for chained in self.started if "logging" in chained.hooks()
-            ),
+            logging=tuple(plugin for plugin in plugins if "logging" in plugin.hooks()),
             tls_context=self.context,
             auth_mechanisms=tuple(dict.fromkeys((*_mechanisms(chain), *sorted(spoken)))),
             files=tuple(self.files.files),
@@ -172,6 +165,37 @@ class _Loading:
             releases=tuple(self.releases),
             plugin_mechanisms=frozenset(spoken),
         )
+
+
+def services_by(
+    settings: Settings,
+    *,
+    config: Config,
+    resolver: Resolver,
+    store: Store,
+    environment: Mapping[str, str],
+    check_only: bool,
+) -> Services:
+    """What plugins may borrow under these settings."""
+    return Services(
+        config=config,
+        resolver=resolver,
+        store=store,
+        me=settings.me,
+        spool_dir=settings.spool_dir,
+        version=__version__,
+        environment=environment,
+        check_only=check_only,
+        plugin_dirs=settings.plugin_dirs,
+        databytes=settings.databytes,
+    )
+
+
+def new_store(settings: Settings, environment: Mapping[str, str]) -> SharedStore:
+    """The store that the settings name; it connects when it is used."""
+    text = settings.store
+    default = default_location(environment, settings.spool_dir)
+    return shared_store(parse_location(text) if text else default, settings.store_timeout)
 
 
 def _mechanisms(chain: Chain) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from qpsmtpd.config.files import ConfigFiles
@@ -35,7 +36,7 @@ class PluginConfig:
 
     def add(self, chained: ChainedPlugin) -> None:
         """Ask this plugin from now on."""
-        if {"config", "user_config"} & set(chained.hooks()):
+        if {"config", "user_config"} & set(chained.plugin.hooks()):
             self._asked.append(chained)
 
     async def entries(self, name: str) -> Sequence[Entry]:
@@ -58,6 +59,10 @@ class PluginConfig:
     async def mapping(self, name: str) -> Mapping[bytes, bytes]:
         """The constant database NAME.cdb, empty when there is none; no plugin is asked."""
         return self._files.mapping(name)
+
+    def path(self, name: str | Path) -> Path:
+        """Where a file is that the administrator named."""
+        return self._files.path(name)
 
     async def user_config(self, recipient: Recipient, name: str) -> list[str]:
         """All lines of the file for one user: that of `hook_user_config`, or everybody's."""

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import inspect
+import pkgutil
 import re
 import sys
 from collections.abc import Sequence
@@ -17,6 +19,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from qpsmtpd import plugins
 from qpsmtpd.config.names import PERL_PLUGINS, module_name
 from qpsmtpd.errors import PluginError
 from qpsmtpd.plugin.base import Plugin
@@ -49,7 +52,7 @@ class PluginFinder:
             )
         if not _is_name(name):
             raise PluginError(f"{name!r} is no name of a plugin")
-        local = self._local_file(name)
+        local = self.local_file(name)
         if local and local.suffix == ".py":
             return self._load_local(name, local)
         if is_shipped(name):
@@ -58,7 +61,7 @@ class PluginFinder:
             return _plugin_in(_imported(_SHIPPED + module_name(name)))
         raise PluginError(self._missing(name, local))
 
-    def _local_file(self, name: str) -> Path | None:
+    def local_file(self, name: str) -> Path | None:
         """The plugin's file in the first directory that has it; a Perl file is without .py."""
         python = module_name(name).replace(".", "/") + ".py"
         for directory in self.directories:
@@ -96,6 +99,18 @@ def is_shipped(name: str) -> bool:
     except ModuleNotFoundError:
         return False
     return spec is not None and spec.submodule_search_locations is None
+
+
+def shipped_plugins() -> dict[str, type[Plugin[Any]]]:
+    """The plugins that we ship, by the name that their manual begins with."""
+    finder = PluginFinder()
+    modules = pkgutil.walk_packages(plugins.__path__, _SHIPPED)
+    manuals = [
+        inspect.getdoc(importlib.import_module(module.name)) or module.name
+        for module in modules
+        if not module.ispkg
+    ]
+    return {name: finder.find(name) for name in sorted(text.partition(":")[0] for text in manuals)}
 
 
 def _imported(module: str) -> ModuleType:

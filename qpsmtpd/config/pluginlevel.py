@@ -21,7 +21,7 @@ class PluginLevel(logging.Filter):
         """Raises ValueError that says what would be right."""
         super().__init__()
         self._shift = int(text) if _shift_of(text) else 0
-        self._fixed = None if self._shift or _shift_of(text) else LogLevel.parse(text)
+        self._fixed = None if _shift_of(text) else _parse(text)
 
     def filter(self, record: logging.LogRecord) -> bool:
         level = self._fixed or self._shifted(LogLevel.of(record))
@@ -31,6 +31,13 @@ class PluginLevel(logging.Filter):
 
     def _shifted(self, level: LogLevel) -> LogLevel:
         return LogLevel.parse(str(min(7, max(0, level.priority + self._shift))))
+
+
+def _parse(text: str) -> LogLevel:
+    try:
+        return LogLevel.parse(text)
+    except ValueError as error:
+        raise ValueError(f"{error}, or +1, -1") from None
 
 
 def set_plugin_level(logger: logging.Logger, text: str) -> None:

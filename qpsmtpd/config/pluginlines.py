@@ -8,9 +8,11 @@ A line is the name of a plugin and its arguments, split at white space; there ar
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from typing import Any, Literal
 
 from qpsmtpd.config.files import ConfigFiles
@@ -19,10 +21,12 @@ from qpsmtpd.config.pluginfinder import PluginFinder
 from qpsmtpd.config.pluginlevel import PluginLevel
 from qpsmtpd.config.problems import Problem, errors_in
 from qpsmtpd.errors import ConfigError, PluginError
-from qpsmtpd.plugin.base import HOOK_METHODS, Mode, Plugin
+from qpsmtpd.nexthop.hopoptions import NextHopOptions
+from qpsmtpd.plugin.base import Mode, Plugin, RejectOptions
 from qpsmtpd.plugin.checks import PluginFaultsError
 from qpsmtpd.plugin.options import Seconds, opt, parse
 from qpsmtpd.plugin.services import Entry
+from qpsmtpd.plugin.sources import place_of
 
 _is_printable = re.compile(r"[\t -~]+").fullmatch
 _names = re.compile(r"(?P<plugin>.+?)(?::(?P<instance>\d+))?").fullmatch
@@ -45,15 +49,10 @@ class CommonOptions:
     )
     hook_timeout: Seconds | None = opt(None, doc="How long each hook of the plugin may take.")
     loglevel: str = opt(
-        "", doc="Level of the plugin's log lines: 0 to 7, or +1 less, -1 more important."
+        "",
+        doc="Level of the plugin's log lines: 0 to 7, or +1 less, -1 more important.",
+        check=PluginLevel,
     )
-
-    def check(self) -> Iterator[str]:
-        """What is wrong with the level of the log lines."""
-        try:
-            _ = PluginLevel(self.loglevel) if self.loglevel else None
-        except ValueError as error:
-            yield f"loglevel: {self.loglevel!r} is not {error}, or +1, -1"
 
 
 @dataclass(frozen=True)
@@ -66,18 +65,10 @@ class PluginLine:
     options: Any
     common: CommonOptions
 
-    def hooks(self) -> list[str]:
-        """The names of the hooks the plugin has, without the prefix, in their order."""
-        return hooks_of(self.cls)
-
-
-def hooks_of(cls: type[Plugin[Any]]) -> list[str]:
-    """The names of the hooks that a plugin class has, without the prefix, in their order."""
-    return [
-        method.removeprefix("hook_")
-        for method in HOOK_METHODS
-        if getattr(cls, method) is not getattr(Plugin, method)
-    ]
+    @property
+    def plugin(self) -> str:
+        """The name of the plugin."""
+        return self.name.partition(":")[0]
 
 
 @dataclass
@@ -103,16 +94,23 @@ def read_plugin_lines(files: ConfigFiles, finder: PluginFinder) -> PluginLines:
     for name, into in (("logging", lines.logging), ("plugins", lines.plugins)):
         try:
             for entry in files.entries(name):
-                into.extend(_read_line(entry, finder, lines.problems))
+                into.extend(read_line(entry, finder, lines.problems))
         except ConfigError as error:
             lines.problems.append(Problem.of(error))
     lines.problems.extend(_replaced(lines.all, finder))
     if not errors_in(lines.problems):
-        lines.problems.extend(_lint(lines, str(files.find("plugins"))))
+        lines.problems.extend(_lint(lines.all, str(files.find("plugins"))))
     return lines
 
 
-def _read_line(entry: Entry, finder: PluginFinder, problems: list[Problem]) -> Iterator[PluginLine]:
+def plugin_name(entry: Entry) -> str:
+    """The name in the chain of the plugin on a line, without a look at the plugin."""
+    name, _, suffix = _split_name(next(iter(entry.text.split())))
+    return name + suffix
+
+
+def read_line(entry: Entry, finder: PluginFinder, problems: list[Problem]) -> Iterator[PluginLine]:
+    """The plugin on a line, if it can be understood; else what is wrong is added to `problems`."""
     if not _is_printable(entry.text):
         problems.append(Problem(entry.where, "only printable ASCII characters are allowed here"))
         return
@@ -128,12 +126,17 @@ def _read_line(entry: Entry, finder: PluginFinder, problems: list[Problem]) -> I
         return
     common_words, own_words = _split_words([*implied, *words], cls)
     common, common_wrong = parse(CommonOptions, common_words)
-    options, wrong = parse(cls.Options, own_words)
+    try:
+        options, wrong = parse(cls.Options, own_words)
+    except Exception as error:
+        text = f"its options cannot be read: {type(error).__name__}: {error} ({place_of(error)})"
+        problems.append(Problem(entry.where, f"{word}: {text}"))
+        return
     problems.extend(Problem(entry.where, f"{word}: {text}") for text in common_wrong + wrong)
     if common is None or options is None:
         return
     line = PluginLine(entry.where, name + suffix, cls, options, common)
-    if common.mode != "enforce" and "queue" in line.hooks():
+    if common.mode != "enforce" and "queue" in cls.hooks():
         text = f"{word}: mode={common.mode} is not for plugins that deliver messages"
         problems.append(Problem(entry.where, text))
     yield line
@@ -172,43 +175,87 @@ def _names_of(options: type[Any]) -> set[str]:
     }
 
 
-# --- what is odd about the whole ------------------------------------------------------------
-
-
 def _replaced(lines: Sequence[PluginLine], finder: PluginFinder) -> Iterator[Problem]:
     for line in lines:
-        file = finder.replaced.get(line.name.partition(":")[0])
+        file = finder.replaced.get(line.plugin)
         if file:
             text = f"{line.name}: the plugin shipped is used, not the Perl file {file}"
             yield Problem(line.where, text, "warning")
 
 
-def _lint(lines: PluginLines, where: str) -> Iterator[Problem]:
-    hooks = {hook for line in lines.all for hook in line.hooks()}
+# --- what is odd about a chain, by what its plugins declare of themselves ---------------------
+
+
+def _lint(lines: Sequence[PluginLine], where: str) -> Iterator[Problem]:
+    """The problems of a chain; `where` is the file of those that no line has."""
+    hooks = {hook for line in lines for hook in line.cls.hooks()}
     if "queue" not in hooks:
         yield Problem(where, "no plugin delivers messages (queue/maildir, queue/smtp-forward …)")
     if "rcpt" not in hooks:
         yield Problem(where, "no plugin accepts recipients (rcpt_ok)")
-    yield from _discarding(lines.plugins)
-    yield from _after_rcpt_ok(lines.plugins)
+    for number, line in enumerate(lines):
+        above, below = lines[:number], lines[number + 1 :]
+        for text in _oddities(line, above, below):
+            yield Problem(line.where, f"{line.name}: {text}", "warning")
 
 
-def _discarding(lines: Sequence[PluginLine]) -> Iterator[Problem]:
-    for line in lines:
-        if line.name.startswith("queue/discard"):
-            text = "queue/discard: every message is accepted and thrown away"
-            yield Problem(line.where, text, "warning")
+def _oddities(
+    line: PluginLine, above: Sequence[PluginLine], below: Sequence[PluginLine]
+) -> Iterator[str]:
+    if line.cls.warning:
+        yield line.cls.warning
+    yield from _twice(line, above, below)
+    yield from _too_early(line, below)
+    yield from _not_asked(line, above)
+    yield from _not_spoken(line, below)
 
 
-def _after_rcpt_ok(lines: Sequence[PluginLine]) -> Iterator[Problem]:
-    """Plugins that would like to refuse recipients which have been accepted before."""
-    accepted: str = ""
-    for line in lines:
-        if accepted and "rcpt" in line.hooks() and not line.name.startswith("queue/"):
-            text = (
-                f"{line.name}: is not asked about recipients that rcpt_ok ({accepted}) accepts; "
-                "put rcpt_ok last"
-            )
-            yield Problem(line.where, text, "warning")
-        if line.name.startswith("rcpt_ok"):
-            accepted = accepted or line.where
+def _twice(
+    line: PluginLine, above: Sequence[PluginLine], below: Sequence[PluginLine]
+) -> Iterator[str]:
+    first = next((other for other in above if other.name == line.name), None)
+    if first is not None:
+        names = {other.name for other in (*above, *below)}
+        numbered = (f"{line.plugin}:{number}" for number in itertools.count(2))
+        free = next(name for name in numbered if name not in names)
+        yield f"has the name of another line ({first.where}); call this one {free}"
+
+
+def _too_early(line: PluginLine, below: Sequence[PluginLine]) -> Iterator[str]:
+    for other in below:
+        wanted = any(fnmatchcase(other.plugin, pattern) for pattern in line.cls.after)
+        if wanted and other.plugin != line.plugin:
+            yield f"belongs after {other.name} ({other.where})"
+
+
+def _not_asked(line: PluginLine, above: Sequence[PluginLine]) -> Iterator[str]:
+    """It would like to refuse recipients that have been accepted before."""
+    accepting = next((other for other in above if _accepts(other)), None)
+    if accepting is not None and _judges_recipients(line):
+        yield (
+            f"is not asked about recipients that {accepting.name} ({accepting.where}) accepts; "
+            "its line belongs above"
+        )
+
+
+def _accepts(line: PluginLine) -> bool:
+    return line.cls.accepts_recipients and line.common.mode != "shadow"
+
+
+def _judges_recipients(line: PluginLine) -> bool:
+    """A plugin that delivers does so only when it is told to ask the next hop."""
+    hooks = line.cls.hooks()
+    if "queue" in hooks:
+        return isinstance(line.options, NextHopOptions) and line.options.check_recipients
+    return "rcpt" in hooks and not line.cls.accepts_recipients
+
+
+def _not_spoken(line: PluginLine, below: Sequence[PluginLine]) -> Iterator[str]:
+    """It leaves its rejections to a plugin that is not there."""
+    left = isinstance(line.options, RejectOptions) and line.options.reject == "naughty"
+    if left and not any(_speaks(other) for other in below):
+        yield "`reject naughty` refuses nobody: no plugin below speaks what is left to it (naughty)"
+
+
+def _speaks(line: PluginLine) -> bool:
+    return line.cls.speaks_rejections and line.common.mode != "shadow"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import os
 import re
 import socket
 import typing
@@ -24,7 +25,7 @@ from qpsmtpd.errors import ConfigError
 from qpsmtpd.lists.hosts import HostList, parse_hosts
 from qpsmtpd.logs.levels import LogLevel
 from qpsmtpd.mail.ip import IPNetwork
-from qpsmtpd.plugin.options import Seconds, Size, opt, parse_value
+from qpsmtpd.plugin.options import Seconds, Size, check_value, matching, opt, read_value
 from qpsmtpd.plugin.services import Entry
 from qpsmtpd.store.location import Location, RedisLocation, missing_package, parse_location
 
@@ -32,26 +33,12 @@ _is_host = re.compile(r"[A-Za-z0-9_.:\[\]-]+").fullmatch
 _is_octal = re.compile(r"[0-7]{3,5}").fullmatch
 _is_printable = re.compile(r"[ -~]*").fullmatch
 
-#: Files whose limit must be at least this; of the others, 0 switches the limit off.
-_AT_LEAST: dict[str, float] = {
-    "timeout": 1,
-    "timeoutsmtpd": 1,
-    "session_timeout": 1,
-    "hook_timeout": 1,
-    "reverse_timeout": 0.1,
-    "proxy_timeout": 1,
-    "store_timeout": 0.05,
-    "max_recipients": 1,
-    "max_line_length": 1000,
-    "max_header_size": 1000,
-    "max_headers": 1,
-    "max_errors": 1,
-    "max_junk_commands": 1,
-    "max_auth_failures": 1,
-}
+_host_name = matching(_is_host, "a host name")
 
-_NUMBERS_OF_CONNECTIONS = ("max_connections", "max_from_ip", "max_from_network")
-_MOST_BITS = {"network_prefix_ipv4": 32, "network_prefix_ipv6": 128}
+
+def _check_proxies(network: IPNetwork) -> None:
+    if network.prefixlen == 0:
+        raise ValueError("a network of proxies: it lets every client say that it is another one")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,29 +49,53 @@ class Settings:
     """
 
     # --- files that the Perl version reads too ---
-    me: str = opt("", doc="Our host name, for the greeting and more; that of the system if empty.")
-    smtpgreeting: str = opt("", doc="Text of the greeting after 220; hides version and name.")
+    me: str = opt(
+        "",
+        check=_host_name,
+        doc="Our host name, for the greeting and more; that of the system if empty.",
+    )
+    smtpgreeting: str = opt(
+        "",
+        check=matching(_is_printable, "plain ASCII text (RFC 5321 section 4.2)"),
+        doc="Text of the greeting after 220; hides version and name.",
+    )
     timeout: Seconds = opt(
-        Seconds(300), doc="How long to wait for a command, or for more of a message (was 1200)."
+        Seconds(300),
+        least=1,
+        doc="How long to wait for a command, or for more of a message (was 1200).",
     )
     timeoutsmtpd: Seconds | None = opt(
-        None, doc="How long to wait for a command, in place of timeout; the name that qmail uses."
+        None,
+        least=1,
+        doc="How long to wait for a command, in place of timeout; the name that qmail uses.",
     )
     databytes: Size = opt(Size(0), doc="Largest message accepted; 0 is any.")
     size_threshold: Size = opt(
         Size(256 << 10), doc="Messages up to this size stay in memory instead of a file (was 0)."
     )
     spool_dir: Path = opt(
-        Path(), doc="Directory of scratch files; made if missing. Without it one in /tmp."
+        Path(),
+        check=matching(os.path.isabs, "an absolute path"),
+        doc="Directory of scratch files; made if missing. Without it one in /tmp.",
     )
-    spool_perms: str = opt("0700", doc="Octal permissions of spool_dir.")
+    spool_perms: str = opt(
+        "0700",
+        check=matching(_is_octal, "an octal number like 0700"),
+        doc="Octal permissions of spool_dir.",
+    )
     plugin_dirs: tuple[Path, ...] = opt(
         (), doc="Directories of local plugins, one a line; they precede the plugins shipped."
     )
-    loglevel: str = opt("4", doc="What goes to stderr while the file logging is empty: 0 to 7.")
+    loglevel: str = opt(
+        "4",
+        check=LogLevel.parse,
+        doc="What goes to stderr while the file logging is empty: 0 to 7.",
+    )
     tls_before_auth: bool = opt(False, doc="Whether AUTH is offered under TLS only.")
     me_auth_results: str = opt(
-        "", doc="Our name in Authentication-Results, in place of me; none adds no such field."
+        "",
+        check=_host_name,
+        doc="Our name in Authentication-Results, in place of me; none adds no such field.",
     )
     # --- files of our own ---
     auth_results_of_others: Literal["keep", "rename"] = opt(
@@ -93,29 +104,38 @@ class Settings:
         "Original-Authentication-Results as the Perl version 1.0 did, which breaks DKIM signatures "
         "that cover them. Those that claim to be ours are removed, or renamed with the others.",
     )
-    session_timeout: Seconds = opt(Seconds(7200), doc="How long a session may last.")
-    max_recipients: int = opt(1000, doc="Recipients of one message (RFC 5321 section 4.5.3.1.8).")
-    max_line_length: Size = opt(Size(64 << 10), doc="Longest line of a message.")
-    max_header_size: Size = opt(Size(256 << 10), doc="Largest header section of a message.")
-    max_headers: int = opt(1000, doc="Header fields of a message.")
-    max_errors: int = opt(100, doc="Error replies in one session; the next one closes it.")
-    max_junk_commands: int = opt(
-        100, doc="Commands other than MAIL, RCPT and DATA since the last message."
+    session_timeout: Seconds = opt(Seconds(7200), least=1, doc="How long a session may last.")
+    max_recipients: int = opt(
+        1000, least=1, doc="Recipients of one message (RFC 5321 section 4.5.3.1.8)."
     )
-    max_auth_failures: int = opt(3, doc="Failed log-ins in one session.")
+    max_line_length: Size = opt(Size(64 << 10), least=1000, doc="Longest line of a message.")
+    max_header_size: Size = opt(
+        Size(256 << 10), least=1000, doc="Largest header section of a message."
+    )
+    max_headers: int = opt(1000, least=1, doc="Header fields of a message.")
+    max_errors: int = opt(100, least=1, doc="Error replies in one session; the next one closes it.")
+    max_junk_commands: int = opt(
+        100, least=1, doc="Commands other than MAIL, RCPT and DATA since the last message."
+    )
+    max_auth_failures: int = opt(3, least=1, doc="Failed log-ins in one session.")
     max_connections: int = opt(
-        10000, doc="Connections at a time, of all workers together; 0 is any number."
+        10000, least=0, doc="Connections at a time, of all workers together; 0 is any number."
     )
     max_from_ip: int = opt(
         0,
+        least=0,
         doc="Connections of one client address at a time; 0 is any number. The plugin hosts_allow, "
         "if it is used, permits some clients more or less.",
     )
     max_from_network: int = opt(
-        0, doc="Connections of one client network at a time; 0 is any number."
+        0, least=0, doc="Connections of one client network at a time; 0 is any number."
     )
-    network_prefix_ipv4: int = opt(24, doc="Bits of the prefix that makes an IPv4 network.")
-    network_prefix_ipv6: int = opt(64, doc="Bits of the prefix that makes an IPv6 network.")
+    network_prefix_ipv4: int = opt(
+        24, least=1, most=32, doc="Bits of the prefix that makes an IPv4 network."
+    )
+    network_prefix_ipv6: int = opt(
+        64, least=1, most=128, doc="Bits of the prefix that makes an IPv6 network."
+    )
     admission_exempt: tuple[IPNetwork, ...] = opt(
         (),
         doc="Clients that max_from_ip and max_from_network do not limit, such as other servers of "
@@ -123,12 +143,15 @@ class Settings:
     )
     proxy_networks: tuple[IPNetwork, ...] = opt(
         (),
+        check=_check_proxies,
         doc="Proxies such as HAProxy, one address or network a line. Each must begin every "
         "connection with a PROXY header, and can name any client, also one that may relay.",
     )
-    proxy_timeout: Seconds = opt(Seconds(10), doc="How long to wait for the header of a proxy.")
+    proxy_timeout: Seconds = opt(
+        Seconds(10), least=1, doc="How long to wait for the header of a proxy."
+    )
     hook_timeout: Seconds = opt(
-        Seconds(120), doc="How long one hook of a plugin may take, but for the hook queue."
+        Seconds(120), least=1, doc="How long one hook of a plugin may take, but for the hook queue."
     )
     store: str = opt(
         "",
@@ -138,10 +161,14 @@ class Settings:
         "/var/lib/qpsmtpd/store.sqlite under systemd, else a file in spool_dir.",
     )
     store_timeout: Seconds = opt(
-        Seconds(1), doc="How long to wait for the store; one that is down or slow stops no mail."
+        Seconds(1),
+        least=0.05,
+        doc="How long to wait for the store; one that is down or slow stops no mail.",
     )
     reverse_lookup: bool = opt(True, doc="Whether the client's name is looked up in the DNS.")
-    reverse_timeout: Seconds = opt(Seconds(5), doc="How long to wait for the client's name.")
+    reverse_timeout: Seconds = opt(
+        Seconds(5), least=0.1, doc="How long to wait for the client's name."
+    )
 
     @property
     def command_timeout(self) -> Seconds:
@@ -181,7 +208,7 @@ def load_settings(files: ConfigFiles) -> tuple[Settings, list[Problem]]:
     values: dict[str, Any] = {}
     for field in dataclasses.fields(Settings):
         try:
-            values |= _read(field.name, kinds[field.name], files, problems)
+            values |= _read(field, kinds[field.name], files, problems)
         except ConfigError as error:
             problems.append(Problem.of(error))
     values.setdefault("me", socket.gethostname())
@@ -189,44 +216,30 @@ def load_settings(files: ConfigFiles) -> tuple[Settings, list[Problem]]:
     return Settings(**values), problems
 
 
-def _read(name: str, kind: Any, files: ConfigFiles, problems: list[Problem]) -> dict[str, Any]:
+def _read(
+    field: dataclasses.Field[Any], kind: Any, files: ConfigFiles, problems: list[Problem]
+) -> dict[str, Any]:
     """The value of one field; empty when it has no file."""
-    entries = files.entries(file_of(name))
+    entries = files.entries(file_of(field.name))
     if not entries:
         return {}
-    if name == "plugin_dirs":
-        return {name: tuple(Path(entry.text) for entry in entries)}
-    if name == "proxy_networks":
-        return {name: tuple(map(_proxy_network, entries))}
-    if name == "admission_exempt":
-        return {name: tuple(map(_network, entries))}
-    problems.extend(_surplus(name, entries))
-    entry = entries[0]
-    if name == "store":
-        location = _store(entry)
-        problems.extend(_exposed_password(entry, location))
-        return {name: entry.text}
-    try:
-        value = parse_value(kind, entry.text)
-        for wanted in _wanted(name, value):
-            raise ValueError(wanted)
-    except ValueError as error:
-        raise ConfigError(entry.where, f"{entry.text!r} is not {error}") from None
-    return {name: value}
+    if typing.get_origin(kind) is tuple:
+        element = typing.get_args(kind)[0]
+        return {field.name: tuple(_value(field, element, entry) for entry in entries)}
+    problems.extend(_surplus(field.name, entries))
+    if field.name == "store":
+        problems.extend(_exposed_password(entries[0], _store(entries[0])))
+    return {field.name: _value(field, kind, entries[0])}
 
 
-def _network(entry: Entry) -> IPNetwork:
+def _value(field: dataclasses.Field[Any], kind: Any, entry: Entry) -> Any:
     try:
-        return parse_hosts(entry.text)
+        if kind != IPNetwork:
+            return read_value(field, kind, entry.text)
+        network = parse_hosts(entry.text)
+        check_value(field, network, entry.text)
     except ValueError as error:
         raise ConfigError(entry.where, str(error)) from None
-
-
-def _proxy_network(entry: Entry) -> IPNetwork:
-    network = _network(entry)
-    if network.prefixlen == 0:
-        problem = "a network of all addresses lets every client say that it is another one"
-        raise ConfigError(entry.where, problem)
     return network
 
 
@@ -252,23 +265,3 @@ def _surplus(name: str, entries: Sequence[Entry]) -> Iterator[Problem]:
     if len(entries) > 1:
         text = f"only the first line of {file_of(name)} counts, not this one"
         yield Problem(entries[1].where, text, "warning")
-
-
-def _wanted(name: str, value: Any) -> Iterator[str]:
-    """What would be right, if the value is not."""
-    if name in _AT_LEAST and value < _AT_LEAST[name]:
-        yield f"enough: at least {_AT_LEAST[name]:g}"
-    if name in _NUMBERS_OF_CONNECTIONS and value < 0:
-        yield "a number of connections (0 is any number)"
-    if name in _MOST_BITS and not 1 <= value <= _MOST_BITS[name]:
-        yield f"a number of bits from 1 to {_MOST_BITS[name]}"
-    if name in ("me", "me_auth_results") and not _is_host(value):
-        yield "a host name"
-    if name == "smtpgreeting" and not _is_printable(value):
-        yield "plain ASCII text (RFC 5321 section 4.2)"
-    if name == "spool_perms" and not _is_octal(value):
-        yield "an octal number like 0700"
-    if name == "spool_dir" and not value.is_absolute():
-        yield "an absolute path"
-    if name == "loglevel":
-        LogLevel.parse(value)

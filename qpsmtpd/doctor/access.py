@@ -8,62 +8,43 @@ from __future__ import annotations
 
 import os
 import stat
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
-from qpsmtpd.doctor.system import Account, System
+from qpsmtpd.doctor.machine import Machine
+from qpsmtpd.plugin.system import Account, Obstacle
 
-READ, WRITE, EXECUTE = 4, 2, 1
+READ, WRITE, EXECUTE = os.R_OK, os.W_OK, os.X_OK
 _WORDS = {READ: "read", WRITE: "write", EXECUTE: "enter"}
 
 
-@dataclass(frozen=True, slots=True)
-class Obstacle:
-    """Why a user cannot get at a file.
-
-    path: where the way ends.
-    kind: it does not exist; its permissions forbid it; or we ourselves may not look.
-    gid: the group that would have got through, None when no group would.
-    """
-
-    path: Path
-    kind: Literal["missing", "denied", "hidden"]
-    text: str
-    gid: int | None = None
-
-    def __str__(self) -> str:
-        return f"{self.path} {self.text}"
-
-
-def obstacle(system: System, path: str | Path, account: Account, wanted: int) -> Obstacle | None:
+def obstacle(machine: Machine, path: str | Path, account: Account, wanted: int) -> Obstacle | None:
     """The first thing that keeps the user from the file; None when nothing does.
 
     wanted: READ, WRITE, EXECUTE, added up.
     """
-    for step in _steps(system, Path(path)):
-        needed = wanted if step == _real(system, Path(path)) else EXECUTE
-        found = _obstacle_at(system, step, account, needed)
+    for step in _steps(machine, Path(path)):
+        needed = wanted if step == _real(machine, Path(path)) else EXECUTE
+        found = _obstacle_at(machine, step, account, needed)
         if found is not None:
             return found
     return None
 
 
-def _real(system: System, path: Path) -> Path:
+def _real(machine: Machine, path: Path) -> Path:
     """The path without symbolic links."""
-    real = Path(os.path.realpath(system.path(path)))
-    root = Path(os.path.realpath(system.root))
+    real = Path(os.path.realpath(machine.path(path)))
+    root = Path(os.path.realpath(machine.root))
     return Path("/") / real.relative_to(root) if real.is_relative_to(root) else path
 
 
-def _steps(system: System, path: Path) -> list[Path]:
-    real = _real(system, path)
+def _steps(machine: Machine, path: Path) -> list[Path]:
+    real = _real(machine, path)
     return [*reversed(real.parents), real]
 
 
-def _obstacle_at(system: System, path: Path, account: Account, needed: int) -> Obstacle | None:
+def _obstacle_at(machine: Machine, path: Path, account: Account, needed: int) -> Obstacle | None:
     try:
-        status = system.status(path)
+        status = machine.status(path)
     except PermissionError:
         return Obstacle(path, "hidden", "cannot be looked at by us; run this as root")
     if status is None:
@@ -85,6 +66,19 @@ def permitted(status: os.stat_result, account: Account, needed: int) -> bool:
     else:
         bits = status.st_mode
     return bits & needed == needed
+
+
+def only_root_changes(machine: Machine, path: Path) -> bool:
+    """Whether nobody but root can change a file, or put another one in its place."""
+    steps = {*_steps(machine, path), path, *path.parents}
+    try:
+        return all(_is_roots(machine.status(step)) for step in steps)
+    except PermissionError:
+        return False
+
+
+def _is_roots(status: os.stat_result | None) -> bool:
+    return status is not None and status.st_uid == 0 and not status.st_mode & 0o022
 
 
 def _denial(status: os.stat_result, account: Account, needed: int) -> str:

@@ -7,15 +7,18 @@ import asyncio
 import errno
 import os
 from collections.abc import Iterator, Sequence
+from typing import Any, Literal
 
 from qpsmtpd.config.loader import load
-from qpsmtpd.config.pluginlines import PluginLine
 from qpsmtpd.config.problems import ConfigErrors, Problem
-from qpsmtpd.doctor.finding import Finding, error, notice, ok, warning
+from qpsmtpd.doctor.examination import text_of
 from qpsmtpd.doctor.installation import Installation
+from qpsmtpd.plugin.finding import Finding
 
 #: What is in a problem with permissions.
 _DENIED = os.strerror(errno.EACCES)
+
+_NONSENSE = "the process that loads the configuration tells nonsense"
 
 
 def check_configuration(installation: Installation) -> Iterator[Finding]:
@@ -25,23 +28,25 @@ def check_configuration(installation: Installation) -> Iterator[Finding]:
     for problem in problems:
         yield _finding(installation, problem)
     if not problems:
-        yield ok(directory, f"{len(installation.lines.all)} plugins, no problems")
+        yield Finding.ok(directory, f"{len(installation.entries)} plugins, no problems")
 
 
 def _finding(installation: Installation, problem: Problem) -> Finding:
     subject = problem.where or str(installation.directories[0])
-    account, uid = installation.account, installation.system.uid
+    account, uid = installation.account, installation.machine.uid
     if uid != 0 and account is not None and account.uid != uid and _DENIED in problem.text:
-        return notice(subject, problem.text, "This may hold for you only; run this as root.")
-    return (error if problem.severity == "error" else warning)(subject, problem.text)
+        advice = "This may hold for you only; run this as root."
+        return Finding.notice(subject, problem.text, advice)
+    finding = Finding.error if problem.severity == "error" else Finding.warning
+    return finding(subject, problem.text)
 
 
 def _load(installation: Installation) -> Sequence[Problem]:
-    account, system = installation.account, installation.system
+    account, machine = installation.account, installation.machine
     try:
-        found = system.as_user(account, lambda: [_as_words(p) for p in problems_of(installation)])
-        return [_of_words(*words) for words in found]
-    except OSError as failure:
+        found = machine.as_user(account, lambda: [_as_words(p) for p in problems_of(installation)])
+        return _problems_in(found)
+    except (OSError, ValueError) as failure:
         return [Problem(str(installation.directories[0]), str(failure), "warning")]
 
 
@@ -49,8 +54,20 @@ def _as_words(problem: Problem) -> list[str]:
     return [problem.where, problem.text, problem.severity]
 
 
-def _of_words(where: str, text: str, severity: str) -> Problem:
-    return Problem(where, text, "warning" if severity == "warning" else "error")
+def _problems_in(words: Any) -> Sequence[Problem]:
+    """The problems that were written down; raises ValueError for anything else."""
+    match words:
+        case [*problems]:
+            return list(map(_of_words, problems))
+    raise ValueError(_NONSENSE)
+
+
+def _of_words(words: Any) -> Problem:
+    match words:
+        case [where, text, severity]:
+            kind: Literal["warning", "error"] = "warning" if severity == "warning" else "error"
+            return Problem(text_of(where), text_of(text), kind)
+    raise ValueError(_NONSENSE)
 
 
 def problems_of(installation: Installation) -> Sequence[Problem]:
@@ -66,10 +83,3 @@ def problems_of(installation: Installation) -> Sequence[Problem]:
         return asyncio.run(load_and_stop())
     except ConfigErrors as errors:
         return errors.problems
-
-
-def maildir_directories(line: PluginLine) -> list[str]:
-    """The directories that queue/maildir needs at its start."""
-    directory: str = line.options.directory
-    parts = [] if line.options.pattern else ["tmp", "new", "cur"]
-    return [directory, *(f"{directory.rstrip('/')}/{part}" for part in parts)]

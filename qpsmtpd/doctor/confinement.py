@@ -7,10 +7,10 @@ import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
-from qpsmtpd.doctor.finding import Finding, error
-from qpsmtpd.doctor.processes import no_new_privileges
-from qpsmtpd.doctor.system import System
+from qpsmtpd.doctor.machine import Machine
+from qpsmtpd.doctor.processes import Running
 from qpsmtpd.doctor.units import SERVICE, Unit
+from qpsmtpd.plugin.finding import Finding
 
 #: Runs set-id programs for the daemon, which may not.
 HANDOVER_SOCKET = "qpsmtpd-handover.socket"
@@ -26,15 +26,15 @@ _DIRECTORIES = {
 _YES = frozenset({"yes", "true", "on", "1"})
 
 
-def read_only(system: System, path: Path) -> Finding | None:
+def read_only(machine: Machine, path: Path) -> Finding | None:
     """What is to be said when the unit does not let the daemon write to a directory."""
-    unit = Unit(system, SERVICE)
+    unit = Unit(machine, SERVICE)
     if unit.value("ProtectSystem") != "strict":
         return None
     if any(path.is_relative_to(writable) for writable in _writable(unit)):
         return None
     setting = f"[Service]\\nReadWritePaths={path}\\n"
-    return error(
+    return Finding.error(
         str(path),
         f"{SERVICE} does not let the daemon write here (ProtectSystem=strict)",
         "Let it:",
@@ -56,26 +56,30 @@ def _writable(unit: Unit) -> Iterator[Path]:
         yield from (Path("/tmp"), Path("/var/tmp"))  # noqa: S108 (nothing is written)
 
 
-def set_id_problem(system: System, program: str) -> Finding | None:
+def set_id_problem(machine: Machine, program: str, running: Running | None) -> Finding | None:
     """What keeps a set-id program from its rights when the daemon wants it to run."""
-    running = no_new_privileges(system)
-    confined = Unit(system, SERVICE).value("NoNewPrivileges").lower() in _YES
-    if not running and not confined:
+    held = running is not None and running.no_new_privileges
+    confined = Unit(machine, SERVICE).value("NoNewPrivileges").lower() in _YES
+    if not held and not confined:
         return None
-    if not Unit(system, HANDOVER_SOCKET).file:
+    if not Unit(machine, HANDOVER_SOCKET).file:
         text = f"needs the rights of its owner, which {SERVICE} takes away (NoNewPrivileges)"
         restart = f"systemctl restart {SERVICE}"
-        return error(program, text, f"Install {HANDOVER_SOCKET}, or change that and:", restart)
-    if program not in _handed_over(system):
+        return Finding.error(
+            program, text, f"Install {HANDOVER_SOCKET}, or change that and:", restart
+        )
+    if program not in _handed_over(machine):
         text = f"is not among the programs that {HANDOVER_SERVICE} runs for the daemon"
-        return error(program, text, "Add it to ExecStart=:", f"systemctl edit {HANDOVER_SERVICE}")
-    if running and not system.exists("/run/qpsmtpd/handover.socket"):
+        return Finding.error(
+            program, text, "Add it to ExecStart=:", f"systemctl edit {HANDOVER_SERVICE}"
+        )
+    if held and not machine.exists("/run/qpsmtpd/handover.socket"):
         text = f"cannot be run: {HANDOVER_SOCKET} does not listen"
-        return error(program, text, "Start it:", f"systemctl start {HANDOVER_SOCKET}")
+        return Finding.error(program, text, "Start it:", f"systemctl start {HANDOVER_SOCKET}")
     return None
 
 
-def _handed_over(system: System) -> set[str]:
+def _handed_over(machine: Machine) -> set[str]:
     """The programs that the hand-over runs; each is a word of its command, with its arguments."""
-    words = shlex.split(Unit(system, HANDOVER_SERVICE).value("ExecStart"))
+    words = shlex.split(Unit(machine, HANDOVER_SERVICE).value("ExecStart"))
     return {word.partition(" ")[0] for word in words}

@@ -5,25 +5,35 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from qpsmtpd.config.runoptions import ListenAddress
-from qpsmtpd.doctor.certificates import check_certificates
 from qpsmtpd.doctor.configuration import check_configuration
 from qpsmtpd.doctor.dnschecks import check_dns
-from qpsmtpd.doctor.finding import Finding, error
+from qpsmtpd.doctor.examination import OTHERS
 from qpsmtpd.doctor.hops import check_next_hops
 from qpsmtpd.doctor.installation import Installation
+from qpsmtpd.doctor.machine import Machine
 from qpsmtpd.doctor.mailsystems import check_mail_systems
+from qpsmtpd.doctor.plugins import examine_plugins
 from qpsmtpd.doctor.ports import check_ports
 from qpsmtpd.doctor.report import exit_status, json_report, text_report
 from qpsmtpd.doctor.service import check_units, check_user
-from qpsmtpd.doctor.system import System
 from qpsmtpd.errors import QpsmtpdError
+from qpsmtpd.plugin.finding import Finding
 
 Area = Callable[[Installation], Iterable[Finding]]
 
-#: The configuration comes first: it is loaded in a child process, before anything runs here.
+
+def _certificates(installation: Installation) -> Iterable[Finding]:
+    return installation.found("Certificates")
+
+
+def _others(installation: Installation) -> Iterable[Finding]:
+    return installation.found(OTHERS)
+
+
 AREAS: dict[str, Area] = {
     "Configuration": check_configuration,
     "User and files": check_user,
@@ -31,14 +41,19 @@ AREAS: dict[str, Area] = {
     "Addresses": check_ports,
     "Mail systems": check_mail_systems,
     "Next hops": check_next_hops,
-    "Certificates": check_certificates,
+    "Certificates": _certificates,
     "DNS": check_dns,
+    OTHERS: _others,
 }
 
 
 def examine(installation: Installation) -> dict[str, list[Finding]]:
-    """The findings of every area, by its title."""
-    return {title: _findings(area, installation) for title, area in AREAS.items()}
+    """The findings of every area, by its title.
+
+    The plugins come first: what root has read since a process was forked is not in its memory.
+    """
+    examined = replace(installation, examined=tuple(examine_plugins(installation)))
+    return {title: _findings(area, examined) for title, area in AREAS.items()}
 
 
 def _findings(area: Area, installation: Installation) -> list[Finding]:
@@ -47,13 +62,15 @@ def _findings(area: Area, installation: Installation) -> list[Finding]:
     try:
         found.extend(area(installation))
     except (OSError, QpsmtpdError) as failure:
-        found.append(error(str(installation.directories[0]), f"cannot be looked at: {failure}"))
+        found.append(
+            Finding.error(str(installation.directories[0]), f"cannot be looked at: {failure}")
+        )
     return found
 
 
 def run(directories: tuple[Path, ...], listen: tuple[ListenAddress, ...], *, as_json: bool) -> int:
     """Examine this machine and print the report; the exit status of the process."""
-    installation = Installation(system=System(), directories=directories, listen=listen)
+    installation = Installation(machine=Machine(), directories=directories, listen=listen)
     findings = examine(installation)
     lines = [json_report(findings)] if as_json else text_report(sys.stdout, findings)
     print("\n".join(lines))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Exim as Debian sets it up: where it listens, whom it trusts, and the commands to change both."""
+"""Exim as Debian sets it up: where it listens, and the commands to change that."""
 
 from __future__ import annotations
 
@@ -8,20 +8,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from qpsmtpd.config.runoptions import ListenAddress
+from qpsmtpd.doctor.machine import Machine
 from qpsmtpd.doctor.overlaps import is_loopback
-from qpsmtpd.doctor.system import System
+from qpsmtpd.nexthop.eximtrust import OWN_FILE, PROGRAM, SETTINGS, settings_of
 
-PROGRAM = "/usr/sbin/exim4"
-SETTINGS = "/etc/exim4/update-exim4.conf.conf"
-OWN_FILE = "/etc/exim4/exim4.conf"
-
-#: Where macros go, with one configuration file and with a split one.
-_MACROS = "/etc/exim4/exim4.conf.localmacros"
-_SPLIT_MACROS = "/etc/exim4/conf.d/main/000_localmacros"
 _LOOPBACK = "127.0.0.1 ; ::1"
 _PORT = 25
 
-_variable = re.compile(r"""^\s*(\w+)=(?:'([^']*)'|"([^"]*)"|(\S*))\s*$""", re.MULTILINE).findall
 _bracketed = re.compile(r"\[([^\]]+)\](?::(\d+))?").fullmatch
 _dotted = re.compile(r"(\d+(?:\.\d+){3})(?:\.(\d+))?").fullmatch
 _colons = re.compile(r"([0-9A-Fa-f:]*:[0-9A-Fa-f:]*)(?:\.(\d+))?").fullmatch
@@ -40,15 +33,15 @@ class Exim:
     interfaces: str
 
     @classmethod
-    def read(cls, system: System) -> Exim | None:
+    def read(cls, machine: Machine) -> Exim | None:
         """The Exim of the system, None when there is none."""
-        if not system.runnable(PROGRAM):
+        if not machine.runnable(PROGRAM):
             return None
-        variables = {name: a or b or c for name, a, b, c in _variable(system.read(SETTINGS))}
+        settings = settings_of(machine)
         return cls(
-            split=variables.get("dc_use_split_config") == "true",
-            own=system.exists(OWN_FILE),
-            interfaces="" if system.exists(OWN_FILE) else variables.get("dc_local_interfaces", ""),
+            split=settings.get("dc_use_split_config") == "true",
+            own=machine.exists(OWN_FILE),
+            interfaces="" if machine.exists(OWN_FILE) else settings.get("dc_local_interfaces", ""),
         )
 
     @property
@@ -80,19 +73,6 @@ class Exim:
             "systemctl restart exim4",
         )
 
-    def to_trust(self, system: System, user: str, trusted: list[str]) -> tuple[str, ...]:
-        """The commands that make it trust a user besides those it trusts already."""
-        names = " : ".join([*trusted, user])
-        if self.own:
-            return (f"sensible-editor {OWN_FILE}  # trusted_users = {names}",)
-        file = _SPLIT_MACROS if self.split else _MACROS
-        line = f"MAIN_TRUSTED_USERS = {names}"
-        if re.search(r"^\s*MAIN_TRUSTED_USERS\s*=", system.read(file), re.MULTILINE):
-            change = f"sed -i 's/^ *MAIN_TRUSTED_USERS *=.*/{line}/' {file}"
-        else:
-            change = f"echo '{line}' >> {file}"
-        return change, "update-exim4.conf"
-
 
 def parse_interfaces(text: str) -> list[ListenAddress]:
     """The addresses of dc_local_interfaces, a list with semicolons; what is none is left out."""
@@ -105,15 +85,3 @@ def _addresses(text: str) -> Iterator[ListenAddress]:
         if match:
             every = match[1] in ("::0", "::")
             yield ListenAddress("::" if every else match[1], int(match[2] or _PORT))
-
-
-def options_of(system: System, program: str, *names: str) -> dict[str, str] | None:
-    """Options of the main configuration, as Exim understands it; None when it does not tell.
-
-    A switch that is off has no entry, one that is on is empty.
-    """
-    output = system.run(program, "-bP", *names)
-    if output is None or output.status:
-        return None
-    pairs = (line.partition("=") for line in output.text.splitlines())
-    return {name.strip(): value.strip() for name, _, value in pairs if not name.startswith("no_")}

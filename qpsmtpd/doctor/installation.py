@@ -3,20 +3,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 from qpsmtpd.config.files import ConfigFiles
-from qpsmtpd.config.pluginfinder import PluginFinder
-from qpsmtpd.config.pluginlines import PluginLine, PluginLines, read_plugin_lines
 from qpsmtpd.config.runoptions import ListenAddress, parse_listen
 from qpsmtpd.config.settings import Settings, load_settings
 from qpsmtpd.dns.resolver import DnsResolver
-from qpsmtpd.doctor.system import Account, System
+from qpsmtpd.doctor.examination import Examination
+from qpsmtpd.doctor.machine import Machine
+from qpsmtpd.doctor.processes import Running, running
 from qpsmtpd.doctor.units import SERVICE, Unit, enabled, listen_addresses
-from qpsmtpd.plugin.services import Resolver
+from qpsmtpd.plugin.finding import Finding
+from qpsmtpd.plugin.services import Entry, Resolver
+from qpsmtpd.plugin.system import Account
 
 #: The user of the package, when no unit names another one.
 DEFAULT_USER = "qpsmtpd"
@@ -32,12 +34,14 @@ class Installation:
     directories: of the configuration, best first.
     listen: where the daemon is to listen, in place of what the units say.
     make_resolver: makes a resolver in place of the daemon's, for one event loop.
+    examined: what the plugins have found.
     """
 
-    system: System
+    machine: Machine
     directories: tuple[Path, ...]
     listen: tuple[ListenAddress, ...] = ()
     make_resolver: Callable[[], Resolver] | None = None
+    examined: tuple[Examination, ...] = ()
 
     @cached_property
     def files(self) -> ConfigFiles:
@@ -47,54 +51,64 @@ class Installation:
     @property
     def paths(self) -> tuple[Path, ...]:
         """Where the directories of the configuration are for us."""
-        return tuple(map(self.system.path, self.directories))
+        return tuple(map(self.machine.path, self.directories))
 
     @cached_property
     def settings(self) -> Settings:
         """The settings, with defaults for those that cannot be read."""
         return load_settings(self.files)[0]
 
-    @cached_property
-    def lines(self) -> PluginLines:
-        """The lines of the files plugins and logging, as far as they can be understood."""
-        return read_plugin_lines(self.files, PluginFinder(self.settings.plugin_dirs))
+    @property
+    def entries(self) -> Sequence[Entry]:
+        """The lines of the files logging and plugins."""
+        return [*self.files.entries("logging"), *self.files.entries("plugins")]
 
-    def plugins(self, *names: str) -> Sequence[PluginLine]:
-        """The lines of plugins, by their names without instance."""
-        return [line for line in self.lines.all if line.name.partition(":")[0] in names]
+    def found(self, area: str) -> Iterator[Finding]:
+        """What the plugins have found in one area."""
+        findings = (finding for plugin in self.examined for finding in plugin.findings)
+        return (finding for finding in findings if finding.area == area)
 
     @cached_property
     def user(self) -> str:
         """The name of the user that the daemon runs as."""
-        return Unit(self.system, SERVICE).value("User", DEFAULT_USER)
+        return Unit(self.machine, SERVICE).value("User", DEFAULT_USER)
 
     @cached_property
     def account(self) -> Account | None:
         """The user that the daemon runs as, with the groups that its unit gives it."""
-        account = self.system.account(self.user)
+        account = self.machine.account(self.user)
         if account is None:
             return None
-        names = " ".join(Unit(self.system, SERVICE).values("SupplementaryGroups")).split()
-        more = {gid for gid in map(self.system.group, names) if gid is not None}
+        names = " ".join(Unit(self.machine, SERVICE).values("SupplementaryGroups")).split()
+        more = {gid for gid in map(self.machine.group, names) if gid is not None}
         return Account(account.name, account.uid, account.groups | more)
 
     @cached_property
     def wanted(self) -> tuple[ListenAddress, ...]:
         """Where the daemon is to listen; empty when nothing says so."""
-        return self.listen or tuple(listen_addresses(self.system))
+        return self.listen or tuple(listen_addresses(self.machine))
 
     @cached_property
     def enabled(self) -> bool:
         """Whether the daemon is started with the system."""
-        return enabled(self.system)
+        return enabled(self.machine)
+
+    @cached_property
+    def running(self) -> Running | None:
+        """The daemon that runs now."""
+        return running(self.machine)
 
     @cached_property
     def environment(self) -> Mapping[str, str]:
         """The environment of the daemon, as far as it is known."""
-        environment = dict(self.system.environment)
-        if self.system.exists(_CREDENTIALS):
+        environment = dict(self.machine.environment)
+        if self.machine.exists(_CREDENTIALS):
             environment.setdefault("CREDENTIALS_DIRECTORY", _CREDENTIALS)
         return environment
+
+    def look(self) -> None:
+        """See what perhaps only root may see; a process of the daemon's user takes it along."""
+        _ = (self.account, self.wanted, self.running, self.environment)
 
     def resolver(self) -> Resolver:
         """A resolver like the daemon's.  Raises OSError or ValueError if that is impossible."""

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from qpsmtpd.config.runoptions import ListenAddress
-from qpsmtpd.doctor.system import System
+from qpsmtpd.doctor.machine import Machine
 
 _LISTEN = "0A"
 _socket_link = re.compile(r"socket:\[(\d+)\]").fullmatch
@@ -59,10 +59,10 @@ class Listening:
         return f"{' and '.join(titles)} (process {pids})" if titles else "some program"
 
 
-def listening(system: System) -> list[Listening]:
+def listening(machine: Machine) -> list[Listening]:
     """All TCP sockets that listen."""
-    found = list(_sockets(system.read("/proc/net/tcp"), system.read("/proc/net/tcp6")))
-    owners = _owners(system, {inode for _, inode in found}) if found else {}
+    found = list(_sockets(machine.read("/proc/net/tcp"), machine.read("/proc/net/tcp6")))
+    owners = _owners(machine, {inode for _, inode in found}) if found else {}
     return [Listening(address, owners.get(inode, ())) for address, inode in found]
 
 
@@ -97,16 +97,16 @@ def _address(digits: str) -> str:
     return str(ipaddress.ip_address(octets))
 
 
-def _owners(system: System, inodes: set[str]) -> Mapping[str, tuple[Program, ...]]:
+def _owners(machine: Machine, inodes: set[str]) -> Mapping[str, tuple[Program, ...]]:
     owners: dict[str, tuple[Program, ...]] = {}
-    for pid in filter(str.isdigit, system.names("/proc")):
-        links = (system.link(f"/proc/{pid}/fd/{fd}") for fd in system.names(f"/proc/{pid}/fd"))
+    for pid in filter(str.isdigit, machine.names("/proc")):
+        links = (machine.link(f"/proc/{pid}/fd/{fd}") for fd in machine.names(f"/proc/{pid}/fd"))
         matches = filter(None, map(_socket_link, links))
         for inode in {match[1] for match in matches} & inodes:
-            owners[inode] = (*owners.get(inode, ()), _program(system, pid))
+            owners[inode] = (*owners.get(inode, ()), _program(machine, pid))
     return owners
 
 
-def _program(system: System, pid: str) -> Program:
-    command = system.read(f"/proc/{pid}/cmdline").replace("\0", " ").strip()
-    return Program(int(pid), system.read(f"/proc/{pid}/comm").strip(), command)
+def _program(machine: Machine, pid: str) -> Program:
+    command = machine.read(f"/proc/{pid}/cmdline").replace("\0", " ").strip()
+    return Program(int(pid), machine.read(f"/proc/{pid}/comm").strip(), command)

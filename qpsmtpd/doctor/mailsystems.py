@@ -10,14 +10,14 @@ from collections.abc import Callable, Iterator
 
 from qpsmtpd.config.runoptions import ListenAddress
 from qpsmtpd.doctor.exim import Exim
-from qpsmtpd.doctor.finding import Finding, error, notice, ok, warning
 from qpsmtpd.doctor.installation import Installation
-from qpsmtpd.doctor.overlaps import is_loopback, listed, overlap
+from qpsmtpd.doctor.machine import Machine
+from qpsmtpd.doctor.overlaps import listed, overlap
 from qpsmtpd.doctor.postfix import Postfix
-from qpsmtpd.doctor.system import System
+from qpsmtpd.plugin.finding import Finding
 
 _SMTP = ListenAddress("", 25)
-_READERS: dict[str, Callable[[System], Exim | Postfix | None]] = {
+_READERS: dict[str, Callable[[Machine], Exim | Postfix | None]] = {
     "Exim": Exim.read,
     "Postfix": Postfix.read,
 }
@@ -26,30 +26,21 @@ _ASK_AGAIN = "dpkg-reconfigure qpsmtpd"
 
 def check_mail_systems(installation: Installation) -> Iterator[Finding]:
     """Each mail system that is installed: its configuration, and where that makes it listen."""
-    postfix, exim = Postfix.read(installation.system), Exim.read(installation.system)
+    postfix, exim = Postfix.read(installation.machine), Exim.read(installation.machine)
     if postfix is not None:
-        yield from _check_postfix(installation, postfix)
+        yield _addresses(installation, "Postfix", postfix.addresses)
     if exim is not None:
         yield from _check_exim(installation, exim)
     if exim is None and postfix is None:
-        yield notice("mail system", "neither Exim nor Postfix is installed")
-
-
-def _check_postfix(installation: Installation, postfix: Postfix) -> Iterator[Finding]:
-    yield _addresses(installation, "Postfix", postfix.addresses)
-    if postfix.trusts_loopback and _forwards_to_loopback(installation):
-        text = (
-            "relays all mail that comes from loopback addresses (mynetworks), and so all that "
-            "qpsmtpd hands over by SMTP: only rcpt_ok keeps this from being an open relay"
-        )
-        yield notice("Postfix", text)
+        yield Finding.notice("mail system", "neither Exim nor Postfix is installed")
+    yield from installation.found("Mail systems")
 
 
 def _check_exim(installation: Installation, exim: Exim) -> Iterator[Finding]:
-    yield ok("Exim", exim.form)
+    yield Finding.ok("Exim", exim.form)
     if exim.own:
         text = "where it listens is not known from a configuration of your own"
-        yield notice("Exim", text, "If it is in the way of qpsmtpd:", *exim.to_loopback)
+        yield Finding.notice("Exim", text, "If it is in the way of qpsmtpd:", *exim.to_loopback)
     else:
         yield _addresses(installation, "Exim", exim.addresses)
 
@@ -58,12 +49,12 @@ def _addresses(installation: Installation, name: str, theirs: list[ListenAddress
     clashes = _clashes(installation, theirs)
     if not clashes:
         where = f"listens on {listed(theirs)}" if theirs else "takes no mail from the network"
-        return ok(name, f"{where}, not in the way of qpsmtpd")
+        return Finding.ok(name, f"{where}, not in the way of qpsmtpd")
     advice, commands = _out_of_the_way(installation, name)
     text = f"is set up to listen on {listed(clashes)}"
     if not installation.wanted:
-        return notice(name, text, advice, *commands)
-    finding = error if installation.enabled else warning
+        return Finding.notice(name, text, advice, *commands)
+    finding = Finding.error if installation.enabled else Finding.warning
     return finding(name, f"{text}, where qpsmtpd is to listen", advice, *commands)
 
 
@@ -74,7 +65,7 @@ def _clashes(installation: Installation, theirs: list[ListenAddress]) -> list[Li
 
 def in_the_way(installation: Installation, name: str) -> bool:
     """Whether Exim or Postfix is set up to listen where we are to, or may be."""
-    mta = _READERS[name](installation.system)
+    mta = _READERS[name](installation.machine)
     if isinstance(mta, Exim) and mta.own:
         return True
     return mta is not None and bool(_clashes(installation, mta.addresses))
@@ -82,11 +73,11 @@ def in_the_way(installation: Installation, name: str) -> bool:
 
 def _out_of_the_way(installation: Installation, name: str) -> tuple[str, tuple[str, ...]]:
     """Advice and commands that take port 25 of the public addresses from Exim or Postfix."""
-    mta = _READERS[name](installation.system)
+    mta = _READERS[name](installation.machine)
     commands = mta.to_loopback if mta else ()
     if not any(map(_needs_loopback, installation.wanted)):
         return f"Let {name} listen on loopback addresses only:", commands
-    public = " ".join(installation.system.public_addresses()) or "those reached from outside"
+    public = " ".join(installation.machine.public_addresses()) or "those reached from outside"
     advice = (
         f"qpsmtpd is to listen on loopback addresses as well, which {name} needs. Let qpsmtpd "
         f"listen on the public addresses only ({public}), and {name} on the others:"
@@ -97,8 +88,3 @@ def _out_of_the_way(installation: Installation, name: str) -> tuple[str, tuple[s
 def _needs_loopback(address: ListenAddress) -> bool:
     """Whether it takes the loopback addresses that a mail system usually has."""
     return any(overlap(address, ListenAddress(host, 25)) for host in ("127.0.0.1", "::1"))
-
-
-def _forwards_to_loopback(installation: Installation) -> bool:
-    hosts = (line.options.host for line in installation.plugins("queue/smtp-forward"))
-    return any(is_loopback(host.strip("[]")) for host in hosts)

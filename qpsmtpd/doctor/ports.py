@@ -6,12 +6,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from qpsmtpd.config.runoptions import ListenAddress
-from qpsmtpd.doctor.finding import Finding, error, notice, ok, warning
 from qpsmtpd.doctor.installation import Installation
 from qpsmtpd.doctor.listeners import Listening, listening
 from qpsmtpd.doctor.mailsystems import in_the_way
 from qpsmtpd.doctor.overlaps import listed, overlap
 from qpsmtpd.doctor.units import SOCKET
+from qpsmtpd.plugin.finding import Finding
 
 #: The mail systems whose set-up is known.
 _RESTARTS = {"Exim": "systemctl restart exim4", "Postfix": "systemctl restart postfix"}
@@ -20,9 +20,9 @@ _SMTP = ListenAddress("", 25)
 
 def check_ports(installation: Installation) -> Iterator[Finding]:
     """Who listens where we want to; on port 25 when nothing says where that is."""
-    sockets = listening(installation.system)
-    if not sockets and not installation.system.exists("/proc/net/tcp"):
-        yield notice("/proc/net/tcp", "cannot be read, so who listens is not known")
+    sockets = listening(installation.machine)
+    if not sockets and not installation.machine.exists("/proc/net/tcp"):
+        yield Finding.notice("/proc/net/tcp", "cannot be read, so who listens is not known")
         return
     if not installation.wanted:
         yield from _without_addresses(sockets)
@@ -34,10 +34,10 @@ def check_ports(installation: Installation) -> Iterator[Finding]:
 
 def _without_addresses(sockets: list[Listening]) -> Iterator[Finding]:
     text = "no unit of systemd says where qpsmtpd is to listen"
-    yield notice("addresses", text, "Say it with --listen to have this checked.")
+    yield Finding.notice("addresses", text, "Say it with --listen to have this checked.")
     for found in sockets:
         if overlap(found.address, _SMTP):
-            yield notice(str(found.address), f"{found} listens here")
+            yield Finding.notice(str(found.address), f"{found} listens here")
 
 
 def _check(
@@ -46,24 +46,24 @@ def _check(
     subject = str(address)
     foreign = [found for found in sockets if not found.ours and not _held(installation, found)]
     unknown = [found for found in foreign if not found.programs]
-    if unknown and not installation.system.privileged:
+    if unknown and not installation.machine.privileged:
         text = f"something listens on {listed(found.address for found in unknown)}"
-        yield notice(subject, text, "Run this as root to see what it is.")
+        yield Finding.notice(subject, text, "Run this as root to see what it is.")
     elif foreign:
         yield _clash(installation, subject, foreign)
     elif sockets:
-        yield ok(subject, f"{sockets[0]} listens for qpsmtpd")
+        yield Finding.ok(subject, f"{sockets[0]} listens for qpsmtpd")
     else:
-        start = f"systemctl start {SOCKET}" if installation.system.systemd else ""
+        start = f"systemctl start {SOCKET}" if installation.machine.systemd else ""
         advice = "Start it when all else is well:" if start else ""
-        yield notice(subject, "free, qpsmtpd does not run", advice, *filter(None, [start]))
+        yield Finding.notice(subject, "free, qpsmtpd does not run", advice, *filter(None, [start]))
 
 
 def _held(installation: Installation, found: Listening) -> bool:
     """Whether systemd has the socket for us."""
     if not found.by_systemd:
         return False
-    answer = installation.system.run("systemctl", "is-active", SOCKET)
+    answer = installation.machine.run("systemctl", "is-active", SOCKET)
     return answer is not None and answer.text == "active"
 
 
@@ -71,7 +71,7 @@ def _clash(installation: Installation, subject: str, foreign: list[Listening]) -
     who = "; ".join(f"{found} listens on {found.address}" for found in foreign)
     text = f"{who}, so qpsmtpd cannot listen on {subject}"
     advice, commands = _remedy(installation, foreign[0])
-    finding = error if installation.enabled else warning
+    finding = Finding.error if installation.enabled else Finding.warning
     return finding(subject, text, advice, *commands)
 
 

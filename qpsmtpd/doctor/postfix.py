@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from qpsmtpd.config.runoptions import ListenAddress
+from qpsmtpd.doctor.machine import Machine
 from qpsmtpd.doctor.overlaps import is_loopback
-from qpsmtpd.doctor.system import System
 
 #: What takes mail from the network.
 _SERVERS = frozenset({"smtpd", "postscreen"})
@@ -50,13 +50,13 @@ class Postfix:
     services: tuple[Service, ...]
 
     @classmethod
-    def read(cls, system: System) -> Postfix | None:
+    def read(cls, machine: Machine) -> Postfix | None:
         """The Postfix of the system, None when there is none."""
-        interfaces = system.run("postconf", "-xh", "inet_interfaces")
+        interfaces = machine.run("postconf", "-xh", "inet_interfaces")
         if interfaces is None or interfaces.status:
             return None
-        networks = system.run("postconf", "-xh", "mynetworks")
-        services = system.run("postconf", "-M")
+        networks = machine.run("postconf", "-xh", "mynetworks")
+        services = machine.run("postconf", "-M")
         return cls(
             tuple(_words(interfaces.text)),
             tuple(_words(networks.text if networks else "")),

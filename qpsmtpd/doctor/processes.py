@@ -3,32 +3,32 @@
 
 from __future__ import annotations
 
-from qpsmtpd.doctor.system import System
+from dataclasses import dataclass
+
+from qpsmtpd.doctor.machine import Machine
 from qpsmtpd.doctor.units import SERVICE
 
 
-def _status(system: System) -> dict[str, str]:
-    """The fields of /proc/PID/status of the service's main process; empty when it does not run."""
-    if not system.systemd:
-        return {}
-    output = system.run("systemctl", "show", "-p", "MainPID", "--value", SERVICE)
+@dataclass(frozen=True, slots=True)
+class Running:
+    """The daemon that runs now.
+
+    groups: those of its process.  no_new_privileges: set-id programs run without their rights.
+    """
+
+    groups: frozenset[int]
+    no_new_privileges: bool
+
+
+def running(machine: Machine) -> Running | None:
+    """The main process of the service; None when it does not run."""
+    if not machine.systemd:
+        return None
+    output = machine.run("systemctl", "show", "-p", "MainPID", "--value", SERVICE)
     pid = output.text if output else ""
     if not pid.isdigit() or pid == "0":
-        return {}
-    lines = system.read(f"/proc/{pid}/status").splitlines()
-    return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
-
-
-def process_groups(system: System) -> frozenset[int] | None:
-    """The groups of the running daemon; None when it does not run."""
-    status = _status(system)
-    if "Groups" not in status:
         return None
-    ids = [*status["Groups"].split(), *status.get("Gid", "").split()]
-    return frozenset(int(gid) for gid in ids)
-
-
-def no_new_privileges(system: System) -> bool | None:
-    """Whether set-id programs run without their rights; None when the daemon does not run."""
-    flag = _status(system).get("NoNewPrivs")
-    return None if flag is None else flag == "1"
+    lines = machine.read(f"/proc/{pid}/status").splitlines()
+    status = {name: value for name, _, value in (line.partition(":") for line in lines)}
+    groups = [*status.get("Groups", "").split(), *status.get("Gid", "").split()]
+    return Running(frozenset(map(int, groups)), status.get("NoNewPrivs", "").strip() == "1")

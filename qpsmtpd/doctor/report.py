@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TextIO
 
 from qpsmtpd import __version__
-from qpsmtpd.doctor.finding import Finding, Severity
+from qpsmtpd.plugin.finding import Finding, Severity
 from qpsmtpd.terminal import indented, styled
 
 #: The findings of each area, by its title.

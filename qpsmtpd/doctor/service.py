@@ -4,16 +4,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
-from qpsmtpd.config.pluginlines import PluginLine
 from qpsmtpd.config.spooldir import default_spool_dir
-from qpsmtpd.doctor.access import EXECUTE, WRITE, obstacle
-from qpsmtpd.doctor.confinement import read_only
-from qpsmtpd.doctor.finding import Finding, error, notice, ok, warning
-from qpsmtpd.doctor.hop_maildir import existing
 from qpsmtpd.doctor.installation import DEFAULT_USER, Installation
+from qpsmtpd.doctor.surroundings import Surroundings
 from qpsmtpd.doctor.units import SERVICE, SOCKET, Unit
+from qpsmtpd.plugin.filechecks import check_directory
+from qpsmtpd.plugin.finding import Finding
 
 
 def check_user(installation: Installation) -> Iterator[Finding]:
@@ -22,66 +19,21 @@ def check_user(installation: Installation) -> Iterator[Finding]:
     if account is None:
         yield from _no_user(installation)
         return
-    groups = sorted(map(installation.system.group_name, account.groups))
-    yield ok(f"user {account.name}", f"is in {', '.join(groups)}")
+    groups = sorted(map(installation.machine.group_name, account.groups))
+    yield Finding.ok(f"user {account.name}", f"is in {', '.join(groups)}")
     spool_dir = installation.settings.spool_dir
     if spool_dir != default_spool_dir():
-        yield _writable(installation, "spool_dir", spool_dir)
-    for line in installation.plugins("logging/file"):
-        yield _log_file(installation, line)
+        yield check_directory(Surroundings(installation), "spool_dir", spool_dir)
+    yield from installation.found("User and files")
 
 
 def _no_user(installation: Installation) -> Iterator[Finding]:
     subject, text = f"user {installation.user}", "does not exist"
     if installation.user == DEFAULT_USER:
         make = "adduser --system --group --home /var/spool/qpsmtpd --no-create-home qpsmtpd"
-        yield error(subject, text, "Make it, as the package does:", make)
+        yield Finding.error(subject, text, "Make it, as the package does:", make)
     else:
-        yield error(subject, f"{text}, but {SERVICE} names it (User=)")
-
-
-def _writable(installation: Installation, what: str, directory: Path) -> Finding:
-    account, system = installation.account, installation.system
-    assert account is not None
-    there = existing(system, directory)
-    found = obstacle(system, there, account, WRITE | EXECUTE)
-    closed = None if found else read_only(system, directory)
-    if closed is not None:
-        return closed
-    if found is None:
-        made = "" if there == directory else "; it is made at start"
-        return ok(f"{what} {directory}", f"user {account.name} can write to it{made}")
-    if found.kind == "hidden":
-        return notice(f"{what} {directory}", str(found))
-    command = f"install -d -o {account.name} -g {account.name} -m 0700 {directory}"
-    return error(f"{what} {directory}", str(found), "Give it to the user:", command)
-
-
-def _log_file(installation: Installation, line: PluginLine) -> Finding:
-    destination: str = line.options.destination
-    subject = f"{line.name} {destination}"
-    if destination.startswith("|"):
-        program = destination[1:].split()[0]
-        if installation.system.runnable(program):
-            return ok(subject, "the program is there")
-        return warning(subject, f"{program} is no program, so nothing is logged")
-    # What strftime(3) replaces is in the name of the file, hardly ever above.
-    directory = Path(destination.partition("%")[0] + "x").parent
-    if not installation.system.exists(directory):
-        return warning(subject, f"{directory} does not exist, so nothing is logged")
-    if "%" not in destination and installation.system.exists(destination):
-        return _existing_log(installation, subject, destination)
-    return _writable(installation, line.name, directory)
-
-
-def _existing_log(installation: Installation, subject: str, path: str) -> Finding:
-    account = installation.account
-    assert account is not None
-    found = obstacle(installation.system, path, account, WRITE)
-    if found is None:
-        return ok(subject, f"user {account.name} can write to it")
-    command = f"chown {account.name}:adm {path}"
-    return warning(subject, f"{found}, so nothing is logged", "Give it to the user:", command)
+        yield Finding.error(subject, f"{text}, but {SERVICE} names it (User=)")
 
 
 # --- units ----------------------------------------------------------------------------------
@@ -89,14 +41,14 @@ def _existing_log(installation: Installation, subject: str, path: str) -> Findin
 
 def check_units(installation: Installation) -> Iterator[Finding]:
     """Whether systemd starts the daemon, and whether it runs."""
-    system = installation.system
-    if not system.systemd:
-        yield notice("systemd", "does not run this machine; its units are not looked at")
+    machine = installation.machine
+    if not machine.systemd:
+        yield Finding.notice("systemd", "does not run this machine; its units are not looked at")
         return
     for name in (SOCKET, SERVICE):
-        unit = Unit(system, name)
+        unit = Unit(machine, name)
         if not unit.file:
-            yield notice(name, "is not installed")
+            yield Finding.notice(name, "is not installed")
         else:
             yield _state(installation, name)
 
@@ -107,15 +59,15 @@ def _state(installation: Installation, name: str) -> Finding:
     if active == "failed":
         advice = "Mend what the log says, and start it again:"
         commands = (f"journalctl -u {name} -n 20", f"systemctl restart {name}")
-        return error(name, text, advice, *commands)
+        return Finding.error(name, text, advice, *commands)
     if name != SOCKET or (enabled, active) == ("enabled", "active"):
-        return ok(name, text)
+        return Finding.ok(name, text)
     if enabled == "enabled":
-        return warning(name, text, "Start it:", f"systemctl start {name}")
+        return Finding.warning(name, text, "Start it:", f"systemctl start {name}")
     advice = "To let qpsmtpd start with the system:"
-    return notice(name, text, advice, "dpkg-reconfigure qpsmtpd")
+    return Finding.notice(name, text, advice, "dpkg-reconfigure qpsmtpd")
 
 
 def _ask(installation: Installation, verb: str, name: str) -> str:
-    output = installation.system.run("systemctl", verb, name)
+    output = installation.machine.run("systemctl", verb, name)
     return output.text if output and output.text else "unknown"

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 
 from qpsmtpd.config.runoptions import ListenAddress, parse_listen
-from qpsmtpd.doctor.system import System
+from qpsmtpd.doctor.machine import Machine
 
 SOCKET = "qpsmtpd.socket"
 SERVICE = "qpsmtpd.service"
@@ -29,13 +29,13 @@ _listen_option = re.compile(r"--listen(?:-tls)?[= ]\s*(\S+)").findall
 class Unit:
     """One unit, as its files are now; systemd may not have read them yet."""
 
-    def __init__(self, system: System, name: str) -> None:
-        files = _files(system, name)
+    def __init__(self, machine: Machine, name: str) -> None:
+        files = _files(machine, name)
         #: The unit file; empty when there is none, or the unit is masked.
         self.file = next((file for file in files if not file.endswith(".conf")), "")
-        if system.link(self.file) == "/dev/null":
+        if machine.link(self.file) == "/dev/null":
             self.file = ""
-        self._lines = [line for file in files if self.file for line in _lines(system.read(file))]
+        self._lines = [line for file in files if self.file for line in _lines(machine.read(file))]
 
     def values(self, key: str) -> list[str]:
         """All values of a setting; an empty one takes back those before it."""
@@ -51,13 +51,13 @@ class Unit:
         return next(reversed(self.values(key)), default)
 
 
-def _files(system: System, name: str) -> list[str]:
+def _files(machine: Machine, name: str) -> list[str]:
     """The unit file, and the drop-ins in the order of their names."""
     paths = [f"{directory}/{name}" for directory in _DIRECTORIES]
-    files = [path for path in paths if system.exists(path)][:1]
+    files = [path for path in paths if machine.exists(path)][:1]
     dropins: dict[str, str] = {}
     for path in paths:
-        for entry in system.names(f"{path}.d"):
+        for entry in machine.names(f"{path}.d"):
             if entry.endswith(".conf"):
                 dropins.setdefault(entry, f"{path}.d/{entry}")
     return files + [dropins[entry] for entry in sorted(dropins)]
@@ -69,22 +69,22 @@ def _lines(text: str) -> Iterator[str]:
             yield line
 
 
-def enabled(system: System) -> bool:
+def enabled(machine: Machine) -> bool:
     """Whether the daemon is started with the system."""
     return any(
-        unit in system.names(f"{directory}/{wants}")
+        unit in machine.names(f"{directory}/{wants}")
         for directory in _DIRECTORIES[:2]
         for wants in _WANTS
         for unit in (SOCKET, SERVICE)
     )
 
 
-def listen_addresses(system: System) -> list[ListenAddress]:
+def listen_addresses(machine: Machine) -> list[ListenAddress]:
     """Where the units make the daemon listen: ListenStream= of the socket, or --listen."""
-    unit = Unit(system, SOCKET)
+    unit = Unit(machine, SOCKET)
     addresses = [_stream(text, unit.value("BindIPv6Only")) for text in unit.values("ListenStream")]
     found = [address for address in addresses if address is not None]
-    return found or list(_options(Unit(system, SERVICE).value("ExecStart")))
+    return found or list(_options(Unit(machine, SERVICE).value("ExecStart")))
 
 
 def _stream(text: str, v6_only: str) -> ListenAddress | None:

@@ -19,10 +19,11 @@ from qpsmtpd.logs.records import ContextFilter, format_record, stderr_text, writ
 
 
 class LogSink(Protocol):
-    """A logging plugin as seen from here.
+    """A logging plugin as seen from here."""
 
-    It may have a number `level`: the lowest level of records that it wants; it still gets others.
-    """
+    @property
+    def log_level(self) -> int:
+        """The lowest level of records that it wants."""
 
     def hook_logging(self, record: logging.LogRecord) -> None:
         """Write one record somewhere, without waiting."""
@@ -42,13 +43,13 @@ class PluginHandler(logging.Handler):
     def __init__(self, level: LogLevel = LogLevel.LOGWARN) -> None:
         super().__init__()
         self._stderr_level: int = level
-        self._sinks: tuple[LogSink, ...] = ()
+        self._sinks: tuple[tuple[int, LogSink], ...] = ()
         self._busy = False
         self.addFilter(ContextFilter())
 
     def replace(self, sinks: Sequence[LogSink], level: LogLevel | None = None) -> None:
         """Change the logging plugins, and the level that holds for stderr, at once."""
-        self._sinks = tuple(sinks)
+        self._sinks = tuple((sink.log_level, sink) for sink in sinks)
         if level is not None:
             self._stderr_level = level
         logging.getLogger("qpsmtpd").setLevel(self.lowest_level)
@@ -56,12 +57,11 @@ class PluginHandler(logging.Handler):
     @property
     def lowest_level(self) -> int:
         """The level below which nobody listens."""
-        levels = [int(getattr(sink, "level", logging.DEBUG)) for sink in self._sinks]
-        return min(levels, default=self._stderr_level)
+        return min((level for level, _ in self._sinks), default=self._stderr_level)
 
     def reopen(self) -> None:
         """Let the logging plugins open their files again, after log rotation (SIGUSR1)."""
-        for sink in self._sinks:
+        for _, sink in self._sinks:
             if isinstance(sink, Reopenable):
                 sink.reopen()
 
@@ -78,7 +78,9 @@ class PluginHandler(logging.Handler):
     def _pass_on(self, record: logging.LogRecord) -> None:
         if not self._sinks and record.levelno >= self._stderr_level:
             write_stderr(stderr_text(record, format_record(record)))
-        for sink in self._sinks:
+        for level, sink in self._sinks:
+            if record.levelno < level:
+                continue
             try:
                 sink.hook_logging(record)
             except Exception:

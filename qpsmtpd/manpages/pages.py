@@ -9,21 +9,20 @@ writes them.  SOURCE_DATE_EPOCH (reproducible-builds.org) gives their date.
 from __future__ import annotations
 
 import argparse
-import importlib
 import inspect
 import os
-import pkgutil
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from qpsmtpd import __version__, api, plugins
+from qpsmtpd import __version__, api
+from qpsmtpd.commands.legacy import forkserver_parser, meaningless, prefork_parser
 from qpsmtpd.commands.main import make_parser
 from qpsmtpd.config.names import PERL_PLUGINS, old_names
-from qpsmtpd.config.pluginfinder import PluginFinder, is_shipped
-from qpsmtpd.config.pluginlines import CommonOptions, hooks_of
+from qpsmtpd.config.pluginfinder import is_shipped, shipped_plugins
+from qpsmtpd.config.pluginlines import CommonOptions
 from qpsmtpd.config.settings import Settings, file_of
 from qpsmtpd.manpages import texts
 from qpsmtpd.manpages.roff import Page
@@ -36,7 +35,7 @@ PAGES = (
 )
 
 #: Methods of a plugin that are no hooks.
-_LIFE = ("start", "stop", "tls_context", "immune", "reject")
+_LIFE = ("start", "stop", "tls_context", "examine", "immune", "reject")
 
 
 def main(words: Sequence[str]) -> int:
@@ -55,8 +54,8 @@ def pages() -> list[Page]:
     """All man pages."""
     return [
         _program(),
-        _old_program("qpsmtpd-forkserver", texts.FORKSERVER, ()),
-        _old_program("qpsmtpd-prefork", texts.PREFORK, texts.MEANINGLESS),
+        _old_program(forkserver_parser()),
+        _old_program(prefork_parser()),
         _configuration(),
         _plugins(),
         _api(),
@@ -124,26 +123,26 @@ def _arguments(page: Page, actions: Sequence[argparse.Action]) -> None:
         if action.choices and not value:
             value = "{" + ",".join(map(str, action.choices)) + "}"
         names = ", ".join(action.option_strings)
-        page.term(names or value, _sentence(action.help or ""), value if names else "")
+        text = (action.help or "") % vars(action)
+        page.term(names or value, _sentence(text), value if names else "")
 
 
 def _sentence(text: str) -> str:
     return text[:1].upper() + text[1:].removesuffix(".") + "."
 
 
-def _old_program(
-    name: str, options: Mapping[str, tuple[str, str]], meaningless: Sequence[str]
-) -> Page:
-    page = _page(name, 8, "run qpsmtpd with the options of the Perl version")
+def _old_program(parser: argparse.ArgumentParser) -> Page:
+    page = _page(parser.prog, 8, "run qpsmtpd with the options of the Perl version")
     page.heading("Synopsis")
-    page.synopsis(f"{name} [OPTION]...")
+    page.synopsis(f"{parser.prog} [OPTION]...")
     page.heading("Description")
     page.prose(texts.LEGACY)
     page.heading("Options")
-    for option, (value, text) in options.items():
-        page.term(option, text, value)
-    if meaningless:
-        page.term(", ".join(meaningless), "Have no effect, which is said on standard error.")
+    without_effect = meaningless(parser)
+    _arguments(page, [action for action in parser._actions if action not in without_effect])
+    if without_effect:
+        names = ", ".join(action.option_strings[0] for action in without_effect)
+        page.term(names, "Have no effect, which is said on standard error.")
     _see_also(page)
     return page
 
@@ -162,35 +161,25 @@ def _configuration() -> Page:
         page.term(file_of(option.name), _with_default(option), _kind(option).removesuffix(",..."))
     page.heading("Files of plugins")
     page.paragraph("One entry a line. The manual of the plugin, in qpsmtpd-plugins(5), says more.")
-    for name, (plugin, text) in texts.PLUGIN_FILES.items():
+    for name, plugin, text in sorted(_files()):
         page.term(name, f"Of the plugin {plugin}. {text}")
     _see_also(page)
     return page
 
 
+def _files() -> Iterator[tuple[str, str, str]]:
+    """Every file that a plugin reads, the plugin, and what is in it."""
+    for plugin, cls in shipped_plugins().items():
+        yield from ((name, plugin, text) for name, text in cls.files.items())
+
+
 def _with_default(option: OptionDoc) -> str:
     # An empty path is one that depends; the text says on what.
     default = "" if option.default in (None, "", ".") else f" Default: `{option.default}`."
-    return option.doc + default
+    return option.doc + default + (f" {_sentence(option.bounds)}" if option.bounds else "")
 
 
 # --- plugins --------------------------------------------------------------------------------
-
-
-def shipped_plugins() -> dict[str, type[Plugin[Any]]]:
-    """The plugins that come with qpsmtpd, by the name that their manual begins with."""
-    finder = PluginFinder()
-    return {name: finder.find(name) for name in sorted(map(_name_of, _manuals()))}
-
-
-def _manuals() -> Iterator[str]:
-    for module in pkgutil.walk_packages(plugins.__path__, f"{plugins.__name__}."):
-        if not module.ispkg:
-            yield inspect.getdoc(importlib.import_module(module.name)) or f"{module.name}:"
-
-
-def _name_of(manual: str) -> str:
-    return manual.partition(":")[0]
 
 
 def _plugins() -> Page:
@@ -214,7 +203,13 @@ def _plugin(page: Page, name: str, cls: type[Plugin[Any]]) -> None:
     manual = inspect.getdoc(sys.modules[cls.__module__]) or ""
     page.prose(_sentence(manual.partition(": ")[2]))
     _options(page, describe(cls.Options))
-    page.paragraph(f"Hooks: {', '.join(hooks_of(cls)) or 'none'}.")
+    page.paragraph(f"Hooks: {', '.join(cls.hooks()) or 'none'}.")
+    if cls.after:
+        page.paragraph(f"Belongs after: {', '.join(cls.after)}.")
+    if cls.files:
+        page.paragraph(f"Files: {', '.join(cls.files)}.")
+    if cls.examine is not Plugin.examine:
+        page.paragraph(f"Examined by `qpsmtpd doctor`: {cls.examine.__doc__}")
     if old := old_names(name):
         page.paragraph(f"Older names: {', '.join(old)}.")
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Texts of the man pages that no declaration has: signals, environment, files, old programs."""
+"""Texts of the man pages that no declaration has: signals, environment, files and the like."""
 
 from __future__ import annotations
 
@@ -96,49 +96,6 @@ CHAIN_FILES = {
     "qpsmtpd-plugins(5). Without any, log lines go to standard error; see `loglevel`.",
 }
 
-#: Files that plugins read → the plugins, and what is in them.
-PLUGIN_FILES = {
-    "badhelo": ("helo", "Names in HELO and EHLO that are refused, or regular expressions."),
-    "badmailfrom": (
-        "badmailfrom",
-        "Senders that are refused: addresses, @domains or regular expressions, and a reason.",
-    ),
-    "badmailfromto": ("badmailfromto", "Pairs of sender and recipient that are refused."),
-    "badrcptto": (
-        "badrcptto",
-        "Recipients that are refused: addresses, @domains or regular expressions, and a reason.",
-    ),
-    "cleanup_sockets": (
-        "queue/postfix-queue",
-        "Sockets of Postfix's cleanup(8) to try in order: a path or HOST:PORT each.",
-    ),
-    "content_log_enabled": ("content_log", "Whether copies of messages are kept."),
-    "content_log_file": ("content_log", "The file for copies, with % and letters of strftime(3)."),
-    "dnsbl_allow": ("dnsbl", "Clients that are not looked up: addresses or networks."),
-    "dnsbl_rejectmsg": ("dnsbl", "What precedes the value of RBLSMTPD in the reply."),
-    "dnsbl_zones": ("dnsbl", "DNS lists of clients, with the text of the refusal after a colon."),
-    "flat_auth_pw": ("auth/auth_flat_file", "Users and passwords, as user@domain:password."),
-    "hosts_allow": ("hosts_allow", "Clients that are admitted or refused: network, code, text."),
-    "invalid_resolvable_fromhost": (
-        "resolvable_fromhost",
-        "Networks in which no mail server of a sender can be.",
-    ),
-    "morercpthosts.cdb": ("rcpt_ok", "Domains of `rcpthosts` as a constant database."),
-    "morerelayclients.cdb": ("relay", "Clients of `relayclients` as a constant database."),
-    "norelayclients": ("relay", "Clients that may not relay, though `relayclients` has them."),
-    "rcpt_regexp": ("rcpt_regexp", "Patterns of recipients: pattern, code, text."),
-    "rcpthosts": ("rcpt_ok", "Domains that mail is taken for; .example.com is what is below it."),
-    "relayclients": ("relay", "Clients that may send mail to everywhere: addresses, networks."),
-    "rhsbl_zones": ("rhsbl", "DNS lists of domains, with the text of the refusal behind a blank."),
-    "tls_ciphers": ("tls", "Ciphers up to TLS 1.2, as ciphers(1ssl) has them."),
-    "tls_protocols": ("tls", "Versions of TLS, such as TLSv1_2:TLSv1_3."),
-    "whitelist_zones": ("dns_whitelist_soft", "DNS lists of clients that are exempt from tests."),
-    "whitelisthelo": ("whitelist", "Names in HELO and EHLO that are exempt from tests."),
-    "whitelisthosts": ("whitelist", "Clients that are exempt from tests: addresses, networks."),
-    "whitelistrcpt": ("whitelist", "Recipients that are accepted without tests."),
-    "whitelistsenders": ("whitelist", "Senders that are exempt from tests; easily forged."),
-}
-
 CHAIN = """\
 The file `plugins` is the chain: one plugin a line, its name and its arguments, separated by
 blanks. There are no quotes, and no comments behind a line. In each step of a session (hook) the
@@ -225,42 +182,6 @@ plugin is asked. A store that does not answer is not a fault: the plugin has no 
 Hooks must not wait without `await`, and every wait needs a time-out. What blocks belongs into
 `self.services.run_blocking(function, ...)`.
 """
-
-#: Option of qpsmtpd-forkserver → its value, and what it does now.
-FORKSERVER = {
-    "-l, --listen-address": ("ADDR[:PORT]", "Listen there; may be repeated. All, by default."),
-    "-p, --port": ("N", "Port of addresses without one; may be repeated. 2525 by default."),
-    "-c, --limit-connections": ("N", "Connections at a time; as the file max_connections."),
-    "-u, --user": ("NAME", "Whom root becomes: smtpd, or qpsmtpd if there is no such user."),
-    "-m, --max-from-ip": (
-        "N",
-        "Connections of one client, for the plugin hosts_allow; 5 by default.",
-    ),
-    "--pid-file": ("PATH", "Where to write the process id."),
-    "-d, --detach": ("", "Go to the background, when all seems well."),
-    "-H, --no-rdns": ("", "Do not look up the names of clients; as the file reverse_lookup."),
-    "-h, --help": ("", "Show the options."),
-}
-
-#: Option of qpsmtpd-prefork → its value, and what it does now.
-PREFORK = {
-    "--listen-address, --interface": (
-        "ADDR[:PORT]",
-        "Listen there; may be repeated. All, by default.",
-    ),
-    "--port": ("N", "Port of addresses without one. 25 by default."),
-    "--user": ("NAME", "Whom to become. Must be given."),
-    "--children": ("N", "Connections at a time; as the file max_connections."),
-    "--max-from-ip": ("N", "Connections of one client, for the plugin hosts_allow; 10 by default."),
-    "--pid-file": ("PATH", "Where to write the process id."),
-    "--detach": ("", "Go to the background, when all seems well."),
-    "--debug": ("", "Log everything."),
-    "--version": ("", "Show the version."),
-    "-h, --help": ("", "Show the options."),
-}
-
-#: Options that qpsmtpd-prefork takes, but that do nothing any more.
-MEANINGLESS = ("--idle-children", "--renice-parent", "--pretty-child", "--quiet")
 
 LEGACY = """\
 This program is for scripts that were written for the Perl version: it takes the options of that,

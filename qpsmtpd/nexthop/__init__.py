@@ -12,7 +12,8 @@ and at no other time; everything unclear is a NextHopError, for which the client
 from qpsmtpd.nexthop.client import Client, EnvelopeReplies, connect
 from qpsmtpd.nexthop.delivered import Delivered, fingerprint
 from qpsmtpd.nexthop.dots import DotStuffer
-from qpsmtpd.nexthop.hopoptions import NextHopOptions, address_problems, make_pool
+from qpsmtpd.nexthop.hopchecks import check_cleanup, check_next_hop
+from qpsmtpd.nexthop.hopoptions import NextHopOptions, is_host, make_pool
 from qpsmtpd.nexthop.hopreply import HopReply, NextHopError
 from qpsmtpd.nexthop.metadata import NOT_KNOWN_NOW, xclient_commands
 from qpsmtpd.nexthop.pool import Pool
@@ -40,11 +41,13 @@ __all__ = [
     "Outcome",
     "Pool",
     "Target",
-    "address_problems",
+    "check_cleanup",
+    "check_next_hop",
     "check_recipient",
     "connect",
     "fingerprint",
     "hand_over",
+    "is_host",
     "log_refusals",
     "make_pool",
     "mixed",

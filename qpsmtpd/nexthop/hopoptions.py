@@ -28,13 +28,16 @@ class NextHopOptions:
     ca: Path | None = opt(
         None, doc="File of the certificates that verify trusts; the system's ones without it."
     )
-    pool: int = opt(20, doc="Connections in use at once, of each worker.")
+    pool: int = opt(20, least=1, doc="Connections in use at once, of each worker.")
     idle: Seconds = opt(
         Seconds(60), doc="How long an unused connection is kept; 0 is a connection per message."
     )
-    timeout: Seconds = opt(Seconds(60), doc="How long to wait for the next hop in each step.")
+    timeout: Seconds = opt(
+        Seconds(60), least=0.01, doc="How long to wait for the next hop in each step."
+    )
     dot_timeout: Seconds = opt(
         Seconds(300),
+        least=0.01,
         doc="How long to wait for the reply to a complete message. When it is too short the "
         "message may arrive twice.",
     )
@@ -49,21 +52,18 @@ class NextHopOptions:
         problems = []
         if self.ca is not None and self.tls != "verify":
             problems.append("ca: needs tls=verify")
-        if self.pool < 1:
-            problems.append("pool: at least 1")
-        if not self.timeout or not self.dot_timeout:
-            problems.append("timeout, dot_timeout: more than 0")
         return problems
 
 
-def address_problems(host: str, port: int) -> list[str]:
-    """What is wrong with the address of a next hop."""
-    problems = []
-    if not is_host(host):
-        problems.append(f"host: {host!r} is not a host name or an IP address")
-    if not 0 < port < 65536:
-        problems.append(f"port: {port} is not between 1 and 65535")
-    return problems
+def complete(options: NextHopOptions, target: Target) -> Target:
+    """The target with what the options say.  Reads files; raises OSError when `ca` is of no use."""
+    return replace(
+        target,
+        tls=options.tls,
+        context=tls_context(options.tls, options.ca),
+        timeout=options.timeout,
+        dot_timeout=options.dot_timeout,
+    )
 
 
 async def make_pool(
@@ -74,16 +74,9 @@ async def make_pool(
     Raises ConfigError when the file `ca` is of no use.
     """
     try:
-        context = await asyncio.to_thread(tls_context, options.tls, options.ca)
+        target = await asyncio.to_thread(complete, options, target)
     except OSError as error:
         raise ConfigError(
             plugin, f"ca: {options.ca} has to be a file of PEM certificates ({error})"
         ) from error
-    target = replace(
-        target,
-        tls=options.tls,
-        context=context,
-        timeout=options.timeout,
-        dot_timeout=options.dot_timeout,
-    )
     return Pool(target, size=options.pool, idle=options.idle if keep else 0)

@@ -12,11 +12,12 @@ import hashlib
 import hmac
 import logging
 import ssl
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import NoneType
 from typing import Any, ClassVar, Generic, Literal, NamedTuple, TypeVar, get_args
 
+from qpsmtpd.logs.levels import LogLevel
 from qpsmtpd.logs.records import PLUGIN_LOGGERS
 from qpsmtpd.mail.address import ReversePath
 from qpsmtpd.mail.session import (
@@ -30,8 +31,10 @@ from qpsmtpd.mail.session import (
 )
 from qpsmtpd.mail.trail import Answer, Outcome
 from qpsmtpd.mail.verdict import Decision, Verdict
+from qpsmtpd.plugin.finding import Finding
 from qpsmtpd.plugin.options import NoOptions, opt
 from qpsmtpd.plugin.services import Services
+from qpsmtpd.plugin.system import System
 
 O = TypeVar("O")  # noqa: E741 (the options class of a plugin)
 
@@ -90,7 +93,16 @@ class ParsedPath(NamedTuple):
 class Plugin(Generic[O]):
     """Subclass it with your options (`class X(Plugin[Options])`), and override the hooks you need.
 
-    Every overridden hook is called for every session: there is nothing to register.
+    Every overridden hook is called for every session: there is nothing to register.  A class may
+    declare of itself:
+
+    files: the configuration files that it reads, with a sentence about what is in each; a constant
+      database is NAME.cdb.  Files that an option names are not among them.
+    after: the plugins that stand above it where both are in the chain; `auth/*` is a pattern.
+    accepts_recipients: that it accepts the recipients that are ours, so that plugins below are not
+      asked about those.
+    speaks_rejections: that it speaks the rejections that others left to it (`reject naughty`).
+    warning: what check-config says of every line with it, for instance that it loses mail.
     """
 
     #: The options class of the plugin (a frozen dataclass made with `opt`), from Plugin[Options].
@@ -98,6 +110,12 @@ class Plugin(Generic[O]):
 
     #: What becomes of the plugin's verdicts; the argument `mode` of its line.
     mode: Mode = "enforce"
+
+    files: ClassVar[Mapping[str, str]] = {}
+    after: ClassVar[tuple[str, ...]] = ()
+    accepts_recipients: ClassVar[bool] = False
+    speaks_rejections: ClassVar[bool] = False
+    warning: ClassVar[str] = ""
 
     #: How many connections of a client beyond max_from_ip this plugin decides about; above that
     #: the daemon turns it away before any hook.
@@ -119,6 +137,15 @@ class Plugin(Generic[O]):
                 if isinstance(argument, type) and argument not in (Any, NoneType):
                     cls.Options = argument
 
+    @classmethod
+    def hooks(cls) -> list[str]:
+        """The names of the hooks that the plugin has, without the prefix, in their order."""
+        return [
+            method.removeprefix("hook_")
+            for method in HOOK_METHODS
+            if getattr(cls, method) is not getattr(Plugin, method)
+        ]
+
     # --- life cycle -------------------------------------------------------------------------
 
     async def start(self) -> None:
@@ -131,6 +158,12 @@ class Plugin(Generic[O]):
     async def stop(self) -> None:
         """Close what `start` and the hooks opened; no hook runs any more."""
 
+    @property
+    def log_level(self) -> int:
+        """The lowest level of records that `hook_logging` wants: that of its option `loglevel`."""
+        level = getattr(self.options, "loglevel", None)
+        return level if isinstance(level, LogLevel) else logging.DEBUG
+
     def tls_context(self) -> ssl.SSLContext | None:
         """The server context for STARTTLS and implicit TLS, from the plugin that has one."""
         return None
@@ -141,6 +174,15 @@ class Plugin(Generic[O]):
         Such a mechanism takes the place of the daemon's own one of the same name.
         """
         return ()
+
+    def examine(self, system: System) -> AsyncIterator[Finding] | Iterator[Finding]:
+        """Yield what `qpsmtpd doctor` is to say of what the plugin needs from this machine.
+
+        A generator, plain or async.  The plugin has its options and services, but has not started:
+        `start` may be what fails.  It runs as the daemon's user, in a process of its own, and
+        changes nothing.
+        """
+        return iter(())
 
     # --- helpers ----------------------------------------------------------------------------
 
@@ -196,7 +238,8 @@ class Plugin(Generic[O]):
     def hook_logging(self, record: logging.LogRecord) -> None:
         """Write one log record somewhere.  Only for plugins in the file `logging`.
 
-        As soon as one of them is loaded, nothing goes to stderr by itself.  Must not wait.
+        It gets what reaches `log_level`.  As soon as one of them is loaded, nothing goes to stderr
+        by itself.  Must not wait.
         """
 
     async def hook_config(self, name: str) -> Sequence[str] | None:

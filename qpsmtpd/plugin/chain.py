@@ -74,15 +74,6 @@ class ChainedPlugin:
     timeout: float | None = None
     where: str = ""
 
-    def hooks(self) -> list[str]:
-        """The names of the hooks the plugin has, without the prefix, in their order."""
-        cls = type(self.plugin)
-        return [
-            method.removeprefix("hook_")
-            for method in HOOK_METHODS
-            if getattr(cls, method) is not getattr(Plugin, method)
-        ]
-
 
 @dataclass(frozen=True, slots=True)
 class Handler:
@@ -137,7 +128,7 @@ class Chain:
                 None if chained.skip_faults or chained.plugin.mode == "shadow" else FAULT,
             )
             for chained in self.plugins
-            if hook in chained.hooks()
+            if hook in chained.plugin.hooks()
         )
 
     def handlers(self, hook: str) -> tuple[Handler, ...]:

@@ -13,7 +13,7 @@ import dataclasses
 import difflib
 import inspect
 import typing
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,7 @@ class PluginFaultsError(PluginError):
 
 def check_plugin(cls: type[Plugin[Any]]) -> None:
     """Raises PluginFaultsError when the plugin cannot work as it is written."""
-    faults = [*_faults_of_options(cls), *_faults_of_methods(cls)]
+    faults = [*_faults_of_options(cls), *_faults_of_methods(cls), *_faults_of_declarations(cls)]
     if faults:
         raise PluginFaultsError(faults)
 
@@ -136,6 +136,45 @@ def _problem_of_name(name: str, member: Any) -> str:
 def _hint(name: str, known: typing.Sequence[str]) -> str:
     near = difflib.get_close_matches(name, known, n=1, cutoff=_ALIKE)
     return f" (did you mean {near[0]}?)" if near else ""
+
+
+# --- declarations ---------------------------------------------------------------------------
+
+
+def _faults_of_declarations(cls: type[Plugin[Any]]) -> Iterator[ConfigError]:
+    for name, (fits, right) in _DECLARATIONS.items():
+        if not fits(getattr(cls, name)):
+            yield ConfigError(_place(cls, name), f"{name}: write {name} = {right}")
+
+
+def _are_files(value: Any) -> bool:
+    return isinstance(value, Mapping) and _are_texts([*value.keys(), *value.values()])
+
+
+def _are_names(value: Any) -> bool:
+    return isinstance(value, tuple | list) and _are_texts(value)
+
+
+def _are_texts(values: Iterable[Any]) -> bool:
+    return all(isinstance(value, str) for value in values)
+
+
+def _is_bool(value: Any) -> bool:
+    return isinstance(value, bool)
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+#: What a class declares of itself: whether a value fits, and what would be right.
+_DECLARATIONS: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "files": (_are_files, '{"NAME": "What is in the file."}'),
+    "after": (_are_names, '("PLUGIN", ...), with a comma even after a single one'),
+    "accepts_recipients": (_is_bool, "True, or leave it out"),
+    "speaks_rejections": (_is_bool, "True, or leave it out"),
+    "warning": (_is_text, '"What an administrator has to know"'),
+}
 
 
 # --- options --------------------------------------------------------------------------------

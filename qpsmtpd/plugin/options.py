@@ -61,6 +61,9 @@ def opt(
     rest: bool = False,
     flag: bool = False,
     was: Sequence[str] = (),
+    least: float | None = None,
+    most: float | None = None,
+    check: Callable[[Any], object] | None = None,
 ) -> Any:
     """Declare an option.
 
@@ -70,9 +73,23 @@ def opt(
     rest: all words that remain belong to it, spaces between them (one such option at most).
     flag: its name alone means true.
     was: older names that still work.
+    least, most: the smallest and the largest value.
+    check: raises ValueError, whose text says what would be right, when a value is not; see
+      `matching`.  Of a list, bounds and check are for each element.
     """
     metadata = {"doc": doc, "positional": positional, "rest": rest, "flag": flag, "was": tuple(was)}
+    metadata |= {"least": least, "most": most, "check": check}
     return dataclasses.field(default=default, metadata=metadata)
+
+
+def matching(is_right: Callable[[str], object], wanted: str) -> Callable[[str], None]:
+    """A check for `opt`: the function has to find the value right, else `wanted` would be."""
+
+    def check(value: str) -> None:
+        if not is_right(value):
+            raise ValueError(wanted)
+
+    return check
 
 
 def is_option(value: Any) -> bool:
@@ -90,6 +107,8 @@ def field_problem(field: dataclasses.Field[Any], kind: Any) -> str:
         return f"options cannot be of the type {_spelled(kind)}; {', '.join(_type_names())} can"
     if field.metadata["flag"] and kind is not bool:
         return "a flag is of the type bool"
+    if problem := _problem_of_bounds(field, kind):
+        return problem
     if field.default is dataclasses.MISSING:
         return ""
     if field.default is None:
@@ -100,6 +119,14 @@ def field_problem(field: dataclasses.Field[Any], kind: Any) -> str:
     except ValueError:
         fits = False
     return "" if fits else f"its default {field.default!r} is not of its type ({name})"
+
+
+def _problem_of_bounds(field: dataclasses.Field[Any], kind: Any) -> str:
+    least, most, check = (field.metadata[name] for name in ("least", "most", "check"))
+    bounded = least is not None or most is not None
+    if bounded and _scalar(kind) not in (int, float, Seconds, Size):
+        return "least and most are for numbers, durations and sizes"
+    return "" if check is None or callable(check) else "its check is not a function"
 
 
 def _type_names() -> list[str]:
@@ -119,13 +146,14 @@ class NoOptions:
 
 @dataclasses.dataclass(frozen=True)
 class OptionDoc:
-    """What the documentation says of one option."""
+    """What the documentation says of one option; `bounds` is "at least 1" or the like."""
 
     name: str
     kind: str
     default: str | None
     doc: str
     positional: bool
+    bounds: str = ""
 
 
 # --- values ---------------------------------------------------------------------------------
@@ -250,9 +278,72 @@ def format_value(value: Any) -> str:
     """Write a value the way an administrator would type it."""
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if type(value) is float:
+        return str(value).removesuffix(".0")
     if isinstance(value, tuple):
         return ",".join(format_value(v) for v in value)
     return str(value)
+
+
+# --- fields ---------------------------------------------------------------------------------
+
+
+def read_value(field: dataclasses.Field[Any], kind: Any, text: str) -> Any:
+    """The value of a field made by `opt`, within its bounds.
+
+    Raises ValueError whose text is the whole problem: "'0' is too small: the minimum is 1".
+    """
+    try:
+        value = parse_value(kind, text)
+    except ValueError as error:
+        raise ValueError(f"{text!r} is not {error}") from None
+    if isinstance(value, tuple):
+        for element in value:
+            check_value(field, element, format_value(element))
+    else:
+        check_value(field, value, text)
+    return value
+
+
+def check_value(field: dataclasses.Field[Any], value: Any, text: str) -> None:
+    """Whether a value is within the bounds of its field; raises ValueError as `read_value` does.
+
+    text: the value as the administrator wrote it.
+    """
+    least, most, check = (field.metadata[name] for name in ("least", "most", "check"))
+    if least is not None and value < least:
+        raise ValueError(f"{text!r} is too small: the minimum is {_bound(type(value), least)}")
+    if most is not None and value > most:
+        raise ValueError(f"{text!r} is too big: the maximum is {_bound(type(value), most)}")
+    if check is not None:
+        try:
+            check(value)
+        except ValueError as error:
+            raise ValueError(f"{text!r} is not {error}") from None
+
+
+def _bound(kind: Any, bound: float) -> str:
+    """A bound as an administrator would type it."""
+    return format_value(kind(bound))
+
+
+def _bounds(field: dataclasses.Field[Any], kind: Any) -> str:
+    """The bounds of a field in words."""
+    scalar = _scalar(kind)
+    least, most = (
+        None if field.metadata[name] is None else _bound(scalar, field.metadata[name])
+        for name in ("least", "most")
+    )
+    if least is not None and most is not None:
+        return f"{least} to {most}"
+    return f"at least {least}" if least is not None else f"at most {most}" if most else ""
+
+
+def _scalar(kind: Any) -> Any:
+    """The type of a value, or of the elements of a list."""
+    if kind not in _SCALARS and typing.get_origin(kind) in (types.UnionType, typing.Union):
+        return _scalar(_without_none(kind))
+    return typing.get_args(kind)[0] if typing.get_origin(kind) is tuple else kind
 
 
 # --- lines ----------------------------------------------------------------------------------
@@ -313,9 +404,9 @@ class _Parser:
 
     def _set(self, name: str, text: str) -> None:
         try:
-            value = parse_value(self.kinds[name], text)
+            value = read_value(self.fields[name], self.kinds[name], text)
         except ValueError as error:
-            self.problems.append(f"{spelling(name)}: {text!r} is not {error}")
+            self.problems.append(f"{spelling(name)}: {error}")
             # The option is named, if wrongly: it must not be reported as missing as well.
             self.values.setdefault(name, None)
             return
@@ -354,6 +445,7 @@ def describe(cls: type[Any]) -> list[OptionDoc]:
             else format_value(field.default),
             doc=field.metadata["doc"],
             positional=bool(field.metadata["positional"] or field.metadata["rest"]),
+            bounds=_bounds(field, kinds[field.name]),
         )
         for field in dataclasses.fields(cls)
     ]

@@ -66,6 +66,13 @@ class Config(Protocol):
     async def mapping(self, name: str) -> Mapping[bytes, bytes]:
         """The constant database NAME.cdb, empty when there is none."""
 
+    def path(self, name: str | Path) -> Path:
+        """Where a file is that the administrator named, which need not exist.
+
+        A relative name is looked up in the directories of the configuration, then in the working
+        directory.
+        """
+
 
 class Store(Protocol):
     """State that outlives sessions, shared by all workers and maybe several machines.

@@ -34,6 +34,11 @@ class BadmailfromOptions(RejectOptions):
 class Badmailfrom(Plugin[BadmailfromOptions]):
     """A black list of senders."""
 
+    files = {
+        "badmailfrom": "Senders that are refused: addresses, @domains or regular expressions, "
+        "and a reason.",
+    }
+
     async def start(self) -> None:
         self._list = AddressList(await self.services.config.entries("badmailfrom"))
 

@@ -33,6 +33,8 @@ from qpsmtpd.api import (
 class Badmailfromto(Plugin[NoOptions]):
     """A black list of pairs."""
 
+    files = {"badmailfromto": "Pairs of sender and recipient that are refused."}
+
     async def start(self) -> None:
         entries = await self.services.config.entries("badmailfromto")
         self._pairs = frozenset(map(_pair, entries))

@@ -27,6 +27,11 @@ from qpsmtpd.api import AddressList, NoOptions, Plugin, Recipient, Transaction, 
 class Badrcptto(Plugin[NoOptions]):
     """A black list of recipients."""
 
+    files = {
+        "badrcptto": "Recipients that are refused: addresses, @domains or regular expressions, "
+        "and a reason.",
+    }
+
     async def start(self) -> None:
         self._list = AddressList(await self.services.config.entries("badrcptto"))
 

@@ -11,10 +11,9 @@ Refuses nothing.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
 from dataclasses import dataclass
 
-from qpsmtpd.api import Plugin, Session, opt
+from qpsmtpd.api import Plugin, Session, matching, opt
 
 LEVELS = {
     "emerg": logging.CRITICAL,
@@ -28,21 +27,23 @@ LEVELS = {
 }
 
 
+def _number(level: str) -> int | None:
+    """The level in Python's logging, None when there is no such level."""
+    if len(level) == 1 and level in "01234567":
+        return list(LEVELS.values())[int(level)]
+    return LEVELS.get(level.lower().removeprefix("log"))
+
+
 @dataclass(frozen=True, kw_only=True)
 class ConnectionTimeOptions:
     """Options of connection_time."""
 
-    level: str = opt("LOGINFO", positional=True, doc="Level of the line, 0 to 7 or LOGINFO etc.")
-
-    def check(self) -> Iterator[str]:
-        if self.number() is None:
-            yield f"level: {self.level!r} is not one of 0 to 7 or LOGEMERG to LOGDEBUG"
-
-    def number(self) -> int | None:
-        """The level in Python's logging, None when there is no such level."""
-        if len(self.level) == 1 and self.level in "01234567":
-            return list(LEVELS.values())[int(self.level)]
-        return LEVELS.get(self.level.lower().removeprefix("log"))
+    level: str = opt(
+        "LOGINFO",
+        positional=True,
+        doc="Level of the line, 0 to 7 or LOGINFO etc.",
+        check=matching(_number, "one of 0 to 7 or LOGEMERG to LOGDEBUG"),
+    )
 
 
 class ConnectionTime(Plugin[ConnectionTimeOptions]):
@@ -50,6 +51,6 @@ class ConnectionTime(Plugin[ConnectionTimeOptions]):
 
     async def hook_post_connection(self, session: Session) -> None:
         seconds = self.services.clock.monotonic() - session.started
-        level = self.options.number()
+        level = _number(self.options.level)
         assert level is not None
         self.log.log(level, "connection lasted %.3f s. ip=%s", seconds, session.client.ip)

@@ -34,6 +34,11 @@ TIMEOUT = 60.0
 class ContentLog(Plugin[NoOptions]):
     """Appends messages to a file."""
 
+    files = {
+        "content_log_enabled": "Whether copies of messages are kept.",
+        "content_log_file": "The file for copies, with % and letters of strftime(3).",
+    }
+
     async def start(self) -> None:
         config = self.services.config
         self._pattern = await config.value("content_log_file", DEFAULT_FILE)

@@ -10,7 +10,6 @@ proxies, lines of a message whose DATA was refused, and programs that try passwo
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from qpsmtpd.api import Note, Plugin, Session, Verdict, deny, opt
@@ -22,11 +21,7 @@ COUNT = Note[int]("count_unrecognized_commands.count")
 class CountUnrecognizedCommandsOptions:
     """Options of count_unrecognized_commands."""
 
-    max: int = opt(4, positional=True, doc="The unrecognized command at which to hang up.")
-
-    def check(self) -> Iterator[str]:
-        if self.max < 1:
-            yield "max: must be at least 1"
+    max: int = opt(4, positional=True, least=1, doc="The unrecognized command at which to hang up.")
 
 
 class CountUnrecognizedCommands(Plugin[CountUnrecognizedCommandsOptions]):

@@ -52,6 +52,8 @@ class DnsWhitelistSoftOptions:
 class DnsWhitelistSoft(Plugin[DnsWhitelistSoftOptions]):
     """White lists of clients in the DNS."""
 
+    files = {"whitelist_zones": "DNS lists of clients that are exempt from tests."}
+
     async def start(self) -> None:
         services = self.services
         self._lists: list[tuple[DnsList, str]] = []

@@ -36,20 +36,24 @@ preference.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
 from qpsmtpd.api import (
+    CLIENTS,
     DnsList,
+    Finding,
     Note,
     Plugin,
     Recipient,
     RejectOptions,
     Seconds,
     Session,
+    System,
     Transaction,
     Verdict,
+    check_lists,
     opt,
     read_hosts,
     reversed_address,
@@ -78,16 +82,25 @@ class DnsblOptions(RejectOptions):
 class Dnsbl(Plugin[DnsblOptions]):
     """Black lists of clients in the DNS."""
 
+    files = {
+        "dnsbl_zones": "DNS lists of clients, with the text of the refusal after a colon.",
+        "dnsbl_allow": "Clients that are not looked up: addresses or networks.",
+        "dnsbl_rejectmsg": "What precedes the value of RBLSMTPD in the reply.",
+    }
+
     async def start(self) -> None:
         config = self.services.config
-        self._lists: list[tuple[DnsList, str]] = []
-        for line in await config.lines("dnsbl_zones"):
-            zone, _, text = line.partition(":")
-            self._lists.append((self._list(zone.strip()), text.strip()))
+        self._lists = await self._read_lists()
         self._allowed = await read_hosts(config, "dnsbl_allow")
         self._prefix = await config.value("dnsbl_rejectmsg")
         #: The look-up under way, or done; one note for each instance of the plugin.
         self._look_up = Note[asyncio.Task[str]](f"{self.name}.look_up")
+
+    async def examine(self, system: System) -> AsyncIterator[Finding]:
+        """Whether each list answers, and lists what it has to (RFC 5782 section 5)."""
+        zones = [found.zone for found, _ in await self._read_lists()]
+        async for finding in check_lists(self.services.resolver, zones, CLIENTS, "dnsbl_zones"):
+            yield finding
 
     async def hook_pre_connection(self, session: Session) -> Verdict | None:
         if self._applies(session):
@@ -114,8 +127,14 @@ class Dnsbl(Plugin[DnsblOptions]):
             session.deferred_type = ""
         return None
 
-    def _list(self, zone: str) -> DnsList:
-        return DnsList(zone, self.services.resolver, self.services.clock)
+    async def _read_lists(self) -> list[tuple[DnsList, str]]:
+        """The lists, and what the clients are told that they name."""
+        services = self.services
+        lines = [line.partition(":") for line in await services.config.lines("dnsbl_zones")]
+        return [
+            (DnsList(zone.strip(), services.resolver, services.clock), text.strip())
+            for zone, _, text in lines
+        ]
 
     def _variable(self, session: Session) -> str | None:
         """RBLSMTPD.  tcpserver knows nothing of clients behind a proxy: it spoke of that."""

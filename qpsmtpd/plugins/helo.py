@@ -93,6 +93,8 @@ class HeloOptions(RejectOptions):
 class Helo(Plugin[HeloOptions]):
     """The tests of the client's name."""
 
+    files = {"badhelo": "Names in HELO and EHLO that are refused, or regular expressions."}
+
     async def start(self) -> None:
         self._bad = HelloList(await self.services.config.entries("badhelo"), patterns=True)
 

@@ -9,19 +9,19 @@ arguments, or the one in `help_dir` that has the command's name in lower case. W
 the directory is `help`, if there is one. HELP alone tells how to ask. With `not_implemented` every
 HELP is answered 502.
 
-Relative names are looked for in the directory that the environment variable QPSMTPD_CONFIG names,
-then in the working directory. Files are read at start and on reload; one that is named but cannot
-be read is an error.
+Relative names are looked up in the directory of the configuration, then in the working directory.
+Files are read at start and on reload; one that is named but cannot be read is an error.
 """
 
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from qpsmtpd.api import ConfigError, Plugin, Session, Verdict, accept, deny, opt
+from qpsmtpd.api import ConfigError, Plugin, Session, Verdict, accept, deny, matching, opt
 
 DEFAULT_DIRECTORY = Path("help")
 
@@ -32,17 +32,16 @@ class HelpOptions:
 
     not_implemented: bool = opt(False, doc="Say 502 to every HELP.")
     help_dir: Path | None = opt(None, doc="Directory of one file for each command.")
-    file: tuple[str, ...] = opt((), doc="COMMAND=FILE; COMMAND FILE says the same.")
+    file: tuple[str, ...] = opt(
+        (),
+        doc="COMMAND=FILE; COMMAND FILE says the same.",
+        check=matching(re.compile(".+=.+").fullmatch, "COMMAND=FILE"),
+    )
 
     @staticmethod
     def rewrite(words: Sequence[str]) -> Sequence[str]:
         """`RSET /etc/qpsmtpd/rset.txt` is `file RSET=/etc/qpsmtpd/rset.txt`."""
         return list(_rewritten(list(words)))
-
-    def check(self) -> Iterator[str]:
-        for pair in self.file:
-            if "=" not in pair:
-                yield f"file: {pair!r} is not COMMAND=FILE"
 
 
 def _rewritten(words: list[str]) -> Iterator[str]:
@@ -76,18 +75,14 @@ class Help(Plugin[HelpOptions]):
             texts = {path.name: _text(path) for path in _files(directory)}
         for pair in self.options.file:
             command, _, name = pair.partition("=")
-            texts[command.lower()] = _text(self._found(Path(name)))
+            texts[command.lower()] = _text(self.services.config.path(name))
         return texts
 
     def _directory(self) -> Path | None:
+        directory = self.services.config.path(self.options.help_dir or DEFAULT_DIRECTORY)
         if self.options.help_dir is not None:
-            return self._found(self.options.help_dir)
-        directory = self._found(DEFAULT_DIRECTORY)
+            return directory
         return directory if directory.is_dir() and not self.options.file else None
-
-    def _found(self, path: Path) -> Path:
-        configured = Path(self.services.environment.get("QPSMTPD_CONFIG", ""), path)
-        return configured if configured.exists() else path
 
 
 def _files(directory: Path) -> list[Path]:

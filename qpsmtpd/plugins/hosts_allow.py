@@ -43,6 +43,8 @@ _EXTRA_CONNECTIONS = 3
 class HostsAllow(Plugin[NoOptions]):
     """The limit of connections and the list of networks."""
 
+    files = {"hosts_allow": "Clients that are admitted or refused: network, code, text."}
+
     beyond_max_from_ip = _EXTRA_CONNECTIONS
 
     async def start(self) -> None:

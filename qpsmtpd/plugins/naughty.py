@@ -47,6 +47,8 @@ class NaughtyOptions:
 class Naughty(Plugin[NaughtyOptions]):
     """Speaks deferred rejections."""
 
+    speaks_rejections = True
+
     async def hook_connect(self, session: Session) -> Verdict | None:
         return self._at("connect", session)
 

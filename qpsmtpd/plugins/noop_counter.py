@@ -9,7 +9,6 @@ closed. Any other command starts the count anew.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from qpsmtpd.api import Note, Plugin, Session, Verdict, deny, opt
@@ -22,11 +21,7 @@ STREAK = Note[tuple[int, int]]("noop_counter.streak")
 class NoopCounterOptions:
     """Options of noop_counter."""
 
-    max: int = opt(3, positional=True, doc="The NOOP in a row at which to hang up.")
-
-    def check(self) -> Iterator[str]:
-        if self.max < 1:
-            yield "max: must be at least 1"
+    max: int = opt(3, positional=True, least=1, doc="The NOOP in a row at which to hang up.")
 
 
 class NoopCounter(Plugin[NoopCounterOptions]):

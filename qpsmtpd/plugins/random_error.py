@@ -11,7 +11,6 @@ end of the connection. Clients try again later, so no mail is lost, but much is 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from qpsmtpd.api import (
@@ -34,11 +33,9 @@ DISCONNECTS = 0.4
 class RandomErrorOptions:
     """Options of random_error."""
 
-    percent: float = opt(1.0, positional=True, doc="How many messages are to fail, 0 to 100.")
-
-    def check(self) -> Iterator[str]:
-        if not 0 <= self.percent <= 100:
-            yield "percent: must be from 0 to 100"
+    percent: float = opt(
+        1.0, positional=True, least=0, most=100, doc="How many messages are to fail."
+    )
 
 
 class RandomError(Plugin[RandomErrorOptions]):

@@ -79,12 +79,14 @@ def parse_rate(text: str) -> Rate:
     match = _LIMIT.fullmatch(text)
     window = int(match[2] or 1) * _UNITS[match[3]] if match and (match[2] or match[3]) else 0
     if not match or not window:
-        raise ValueError(f"{text!r} is not a number and a time (100/1h, 10/30s, 1000/1d)")
+        raise ValueError("a number and a time (100/1h, 10/30s, 1000/1d)")
     return Rate(int(match[1]), window)
 
 
 def _limit(what: What, whom: str) -> tuple[str, ...]:
-    limit: tuple[str, ...] = opt((), doc=f"Limit of {what} for each {whom}, such as 100/1h.")
+    limit: tuple[str, ...] = opt(
+        (), doc=f"Limit of {what} for each {whom}, such as 100/1h.", check=parse_rate
+    )
     return limit
 
 
@@ -109,15 +111,7 @@ class RateLimitOptions(RejectOptions):
     )
 
     def check(self) -> Iterator[str]:
-        found = False
-        for name in _limit_names():
-            for text in getattr(self, name):
-                found = True
-                try:
-                    parse_rate(text)
-                except ValueError as error:
-                    yield f"{name}: {error}"
-        if not found:
+        if not any(getattr(self, name) for name in _limit_names()):
             yield "needs a limit, such as messages_per_client 100/1h"
 
 

@@ -15,9 +15,9 @@ domain that is not listed gets the verdict of `default`, its text with underscor
 550 5.1.1 unless told otherwise. Recipients in other domains are left to other plugins. For several
 domains write `rcpt_map:1`, `rcpt_map:2` and so on. Belongs before rcpt_ok.
 
-A relative name of the file is looked for in the directory that the environment variable
-QPSMTPD_CONFIG names, then in the working directory. A file that cannot be read, or a wrong line in
-it, is an error. It is read at start and on reload.
+A relative name of the file is looked up in the directory of the configuration, then in the working
+directory. A file that cannot be read, or a wrong line in it, is an error. It is read at start and
+on reload.
 
 Differences from the Perl version: that looked at the file again with every connection. There an
 `OK` at the end of a line was no verdict, and upper case in an address matched nothing.
@@ -82,12 +82,12 @@ class RcptMap(Plugin[RcptMapOptions]):
         return self._verdicts.get(address.key, self._default)
 
     def _read(self) -> dict[str, Verdict | None]:
-        path = Path(self.services.environment.get("QPSMTPD_CONFIG", ""), self.options.file)
+        path = self.services.config.path(self.options.file)
         try:
-            text = (path if path.exists() else self.options.file).read_text("utf-8")
+            text = path.read_text("utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(str(self.options.file), f"cannot be read ({error})") from None
-        return dict(_parse(text, str(self.options.file)))
+            raise ConfigError(str(path), f"cannot be read ({error})") from None
+        return dict(_parse(text, str(path)))
 
 
 def _parse(text: str, file: str) -> Iterator[tuple[str, Verdict | None]]:

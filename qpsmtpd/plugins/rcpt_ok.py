@@ -52,6 +52,12 @@ class RcptOkOptions:
 class RcptOk(Plugin[RcptOkOptions]):
     """The gate of the relay: local recipients, and relay clients."""
 
+    accepts_recipients = True
+    files = {
+        "rcpthosts": "Domains that mail is taken for; .example.com is what is below it.",
+        "morercpthosts.cdb": "Domains of `rcpthosts` as a constant database.",
+    }
+
     async def start(self) -> None:
         config = self.services.config
         self._local = DomainList(

@@ -55,6 +55,8 @@ class Rule:
 class RcptRegexp(Plugin[NoOptions]):
     """Rules on recipients, from the top down."""
 
+    files = {"rcpt_regexp": "Patterns of recipients: pattern, code, text."}
+
     async def start(self) -> None:
         self._rules = list(map(_rule, await self.services.config.entries("rcpt_regexp")))
 

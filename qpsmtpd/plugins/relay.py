@@ -63,6 +63,12 @@ class RelayOptions:
 class Relay(Plugin[RelayOptions]):
     """The lists of clients that may relay."""
 
+    files = {
+        "relayclients": "Clients that may send mail to everywhere: addresses, networks.",
+        "morerelayclients.cdb": "Clients of `relayclients` as a constant database.",
+        "norelayclients": "Clients that may not relay, though `relayclients` has them.",
+    }
+
     async def start(self) -> None:
         config = self.services.config
         self._no_relay = await read_hosts(config, "norelayclients")

@@ -74,6 +74,8 @@ _BAD_MX = Problem("No MX of the sender's domain has a usable address", "5.1.8")
 class ResolvableFromhost(Plugin[ResolvableFromhostOptions]):
     """The test of the sender's domain."""
 
+    files = {"invalid_resolvable_fromhost": "Networks in which no mail server of a sender can be."}
+
     async def start(self) -> None:
         self._invalid: HostList = await read_hosts(
             self.services.config, "invalid_resolvable_fromhost"

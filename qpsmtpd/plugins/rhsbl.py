@@ -26,18 +26,22 @@ texts of zones; answers of lists that are closed or refuse us do not count.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
 from qpsmtpd.api import (
+    DOMAINS,
     DnsList,
+    Finding,
     Plugin,
     RejectOptions,
     ReversePath,
     Seconds,
+    System,
     Transaction,
     Verdict,
+    check_lists,
     opt,
 )
 
@@ -61,12 +65,16 @@ class RhsblOptions(RejectOptions):
 class Rhsbl(Plugin[RhsblOptions]):
     """Black lists of domains in the DNS."""
 
+    files = {"rhsbl_zones": "DNS lists of domains, with the text of the refusal after a blank."}
+
     async def start(self) -> None:
-        services = self.services
-        self._lists: list[tuple[DnsList, str]] = []
-        for line in await services.config.lines("rhsbl_zones"):
-            zone, _, text = line.replace("\t", " ").partition(" ")
-            self._lists.append((DnsList(zone, services.resolver, services.clock), text.strip()))
+        self._lists = await self._read_lists()
+
+    async def examine(self, system: System) -> AsyncIterator[Finding]:
+        """Whether each list answers, and lists what it has to (RFC 5782 section 5)."""
+        zones = [found.zone for found, _ in await self._read_lists()]
+        async for finding in check_lists(self.services.resolver, zones, DOMAINS, "rhsbl_zones"):
+            yield finding
 
     async def hook_mail(self, tx: Transaction, sender: ReversePath) -> Verdict | None:
         if sender is None or sender.domain is None or sender.has_literal or not self._lists:
@@ -85,6 +93,16 @@ class Rhsbl(Plugin[RhsblOptions]):
             default="perm",
             reason=f"{sender.domain} is listed by {zone}",
         )
+
+    async def _read_lists(self) -> list[tuple[DnsList, str]]:
+        """The lists, and what the senders are told that they name."""
+        services = self.services
+        lines = await services.config.lines("rhsbl_zones")
+        parts = [line.replace("\t", " ").partition(" ") for line in lines]
+        return [
+            (DnsList(zone, services.resolver, services.clock), text.strip())
+            for zone, _, text in parts
+        ]
 
     async def _find(self, domain: str) -> tuple[str, str]:
         """The list that names the domain and what it says; two times "" when none does."""

@@ -8,9 +8,9 @@ file `plugins` does not matter. All files are PEM. Without names they are
 `qpsmtpd-server.crt`, `qpsmtpd-server.key`, `qpsmtpd-ca.crt` and `qpsmtpd-dhparam.pem`, of which the
 last two need not exist, in the directory `ssl` or `config/ssl`.
 
-A relative name is looked for in the working directory and then in the directory that the
-environment variable QPSMTPD_CONFIG names; before that, a name without a slash (and the default
-names) in the directory of systemd's credentials ($CREDENTIALS_DIRECTORY).
+A relative name is looked up in the directory of the configuration and then in the working
+directory; before that, a name without a slash (and the default names) in the directory of systemd's
+credentials ($CREDENTIALS_DIRECTORY).
 
 CERTIFICATE holds the server's certificate and after it those of the authorities between it and the
 root; authorities may be in CA instead. Clients are never asked for a certificate.
@@ -33,10 +33,11 @@ from __future__ import annotations
 
 import ssl
 import warnings
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from qpsmtpd.api import ConfigError, Entry, Plugin, opt
+from qpsmtpd.api import ConfigError, Entry, Finding, Plugin, System, check_certificate, opt
 
 VERSIONS = {
     "tlsv1": ssl.TLSVersion.TLSv1,
@@ -64,8 +65,20 @@ class TlsOptions:
     )
 
 
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:
+        return True  # in a closed directory; reading it will say so
+
+
 class Tls(Plugin[TlsOptions]):
     """Lends the daemon an SSL context."""
+
+    files = {
+        "tls_ciphers": "Ciphers up to TLS 1.2, as ciphers(1ssl) has them.",
+        "tls_protocols": "Versions of TLS, such as TLSv1_2:TLSv1_3.",
+    }
 
     async def start(self) -> None:
         config = self.services.config
@@ -79,31 +92,37 @@ class Tls(Plugin[TlsOptions]):
     def tls_context(self) -> ssl.SSLContext:
         return self._context
 
+    def examine(self, system: System) -> Iterator[Finding]:
+        """Whether certificate and key can be read, fit, are for our name, and for how long."""
+        options = self.options
+        cert = self._first(options.cert, "qpsmtpd-server.crt", system.exists)
+        key = self._first(options.key, "qpsmtpd-server.key", system.exists)
+        yield from check_certificate(system, cert, key, self.services.me)
+
     def _load_files(self, context: ssl.SSLContext) -> None:
         options = self.options
         _load_pair(
             context,
-            self._existing(options.cert, "qpsmtpd-server.crt"),
-            self._existing(options.key, "qpsmtpd-server.key"),
+            self._first(options.cert, "qpsmtpd-server.crt"),
+            self._first(options.key, "qpsmtpd-server.key"),
         )
         if ca := self._optional(options.ca, "qpsmtpd-ca.crt"):
             _load_authorities(context, ca)
         if dhparam := self._optional(options.dhparam, "qpsmtpd-dhparam.pem"):
             _load_dhparam(context, dhparam)
 
-    def _existing(self, name: str, default: str) -> Path:
+    def _first(self, name: str, default: str, exists: Callable[[Path], bool] = _exists) -> Path:
         """The first candidate that exists, or the first one of all, for the error message."""
         candidates = self._candidates(name, default)
-        return next((path for path in candidates if _exists(path)), candidates[0])
+        return next(filter(exists, candidates), candidates[0])
 
     def _optional(self, name: str, default: str) -> Path | None:
-        path = self._existing(name, default)
+        path = self._first(name, default)
         return path if name or _exists(path) else None
 
     def _candidates(self, name: str, default: str) -> list[Path]:
         names = [name] if name else [f"ssl/{default}", f"config/ssl/{default}"]
-        directories = ["", self.services.environment.get("QPSMTPD_CONFIG", "")]
-        paths = [Path(directory, name) for name in names for directory in directories]
+        paths = list(map(self.services.config.path, names))
         credentials = self.services.environment.get("CREDENTIALS_DIRECTORY")
         if credentials and "/" not in name:
             paths.insert(0, Path(credentials, name or default))
@@ -173,13 +192,6 @@ def _load_dhparam(context: ssl.SSLContext, dhparam: Path) -> None:
         context.load_dh_params(str(dhparam))
     except ssl.SSLError:
         raise ConfigError(str(dhparam), "holds no Diffie-Hellman parameters (PEM)") from None
-
-
-def _exists(path: Path) -> bool:
-    try:
-        return path.exists()
-    except OSError:
-        return True  # in a closed directory; reading it will say so
 
 
 def _check_readable(path: Path) -> None:

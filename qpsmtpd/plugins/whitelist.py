@@ -70,6 +70,13 @@ class WhitelistOptions:
 class Whitelist(Plugin[WhitelistOptions]):
     """The white lists of hosts, names, senders and recipients."""
 
+    files = {
+        "whitelisthelo": "Names in HELO and EHLO that are exempt from tests.",
+        "whitelisthosts": "Clients that are exempt from tests: addresses, networks.",
+        "whitelistrcpt": "Recipients that are accepted without tests.",
+        "whitelistsenders": "Senders that are exempt from tests; easily forged.",
+    }
+
     async def start(self) -> None:
         config = self.services.config
         self._hosts = await read_hosts(config, "whitelisthosts")

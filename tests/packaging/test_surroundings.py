@@ -19,12 +19,13 @@ from unittest.mock import Mock
 import pytest
 
 from qpsmtpd.commands.main import make_parser
+from qpsmtpd.config.pluginfinder import shipped_plugins
 from qpsmtpd.logs.handler import LogSink, PluginHandler
 from qpsmtpd.logs.levels import LogLevel
 from qpsmtpd.logs.records import bind, format_record, record_text
 from qpsmtpd.mail.ip import Endpoint
 from qpsmtpd.mail.session import Session
-from qpsmtpd.manpages.pages import PAGES, shipped_plugins
+from qpsmtpd.manpages.pages import PAGES
 from qpsmtpd.plugin.services import Services
 from qpsmtpd.plugins.logging.file import File, FileOptions
 from qpsmtpd.smtp.connection import Connection
@@ -99,6 +100,8 @@ def in_log_file(path: Path) -> str:
 
 class Journal:
     """Keeps the lines as the journal shows them: with ids from stderr, or of logging/journald."""
+
+    log_level = logging.DEBUG
 
     def __init__(self, *, ids: bool) -> None:
         self.ids = ids

@@ -7,16 +7,20 @@ import ast
 import importlib
 import inspect
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import Any
 
 import pytest
 
+from qpsmtpd.errors import ConfigError
 from qpsmtpd.plugin.base import HOOK_METHODS, Plugin
 from qpsmtpd.plugin.options import describe
 from qpsmtpd.plugin.services import Config, Resolver
+from qpsmtpd.plugin.system import Facts, System
 from qpsmtpd.smtp.connection import Wire
+from qpsmtpd.testing import FakeConfig, a_plugin, services
 
 ROOT = Path(__file__).parents[2]
 LICENCE = "# SPDX-License-Identifier: MIT\n"
@@ -29,7 +33,9 @@ FILES = sorted(
 OF_OPTIONS = {"check", "rewrite"}
 
 #: Methods that are explained where we say what we borrow.
-OF_PROTOCOLS = vars(Resolver).keys() | vars(Config).keys() | vars(Wire).keys()
+OF_PROTOCOLS = {
+    name for protocol in (Resolver, Config, Facts, System, Wire) for name in vars(protocol)
+}
 
 
 def name_of(path: Path) -> str:
@@ -93,6 +99,26 @@ def test_the_docstring_of_a_hook_is_its_manual(hook: str) -> None:
     assert text
     assert text.endswith(".")
     assert text.isascii()
+
+
+@pytest.mark.parametrize("path", PLUGIN_FILES, ids=name_of)
+def test_an_examination_is_explained(path: Path) -> None:
+    for plugin in plugins_in(path):
+        assert "examine" not in vars(plugin) or (plugin.examine.__doc__ or "").endswith(".")
+
+
+@pytest.mark.parametrize("path", PLUGIN_FILES, ids=name_of)
+async def test_a_plugin_reads_the_files_that_it_declares(path: Path) -> None:
+    """It fails when it reads others; see FakeConfig."""
+    (plugin,) = plugins_in(path)
+    assert all(text.endswith(".") for text in plugin.files.values())
+    assert all(f"`{file}`" in (inspect.getdoc(module_of(path)) or "") for file in plugin.files)
+    if plugin.files:
+        lent = services()
+        with suppress(ConfigError):
+            await a_plugin(plugin, services=lent)
+        assert isinstance(lent.config, FakeConfig)
+        assert lent.config.asked == set(plugin.files)
 
 
 @pytest.mark.parametrize("path", PLUGIN_FILES, ids=name_of)

@@ -26,8 +26,8 @@ LAYERS = {
         """,
     "what a mail is": "mail",
     "what plugins borrow": """
-        plugin.blocking plugin.options plugin.services config.problems config.pluginlevel
-        config.spooldir
+        plugin.blocking plugin.options plugin.services plugin.finding plugin.system
+        config.problems config.pluginlevel config.spooldir
         """,
     "what plugins are made of": "plugin lists nexthop api handlers",
     "plugins": "plugins",
@@ -43,7 +43,7 @@ LAYERS = {
 }
 
 #: What plugins may import of ours: the interface, and the ways to the next hop that several share.
-FOR_PLUGINS = {"api", "nexthop", "nexthop.cleanup", "nexthop.program"}
+FOR_PLUGINS = {"api", "nexthop", "nexthop.cleanup", "nexthop.eximtrust", "nexthop.program"}
 
 #: What a plugin has a room of its own for.
 ROOM_OF = {"plugins.aiosmtpd": "handlers"}

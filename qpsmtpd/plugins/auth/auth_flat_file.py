@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from pathlib import Path
 
 from qpsmtpd.api import (
     AuthAttempt,
@@ -38,6 +37,8 @@ FILE = "flat_auth_pw"
 
 class AuthFlatFile(Plugin[NoOptions]):
     """Knows users by name and clear-text password."""
+
+    files = {"flat_auth_pw": "Users and passwords, as user@domain:password."}
 
     async def start(self) -> None:
         entries = await self.services.config.entries(FILE)
@@ -65,9 +66,8 @@ class AuthFlatFile(Plugin[NoOptions]):
         return deny("User or password is wrong", status="5.7.8")
 
     def _warn_of_readable_files(self, entries: Sequence[Entry]) -> None:
-        directory = self.services.environment.get("QPSMTPD_CONFIG", "")
         for name in sorted({entry.where.rpartition(":")[0] for entry in entries}):
-            path = Path(directory, name)
+            path = self.services.config.path(name)
             if path.is_file() and path.stat().st_mode & 0o004:
                 self.log.warning("everybody can read the passwords: file=%s", path)
 

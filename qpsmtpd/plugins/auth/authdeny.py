@@ -14,6 +14,8 @@ from qpsmtpd.api import AuthAttempt, NoOptions, Plugin, Session
 class Authdeny(Plugin[NoOptions]):
     """Writes down who could not log in."""
 
+    after = ("auth/*",)
+
     async def hook_auth(self, session: Session, attempt: AuthAttempt) -> None:
         self.log.info(
             "nobody knows user=%r mechanism=%s ip=%s",

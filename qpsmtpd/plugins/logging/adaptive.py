@@ -25,7 +25,6 @@ from dataclasses import dataclass, field
 from qpsmtpd.api import (
     LogLevel,
     Plugin,
-    Services,
     Session,
     Transaction,
     format_record,
@@ -58,18 +57,17 @@ class _Memory:
 class Adaptive(Plugin[AdaptiveOptions]):
     """Write records at once, and those of accepted messages again with a prefix."""
 
-    def __init__(self, name: str, options: AdaptiveOptions, services: Services) -> None:
-        super().__init__(name, options, services)
-        #: The lowest level that the daemon needs to pass on.
-        self.level = int(min(options.accept, options.reject))
+    @property
+    def log_level(self) -> int:
+        return int(min(self.options.accept, self.options.reject))
+
+    async def start(self) -> None:
         self._memories: dict[str, _Memory] = {}
 
     def hook_logging(self, record: logging.LogRecord) -> None:
         session = getattr(record, "session", "")
         now = record.levelno >= self.options.reject
         later = bool(session) and record.levelno >= self.options.accept
-        if not (now or later):
-            return
         text = format_record(record)
         if now:
             write_stderr(stderr_text(record, text))

@@ -14,7 +14,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 
-from qpsmtpd.api import LogLevel, Plugin, Services, opt, printable_text, stderr_text, write_stderr
+from qpsmtpd.api import LogLevel, Plugin, opt, printable_text, stderr_text, write_stderr
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,14 +27,7 @@ class ConnectionIdOptions:
 class ConnectionId(Plugin[ConnectionIdOptions]):
     """Write records to stderr with the id of their session."""
 
-    def __init__(self, name: str, options: ConnectionIdOptions, services: Services) -> None:
-        super().__init__(name, options, services)
-        #: The lowest level that the daemon needs to pass on.
-        self.level = int(options.loglevel)
-
     def hook_logging(self, record: logging.LogRecord) -> None:
-        if record.levelno < self.level:
-            return
         ident = getattr(record, "session", "")
         mark = f"[{ident}] " if ident else ""
         lines = printable_text(record).split("\n")

@@ -15,8 +15,7 @@ from qpsmtpd.api import NOTHING, NoOptions, Plugin
 class Devnull(Plugin[NoOptions]):
     """Swallow every record."""
 
-    #: The lowest level that the daemon needs to pass on.
-    level = NOTHING
+    log_level = NOTHING
 
     def hook_logging(self, record: logging.LogRecord) -> None:
         return

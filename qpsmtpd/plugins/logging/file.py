@@ -26,26 +26,39 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import shlex
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from qpsmtpd.api import (
     FileOutlet,
+    Finding,
     LogLevel,
     Outlet,
     PipeOutlet,
     Plugin,
-    Services,
     Session,
+    System,
+    check_directory,
     format_record,
     opt,
 )
 
 #: Files open at once when there is one per session.
 MOST_FILES = 64
+
+
+def _check_destination(text: str) -> None:
+    try:
+        words = shlex.split(text[1:]) if text.startswith("|") else [text]
+    except ValueError as error:
+        raise ValueError(f"| and a command: {error}") from None
+    if not words:
+        raise ValueError("| and a command")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,36 +71,38 @@ class FileOptions:
     )
     reopen: bool = opt(False, doc="Open the file again for every session.", flag=True)
     tsformat: str = opt("%a %b %d %T %Y", doc="The time stamp, as of strftime(3).")
-    destination: str = opt(doc="File name, or | and a command, with %-sequences.", rest=True)
-
-    def check(self) -> Sequence[str]:
-        """Problems of a command."""
-        if not self.destination.startswith("|"):
-            return ()
-        try:
-            words = shlex.split(self.destination[1:])
-        except ValueError as error:
-            return (f"destination: {error}",)
-        return () if words else ("destination: there is no command after '|'",)
+    destination: str = opt(
+        doc="File name, or | and a command, with %-sequences.", rest=True, check=_check_destination
+    )
 
 
 class File(Plugin[FileOptions]):
     """Append records to a file, or feed them to a command."""
 
-    def __init__(self, name: str, options: FileOptions, services: Services) -> None:
-        super().__init__(name, options, services)
-        #: The lowest level that the daemon needs to pass on.
-        self.level = int(options.loglevel)
-        self._most = MOST_FILES if "%i" in options.destination else 1
+    async def start(self) -> None:
+        self._most = MOST_FILES if "%i" in self.options.destination else 1
         self._outlets: dict[str, Outlet] = {}
         self._closed: list[PipeOutlet] = []
         self._host = socket.gethostname()
         self._second = -1
         self._stamp = ""
 
+    def examine(self, system: System) -> Iterator[Finding]:
+        """Whether the daemon's user can write to the file, or the command is there."""
+        destination = self.options.destination
+        subject = f"{self.name} {destination}"
+        # What strftime(3) replaces is in the name of the file, hardly ever above.
+        directory = Path(destination.partition("%")[0] + "x").parent
+        if destination.startswith("|"):
+            yield _examine_program(system, subject, destination[1:].split()[0])
+        elif not system.exists(directory):
+            yield Finding.warning(subject, f"{directory} does not exist, so nothing is logged")
+        elif "%" not in destination and system.exists(destination):
+            yield _examine_file(system, subject, destination)
+        else:
+            yield check_directory(system, self.name, directory)
+
     def hook_logging(self, record: logging.LogRecord) -> None:
-        if record.levelno < self.level:
-            return
         prefix = f"{self._timestamp(int(record.created))} {self._host}[{record.process}]: "
         text = format_record(record)
         if not self.options.nosplit:
@@ -141,3 +156,17 @@ class File(Plugin[FileOptions]):
         outlet.close()
         if isinstance(outlet, PipeOutlet):
             self._closed = [old for old in self._closed if old.running] + [outlet]
+
+
+def _examine_program(system: System, subject: str, program: str) -> Finding:
+    if system.runnable(program):
+        return Finding.ok(subject, "the program is there")
+    return Finding.warning(subject, f"{program} is no program, so nothing is logged")
+
+
+def _examine_file(system: System, subject: str, path: str) -> Finding:
+    found = system.obstacle(path, os.W_OK)
+    if found is None:
+        return Finding.ok(subject, f"user {system.user} can write to it")
+    text, command = f"{found}, so nothing is logged", f"chown {system.user}:adm {path}"
+    return Finding.warning(subject, text, "Give it to the user:", command)

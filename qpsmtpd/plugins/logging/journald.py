@@ -22,7 +22,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from qpsmtpd.api import DatagramOutlet, LogLevel, Plugin, Services, opt, record_text
+from qpsmtpd.api import DatagramOutlet, LogLevel, Plugin, opt, record_text
 
 #: Bytes of a message; a datagram has to hold all of the entry.
 MESSAGE_LIMIT = 32 * 1024
@@ -42,15 +42,10 @@ class JournaldOptions:
 class Journald(Plugin[JournaldOptions]):
     """Send records to the journal."""
 
-    def __init__(self, name: str, options: JournaldOptions, services: Services) -> None:
-        super().__init__(name, options, services)
-        #: The lowest level that the daemon needs to pass on.
-        self.level = int(options.loglevel)
-        self._outlet = DatagramOutlet(options.socket)
+    async def start(self) -> None:
+        self._outlet = DatagramOutlet(self.options.socket)
 
     def hook_logging(self, record: logging.LogRecord) -> None:
-        if record.levelno < self.level:
-            return
         fields = _fields(record, self.options.ident)
         self._outlet.write(b"".join(_encode(name, value) for name, value in fields if value))
 

@@ -21,7 +21,7 @@ import traceback
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from qpsmtpd.api import FileOutlet, LogLevel, Plugin, Services, opt, write_stderr
+from qpsmtpd.api import FileOutlet, LogLevel, Plugin, opt, write_stderr
 
 _CONTEXT = ("session", "transaction", "hook", "plugin")
 
@@ -37,15 +37,10 @@ class JsonOptions:
 class Json(Plugin[JsonOptions]):
     """Write records as JSON."""
 
-    def __init__(self, name: str, options: JsonOptions, services: Services) -> None:
-        super().__init__(name, options, services)
-        #: The lowest level that the daemon needs to pass on.
-        self.level = int(options.loglevel)
-        self._outlet = FileOutlet(options.file) if options.file else None
+    async def start(self) -> None:
+        self._outlet = FileOutlet(self.options.file) if self.options.file else None
 
     def hook_logging(self, record: logging.LogRecord) -> None:
-        if record.levelno < self.level:
-            return
         line = json.dumps(_members(record)) + "\n"
         if self._outlet is None:
             write_stderr(line)

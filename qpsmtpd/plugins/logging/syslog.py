@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-from qpsmtpd.api import DatagramOutlet, LogLevel, Plugin, Services, format_record, opt
+from qpsmtpd.api import DatagramOutlet, LogLevel, Plugin, format_record, opt
 
 Facility = Literal[
     "LOG_KERN", "LOG_USER", "LOG_MAIL", "LOG_DAEMON", "LOG_AUTH", "LOG_SYSLOG", "LOG_LPR",
@@ -62,16 +62,11 @@ class SyslogOptions:
 class Syslog(Plugin[SyslogOptions]):
     """Send records to /dev/log."""
 
-    def __init__(self, name: str, options: SyslogOptions, services: Services) -> None:
-        super().__init__(name, options, services)
-        #: The lowest level that the daemon needs to pass on.
-        self.level = int(options.loglevel)
-        self._outlet = DatagramOutlet(options.socket)
-        self._facility = _FACILITIES[options.facility] * 8
+    async def start(self) -> None:
+        self._outlet = DatagramOutlet(self.options.socket)
+        self._facility = _FACILITIES[self.options.facility] * 8
 
     def hook_logging(self, record: logging.LogRecord) -> None:
-        if record.levelno < self.level:
-            return
         level = self.options.priority or LogLevel.of(record)
         stamp = time.strftime("%b %e %T", time.localtime(record.created))
         head = (

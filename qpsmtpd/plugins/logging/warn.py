@@ -15,7 +15,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 
-from qpsmtpd.api import LogLevel, Plugin, Services, format_record, opt, stderr_text, write_stderr
+from qpsmtpd.api import LogLevel, Plugin, format_record, opt, stderr_text, write_stderr
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,11 +28,5 @@ class WarnOptions:
 class Warn(Plugin[WarnOptions]):
     """Write records to stderr."""
 
-    def __init__(self, name: str, options: WarnOptions, services: Services) -> None:
-        super().__init__(name, options, services)
-        #: The lowest level that the daemon needs to pass on.
-        self.level = int(options.loglevel)
-
     def hook_logging(self, record: logging.LogRecord) -> None:
-        if record.levelno >= self.level:
-            write_stderr(stderr_text(record, format_record(record)))
+        write_stderr(stderr_text(record, format_record(record)))

@@ -16,8 +16,10 @@ from qpsmtpd.api import NoOptions, Plugin, Transaction, Verdict, accept
 class Discard(Plugin[NoOptions]):
     """Take the message; deliver it to nobody."""
 
+    warning = "every message is accepted and thrown away"
+
     async def start(self) -> None:
-        self.log.warning("every message is accepted and thrown away")
+        self.log.warning(self.warning)
 
     async def hook_queue(self, tx: Transaction) -> Verdict:
         return accept("Message accepted and discarded", status="2.6.0")

@@ -27,26 +27,30 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from dataclasses import dataclass
 
 from qpsmtpd.api import (
+    Finding,
     Plugin,
     Seconds,
+    System,
     Transaction,
     Verdict,
     accept,
+    check_program,
     defer,
     deny,
+    matching,
     opt,
     printable_ascii,
 )
 from qpsmtpd.nexthop import DotStuffer
+from qpsmtpd.nexthop.eximtrust import PROGRAM, check_trust
 from qpsmtpd.nexthop.program import Finished, ProgramError, Programs
 
-#: Where Debian has Exim's name for `exim -bS`, and Exim.
+#: Where Debian has Exim's name for `exim -bS`.
 DEFAULT_PROGRAM = "/usr/sbin/rsmtp"
-OTHER_PROGRAM = "/usr/sbin/exim4"
 
 _reply_line = re.compile(r"^ *([45]\d\d)[ -](.*)", re.MULTILINE)
 _LONGEST_TEXT = 200
@@ -56,18 +60,14 @@ _STATUS = {"552": "5.3.4", "550": "5.7.1", "501": "5.1.0", "452": "4.3.1"}
 
 @dataclass(frozen=True, kw_only=True)
 class EximOptions:
-    exim_path: str = opt(DEFAULT_PROGRAM, doc="The program to run.", positional=True)
+    exim_path: str = opt(
+        DEFAULT_PROGRAM,
+        doc="The program to run.",
+        positional=True,
+        check=matching(os.path.isabs, "an absolute path"),
+    )
     timeout: Seconds = opt(Seconds(300), doc="How long to wait for Exim in each step.")
-    processes: int = opt(20, doc="Programs that run at once, of each worker.")
-
-    def check(self) -> list[str]:
-        """Problems of the values."""
-        problems = []
-        if not self.exim_path.startswith("/"):
-            problems.append(f"exim_path: {self.exim_path!r} is no absolute path")
-        if self.processes < 1:
-            problems.append("processes: at least 1")
-        return problems
+    processes: int = opt(20, least=1, doc="Programs that run at once, of each worker.")
 
 
 class EximBsmtp(Plugin[EximOptions]):
@@ -77,6 +77,14 @@ class EximBsmtp(Plugin[EximOptions]):
         self._commands = Programs(self.options.processes)
         if not os.access(self._program, os.X_OK):
             self.log.error("%s cannot be run; every message is deferred", self._program)
+
+    def examine(self, system: System) -> Iterator[Finding]:
+        """Whether Exim can be run with its rights, and trusts the daemon's user."""
+        program = self._first(system.runnable)
+        yield from check_program(system, program, set_id=True)
+        if system.runnable(program):
+            # Under the name rsmtp Exim reads batch SMTP and tells nothing.
+            yield check_trust(system, PROGRAM if program == DEFAULT_PROGRAM else program)
 
     async def hook_queue(self, tx: Transaction) -> Verdict:
         if not all(domain.isascii() for domain in _domains(tx)):
@@ -93,10 +101,11 @@ class EximBsmtp(Plugin[EximOptions]):
 
     @property
     def _program(self) -> str:
+        return self._first(lambda path: os.access(path, os.X_OK))
+
+    def _first(self, runnable: Callable[[str], bool]) -> str:
         path = self.options.exim_path
-        if path == DEFAULT_PROGRAM and not os.access(path, os.X_OK):
-            return OTHER_PROGRAM
-        return path
+        return PROGRAM if path == DEFAULT_PROGRAM and not runnable(path) else path
 
     def _verdict(self, finished: Finished) -> Verdict:
         if finished.output:

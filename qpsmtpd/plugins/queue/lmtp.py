@@ -37,17 +37,20 @@ Differences from the Perl version: the Perl version has no such plugin.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from qpsmtpd.api import (
+    Finding,
     Plugin,
     Recipient,
     Seconds,
+    System,
     Transaction,
     Verdict,
     accept,
+    matching,
     opt,
     unless_another,
 )
@@ -59,10 +62,11 @@ from qpsmtpd.nexthop import (
     NextHopOptions,
     Outcome,
     Target,
-    address_problems,
+    check_next_hop,
     check_recipient,
     fingerprint,
     hand_over,
+    is_host,
     log_refusals,
     make_pool,
     mixed,
@@ -72,14 +76,20 @@ from qpsmtpd.nexthop import (
 )
 
 
+def _is_place(text: str) -> bool:
+    return text.startswith("unix:/") or bool(is_host(text))
+
+
 @dataclass(frozen=True, kw_only=True)
 class LmtpOptions(NextHopOptions):
     """Options of queue/lmtp."""
 
     host: str = opt(
-        doc="unix:/path of the store's socket, or its host name or IP address.", positional=True
+        doc="unix:/path of the store's socket, or its host name or IP address.",
+        positional=True,
+        check=matching(_is_place, "unix:/PATH, a host name or an IP address"),
     )
-    port: int = opt(24, doc="Its port.", positional=True)
+    port: int = opt(24, least=1, most=65535, doc="Its port.", positional=True)
     mixed: Literal["reject", "accept"] = opt(
         "reject", doc="What to do when the store refuses some recipients for good, not all."
     )
@@ -90,11 +100,7 @@ class LmtpOptions(NextHopOptions):
     def check(self) -> list[str]:
         """Problems that show only with all options known."""
         problems = super().check()
-        if not self.path:
-            return problems + address_problems(self.host, self.port)
-        if not self.path.startswith("/"):
-            problems.append("host: unix: is followed by the path of a socket, from / on")
-        if self.tls != "off":
+        if self.path and self.tls != "off":
             problems.append("tls: not over a unix socket")
         return problems
 
@@ -108,16 +114,12 @@ class Lmtp(Plugin[LmtpOptions]):
     """Deliver by LMTP."""
 
     async def start(self) -> None:
-        options = self.options
-        target = Target(
-            host="" if options.path else options.host.strip("[]"),
-            port=options.port,
-            path=options.path,
-            hello=self.services.me,
-            lmtp=True,
-        )
-        self._pool = await make_pool(self.name, options, target)
-        self._delivered = Delivered(self.services.clock, seconds=options.remember)
+        self._pool = await make_pool(self.name, self.options, self._target())
+        self._delivered = Delivered(self.services.clock, seconds=self.options.remember)
+
+    def examine(self, system: System) -> AsyncIterator[Finding]:
+        """Whether the store answers, and is not this daemon itself."""
+        return check_next_hop(system, self.name, self.options, self._target())
 
     async def hook_rcpt(self, tx: Transaction, recipient: Recipient) -> Verdict | None:
         if not self.options.check_recipients:
@@ -148,6 +150,16 @@ class Lmtp(Plugin[LmtpOptions]):
 
     async def stop(self) -> None:
         await self._pool.close()
+
+    def _target(self) -> Target:
+        options = self.options
+        return Target(
+            host="" if options.path else options.host.strip("[]"),
+            port=options.port,
+            path=options.path,
+            hello=self.services.me,
+            lmtp=True,
+        )
 
     # --- what the store said ----------------------------------------------------------------
 

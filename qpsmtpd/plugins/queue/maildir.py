@@ -45,14 +45,18 @@ from typing import Literal
 
 from qpsmtpd.api import (
     ConfigError,
+    Finding,
     Message,
+    Obstacle,
     Plugin,
     Recipient,
+    System,
     Transaction,
     Verdict,
     accept,
     canonical_domain,
     defer,
+    matching,
     opt,
     unless_another,
 )
@@ -67,35 +71,41 @@ _unsafe = re.compile(r"[^-A-Za-z0-9+_.,@=]")
 _placeholder = re.compile(r"%([ldu])")
 
 
+def _parts(pattern: str) -> list[str]:
+    return pattern.strip("/").split("/") if pattern else []
+
+
+def _is_pattern(text: str) -> bool:
+    named = {"", ".", ".."}.isdisjoint(_parts(text))
+    return not text or (named and _placeholder.search(text) is not None)
+
+
 @dataclass(frozen=True, kw_only=True)
 class MaildirOptions:
     """Options of queue/maildir."""
 
-    directory: str = opt(doc="The Maildir, or with a pattern what lies above.", positional=True)
+    directory: str = opt(
+        doc="The Maildir, or with a pattern what lies above.",
+        positional=True,
+        check=matching(_is_path, "a path of letters, digits, -_./ only"),
+    )
     pattern: str = opt(
         "",
         doc="The Maildir of each recipient, below the directory, with %l, %d or %u.",
         positional=True,
+        check=matching(_is_pattern, "a path with %l, %d or %u, whose parts are not empty, . or .."),
     )
-    mode: str = opt("700", doc="The mode of new directories, in octal.", positional=True)
-
-    def check(self) -> list[str]:
-        """Problems that show only with all options known."""
-        problems = []
-        if not _is_path(self.directory):
-            problems.append(f"directory: {self.directory!r} has other than letters, digits, -_./")
-        if self.pattern and not _placeholder.search(self.pattern):
-            problems.append(f"pattern: {self.pattern!r} has none of %l, %d, %u")
-        if {"", ".", ".."}.intersection(self.parts):
-            problems.append(f"pattern: {self.pattern!r} has a part that is empty, . or ..")
-        if not _is_mode(self.mode):
-            problems.append(f"mode: {self.mode!r} is not octal with all rights for us (700, 770)")
-        return problems
+    mode: str = opt(
+        "700",
+        doc="The mode of new directories, in octal.",
+        positional=True,
+        check=matching(_is_mode, "octal with all rights for us (700, 770)"),
+    )
 
     @property
     def parts(self) -> list[str]:
         """The names that the pattern is made of."""
-        return self.pattern.strip("/").split("/") if self.pattern else []
+        return _parts(self.pattern)
 
 
 class Maildir(Plugin[MaildirOptions]):
@@ -112,6 +122,39 @@ class Maildir(Plugin[MaildirOptions]):
         except OSError as error:
             problem = f"directory: {self.options.directory}: {error.strerror}"
             raise ConfigError(self.name, problem) from error
+
+    def examine(self, system: System) -> Iterator[Finding]:
+        """Whether the daemon's user can deliver into the directory, or make it."""
+        directory, user = self.options.directory, system.user
+        if system.account is None:
+            return
+        closed = system.confinement(directory)
+        if closed is not None:
+            yield closed
+        for path in self._directories():
+            there = system.existing(path)
+            found = system.obstacle(there, os.R_OK | os.W_OK | os.X_OK)
+            if found is not None and found.kind == "hidden":
+                yield Finding.notice(path, str(found))
+            elif found is not None:
+                yield self._denied(path, found, user)
+                return
+            elif there != Path(path):
+                yield Finding.notice(path, "does not exist; qpsmtpd makes it when it starts")
+                return
+        if closed is None:
+            yield Finding.ok(directory, f"user {user} can deliver here")
+
+    def _directories(self) -> list[str]:
+        """Those that are needed at start: with a pattern what lies above the Maildirs."""
+        parts = [] if self.options.parts else ["tmp", "new", "cur"]
+        directory = self.options.directory
+        return [directory, *(f"{directory.rstrip('/')}/{part}" for part in parts)]
+
+    def _denied(self, path: str, found: Obstacle, user: str) -> Finding:
+        names = " ".join(self._directories())
+        command = f"install -d -o {user} -g {user} -m {self.options.mode} {names}"
+        return Finding.error(path, str(found), "Give the directory to the user:", command)
 
     def _prepare(self) -> None:
         directory = Path(self.options.directory)

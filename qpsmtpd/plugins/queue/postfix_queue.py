@@ -33,23 +33,28 @@ is an error; Postfix is told who the client is; when Postfix is not there, the c
 from __future__ import annotations
 
 import re
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Literal
 
 from qpsmtpd.api import (
     ConfigError,
     Entry,
+    Finding,
     Plugin,
     Seconds,
+    System,
     Transaction,
     Verdict,
     accept,
     defer,
     deny,
+    matching,
     opt,
     printable_ascii,
     unless_another,
 )
+from qpsmtpd.nexthop import check_cleanup
 from qpsmtpd.nexthop.cleanup import Cleanup, CleanupError, CleanupFlag, CleanupResult, CleanupStatus
 
 Flag = Literal[
@@ -80,7 +85,10 @@ _LONGEST_REASON = 200
 @dataclass(frozen=True, kw_only=True)
 class PostfixOptions:
     socket: str = opt(
-        DEFAULT_SOCKET, doc="The socket of cleanup(8): a path or host:port.", positional=True
+        DEFAULT_SOCKET,
+        doc="The socket of cleanup(8): a path or host:port.",
+        positional=True,
+        check=matching(_is_socket, "a path or host:port"),
     )
     flags: tuple[Flag, ...] = opt(
         ("FLAG_MASK_EXTERNAL",), doc="What Postfix does with the message; several are added up."
@@ -92,21 +100,26 @@ class PostfixOptions:
         """Flags are written without the name of the option."""
         return [f"flags={word}" if word.startswith("FLAG_") else word for word in words]
 
-    def check(self) -> list[str]:
-        """Problems of the socket."""
-        if _is_socket(self.socket):
-            return []
-        return [f"socket: {self.socket!r} is not a path or host:port"]
-
 
 class PostfixQueue(Plugin[PostfixOptions]):
     """Hand messages to cleanup(8)."""
+
+    files = {
+        "cleanup_sockets": "Sockets of Postfix's cleanup(8) to try in order: a path or HOST:PORT "
+        "each.",
+    }
 
     async def start(self) -> None:
         self._sockets = await self._configured()
         self._flags = CleanupFlag.FLAG_NONE
         for name in self.options.flags:
             self._flags |= CleanupFlag[name]
+
+    async def examine(self, system: System) -> AsyncIterator[Finding]:
+        """Whether the daemon's user can reach each socket, and Postfix answers there."""
+        for socket in await self._configured():
+            async for finding in check_cleanup(system, socket):
+                yield finding
 
     async def hook_queue(self, tx: Transaction) -> Verdict:
         connection = await self._connect()

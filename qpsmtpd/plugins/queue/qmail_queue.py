@@ -21,18 +21,23 @@ qmail's gets no other environment.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+import os
+from collections.abc import AsyncGenerator, Iterator
 from dataclasses import dataclass
 
 from qpsmtpd.api import (
+    Finding,
     LogLevel,
     Plugin,
     Seconds,
+    System,
     Transaction,
     Verdict,
     accept,
+    check_program,
     defer,
     deny,
+    matching,
     opt,
     unless_another,
 )
@@ -48,29 +53,28 @@ ADDRESS_TOO_LONG = 11
 
 @dataclass(frozen=True, kw_only=True)
 class QmailOptions:
-    program: str = opt("", doc="The program; without it that of qmail.", positional=True)
+    program: str = opt(
+        "",
+        doc="The program; without it that of qmail.",
+        positional=True,
+        check=matching(os.path.isabs, "an absolute path"),
+    )
     timeout: Seconds = opt(Seconds(300), doc="How long to wait for the program in each step.")
-    processes: int = opt(20, doc="Programs that run at once, of each worker.")
-
-    def check(self) -> list[str]:
-        """Problems of the values."""
-        problems = []
-        if self.program and not self.program.startswith("/"):
-            problems.append(f"program: {self.program!r} is no absolute path")
-        if self.processes < 1:
-            problems.append("processes: at least 1")
-        return problems
+    processes: int = opt(20, least=1, doc="Programs that run at once, of each worker.")
 
 
 class QmailQueue(Plugin[QmailOptions]):
     """Run qmail-queue."""
 
     async def start(self) -> None:
-        environment = self.services.environment
-        home = environment.get("QMAIL", DEFAULT_HOME)
-        usual = self.options.program or f"{home}/bin/qmail-queue"
-        self._program = environment.get("QMAILQUEUE") or usual
+        self._program = self._configured()
         self._commands = Programs(self.options.processes)
+
+    def examine(self, system: System) -> Iterator[Finding]:
+        """Whether the program can be run, with the rights that it needs."""
+        program = self._configured()
+        # What stands in for qmail's own program need not be set-id.
+        yield from check_program(system, program, set_id=program.startswith(self._home))
 
     async def hook_queue(self, tx: Transaction) -> Verdict:
         inputs = {0: _message(tx), 1: once(_envelope(tx))}
@@ -85,6 +89,14 @@ class QmailQueue(Plugin[QmailOptions]):
             return self._refusal(finished)
         tx.next_hop_id = f"qp {finished.pid}"
         return accept(f"Queued as {tx.next_hop_id}", status="2.6.0")
+
+    @property
+    def _home(self) -> str:
+        return self.services.environment.get("QMAIL", DEFAULT_HOME)
+
+    def _configured(self) -> str:
+        usual = self.options.program or f"{self._home}/bin/qmail-queue"
+        return self.services.environment.get("QMAILQUEUE") or usual
 
     def _refusal(self, finished: Finished) -> Verdict:
         permanent = finished.status in PERMANENT

@@ -43,19 +43,22 @@ Differences from the Perl version: refusals of the next hop keep their code (the
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
 from qpsmtpd.api import (
     DnsError,
+    Finding,
     Plugin,
     Recipient,
     Session,
+    System,
     Transaction,
     Verdict,
     defer,
+    matching,
     opt,
     parse_ip,
     unless_another,
@@ -68,9 +71,10 @@ from qpsmtpd.nexthop import (
     NextHopOptions,
     Outcome,
     Target,
-    address_problems,
+    check_next_hop,
     check_recipient,
     hand_over,
+    is_host,
     log_refusals,
     make_pool,
     mixed,
@@ -85,26 +89,37 @@ from qpsmtpd.nexthop import (
 class SmtpForwardOptions(NextHopOptions):
     """Options of queue/smtp-forward."""
 
-    host: str = opt(doc="Host name or IP address of the next hop.", positional=True)
-    port: int = opt(25, doc="Its port.", positional=True)
+    host: str = opt(
+        doc="Host name or IP address of the next hop.",
+        positional=True,
+        check=matching(is_host, "a host name or an IP address"),
+    )
+    port: int = opt(25, least=1, most=65535, doc="Its port.", positional=True)
     xclient: bool = opt(False, doc="Be the client for the next hop, by XCLIENT.", flag=True)
     xforward: bool = opt(True, doc="Tell the next hop who the client is, if it offers XFORWARD.")
     mixed: Literal["reject", "defer", "accept-rest"] = opt(
         "reject", doc="What to do when the next hop refuses some recipients for good, not all."
     )
 
-    def check(self) -> list[str]:
-        """Problems that show only with all options known."""
-        return super().check() + address_problems(self.host, self.port)
-
 
 class SmtpForward(Plugin[SmtpForwardOptions]):
     """Forward by SMTP."""
 
     async def start(self) -> None:
-        options = self.options
-        target = Target(host=options.host.strip("[]"), port=options.port, hello=self.services.me)
-        self._pool = await make_pool(self.name, options, target, keep=not options.xclient)
+        keep = not self.options.xclient
+        self._pool = await make_pool(self.name, self.options, self._target(), keep=keep)
+
+    async def examine(self, system: System) -> AsyncIterator[Finding]:
+        """Whether the next hop answers, and is not this daemon itself."""
+        target = self._target()
+        async for finding in check_next_hop(system, self.name, self.options, target):
+            yield finding
+        if trusting := system.trusting(target.host):
+            text = (
+                "relays all mail that comes from loopback addresses (mynetworks), and so all that "
+                "qpsmtpd hands over by SMTP: only rcpt_ok keeps this from being an open relay"
+            )
+            yield Finding.notice(trusting, text, area="Mail systems")
 
     async def hook_rcpt(self, tx: Transaction, recipient: Recipient) -> Verdict | None:
         if not self.options.check_recipients:
@@ -127,6 +142,10 @@ class SmtpForward(Plugin[SmtpForwardOptions]):
 
     async def stop(self) -> None:
         await self._pool.close()
+
+    def _target(self) -> Target:
+        options = self.options
+        return Target(host=options.host.strip("[]"), port=options.port, hello=self.services.me)
 
     # --- what the next hop said -------------------------------------------------------------
 

@@ -21,8 +21,8 @@ EVERYWHERE = ""
 
 
 @pytest.fixture(autouse=True)
-def somebody(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An ordinary user, with a configuration of the environment."""
+def somebody(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """An ordinary user, with a configuration of the environment; tmp_path is made by who we are."""
     monkeypatch.setattr(os, "getuid", lambda: 1000)
     monkeypatch.setenv("QPSMTPD_CONFIG", "/conf")
     monkeypatch.setenv("NO_COLOR", "1")

@@ -186,6 +186,35 @@ def test_unreadable_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 # --- databases ------------------------------------------------------------------------------
 
 
+def test_path_of_a_file_that_an_option_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second, here = (tmp_path / name for name in ("first", "second", "here"))
+    for directory in (first, second, here):
+        directory.mkdir()
+    monkeypatch.chdir(here)
+    files = ConfigFiles([first, second])
+    assert files.path("map") == first / "map"
+    (here / "map").touch()
+    assert files.path("map") == Path("map")
+    (second / "map").touch()
+    assert files.path("map") == second / "map"
+    (first / "map").touch()
+    assert files.path(Path("map")) == first / "map"
+    assert files.path("/nowhere/map") == Path("/nowhere/map")
+    assert files.files == []
+
+
+def test_path_that_we_may_not_look_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reading it will say so."""
+
+    def exists(path: Path) -> bool:
+        raise PermissionError(path)
+
+    monkeypatch.setattr(Path, "exists", exists)
+    assert ConfigFiles([tmp_path]).path("map") == tmp_path / "map"
+
+
 def test_mapping(tmp_path: Path) -> None:
     (tmp_path / "morercpthosts.cdb").write_bytes(written([(b"example.test", b"")]))
     (tmp_path / "morercpthosts").write_text("not this one")

@@ -83,10 +83,7 @@ async def test_a_snapshot(configuration: Configuration, journal: list[str]) -> N
     configuration.file("plugins", "taker\ntaker:2\nkeeper")
     snapshot = await configuration.load({"A": "b"})
     assert snapshot.settings.me == snapshot.services.me == "mx.example"
-    assert snapshot.services.environment == {
-        "A": "b",
-        "QPSMTPD_CONFIG": str(configuration.directory),
-    }
+    assert snapshot.services.environment == {"A": "b"}
     assert snapshot.services.spool_dir == configuration.directory / "spool"
     assert snapshot.services.spool_dir.is_dir()
     assert await snapshot.services.config.lines("me") == ["mx.example"]
@@ -201,6 +198,24 @@ async def test_every_problem_is_reported(configuration: Configuration, journal: 
 async def test_warnings_are_no_errors(configuration: Configuration) -> None:
     configuration.file("plugins", "taker\nkeeper\n$include nothing")
     assert [str(p.severity) for p in (await configuration.load()).warnings] == ["warning"]
+
+
+async def test_files_that_nobody_reads_are_told_of_when_it_is_only_looked_at(
+    configuration: Configuration,
+) -> None:
+    configuration.file("plugins", "taker\nkeeper")
+    configuration.file("databites", "1M")
+    assert (await configuration.load()).warnings == ()
+    (warning,) = (await configuration.load(check_only=True)).warnings
+    assert warning.text.endswith("(did you mean 'databytes'?)")
+
+
+async def test_a_line_that_is_not_understood_may_be_of_the_plugin_that_reads_a_file(
+    configuration: Configuration,
+) -> None:
+    configuration.file("plugins", "taker\nkeeper\nquota")
+    configuration.file("quotas", "x")
+    assert len(await configuration.problems(check_only=True)) == 1
 
 
 async def test_no_configuration(tmp_path: Path) -> None:

@@ -19,6 +19,11 @@ LOCAL = {
     "queue/keep": "async def hook_queue(self, tx): ...\n"
     "    async def hook_rcpt(self, tx, recipient): ...",
     "sink": "def hook_logging(self, record): ...",
+    "gate": "accepts_recipients = True\n    async def hook_rcpt(self, tx, recipient): ...",
+    "auth/any": "pass",
+    "spf": "pass",
+    "dkim": "pass",
+    "dmarc": "after = ('spf', 'dkim')",
 }
 TAKER = """
 from dataclasses import dataclass
@@ -74,7 +79,7 @@ def test_a_chain(tmp_path: Path, plugin_dir: Path) -> None:
     assert [line.name for line in lines.all] == ["sink", "queue/keep", "taker:1", "taker:22"]
     assert lines.all[1].where == f"{tmp_path}/plugins:2"
     assert lines.all[1].options.file == Path("/mail")
-    assert lines.all[1].hooks() == ["rcpt", "queue"]
+    assert lines.all[1].cls.hooks() == ["rcpt", "queue"]
     assert [line.name for line in lines.logging] == ["sink"]
 
 
@@ -138,6 +143,21 @@ def test_wrong_lines(tmp_path: Path, plugin_dir: Path, line: str, problem: str) 
     assert any(f"plugins:2: {problem}" in str(found) for found in lines.problems), lines.problems
 
 
+def test_a_fault_in_the_options_of_a_plugin_has_its_line(tmp_path: Path) -> None:
+    """An author's own `rewrite`, `check` or opt(check=...) may be broken."""
+    (tmp_path / "mine.py").write_text(
+        "from dataclasses import dataclass\nfrom qpsmtpd.api import *\n"
+        "@dataclass(frozen=True)\nclass Options:\n"
+        "    n: int = opt(1, doc='x', check=lambda n: 1 // n)\n"
+        "class Mine(Plugin[Options]): ...\n"
+    )
+    lines = read(tmp_path, tmp_path, "mine n=0")
+    assert str(lines.problems[0]) == (
+        f"{tmp_path}/plugins:1: mine: its options cannot be read: ZeroDivisionError: "
+        f"integer division or modulo by zero ({tmp_path}/mine.py:5)"
+    )
+
+
 def test_every_problem_is_found(tmp_path: Path, plugin_dir: Path) -> None:
     lines = read(tmp_path, plugin_dir, "no_such\ntaker x=1 on_fault=y\n", "what\n$include")
     assert [problem.where.rpartition("/")[2] for problem in lines.problems] == [
@@ -184,10 +204,86 @@ def test_discard_is_a_warning(tmp_path: Path, plugin_dir: Path) -> None:
     assert [(p.severity, p.where) for p in lines.problems] == [("warning", f"{tmp_path}/plugins:2")]
 
 
-def test_rcpt_ok_is_to_be_last(tmp_path: Path, plugin_dir: Path) -> None:
-    lines = read(tmp_path, plugin_dir, "filter:1\nrcpt_ok\nfilter:2\nqueue/keep")
-    assert [(p.severity, p.where) for p in lines.problems] == [("warning", f"{tmp_path}/plugins:3")]
-    assert "put rcpt_ok last" in lines.problems[0].text
+def warnings(directory: Path, plugin_dir: Path, plugins: str) -> list[str]:
+    """What is odd about a chain, each as "LINE: TEXT"."""
+    problems = read(directory, plugin_dir, plugins).problems
+    assert all(problem.severity == "warning" for problem in problems)
+    prefix = f"{directory}/plugins:"
+    return [f"{p.where}: {p.text}".replace(prefix, "") for p in problems]
+
+
+def test_what_accepts_recipients_is_to_be_last(tmp_path: Path, plugin_dir: Path) -> None:
+    text = "is not asked about recipients that {} ({}) accepts; its line belongs above"
+    assert warnings(tmp_path, plugin_dir, "filter:1\nrcpt_ok\nfilter:2\nqueue/keep") == [
+        f"3: filter:2: {text.format('rcpt_ok', 2)}"
+    ]
+    assert warnings(tmp_path, plugin_dir, "gate:7\nrcpt_ok\nfilter\nqueue/keep") == [
+        f"3: filter: {text.format('gate:7', 1)}"
+    ]
+
+
+def test_what_is_only_tried_accepts_and_speaks_nothing(tmp_path: Path, plugin_dir: Path) -> None:
+    end = "taker\nqueue/keep"
+    assert warnings(tmp_path, plugin_dir, f"rcpt_ok mode=shadow\n{end}") == []
+    (text,) = warnings(tmp_path, plugin_dir, f"dnsbl reject naughty\nnaughty mode=shadow\n{end}")
+    assert "refuses nobody" in text
+
+
+def test_a_next_hop_that_is_to_be_asked_about_recipients(tmp_path: Path, plugin_dir: Path) -> None:
+    forward = "queue/smtp-forward 192.0.2.1"
+    assert warnings(tmp_path, plugin_dir, f"rcpt_ok\n{forward}") == []
+    assert warnings(tmp_path, plugin_dir, f"{forward} check-recipients=yes\nrcpt_ok") == []
+    (text,) = warnings(tmp_path, plugin_dir, f"rcpt_ok\n{forward} check-recipients=yes")
+    assert text.startswith("2: queue/smtp-forward: is not asked about recipients")
+
+
+@pytest.mark.parametrize(
+    ("chain", "expected"),
+    [
+        ("spf\ndkim:2\ndmarc\ntaker", []),
+        ("dmarc\ntaker", []),
+        ("dmarc\nspf\ntaker", ["1: dmarc: belongs after spf (2)"]),
+        (
+            "dmarc\ndkim:2\ndmarc:2\nspf\ntaker",
+            [
+                "1: dmarc: belongs after dkim:2 (2)",
+                "1: dmarc: belongs after spf (4)",
+                "3: dmarc:2: belongs after spf (4)",
+            ],
+        ),
+        ("auth/authdeny\nauth/any\ntaker", ["1: auth/authdeny: belongs after auth/any (2)"]),
+        ("auth/any\nauth/authdeny\ntaker", []),
+        ("auth/authdeny:1\nauth/authdeny:2\ntaker", []),
+    ],
+)
+def test_order(tmp_path: Path, plugin_dir: Path, chain: str, expected: list[str]) -> None:
+    assert warnings(tmp_path, plugin_dir, f"{chain}\nqueue/keep") == expected
+
+
+@pytest.mark.parametrize(
+    ("chain", "expected"),
+    [
+        ("filter:1\nfilter:2\nfilter\ntaker", []),
+        ("taker\ntaker", ["2: taker: has the name of another line (1); call this one taker:2"]),
+        (
+            "taker:2\ntaker\ntaker:2",
+            ["3: taker:2: has the name of another line (1); call this one taker:3"],
+        ),
+    ],
+)
+def test_twice(tmp_path: Path, plugin_dir: Path, chain: str, expected: list[str]) -> None:
+    assert warnings(tmp_path, plugin_dir, f"{chain}\nqueue/keep") == expected
+
+
+def test_rejections_that_nobody_speaks(tmp_path: Path, plugin_dir: Path) -> None:
+    text = "`reject naughty` refuses nobody: no plugin below speaks what is left to it (naughty)"
+    end = "taker\nqueue/keep"
+    assert warnings(tmp_path, plugin_dir, f"dnsbl reject naughty\n{end}") == [f"1: dnsbl: {text}"]
+    assert warnings(tmp_path, plugin_dir, f"naughty\ndnsbl reject naughty\n{end}") == [
+        f"2: dnsbl: {text}"
+    ]
+    assert warnings(tmp_path, plugin_dir, f"dnsbl reject naughty\nnaughty\n{end}") == []
+    assert warnings(tmp_path, plugin_dir, f"dnsbl reject 0\n{end}") == []
 
 
 @given(text=st.text(max_size=60))

@@ -112,7 +112,8 @@ def test_not_everybody_is_a_proxy(tmp_path: Path, everybody: str) -> None:
     settings, (problem,) = load(tmp_path, proxy_networks=f"192.0.2.1\n{everybody}\n")
     assert problem.severity == "error"
     assert str(problem).endswith(
-        "proxy_networks:2: a network of all addresses lets every client say that it is another one"
+        f"proxy_networks:2: '{everybody}' is not a network of proxies: it lets every client "
+        "say that it is another one"
     )
     assert settings.proxy_networks == ()
 
@@ -122,9 +123,9 @@ def test_not_everybody_is_a_proxy(tmp_path: Path, everybody: str) -> None:
     [
         ("proxy_networks", "192.0.2.1/24", "a network without host bits"),
         ("proxy_networks", "proxy.example", "is not an address"),
-        ("proxy_timeout", "0", "at least 1"),
+        ("proxy_timeout", "0", "is too small: the minimum is 1s"),
         ("timeout", "soon", "a duration"),
-        ("timeout", "0", "at least 1"),
+        ("timeout", "0", "is too small: the minimum is 1s"),
         ("databytes", "-1", "a size"),
         ("me", "my host", "a host name"),
         ("me_auth_results", "a;b", "a host name"),
@@ -133,12 +134,14 @@ def test_not_everybody_is_a_proxy(tmp_path: Path, everybody: str) -> None:
         ("spool_perms", "0790", "octal"),
         ("spool_dir", "spool", "absolute"),
         ("loglevel", "loud", "a log level"),
-        ("max_recipients", "0", "at least 1"),
-        ("max_from_ip", "-1", "number of connections"),
-        ("max_from_network", "-1", "number of connections"),
-        ("network_prefix_ipv4", "33", "bits from 1 to 32"),
-        ("network_prefix_ipv4", "0", "bits from 1 to 32"),
-        ("network_prefix_ipv6", "129", "bits from 1 to 128"),
+        ("max_recipients", "0", "is too small: the minimum is 1"),
+        ("max_from_ip", "-1", "is too small: the minimum is 0"),
+        ("max_from_network", "-1", "is too small: the minimum is 0"),
+        ("max_line_length", "999", "is too small: the minimum is 1000"),
+        ("store_timeout", "0.01", "is too small: the minimum is 0.05s"),
+        ("network_prefix_ipv4", "33", "is too big: the maximum is 32"),
+        ("network_prefix_ipv4", "0", "is too small: the minimum is 1"),
+        ("network_prefix_ipv6", "129", "is too big: the maximum is 128"),
         ("admission_exempt", "192.0.2.1/24", "a network without host bits"),
         ("tls_before_auth", "perhaps", "yes or no"),
     ],

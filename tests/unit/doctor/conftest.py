@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.doctor.fakes import FakeSystem
+from tests.unit.doctor.fakes import FakeMachine
 
 
 @pytest.fixture
-def system(tmp_path: Path) -> FakeSystem:
+def machine(tmp_path: Path) -> FakeMachine:
     """An empty machine, whose user qpsmtpd is in the group of its files."""
     root = tmp_path / "r"
     root.mkdir()
     root.chmod(0o755)
-    return FakeSystem(root)
+    return FakeMachine(root)

@@ -4,19 +4,23 @@
 from __future__ import annotations
 
 import ipaddress
+import json
 import os
 import socket
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
 from qpsmtpd.config.runoptions import ListenAddress, parse_listen
-from qpsmtpd.doctor.finding import Finding
 from qpsmtpd.doctor.installation import Installation
+from qpsmtpd.doctor.machine import Machine
+from qpsmtpd.doctor.plugins import examine_plugins
 from qpsmtpd.doctor.postfix import Postfix
-from qpsmtpd.doctor.system import Account, Output, System
+from qpsmtpd.plugin.finding import Finding
+from qpsmtpd.plugin.system import Account, Output
 from qpsmtpd.testing import FakeResolver
 
 T = TypeVar("T")
@@ -30,7 +34,7 @@ MEMBER = Account("qpsmtpd", 54321, frozenset({54321, os.getgid()}))
 EVERYBODY = Account("root", 0, frozenset({0}))
 
 
-class FakeSystem(System):
+class FakeMachine(Machine):
     """A machine below `root`."""
 
     def __init__(self, root: Path, account: Account | None = MEMBER) -> None:
@@ -82,15 +86,19 @@ class FakeSystem(System):
         names = {gid: name for name, gid in self.groups.items()}
         return names.get(gid, str(gid))
 
+    def can_be(self, account: Account | None) -> bool:
+        return True
+
     def as_user(self, account: Account | None, function: Callable[[], T]) -> T:
-        return function()
+        result: T = json.loads(json.dumps(function()))
+        return result
 
     def local(self, address: str) -> bool:
         return address in self.ours
 
 
 def an_installation(
-    system: FakeSystem,
+    machine: FakeMachine,
     plugins: str = "rcpt_ok\nqueue/discard\n",
     *,
     listen: Iterable[str] = (),
@@ -100,15 +108,26 @@ def an_installation(
     """The installation of a machine, with these files in its configuration."""
     texts = {"plugins": plugins, "me": "mx.example.org", **files}
     for name, text in texts.items():
-        system.file(f"/etc/qpsmtpd/{name}", text)
+        machine.file(f"/etc/qpsmtpd/{name}", text)
     answers = {question: tuple(answer) for question, answer in (records or {}).items()}
     addresses: tuple[ListenAddress, ...] = tuple(map(parse_listen, listen))
     return Installation(
-        system=system,
+        machine=machine,
         directories=(Path("/etc/qpsmtpd"),),
         listen=addresses,
         make_resolver=lambda: FakeResolver(answers),
     )
+
+
+def examined(installation: Installation) -> Installation:
+    """The installation after its plugins were examined."""
+    return replace(installation, examined=tuple(examine_plugins(installation)))
+
+
+def said_by(installation: Installation, *names: str) -> list[Finding]:
+    """What these plugins find."""
+    plugins = examined(installation).examined
+    return [found for plugin in plugins if plugin.name in names for found in plugin.findings]
 
 
 def summary(findings: Iterable[Finding]) -> list[str]:
@@ -121,7 +140,7 @@ def commands(findings: Iterable[Finding]) -> list[str]:
     return [command for found in findings for command in found.commands]
 
 
-def a_table(system: FakeSystem, *sockets: str, state: str = "0A") -> None:
+def a_table(machine: FakeMachine, *sockets: str, state: str = "0A") -> None:
     """Sockets "ADDRESS:PORT INODE" in the tables of the kernel."""
     lines: dict[str, list[str]] = {"tcp": ["  sl  local_address"], "tcp6": ["  sl  local_address"]}
     for entry in sockets:
@@ -135,33 +154,33 @@ def a_table(system: FakeSystem, *sockets: str, state: str = "0A") -> None:
         table = "tcp6" if ":" in address.host else "tcp"
         lines[table].append(f"   0: {local} 00000000:0000 {state} 0:0 00:0 0 0 0 {inode} 1")
     for table, rows in lines.items():
-        system.file(f"/proc/net/{table}", "\n".join(rows) + "\n")
+        machine.file(f"/proc/net/{table}", "\n".join(rows) + "\n")
 
 
-def a_process(system: FakeSystem, pid: int, name: str, command: str, *inodes: int) -> None:
+def a_process(machine: FakeMachine, pid: int, name: str, command: str, *inodes: int) -> None:
     """A process with these sockets."""
-    system.file(f"/proc/{pid}/comm", f"{name}\n")
-    system.file(f"/proc/{pid}/cmdline", command.replace(" ", "\0") + "\0")
-    directory = system.directory(f"/proc/{pid}/fd")
+    machine.file(f"/proc/{pid}/comm", f"{name}\n")
+    machine.file(f"/proc/{pid}/cmdline", command.replace(" ", "\0") + "\0")
+    directory = machine.directory(f"/proc/{pid}/fd")
     for number, inode in enumerate(inodes):
         (directory / str(number)).symlink_to(f"socket:[{inode}]")
 
 
-def a_service(system: FakeSystem, status: str) -> None:
+def a_service(machine: FakeMachine, status: str) -> None:
     """A daemon that systemd runs, with these lines in its /proc/PID/status."""
-    system.directory("/run/systemd/system")
-    system.command("systemctl show -p MainPID --value qpsmtpd.service", "42")
-    system.file("/proc/42/status", status)
+    machine.directory("/run/systemd/system")
+    machine.command("systemctl show -p MainPID --value qpsmtpd.service", "42")
+    machine.file("/proc/42/status", status)
 
 
 def a_postfix(
-    system: FakeSystem, *services: str, interfaces: str = "all", networks: str = "127.0.0.0/8"
+    machine: FakeMachine, *services: str, interfaces: str = "all", networks: str = "127.0.0.0/8"
 ) -> Postfix:
     """A Postfix with these entries in its master.cf."""
-    system.command("postconf -xh inet_interfaces", interfaces)
-    system.command("postconf -xh mynetworks", networks)
-    system.command("postconf -M", "\n".join(services))
-    postfix = Postfix.read(system)
+    machine.command("postconf -xh inet_interfaces", interfaces)
+    machine.command("postconf -xh mynetworks", networks)
+    machine.command("postconf -M", "\n".join(services))
+    postfix = Postfix.read(machine)
     assert postfix
     return postfix
 

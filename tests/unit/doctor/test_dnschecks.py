@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from qpsmtpd.doctor import dnschecks
-from qpsmtpd.doctor.dnschecks import check_dns, zones
+from qpsmtpd.doctor.dnschecks import check_dns
 from qpsmtpd.doctor.installation import Installation
 from qpsmtpd.errors import DnsError
 from qpsmtpd.testing import FakeResolver
-from tests.unit.doctor.fakes import FakeSystem, an_installation, summary
+from tests.unit.doctor.fakes import FakeMachine, an_installation, examined, summary
 
 ME = "mx.example.org"
 WORLD: dict[tuple[str, str], Any] = {
@@ -23,52 +23,53 @@ WORLD: dict[tuple[str, str], Any] = {
 CHAIN = "dnsbl\nrhsbl\nrcpt_ok\nqueue/discard\n"
 
 
-def check(system: FakeSystem, records: dict[tuple[str, str], Any], **files: str) -> list[str]:
+def check(machine: FakeMachine, records: dict[tuple[str, str], Any], **files: str) -> list[str]:
     """What is found, after what is said of the name servers and of our name."""
-    found = summary(check_dns(an_installation(system, CHAIN, records=WORLD | records, **files)))
+    installation = an_installation(machine, CHAIN, records=WORLD | records, **files)
+    found = summary(check_dns(examined(installation)))
     assert found[:2] == ["ok answer", "ok leads to 192.0.2.1"]
     return found[2:]
 
 
-def test_name_servers_fail(system: FakeSystem) -> None:
-    installation = an_installation(system)
+def test_name_servers_fail(machine: FakeMachine) -> None:
+    installation = an_installation(machine)
     resolver = FakeResolver({("A", "a.root-servers.net"): DnsError("SERVFAIL")})
     assert failing(installation, resolver) == ["warning nobody answers (SERVFAIL)"]
 
 
 def failing(installation: Installation, resolver: FakeResolver) -> list[str]:
     made = Installation(
-        system=installation.system,
+        machine=installation.machine,
         directories=installation.directories,
         make_resolver=lambda: resolver,
     )
-    return summary(check_dns(made))
+    return summary(check_dns(examined(made)))
 
 
-def test_name_servers_are_silent(system: FakeSystem, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_name_servers_are_silent(machine: FakeMachine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dnschecks, "TIMEOUT", 0.01)
-    found = failing(an_installation(system), FakeResolver(silent=True))
+    found = failing(an_installation(machine), FakeResolver(silent=True))
     assert found == ["warning nobody answers (no answer in time)"]
 
 
-def test_no_public_dns(system: FakeSystem) -> None:
-    (found,) = summary(check_dns(an_installation(system)))
+def test_no_public_dns(machine: FakeMachine) -> None:
+    (found,) = summary(check_dns(an_installation(machine)))
     assert found.startswith("notice a.root-servers.net is said not to exist")
 
 
-def test_bad_name_server(system: FakeSystem) -> None:
-    system.environment["QPSMTPD_RESOLVER"] = "nonsense"
-    installation = an_installation(system)
-    made = Installation(system=system, directories=installation.directories)
+def test_bad_name_server(machine: FakeMachine) -> None:
+    machine.environment["QPSMTPD_RESOLVER"] = "nonsense"
+    installation = an_installation(machine)
+    made = Installation(machine=machine, directories=installation.directories)
     (found,) = summary(check_dns(made))
     assert found.startswith("error ")
 
 
-def test_real_resolver_is_closed(system: FakeSystem, unused_udp_port: int) -> None:
+def test_real_resolver_is_closed(machine: FakeMachine, unused_udp_port: int) -> None:
     """Nobody listens there; what is left open would be a warning, which is an error here."""
-    system.environment["QPSMTPD_RESOLVER"] = f"127.0.0.1:{unused_udp_port}"
-    installation = an_installation(system)
-    made = Installation(system=system, directories=installation.directories)
+    machine.environment["QPSMTPD_RESOLVER"] = f"127.0.0.1:{unused_udp_port}"
+    installation = an_installation(machine)
+    made = Installation(machine=machine, directories=installation.directories)
     (found,) = summary(check_dns(made))
     assert found.startswith("warning nobody answers")
 
@@ -85,14 +86,14 @@ def test_real_resolver_is_closed(system: FakeSystem, unused_udp_port: int) -> No
         ({("A", ME): ["127.0.1.1"]}, "ok leads to 127.0.1.1"),
     ],
 )
-def test_our_name(system: FakeSystem, records: dict[Any, Any], expected: str) -> None:
-    found = summary(check_dns(an_installation(system, records=WORLD | records)))
+def test_our_name(machine: FakeMachine, records: dict[Any, Any], expected: str) -> None:
+    found = summary(check_dns(an_installation(machine, records=WORLD | records)))
     assert found[1] == expected
 
 
-def test_our_name_fails(system: FakeSystem) -> None:
+def test_our_name_fails(machine: FakeMachine) -> None:
     resolver = FakeResolver({**WORLD, ("AAAA", ME): DnsError("SERVFAIL")})
-    assert failing(an_installation(system), resolver)[1] == "warning SERVFAIL"
+    assert failing(an_installation(machine), resolver)[1] == "warning SERVFAIL"
 
 
 BAD = "2.0.0.127.bl.example"
@@ -114,30 +115,25 @@ GOOD = "1.0.0.127.bl.example"
         ),
     ],
 )
-def test_list_of_clients(system: FakeSystem, records: dict[Any, Any], expected: str) -> None:
-    assert check(system, records, dnsbl_zones="bl.example:see %IP%\n") == [expected]
+def test_list_of_clients(machine: FakeMachine, records: dict[Any, Any], expected: str) -> None:
+    assert check(machine, records, dnsbl_zones="bl.example:see %IP%\n") == [expected]
 
 
-def test_list_of_domains(system: FakeSystem) -> None:
+def test_list_of_domains(machine: FakeMachine) -> None:
     records = {("A", "test.dbl.example"): ["127.0.1.2"]}
     files = {"rhsbl_zones": "dbl.example bad sender\n"}
-    assert check(system, records, **files)[0].startswith("ok")
-    assert check(system, {}, **files)[0].startswith("notice does not list its test entry")
+    assert check(machine, records, **files)[0].startswith("ok")
+    assert check(machine, {}, **files)[0].startswith("notice does not list its test entry")
     records[("A", "invalid.dbl.example")] = ["127.0.1.2"]
-    assert check(system, records, **files)[0].startswith("error lists everybody")
+    assert check(machine, records, **files)[0].startswith("error lists everybody")
 
 
-def test_list_that_fails(system: FakeSystem) -> None:
-    installation = an_installation(system, CHAIN, dnsbl_zones="bl.example\n")
+def test_list_that_fails(machine: FakeMachine) -> None:
+    installation = an_installation(machine, CHAIN, dnsbl_zones="bl.example\n")
     resolver = FakeResolver({**WORLD, ("A", GOOD): DnsError("SERVFAIL")})
     assert failing(installation, resolver)[2] == "warning does not answer: SERVFAIL"
 
 
-def test_lists_are_asked_only_when_in_use(system: FakeSystem) -> None:
-    installation = an_installation(system, records=WORLD, dnsbl_zones="bl.example\n")
-    assert len(check_dns(installation)) == 2
-
-
-def test_zones(system: FakeSystem) -> None:
-    installation = an_installation(system, dnsbl_zones="# x\nBL.example.:why?\nb.example : x\n")
-    assert zones(installation, "dnsbl_zones") == ["bl.example", "b.example"]
+def test_lists_are_asked_only_when_in_use(machine: FakeMachine) -> None:
+    installation = an_installation(machine, records=WORLD, dnsbl_zones="bl.example\n")
+    assert len(check_dns(examined(installation))) == 2

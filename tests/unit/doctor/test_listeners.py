@@ -15,14 +15,14 @@ from hypothesis import strategies as st
 
 from qpsmtpd.config.runoptions import ListenAddress
 from qpsmtpd.doctor.listeners import Listening, Program, listening, parse_table
-from qpsmtpd.doctor.system import System
-from tests.unit.doctor.fakes import FakeSystem, a_process, a_table
+from qpsmtpd.doctor.machine import Machine
+from tests.unit.doctor.fakes import FakeMachine, a_process, a_table
 
 
-def test_addresses_and_owners(system: FakeSystem) -> None:
-    a_table(system, "127.0.0.1:25 100", "0.0.0.0:587 200", "[::1]:25 300")
-    a_process(system, 7, "exim4", "/usr/sbin/exim4 -bdf", 100, 300)
-    found = listening(system)
+def test_addresses_and_owners(machine: FakeMachine) -> None:
+    a_table(machine, "127.0.0.1:25 100", "0.0.0.0:587 200", "[::1]:25 300")
+    a_process(machine, 7, "exim4", "/usr/sbin/exim4 -bdf", 100, 300)
+    found = listening(machine)
     assert [(str(s.address), str(s)) for s in found] == [
         ("127.0.0.1:25", "Exim (process 7)"),
         ("0.0.0.0:587", "some program"),
@@ -30,14 +30,14 @@ def test_addresses_and_owners(system: FakeSystem) -> None:
     ]
 
 
-def test_both_families(system: FakeSystem) -> None:
-    a_table(system, "[::]:25 1", "[::]:587 2", "0.0.0.0:587 3")
-    assert {str(s.address) for s in listening(system)} == {"*:25", "[::]:587", "0.0.0.0:587"}
+def test_both_families(machine: FakeMachine) -> None:
+    a_table(machine, "[::]:25 1", "[::]:587 2", "0.0.0.0:587 3")
+    assert {str(s.address) for s in listening(machine)} == {"*:25", "[::]:587", "0.0.0.0:587"}
 
 
-def test_connections_do_not_listen(system: FakeSystem) -> None:
-    a_table(system, "127.0.0.1:25 1", state="01")
-    assert listening(system) == []
+def test_connections_do_not_listen(machine: FakeMachine) -> None:
+    a_table(machine, "127.0.0.1:25 1", state="01")
+    assert listening(machine) == []
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def test_the_real_machine(host: str) -> None:
         server.bind((host, 0))
         server.listen()
         port = server.getsockname()[1]
-        (found,) = [s for s in listening(System()) if s.address.port == port]
+        (found,) = [s for s in listening(Machine()) if s.address.port == port]
         assert found.address == ListenAddress(host, port)
         assert os.getpid() in [program.pid for program in found.programs]
 
@@ -92,4 +92,4 @@ def test_any_text(text: str) -> None:
 
 
 def test_files_that_are_not_there(tmp_path: Path) -> None:
-    assert listening(FakeSystem(tmp_path)) == []
+    assert listening(FakeMachine(tmp_path)) == []

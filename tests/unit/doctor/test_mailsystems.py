@@ -4,22 +4,29 @@
 from __future__ import annotations
 
 from qpsmtpd.doctor.mailsystems import check_mail_systems
-from tests.unit.doctor.fakes import FakeSystem, a_postfix, an_installation, commands, summary
+from tests.unit.doctor.fakes import (
+    FakeMachine,
+    a_postfix,
+    an_installation,
+    commands,
+    examined,
+    summary,
+)
 
 SMTP = "smtp inet n - y - - smtpd"
 ENABLED = "/etc/systemd/system/sockets.target.wants/qpsmtpd.socket"
 
 
-def test_none(system: FakeSystem) -> None:
-    assert summary(check_mail_systems(an_installation(system))) == [
+def test_none(machine: FakeMachine) -> None:
+    assert summary(check_mail_systems(an_installation(machine))) == [
         "notice neither Exim nor Postfix is installed"
     ]
 
 
-def test_postfix_in_the_way(system: FakeSystem) -> None:
-    a_postfix(system, SMTP)
-    system.file(ENABLED)
-    found = list(check_mail_systems(an_installation(system, listen=["192.0.2.1:25"])))
+def test_postfix_in_the_way(machine: FakeMachine) -> None:
+    a_postfix(machine, SMTP)
+    machine.file(ENABLED)
+    found = list(check_mail_systems(an_installation(machine, listen=["192.0.2.1:25"])))
     assert summary(found) == ["error is set up to listen on *:25, where qpsmtpd is to listen"]
     assert commands(found) == [
         "postconf -e inet_interfaces=loopback-only",
@@ -27,59 +34,59 @@ def test_postfix_in_the_way(system: FakeSystem) -> None:
     ]
 
 
-def test_both_want_loopback(system: FakeSystem) -> None:
-    a_postfix(system, SMTP, interfaces="loopback-only")
-    system.command("hostname -I", "192.0.2.1 2001:db8::1")
-    (found,) = check_mail_systems(an_installation(system, listen=[":25"]))
+def test_both_want_loopback(machine: FakeMachine) -> None:
+    a_postfix(machine, SMTP, interfaces="loopback-only")
+    machine.command("hostname -I", "192.0.2.1 2001:db8::1")
+    (found,) = check_mail_systems(an_installation(machine, listen=[":25"]))
     assert found.severity.name == "WARNING"
     assert "public addresses only (192.0.2.1 2001:db8::1)" in found.advice
     assert found.commands == ("dpkg-reconfigure qpsmtpd",)
 
 
-def test_out_of_the_way(system: FakeSystem) -> None:
-    a_postfix(system, SMTP, interfaces="loopback-only")
-    found = check_mail_systems(an_installation(system, listen=["192.0.2.1:25"]))
+def test_out_of_the_way(machine: FakeMachine) -> None:
+    a_postfix(machine, SMTP, interfaces="loopback-only")
+    found = check_mail_systems(an_installation(machine, listen=["192.0.2.1:25"]))
     assert summary(found) == ["ok listens on localhost:25, not in the way of qpsmtpd"]
 
 
-def test_no_server(system: FakeSystem) -> None:
-    a_postfix(system)
-    found = check_mail_systems(an_installation(system, listen=[":25"]))
+def test_no_server(machine: FakeMachine) -> None:
+    a_postfix(machine)
+    found = check_mail_systems(an_installation(machine, listen=[":25"]))
     assert summary(found) == ["ok takes no mail from the network, not in the way of qpsmtpd"]
 
 
-def test_not_known_where_we_listen(system: FakeSystem) -> None:
-    a_postfix(system, SMTP)
-    found = list(check_mail_systems(an_installation(system)))
+def test_not_known_where_we_listen(machine: FakeMachine) -> None:
+    a_postfix(machine, SMTP)
+    found = list(check_mail_systems(an_installation(machine)))
     assert summary(found) == ["notice is set up to listen on *:25"]
     assert commands(found)
 
 
-def test_forward_to_a_postfix_that_trusts_loopback(system: FakeSystem) -> None:
-    a_postfix(system, SMTP, interfaces="loopback-only")
+def test_forward_to_a_postfix_that_trusts_loopback(machine: FakeMachine) -> None:
+    a_postfix(machine, SMTP, interfaces="loopback-only")
     plugins = "rcpt_ok\nqueue/smtp-forward {host} 25\n"
     listen = ["192.0.2.1:25"]
-    near = an_installation(system, plugins.format(host="127.0.0.1"), listen=listen)
+    near = examined(an_installation(machine, plugins.format(host="127.0.0.1"), listen=listen))
     assert (
         "only rcpt_ok keeps this from being an open relay" in summary(check_mail_systems(near))[1]
     )
-    far = an_installation(system, plugins.format(host="192.0.2.9"), listen=listen)
+    far = examined(an_installation(machine, plugins.format(host="192.0.2.9"), listen=listen))
     assert len(summary(check_mail_systems(far))) == 1
 
 
-def test_exim(system: FakeSystem) -> None:
-    system.file("/usr/sbin/exim4", mode=0o755)
-    system.file("/etc/exim4/update-exim4.conf.conf", "dc_local_interfaces='127.0.0.1'\n")
-    installation = an_installation(system, listen=["192.0.2.1:25"])
+def test_exim(machine: FakeMachine) -> None:
+    machine.file("/usr/sbin/exim4", mode=0o755)
+    machine.file("/etc/exim4/update-exim4.conf.conf", "dc_local_interfaces='127.0.0.1'\n")
+    installation = an_installation(machine, listen=["192.0.2.1:25"])
     assert summary(check_mail_systems(installation)) == [
         "ok configuration in one file",
         "ok listens on 127.0.0.1:25, not in the way of qpsmtpd",
     ]
-    system.file("/etc/exim4/update-exim4.conf.conf", "dc_local_interfaces=''\n")
+    machine.file("/etc/exim4/update-exim4.conf.conf", "dc_local_interfaces=''\n")
     found = list(check_mail_systems(installation))
     assert summary(found)[1].startswith("warning is set up to listen on *:25")
     assert commands(found)[1:] == ["update-exim4.conf", "systemctl restart exim4"]
-    system.file("/etc/exim4/exim4.conf")
+    machine.file("/etc/exim4/exim4.conf")
     found = list(check_mail_systems(installation))
     assert summary(found)[1].startswith("notice where it listens")
     assert commands(found)[1] == "systemctl restart exim4"

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qpsmtpd.doctor.postfix import Postfix, _has_loopback
-from tests.unit.doctor.fakes import FakeSystem, a_postfix
+from tests.unit.doctor.fakes import FakeMachine, a_postfix
 
 SUBMISSION = "submission inet n - y - - smtpd -o smtpd_tls_security_level=encrypt"
 SMTP = "smtp inet n - y - - smtpd"
@@ -18,14 +18,14 @@ def addresses(postfix: Postfix) -> list[str]:
     return list(map(str, postfix.addresses))
 
 
-def test_none(system: FakeSystem) -> None:
-    assert Postfix.read(system) is None
-    system.command("postconf -xh inet_interfaces", "", 1)
-    assert Postfix.read(system) is None
+def test_none(machine: FakeMachine) -> None:
+    assert Postfix.read(machine) is None
+    machine.command("postconf -xh inet_interfaces", "", 1)
+    assert Postfix.read(machine) is None
 
 
-def test_all_interfaces(system: FakeSystem) -> None:
-    postfix = a_postfix(system, SMTP, "pickup unix n - y 60 1 pickup", "628 inet n - y - - qmqpd")
+def test_all_interfaces(machine: FakeMachine) -> None:
+    postfix = a_postfix(machine, SMTP, "pickup unix n - y 60 1 pickup", "628 inet n - y - - qmqpd")
     assert addresses(postfix) == ["*:25"]
     assert postfix.to_loopback == (
         "postconf -e inet_interfaces=loopback-only",
@@ -41,13 +41,13 @@ def test_all_interfaces(system: FakeSystem) -> None:
         ("all", ["*:25"]),
     ],
 )
-def test_interfaces(system: FakeSystem, interfaces: str, expected: list[str]) -> None:
-    assert addresses(a_postfix(system, SMTP, interfaces=interfaces)) == expected
+def test_interfaces(machine: FakeMachine, interfaces: str, expected: list[str]) -> None:
+    assert addresses(a_postfix(machine, SMTP, interfaces=interfaces)) == expected
 
 
-def test_services_with_an_address(system: FakeSystem) -> None:
+def test_services_with_an_address(machine: FakeMachine) -> None:
     postfix = a_postfix(
-        system, "192.0.2.1:smtp inet n - y - 1 postscreen", "[::1]:10025 inet n - y - - smtpd"
+        machine, "192.0.2.1:smtp inet n - y - 1 postscreen", "[::1]:10025 inet n - y - - smtpd"
     )
     assert addresses(postfix) == ["192.0.2.1:25", "[::1]:10025"]
     assert postfix.to_loopback == (
@@ -57,12 +57,12 @@ def test_services_with_an_address(system: FakeSystem) -> None:
 
 
 @pytest.mark.parametrize("interfaces", ["loopback-only", "127.0.0.1, [::1]", "localhost"])
-def test_on_loopback_already(system: FakeSystem, interfaces: str) -> None:
-    assert a_postfix(system, SMTP, interfaces=interfaces).to_loopback == ()
+def test_on_loopback_already(machine: FakeMachine, interfaces: str) -> None:
+    assert a_postfix(machine, SMTP, interfaces=interfaces).to_loopback == ()
 
 
-def test_submission_stays_reachable(system: FakeSystem) -> None:
-    assert a_postfix(system, SMTP, SUBMISSION).to_loopback == (
+def test_submission_stays_reachable(machine: FakeMachine) -> None:
+    assert a_postfix(machine, SMTP, SUBMISSION).to_loopback == (
         "postconf -M# smtp/inet",
         "postconf -Me '127.0.0.1:smtp/inet=127.0.0.1:smtp inet n - y - - smtpd'",
         "systemctl restart postfix",
@@ -79,8 +79,8 @@ def test_submission_stays_reachable(system: FakeSystem) -> None:
         ("", False),
     ],
 )
-def test_networks(system: FakeSystem, networks: str, expected: bool) -> None:
-    assert a_postfix(system, SMTP, networks=networks).trusts_loopback is expected
+def test_networks(machine: FakeMachine, networks: str, expected: bool) -> None:
+    assert a_postfix(machine, SMTP, networks=networks).trusts_loopback is expected
 
 
 @given(st.text())

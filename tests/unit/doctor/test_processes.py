@@ -3,18 +3,19 @@
 
 from __future__ import annotations
 
-from qpsmtpd.doctor.processes import no_new_privileges, process_groups
-from tests.unit.doctor.fakes import FakeSystem, a_service
+from qpsmtpd.doctor.processes import Running, running
+from tests.unit.doctor.fakes import FakeMachine, a_service
 
 
-def test_running(system: FakeSystem) -> None:
-    a_service(system, "Gid:\t5\t5\t5\t5\nGroups:\t7 8\nNoNewPrivs:\t1\n")
-    assert process_groups(system) == frozenset({5, 7, 8})
-    assert no_new_privileges(system) is True
+def test_running(machine: FakeMachine) -> None:
+    a_service(machine, "Gid:\t5\t5\t5\t5\nGroups:\t7 8\nNoNewPrivs:\t1\n")
+    assert running(machine) == Running(frozenset({5, 7, 8}), no_new_privileges=True)
+    a_service(machine, "Gid:\t5\t5\t5\t5\nGroups:\t \nNoNewPrivs:\t0\n")
+    assert running(machine) == Running(frozenset({5}), no_new_privileges=False)
 
 
-def test_not_running(system: FakeSystem) -> None:
-    assert process_groups(system) is None
-    a_service(system, "")
-    system.command("systemctl show -p MainPID --value qpsmtpd.service", "0")
-    assert no_new_privileges(system) is None
+def test_not_running(machine: FakeMachine) -> None:
+    assert running(machine) is None
+    a_service(machine, "")
+    machine.command("systemctl show -p MainPID --value qpsmtpd.service", "0")
+    assert running(machine) is None

@@ -8,11 +8,11 @@ import json
 
 import pytest
 
-from qpsmtpd.doctor.finding import Finding, error, notice, ok, warning
 from qpsmtpd.doctor.report import exit_status, json_report, summary, text_report
+from qpsmtpd.plugin.finding import Finding
 
-FINE = ok("a", "is fine")
-WRONG = error("b", "is wrong", "Mend it:", "mend b", "restart b")
+FINE = Finding.ok("a", "is fine")
+WRONG = Finding.error("b", "is wrong", "Mend it:", "mend b", "restart b")
 
 
 class Terminal(io.StringIO):
@@ -25,9 +25,9 @@ class Terminal(io.StringIO):
     [
         ([], 0),
         ([FINE], 0),
-        ([FINE, notice("c", "x")], 0),
-        ([warning("d", "x"), FINE], 1),
-        ([warning("d", "x"), WRONG], 2),
+        ([FINE, Finding.notice("c", "x")], 0),
+        ([Finding.warning("d", "x"), FINE], 1),
+        ([Finding.warning("d", "x"), WRONG], 2),
     ],
 )
 def test_exit_status(findings: list[Finding], expected: int) -> None:
@@ -51,7 +51,7 @@ def test_text() -> None:
 def test_commands_are_never_wrapped() -> None:
     """They are to be copied."""
     command = "x " * 100
-    lines = list(text_report(io.StringIO(), {"A": [error("b", "word " * 50, "", command)]}))
+    lines = list(text_report(io.StringIO(), {"A": [Finding.error("b", "word " * 50, "", command)]}))
     assert f"            {command}" in lines
     assert max(map(len, lines[:-3])) <= 88
 
@@ -64,7 +64,7 @@ def test_colours_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_summary() -> None:
-    assert summary({"A": [WRONG, WRONG], "B": [warning("x", "y")]}) == "2 errors, 1 warning"
+    assert summary({"A": [WRONG, WRONG], "B": [Finding.warning("x", "y")]}) == "2 errors, 1 warning"
 
 
 def test_json() -> None:

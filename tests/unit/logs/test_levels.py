@@ -35,7 +35,7 @@ class Sink:
     """A logging plugin that collects."""
 
     def __init__(self, level: int = logging.DEBUG) -> None:
-        self.level = level
+        self.log_level = level
         self.records: list[logging.LogRecord] = []
         self.reopened = 0
 
@@ -47,7 +47,9 @@ class Sink:
 
 
 class Broken:
-    """A logging plugin with a fault, and no level of its own."""
+    """A logging plugin with a fault."""
+
+    log_level = logging.DEBUG
 
     def hook_logging(self, record: logging.LogRecord) -> None:
         raise RuntimeError("no disk")
@@ -55,6 +57,8 @@ class Broken:
 
 class Chatty:
     """A logging plugin that logs."""
+
+    log_level = logging.DEBUG
 
     def __init__(self) -> None:
         self.calls = 0
@@ -247,6 +251,15 @@ def test_records_below_every_level_are_not_made(handler: PluginHandler) -> None:
     assert logging.getLogger("qpsmtpd.test").isEnabledFor(logging.INFO)
     handler.replace([Broken()])
     assert logging.getLogger("qpsmtpd.test").isEnabledFor(logging.DEBUG)
+
+
+def test_each_plugin_gets_what_reaches_its_level(handler: PluginHandler) -> None:
+    quiet, loud = Sink(logging.ERROR), Sink(logging.INFO)
+    handler.replace([quiet, loud])
+    for level in (logging.DEBUG, logging.INFO, logging.ERROR):
+        logging.getLogger("qpsmtpd.test").log(level, "hello")
+    assert [record.levelno for record in quiet.records] == [logging.ERROR]
+    assert [record.levelno for record in loud.records] == [logging.INFO, logging.ERROR]
 
 
 def test_a_fault_of_a_plugin_is_told_and_stops_nobody(

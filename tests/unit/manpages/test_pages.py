@@ -4,31 +4,26 @@
 from __future__ import annotations
 
 import argparse
-import ast
 import dataclasses
 import re
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from qpsmtpd.commands import legacy
+from qpsmtpd.commands.legacy import forkserver_parser, prefork_parser
 from qpsmtpd.commands.main import make_parser
-from qpsmtpd.config.names import PERL_PLUGINS, module_name, old_names
-from qpsmtpd.config.pluginfinder import PluginFinder
-from qpsmtpd.config.pluginlines import hooks_of
+from qpsmtpd.config.names import PERL_PLUGINS, old_names
+from qpsmtpd.config.pluginfinder import PluginFinder, shipped_plugins
 from qpsmtpd.config.settings import Settings, file_of
 from qpsmtpd.manpages import texts as written
-from qpsmtpd.manpages.pages import PAGES, exported, main, pages, shipped_plugins
+from qpsmtpd.manpages.pages import PAGES, exported, main, pages
 from qpsmtpd.plugin.base import HOOK_METHODS, Plugin
 from qpsmtpd.plugin.options import describe
 
 SOURCES = Path(written.__file__).parents[1]
-#: Methods of services.Config, and functions, that look a file up by its name.
-LOOK_UPS = {"entries", "lines", "value", "mapping", "read_hosts", "user_config"}
 
 
 @pytest.fixture(scope="module")
@@ -87,47 +82,9 @@ def test_every_setting(texts: dict[str, str]) -> None:
 
 
 def test_every_file_of_a_plugin(texts: dict[str, str]) -> None:
-    read = set(files_read())
-    assert {"badhelo", "relayclients", "morercpthosts.cdb"} <= read
-    assert read == set(written.PLUGIN_FILES)
-    assert read < terms(texts["qpsmtpd-config(5)"])
-
-
-def files_read() -> Iterator[str]:
-    """The files that plugins look up."""
-    for path in (SOURCES / "plugins").rglob("*.py"):
-        tree = ast.parse(path.read_text())
-        constants = {
-            target.id: node.value.value
-            for node in tree.body
-            if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant)
-            for target in node.targets
-            if isinstance(target, ast.Name)
-        }
-        for call in ast.walk(tree):
-            if not isinstance(call, ast.Call):
-                continue
-            function = call.func
-            name = function.attr if isinstance(function, ast.Attribute) else ""
-            name = function.id if isinstance(function, ast.Name) else name
-            if name in LOOK_UPS:
-                yield from (f"{f}.cdb" if name == "mapping" else f for f in _names(call, constants))
-
-
-def _names(call: ast.Call, constants: dict[str, Any]) -> Iterator[str]:
-    for argument in call.args[:2]:
-        value = argument.value if isinstance(argument, ast.Constant) else None
-        value = constants.get(argument.id) if isinstance(argument, ast.Name) else value
-        if isinstance(value, str):
-            yield value
-            return
-
-
-@pytest.mark.parametrize("file", written.PLUGIN_FILES)
-def test_the_plugin_says_that_it_reads_the_file(file: str) -> None:
-    plugin, _ = written.PLUGIN_FILES[file]
-    path = SOURCES / "plugins" / (module_name(plugin).replace(".", "/") + ".py")
-    assert f"`{file}`" in (ast.get_docstring(ast.parse(path.read_text())) or "")
+    files = {name for cls in shipped_plugins().values() for name in cls.files}
+    assert {"badhelo", "relayclients", "morercpthosts.cdb"} <= files
+    assert files < terms(texts["qpsmtpd-config(5)"])
 
 
 def test_every_plugin_has_a_manual_under_its_name(texts: dict[str, str]) -> None:
@@ -138,8 +95,9 @@ def test_every_plugin_has_a_manual_under_its_name(texts: dict[str, str]) -> None
         assert PluginFinder().find(name) is cls
         section = manual_of(texts, name)
         assert {option.name for option in describe(cls.Options)} == terms(section)
-        assert f"Hooks: {', '.join(hooks_of(cls)) or 'none'}." in " ".join(section.split("\n"))
+        assert f"Hooks: {', '.join(cls.hooks()) or 'none'}." in " ".join(section.split("\n"))
         assert all(old in section for old in old_names(name))
+        assert all(file in section for file in cls.files)
 
 
 def manual_of(texts: dict[str, str], name: str) -> str:
@@ -162,32 +120,18 @@ def test_every_hook_is_explained(texts: dict[str, str]) -> None:
 def test_the_example_is_a_plugin(tmp_path: Path) -> None:
     (tmp_path / "quiet_domain.py").write_text(written.EXAMPLE)
     plugin = PluginFinder([tmp_path]).find("quiet_domain")
-    assert hooks_of(plugin) == ["rcpt"]
+    assert plugin.hooks() == ["rcpt"]
     assert [option.name for option in describe(plugin.Options)] == ["domain", "file"]
 
 
-@pytest.mark.parametrize(
-    ("parse", "options", "others"),
-    [
-        (legacy.parse_forkserver, written.FORKSERVER, ()),
-        (legacy.parse_prefork, written.PREFORK, written.MEANINGLESS),
-    ],
-)
-def test_old_programs(
-    parse: Callable[[list[str]], object],
-    options: dict[str, tuple[str, str]],
-    others: tuple[str, ...],
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    with pytest.raises(SystemExit):
-        parse(["--help"])
-    shown = set(
-        re.findall(r"(?<!\w)--?[a-zA-Z][\w-]*", capsys.readouterr().out.partition("\n\n")[2])
-    )
-    assert shown == {word for names in options for word in names.split(", ")}
-    for option in others:
-        value = [] if option in ("--quiet", "--pretty-child") else ["1"]
-        parse(["--user", "x", option, *value])
+@pytest.mark.parametrize("parser", [forkserver_parser(), prefork_parser()])
+def test_old_programs(texts: dict[str, str], parser: argparse.ArgumentParser) -> None:
+    text = texts[f"{parser.prog}(8)"]
+    assert "%(" not in text
+    assert "==SUPPRESS==" not in text
+    for action in parser._actions:
+        assert all(name in text for name in action.option_strings[:1])
+    assert "connections of one client, for the plugin hosts_allow (default: " in text.lower()
 
 
 def test_writes_the_pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

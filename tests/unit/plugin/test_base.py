@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from qpsmtpd.errors import PluginError
-from qpsmtpd.mail.session import AuthAttempt
+from qpsmtpd.mail.session import AuthAttempt, Session
 from qpsmtpd.mail.verdict import Decision, Verdict, defer, deny
 from qpsmtpd.plugin.base import (
     HOOK_METHODS,
@@ -52,6 +52,17 @@ def test_the_hooks_are_those_of_the_perl_version_and_two_more() -> None:
     perl = {"hook_" + name.replace("-", "_") for name in PERL_HOOKS.split()}
     assert len(perl) == 39
     assert set(HOOK_METHODS) == perl | {"hook_auth_exchange", "hook_rset"}
+
+
+def test_hooks_in_their_order_with_those_it_inherits() -> None:
+    class Parent(Plugin[None]):
+        async def hook_disconnect(self, session: Session) -> None: ...
+
+    class Child(Parent):
+        async def hook_connect(self, session: Session) -> None: ...
+
+    assert Child.hooks() == ["connect", "disconnect"]
+    assert Idle.hooks() == []
 
 
 @pytest.mark.parametrize("name", ["hook_rctp", "hook_", "hook_reset", "hook_valid_auth"])

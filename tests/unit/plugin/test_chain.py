@@ -135,11 +135,6 @@ def test_hooks_of_the_chain() -> None:
     assert chain.hooks == {"connect"}
 
 
-def test_hooks_of_a_plugin_with_those_it_inherits() -> None:
-    assert ChainedPlugin(Disconnected("x", never, [])).hooks() == ["connect", "disconnect"]
-    assert ChainedPlugin(Observer()).hooks() == ["deny", "ok"]
-
-
 async def test_arguments_arrive() -> None:
     got: list[object] = []
 

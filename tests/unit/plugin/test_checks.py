@@ -79,6 +79,9 @@ def test_the_options_are_those_of_the_type(tmp_path: Path) -> None:
         ("n: int = opt(None, doc='x')", "its type ends in | None"),
         ("n: Literal['a', 'b'] = opt('c', doc='x')", "its default 'c' is not of its type (a|b)"),
         ("n: int = opt(1, doc='x', flag=True)", "a flag is of the type bool"),
+        ("n: str = opt('', doc='x', least=1)", "least and most are for numbers, durations"),
+        ("n: tuple[str, ...] = opt((), doc='x', most=1)", "least and most are for numbers"),
+        ("n: str = opt('', doc='x', check='x')", "its check is not a function"),
     ],
 )
 def test_an_option_that_cannot_be_read(tmp_path: Path, option: str, text: str) -> None:
@@ -262,3 +265,42 @@ async def test_the_fakes_find_them_too() -> None:
 
     with pytest.raises(Exception, match="async def hook_mail"):
         await a_plugin(Mine)
+
+
+# --- declarations ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("declaration", "right"),
+    [
+        ("files = ['quotas']", 'files = {"NAME": "What is in the file."}'),
+        ("files = {'quotas': None}", 'files = {"NAME": "What is in the file."}'),
+        ("after = ('relay')", 'after = ("PLUGIN", ...), with a comma even after a single one'),
+        ("after = (1,)", 'after = ("PLUGIN", ...), with a comma even after a single one'),
+        ("accepts_recipients = 'no'", "accepts_recipients = True, or leave it out"),
+        ("warning = True", 'warning = "What an administrator has to know"'),
+    ],
+)
+def test_a_declaration_of_the_wrong_kind(tmp_path: Path, declaration: str, right: str) -> None:
+    text = f"from qpsmtpd.api import *\nclass Mine(Plugin[NoOptions]):\n    {declaration}\n"
+    name = declaration.partition(" ")[0]
+    assert only(tmp_path, text) == f"3: mine: {name}: write {right}"
+
+
+def test_declarations(tmp_path: Path) -> None:
+    body = "files = {'quotas': 'Quotas.'}\n    after = ('relay',)\n    warning = 'Loses mail.'"
+    text = f"from qpsmtpd.api import *\nclass Mine(Plugin[NoOptions]):\n    {body}\n"
+    assert problems(tmp_path, text) == []
+
+
+@pytest.mark.parametrize("kind", ["async def", "def"])
+def test_examine_is_a_generator_of_either_kind(tmp_path: Path, kind: str) -> None:
+    body = f"{kind} examine(self, system):\n        yield Finding.ok('x', 'y')"
+    text = f"from qpsmtpd.api import *\nclass Mine(Plugin[NoOptions]):\n    {body}\n"
+    assert problems(tmp_path, text) == []
+
+
+def test_examine_that_is_not_a_generator(tmp_path: Path) -> None:
+    body = "async def examine(self, system):\n        return [Finding.ok('x', 'y')]"
+    text = f"from qpsmtpd.api import *\nclass Mine(Plugin[NoOptions]):\n    {body}\n"
+    assert only(tmp_path, text) == "3: mine: examine: write def examine(self, system)"

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import ip_network
@@ -23,6 +24,7 @@ from qpsmtpd.plugin.options import (
     Size,
     describe,
     format_value,
+    matching,
     opt,
     parse,
     parse_value,
@@ -73,6 +75,19 @@ class Rest:
     loud: bool = opt(False, doc="Loudly.", flag=True)
     command: str = opt(doc="The command.", positional=True)
     message: str = opt("", doc="The rest.", rest=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bounded:
+    """Has bounds."""
+
+    pool: int = opt(20, least=1, doc="Connections.")
+    port: int = opt(25, least=1, most=65535, doc="The port.")
+    share: float = opt(0.5, most=1, doc="A share.")
+    wait: Seconds | None = opt(None, least=60, doc="A while.")
+    sizes: tuple[Size, ...] = opt((), least=1024, doc="Sizes.")
+    path: str = opt("", doc="A path.", check=matching(os.path.isabs, "an absolute path"))
+    names: tuple[str, ...] = opt((), doc="Names.", check=matching(str.islower, "in lower case"))
 
 
 def options_of(cls: type[Any], line: str) -> Any:
@@ -206,6 +221,8 @@ def test_no_values(kind: Any, text: str, right: str) -> None:
         ((Seconds(60), True), "1m,yes"),
         (Path("/etc"), "/etc"),
         (LogLevel.LOGWARN, "LOGWARN"),
+        (7.0, "7"),
+        (0.5, "0.5"),
     ],
 )
 def test_format(value: object, text: str) -> None:
@@ -343,6 +360,38 @@ def test_problems(line: str, problems: list[str]) -> None:
     assert problems_of(Line, line) == problems
 
 
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ("pool 0", "pool: '0' is too small: the minimum is 1"),
+        ("pool -3", "pool: '-3' is too small: the minimum is 1"),
+        ("port 65536", "port: '65536' is too big: the maximum is 65535"),
+        ("port 0", "port: '0' is too small: the minimum is 1"),
+        ("share 1.5", "share: '1.5' is too big: the maximum is 1"),
+        ("wait 59", "wait: '59' is too small: the minimum is 1m"),
+        ("sizes 2k,1", "sizes: '1' is too small: the minimum is 1k"),
+        ("path var", "path: 'var' is not an absolute path"),
+        ("names a,B", "names: 'B' is not in lower case"),
+        ("pool x", "pool: 'x' is not a whole number"),
+    ],
+)
+def test_bounds(line: str, problem: str) -> None:
+    assert problems_of(Bounded, line) == [problem]
+
+
+def test_within_bounds() -> None:
+    line = "pool 1 port 65535 share 1 wait 1m sizes 1k,2k path /var names a,b"
+    assert options_of(Bounded, line) == Bounded(
+        pool=1,
+        port=65535,
+        share=1.0,
+        wait=Seconds(60),
+        sizes=(Size(1024), Size(2048)),
+        path="/var",
+        names=("a", "b"),
+    )
+
+
 @dataclass(frozen=True)
 class Needs:
     """Cannot do without a number."""
@@ -413,6 +462,18 @@ def test_describe() -> None:
     ]
     assert [described.positional for described in describe(Rest)] == [False, True, True]
     assert describe(NoOptions) == []
+
+
+def test_bounds_are_described() -> None:
+    assert {described.name: described.bounds for described in describe(Bounded)} == {
+        "pool": "at least 1",
+        "port": "1 to 65535",
+        "share": "at most 1",
+        "wait": "at least 1m",
+        "sizes": "at least 1k",
+        "path": "",
+        "names": "",
+    }
 
 
 def test_the_kind_of_every_type_has_a_name() -> None:

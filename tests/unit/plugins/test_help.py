@@ -61,7 +61,7 @@ async def test_files_of_the_configuration_directory(
     directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir("/")
-    plugin = await a_plugin(Help, "help_dir help", environment={"QPSMTPD_CONFIG": str(directory)})
+    plugin = await a_plugin(Help, "help_dir help", config_dir=directory)
     verdict = await plugin.hook_help(a_session(), "rset")
     assert verdict == accept("RSET forgets\nthe transaction.")
 

@@ -74,8 +74,7 @@ async def test_default(line: str, default: str, verdict: Verdict | None) -> None
 
 async def test_file_of_the_configuration_directory(tmp_path: Path) -> None:
     (tmp_path / "map").write_text("user@example.com OK\n")
-    environment = {"QPSMTPD_CONFIG": str(tmp_path)}
-    plugin = await a_plugin(RcptMap, "domain example.com file map", environment=environment)
+    plugin = await a_plugin(RcptMap, "domain example.com file map", config_dir=tmp_path)
     assert await plugin.hook_rcpt(a_transaction(), a_recipient("user@example.com")) == accept()
 
 

@@ -91,7 +91,7 @@ async def test_default_files_in_the_working_directory(
 @pytest.mark.parametrize("line", ["", "ssl/qpsmtpd-server.crt ssl/qpsmtpd-server.key"])
 async def test_files_of_the_configuration_directory(tmp_path: Path, line: str) -> None:
     write_pair(tmp_path / "ssl", "qpsmtpd-server.crt", "qpsmtpd-server.key")
-    plugin = await a_plugin(Tls, line, environment={"QPSMTPD_CONFIG": str(tmp_path)})
+    plugin = await a_plugin(Tls, line, config_dir=tmp_path)
     handshake(plugin.tls_context(), a_client())
 
 
@@ -106,11 +106,9 @@ async def test_credentials_come_first(tmp_path: Path) -> None:
     write_pair(tmp_path / "credentials", "qpsmtpd-server.crt", "qpsmtpd-server.key")
     (tmp_path / "ssl").mkdir()
     (tmp_path / "ssl/qpsmtpd-server.crt").write_text("junk")
-    environment = {
-        "QPSMTPD_CONFIG": str(tmp_path),
-        "CREDENTIALS_DIRECTORY": str(tmp_path / "credentials"),
-    }
-    handshake((await a_plugin(Tls, environment=environment)).tls_context(), a_client())
+    environment = {"CREDENTIALS_DIRECTORY": str(tmp_path / "credentials")}
+    plugin = await a_plugin(Tls, config_dir=tmp_path, environment=environment)
+    handshake(plugin.tls_context(), a_client())
 
 
 async def test_missing_files_are_named(tmp_path: Path) -> None:
@@ -178,8 +176,7 @@ async def test_dhparam_is_used(tmp_path: Path) -> None:
     (tmp_path / "ssl/qpsmtpd-server.crt").write_bytes(rsa.cert_chain_pems[0].bytes())
     (tmp_path / "ssl/qpsmtpd-server.key").write_bytes(rsa.private_key_pem.bytes())
     config = {"tls_ciphers": ["DHE-RSA-AES256-GCM-SHA384"], "tls_protocols": ["TLSv1_2"]}
-    environment = {"QPSMTPD_CONFIG": str(tmp_path)}
-    plugin = await a_plugin(Tls, config=config, environment=environment)
+    plugin = await a_plugin(Tls, config=config, config_dir=tmp_path)
     client = a_client()
     client.set_ciphers("DHE-RSA-AES256-GCM-SHA384")
     handshake(plugin.tls_context(), client)

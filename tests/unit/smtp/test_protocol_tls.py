@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import trustme
 
-from qpsmtpd.config import settings
+from qpsmtpd.plugin import options
 from qpsmtpd.smtp import protocol
 from qpsmtpd.testing import Serving, serve
 from tests.unit.client import Client, catcher, catching, on_both_loops, until
@@ -189,7 +189,7 @@ async def test_half_close_in_the_middle_of_data(files: dict[str, list[str]]) -> 
 async def test_time_outs_hold_under_tls(
     files: dict[str, list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(settings._AT_LEAST, "timeout", 0)
+    monkeypatch.setattr(options, "check_value", lambda *_: None)
     async with serve(files | {"timeout": ["0.2"]}) as serving:
         client = await (await under_tls(serving)).to_data()
         assert await client.reply() == "421 4.4.2 Timeout, closing connection"

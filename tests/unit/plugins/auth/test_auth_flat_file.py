@@ -81,7 +81,7 @@ async def test_a_file_that_everybody_can_read(
         await a_plugin(
             AuthFlatFile,
             config={"flat_auth_pw": FILE},
-            environment={"QPSMTPD_CONFIG": str(tmp_path)},
+            config_dir=tmp_path,
         )
     assert len(caplog.records) == warnings
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 
 import logging
 import sys
+from typing import Any
+
+from qpsmtpd.api import Plugin
 
 
 def a_record(
@@ -20,6 +23,12 @@ def a_record(
     record = logging.LogRecord("qpsmtpd.test", level, "/src/x.py", 7, message, (), None, "f")
     record.__dict__.update(session=session, transaction=transaction, hook=hook, plugin=plugin)
     return record
+
+
+def pass_on(plugin: Plugin[Any], record: logging.LogRecord) -> None:
+    """Let the plugin have the record if it wants it, as PluginHandler does."""
+    if record.levelno >= plugin.log_level:
+        plugin.hook_logging(record)
 
 
 def a_record_of_a_fault() -> logging.LogRecord:

@@ -12,14 +12,14 @@ from qpsmtpd.mail.session import Transaction
 from qpsmtpd.plugins.logging import adaptive
 from qpsmtpd.plugins.logging.adaptive import Adaptive
 from qpsmtpd.testing import a_plugin, a_transaction
-from tests.unit.plugins.logging.records import a_record
+from tests.unit.plugins.logging.records import a_record, pass_on
 
 PID = os.getpid()
 
 
 async def logged(plugin: Adaptive, tx: Transaction, *levels: int) -> None:
     for level in levels:
-        plugin.hook_logging(a_record(f"at {level}", level, session=tx.session.id))
+        pass_on(plugin, a_record(f"at {level}", level, session=tx.session.id))
 
 
 async def test_accepted_message_is_written_again(capsys: pytest.CaptureFixture[str]) -> None:
@@ -43,7 +43,7 @@ async def test_accept_may_be_more_talkative(capsys: pytest.CaptureFixture[str]) 
     await plugin.hook_queue_post(tx)
     await plugin.hook_reset_transaction(tx)
     assert capsys.readouterr().err == f"+{PID} {tx.session.id}: at 20\n"
-    assert plugin.level == logging.INFO
+    assert plugin.log_level == logging.INFO
 
 
 async def test_refused_message_is_not_written_again(capsys: pytest.CaptureFixture[str]) -> None:
@@ -82,7 +82,7 @@ async def test_sessions_do_not_mix(capsys: pytest.CaptureFixture[str]) -> None:
 async def test_prefix_is_on_every_line(capsys: pytest.CaptureFixture[str]) -> None:
     plugin = await a_plugin(Adaptive)
     tx = a_transaction()
-    plugin.hook_logging(a_record("a\nb", logging.ERROR, session=tx.session.id))
+    pass_on(plugin, a_record("a\nb", logging.ERROR, session=tx.session.id))
     await plugin.hook_queue_post(tx)
     capsys.readouterr()
     await plugin.hook_reset_transaction(tx)
@@ -105,5 +105,5 @@ async def test_memory_is_bounded(
 
 async def test_lines_of_no_session_are_not_remembered() -> None:
     plugin = await a_plugin(Adaptive)
-    plugin.hook_logging(a_record(level=logging.ERROR, session=""))
+    pass_on(plugin, a_record(level=logging.ERROR, session=""))
     assert not plugin._memories

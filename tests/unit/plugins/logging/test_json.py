@@ -14,15 +14,15 @@ from hypothesis import strategies as st
 
 from qpsmtpd.plugins.logging.json import Json, _members
 from qpsmtpd.testing import a_plugin
-from tests.unit.plugins.logging.records import a_record, a_record_of_a_fault
+from tests.unit.plugins.logging.records import a_record, a_record_of_a_fault, pass_on
 
 
 async def test_object_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:
     plugin = await a_plugin(Json)
     record = a_record(transaction="S1.1", plugin="dnsbl")
     record.created = 1_000_000_000.25
-    plugin.hook_logging(record)
-    plugin.hook_logging(a_record(level=logging.DEBUG))
+    pass_on(plugin, record)
+    pass_on(plugin, a_record(level=logging.DEBUG))
     assert json.loads(capsys.readouterr().err) == {
         "time": "2001-09-09T01:46:40.250Z",
         "level": "LOGWARN",
@@ -37,11 +37,11 @@ async def test_object_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:
 
 async def test_file_and_rotation(tmp_path: Path) -> None:
     plugin = await a_plugin(Json, f"LOGERROR file {tmp_path}/log")
-    plugin.hook_logging(a_record("below"))
-    plugin.hook_logging(a_record_of_a_fault())
+    pass_on(plugin, a_record("below"))
+    pass_on(plugin, a_record_of_a_fault())
     (tmp_path / "log").rename(tmp_path / "log.1")
     plugin.reopen()
-    plugin.hook_logging(a_record("two", logging.ERROR))
+    pass_on(plugin, a_record("two", logging.ERROR))
     await plugin.stop()
     first = json.loads((tmp_path / "log.1").read_text())
     assert first["traceback"].endswith("ValueError: broken\n")

@@ -17,7 +17,7 @@ from qpsmtpd.errors import ConfigError
 from qpsmtpd.plugins.logging.journald import MESSAGE_LIMIT, Journald
 from qpsmtpd.plugins.logging.syslog import LINE_LIMIT, Syslog
 from qpsmtpd.testing import a_plugin
-from tests.unit.plugins.logging.records import a_record, a_record_of_a_fault
+from tests.unit.plugins.logging.records import a_record, a_record_of_a_fault, pass_on
 
 
 @pytest.fixture
@@ -45,8 +45,8 @@ def entry(datagram: bytes) -> dict[str, bytes]:
 
 async def test_syslog_line(tmp_path: Path, receiver: socket.socket) -> None:
     plugin = await a_plugin(Syslog, f"loglevel LOGINFO socket {tmp_path}/log")
-    plugin.hook_logging(a_record(level=logging.DEBUG))
-    plugin.hook_logging(a_record(level=logging.INFO, plugin="dnsbl"))
+    pass_on(plugin, a_record(level=logging.DEBUG))
+    pass_on(plugin, a_record(level=logging.INFO, plugin="dnsbl"))
     line = receiver.recv(1000).decode()
     stamp = r"\w{3} [ \d]\d \d\d:\d\d:\d\d"
     assert re.fullmatch(rf"<22>{stamp} qpsmtpd\[{os.getpid()}\]: S1 plugin=dnsbl: hello", line)
@@ -71,7 +71,7 @@ async def test_syslog_priority(
     tmp_path: Path, receiver: socket.socket, arguments: str, head: bytes
 ) -> None:
     plugin = await a_plugin(Syslog, f"{arguments} ident mx socket {tmp_path}/log")
-    plugin.hook_logging(a_record())
+    pass_on(plugin, a_record())
     datagram = receiver.recv(1000)
     assert datagram.startswith(head)
     assert b" mx[" in datagram
@@ -80,7 +80,7 @@ async def test_syslog_priority(
 
 async def test_syslog_sends_line_by_line(tmp_path: Path, receiver: socket.socket) -> None:
     plugin = await a_plugin(Syslog, f"socket {tmp_path}/log")
-    plugin.hook_logging(a_record("one\n" + "x" * 10_000))
+    pass_on(plugin, a_record("one\n" + "x" * 10_000))
     assert receiver.recv(1000).endswith(b": S1: one")
     assert len(receiver.recv(20_000)) == LINE_LIMIT
     await plugin.stop()
@@ -94,8 +94,8 @@ async def test_syslog_wrong_words() -> None:
 
 async def test_journal_entry(tmp_path: Path, receiver: socket.socket) -> None:
     plugin = await a_plugin(Journald, f"LOGINFO socket {tmp_path}/log")
-    plugin.hook_logging(a_record(level=logging.DEBUG))
-    plugin.hook_logging(a_record(transaction="S1.1", hook="rcpt"))
+    pass_on(plugin, a_record(level=logging.DEBUG))
+    pass_on(plugin, a_record(transaction="S1.1", hook="rcpt"))
     assert entry(receiver.recv(5000)) == {
         "PRIORITY": b"4",
         "SYSLOG_IDENTIFIER": b"qpsmtpd",
@@ -111,7 +111,7 @@ async def test_journal_entry(tmp_path: Path, receiver: socket.socket) -> None:
 
 async def test_journal_entry_of_several_lines(tmp_path: Path, receiver: socket.socket) -> None:
     plugin = await a_plugin(Journald, f"socket {tmp_path}/log")
-    plugin.hook_logging(a_record_of_a_fault())
+    pass_on(plugin, a_record_of_a_fault())
     message = entry(receiver.recv(9000))["MESSAGE"].decode()
     assert message.startswith("hello\nTraceback")
     assert message.endswith("ValueError: broken")
@@ -120,7 +120,7 @@ async def test_journal_entry_of_several_lines(tmp_path: Path, receiver: socket.s
 
 async def test_journal_message_is_cut(tmp_path: Path, receiver: socket.socket) -> None:
     plugin = await a_plugin(Journald, f"socket {tmp_path}/log")
-    plugin.hook_logging(a_record("x" * 100_000))
+    pass_on(plugin, a_record("x" * 100_000))
     assert len(entry(receiver.recv(200_000))["MESSAGE"]) == MESSAGE_LIMIT
     await plugin.stop()
 
@@ -130,6 +130,6 @@ async def test_nobody_listens(tmp_path: Path, capsys: pytest.CaptureFixture[str]
         await a_plugin(Syslog, f"socket {tmp_path}/log"),
         await a_plugin(Journald, f"socket {tmp_path}/log"),
     ):
-        plugin.hook_logging(a_record())
+        pass_on(plugin, a_record())
         await plugin.stop()
         assert "cannot log" in capsys.readouterr().err

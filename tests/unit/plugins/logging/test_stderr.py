@@ -16,22 +16,22 @@ from qpsmtpd.plugins.logging.devnull import Devnull
 from qpsmtpd.plugins.logging.transaction_id import TransactionId
 from qpsmtpd.plugins.logging.warn import Warn
 from qpsmtpd.testing import a_plugin
-from tests.unit.plugins.logging.records import a_record, a_record_of_a_fault
+from tests.unit.plugins.logging.records import a_record, a_record_of_a_fault, pass_on
 
 PID = os.getpid()
 
 
 async def test_warn_writes_who_and_where(capsys: pytest.CaptureFixture[str]) -> None:
     plugin = await a_plugin(Warn)
-    plugin.hook_logging(a_record(transaction="S1.1", hook="rcpt", plugin="rcpt_ok"))
+    pass_on(plugin, a_record(transaction="S1.1", hook="rcpt", plugin="rcpt_ok"))
     assert capsys.readouterr().err == f"{PID} S1.1 hook=rcpt plugin=rcpt_ok: hello\n"
 
 
 async def test_transaction_id_on_every_line(capsys: pytest.CaptureFixture[str]) -> None:
     plugin = await a_plugin(TransactionId)
-    plugin.hook_logging(a_record("a\nb", transaction="S1.1"))
-    plugin.hook_logging(a_record("before MAIL"))
-    plugin.hook_logging(a_record("nobody's", session=""))
+    pass_on(plugin, a_record("a\nb", transaction="S1.1"))
+    pass_on(plugin, a_record("before MAIL"))
+    pass_on(plugin, a_record("nobody's", session=""))
     assert capsys.readouterr().err.splitlines() == [
         f"{PID} [S1.1] a",
         f"{PID} [S1.1]     b",
@@ -42,8 +42,8 @@ async def test_transaction_id_on_every_line(capsys: pytest.CaptureFixture[str]) 
 
 async def test_connection_id_on_every_line(capsys: pytest.CaptureFixture[str]) -> None:
     plugin = await a_plugin(ConnectionId)
-    plugin.hook_logging(a_record_of_a_fault())
-    plugin.hook_logging(a_record("nobody's", session=""))
+    pass_on(plugin, a_record_of_a_fault())
+    pass_on(plugin, a_record("nobody's", session=""))
     lines = capsys.readouterr().err.splitlines()
     assert lines[0] == f"{PID} [S1] hello"
     assert lines[-2:] == [f"{PID} [S1]     ValueError: broken", f"{PID} nobody's"]
@@ -58,11 +58,11 @@ async def test_level(
     cls: type[Plugin[Any]], line: str, level: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     plugin: Any = await a_plugin(cls, line)
-    plugin.hook_logging(a_record("below", level - 1))
+    pass_on(plugin, a_record("below", level - 1))
     assert capsys.readouterr().err == ""
-    plugin.hook_logging(a_record("reached", level))
+    pass_on(plugin, a_record("reached", level))
     assert "reached" in capsys.readouterr().err
-    assert plugin.level == level
+    assert plugin.log_level == level
 
 
 @pytest.mark.parametrize("cls", [Warn, ConnectionId, TransactionId])
@@ -73,6 +73,6 @@ async def test_wrong_level(cls: type[Plugin[Any]]) -> None:
 
 async def test_devnull_is_silent(capsys: pytest.CaptureFixture[str]) -> None:
     plugin = await a_plugin(Devnull)
-    plugin.hook_logging(a_record(level=logging.CRITICAL))
+    pass_on(plugin, a_record(level=logging.CRITICAL))
     assert capsys.readouterr() == ("", "")
-    assert plugin.level == NOTHING
+    assert plugin.log_level == NOTHING

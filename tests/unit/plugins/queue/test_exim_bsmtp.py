@@ -11,6 +11,7 @@ import pytest
 from qpsmtpd.errors import ConfigError
 from qpsmtpd.mail.session import Transaction
 from qpsmtpd.mail.verdict import Decision, Verdict
+from qpsmtpd.nexthop.eximtrust import PROGRAM
 from qpsmtpd.plugins.queue import exim_bsmtp
 from qpsmtpd.plugins.queue.exim_bsmtp import EximBsmtp
 from qpsmtpd.testing import a_plugin, a_transaction
@@ -155,7 +156,7 @@ async def test_other_program_where_the_default_is_missing(
     there = set[str]()
     monkeypatch.setattr(os, "access", lambda path, _mode: path in there)
     plugin = await a_plugin(EximBsmtp)
-    assert plugin._program == exim_bsmtp.OTHER_PROGRAM
+    assert plugin._program == PROGRAM
     there.add(exim_bsmtp.DEFAULT_PROGRAM)
     assert plugin._program == exim_bsmtp.DEFAULT_PROGRAM
 

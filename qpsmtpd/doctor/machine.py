@@ -1,49 +1,47 @@
 # SPDX-License-Identifier: MIT
-"""System: what the doctor may see of the machine.  It has no method that changes anything."""
+"""Machine: what the doctor may see of the machine.  It has no method that changes anything.
+
+No code of a plugin runs as root, nor does what a plugin parses: `as_user` forks a process that
+becomes the daemon's user for good, without root's terminal and open files, and root gets text from
+it, of limited size and within limited time.  As its ids have changed, the kernel lets no other
+process of that user look into it (dumpable in prctl(2)).
+"""
 
 from __future__ import annotations
 
+import fcntl
 import grp
 import ipaddress
 import json
 import os
 import pwd
+import select
+import signal
 import socket
 import stat
 import subprocess
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import NoReturn, TypeVar
+
+from qpsmtpd.plugin.system import Account, Output
 
 T = TypeVar("T")
 
 #: Seconds that a command may take.
 COMMAND_TIMEOUT = 15.0
 
+#: Seconds and octets that a process of the daemon's user may take to answer.
+CHILD_TIMEOUT = 300.0
+MOST_OCTETS = 1 << 20
+
 #: Where programs are looked for: an administrator's PATH may lack the sbin directories.
 _SEARCH_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
-@dataclass(frozen=True, slots=True)
-class Account:
-    """A user; `groups` are the ids of all its groups."""
-
-    name: str
-    uid: int
-    groups: frozenset[int]
-
-
-@dataclass(frozen=True, slots=True)
-class Output:
-    """What a command printed on standard output, and its exit status."""
-
-    status: int
-    text: str
-
-
-class System:
+class Machine:
     """The machine, or the part of a file system below `root`.
 
     environment: of the doctor.
@@ -96,6 +94,11 @@ class System:
         with suppress(PermissionError):
             return self.status(path) is not None
         return False
+
+    def existing(self, path: str | Path) -> Path:
+        """The path, or the nearest directory above it that exists."""
+        path = Path(path)
+        return next(filter(self.exists, (path, *path.parents)), Path("/"))
 
     def runnable(self, path: str | Path) -> bool:
         """Whether a file is a program."""
@@ -164,14 +167,21 @@ class System:
         except KeyError:
             return str(gid)
 
+    def can_be(self, account: Account | None) -> bool:
+        """Whether `as_user` runs something: root does not do so for a user that is missing."""
+        return account is not None or not self.privileged
+
     def as_user(self, account: Account | None, function: Callable[[], T]) -> T:
-        """What a function returns when the user runs it; we, if we cannot become that user.
+        """What a function returns when the user runs it; who is not root runs it right here.
 
         From the user's process it comes as JSON, so the function returns what JSON can hold (tuples
-        become lists): the user may have been taken over, and we may be root.
+        become lists): the user may have been taken over, and we may be root.  Raises OSError when
+        nothing comes.
         """
-        if account is None or not self.privileged:
+        if not self.privileged:
             return function()
+        if account is None:
+            raise OSError("the daemon's user does not exist, and as root no plugin is run")
         return _in_child(account, function)
 
     # --- network ----------------------------------------------------------------------------
@@ -194,29 +204,71 @@ class System:
         return output.text.split() if output else []
 
 
+# --- a process of the user ------------------------------------------------------------------
+
+
 def _in_child(account: Account, function: Callable[[], T]) -> T:
     """Run a function in a process of the user, which is forked before any thread is started."""
     ours, theirs = os.pipe()
     child = os.fork()
     if child == 0:
-        try:
-            os.close(ours)
-            entry = pwd.getpwnam(account.name)
-            os.setgroups(list(account.groups))
-            os.setgid(entry.pw_gid)
-            os.setuid(entry.pw_uid)
-            with os.fdopen(theirs, "wb") as pipe:
-                pipe.write(json.dumps(function()).encode())
-        finally:
-            os._exit(0)
+        _answer(account, function, theirs)
     os.close(theirs)
-    with os.fdopen(ours, "rb") as pipe:
-        answer = pipe.read()
-    os.waitpid(child, 0)
+    try:
+        answer = _read(ours)
+    except OSError as error:
+        raise OSError(f"what runs as user {account.name} {error}") from None
+    finally:
+        os.close(ours)
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
     if not answer:
         raise OSError(f"nothing can be run as user {account.name}")
     try:
         result: T = json.loads(answer)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise OSError(f"user {account.name} does not answer in JSON") from None
     return result
+
+
+def _answer(account: Account, function: Callable[[], object], pipe: int) -> NoReturn:
+    """Become the user, write what the function returns, and end."""
+    try:
+        pipe = fcntl.fcntl(pipe, fcntl.F_DUPFD, 3)
+        _let_go(pipe)
+        entry = pwd.getpwnam(account.name)
+        os.setgroups(list(account.groups))
+        os.setgid(entry.pw_gid)
+        os.setuid(entry.pw_uid)
+        with os.fdopen(pipe, "wb") as stream:
+            stream.write(json.dumps(function()).encode())
+    finally:
+        os._exit(0)
+
+
+def _let_go(pipe: int) -> None:
+    """Leave root's terminal, into which the user could type (TIOCSTI), and all but the pipe."""
+    os.setsid()
+    null = os.open(os.devnull, os.O_RDWR)
+    for descriptor in (0, 1, 2):
+        os.dup2(null, descriptor)
+    for entry in list(Path("/proc/self/fd").iterdir()):
+        if int(entry.name) not in (0, 1, 2, pipe):
+            with suppress(OSError):
+                os.close(int(entry.name))
+
+
+def _read(pipe: int) -> bytes:
+    """All that comes out of a pipe.  Raises OSError when that is too much, or takes too long."""
+    end = time.monotonic() + CHILD_TIMEOUT
+    answer = b""
+    while True:
+        ready, _, _ = select.select([pipe], [], [], max(0.0, end - time.monotonic()))
+        if not ready:
+            raise OSError("does not come to an end")
+        block = os.read(pipe, 65536)
+        answer += block
+        if len(answer) > MOST_OCTETS:
+            raise OSError("does not stop answering")
+        if not block:
+            return answer

@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: MIT
+"""Examination: what a plugin found, as values here and as words between processes.
+
+The process that examines a plugin runs its code, as the daemon's user; it may tell us anything.
+So what comes from it is taken apart with care: words of the expected types, and nothing in a text
+that a terminal would obey.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Self
+
+from qpsmtpd.plugin.finding import Finding, Severity
+
+#: The heading for what has no other one.
+OTHERS = "Plugins"
+
+#: The headings under which plugins may report.
+AREAS = ("User and files", "Mail systems", "Next hops", "Certificates", "DNS", OTHERS)
+
+
+@dataclass(frozen=True, slots=True)
+class Examination:
+    """What one plugin of the chain found; every finding has its area.
+
+    name: that of its line.  hooks: those that it has.
+    """
+
+    name: str
+    hooks: tuple[str, ...]
+    findings: tuple[Finding, ...]
+
+    def words(self) -> list[Any]:
+        """What can be written as JSON."""
+        return [list(self.hooks), [_words_of(finding) for finding in self.findings]]
+
+    @classmethod
+    def of(cls, name: str, words: Any) -> Self:
+        """The examination that was written down; raises ValueError for anything else."""
+        match words:
+            case [[*hooks], [*findings]]:
+                return cls(name, tuple(map(text_of, hooks)), tuple(map(_finding_of, findings)))
+        raise ValueError("not an examination")
+
+
+def text_of(value: Any) -> str:
+    """A text that may be printed; raises ValueError for anything else."""
+    if not isinstance(value, str):
+        raise ValueError("not a text")
+    return "".join(c if c.isprintable() else " " if c.isspace() else "?" for c in value)
+
+
+def _words_of(finding: Finding) -> list[Any]:
+    severity = int(finding.severity)
+    commands = list(finding.commands)
+    return [severity, finding.subject, finding.text, finding.advice, commands, finding.area]
+
+
+def _finding_of(words: Any) -> Finding:
+    match words:
+        case [int(severity), subject, text, advice, [*commands], area] if area in AREAS:
+            return Finding(
+                Severity(severity),
+                text_of(subject),
+                text_of(text),
+                text_of(advice),
+                tuple(map(text_of, commands)),
+                area,
+            )
+    raise ValueError("not a finding")

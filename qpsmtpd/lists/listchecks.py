@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: MIT
+"""List checks: the self-tests of DNS lists (RFC 5782 section 5), for `examine` of plugins."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Sequence
+
+from qpsmtpd.errors import DnsError
+from qpsmtpd.lists.dnslists import are_codes
+from qpsmtpd.plugin.finding import Finding
+from qpsmtpd.plugin.services import Resolver
+
+#: Seconds for one look-up.
+TIMEOUT = 6.0
+
+#: What every list has to list, and never to list: of clients, of domains.
+CLIENTS = ("2.0.0.127", "1.0.0.127")
+DOMAINS = ("test", "invalid")
+
+#: The heading in the report of the doctor.
+_AREA = "DNS"
+
+
+async def check_lists(
+    resolver: Resolver, zones: Iterable[str], tests: tuple[str, str], file: str
+) -> AsyncIterator[Finding]:
+    """Whether lists list what they have to, and not what they must not; all are asked at once.
+
+    tests: CLIENTS or DOMAINS.  file: where the zones stand.
+    """
+    for finding in await asyncio.gather(*(_check(resolver, zone, tests, file) for zone in zones)):
+        yield finding
+
+
+async def _check(resolver: Resolver, zone: str, tests: tuple[str, str], file: str) -> Finding:
+    listed, unlisted = (f"{entry}.{zone}" for entry in tests)
+    remedy = f"Unless this passes, take it out of the file {file}."
+    try:
+        async with asyncio.timeout(TIMEOUT):
+            codes, wrong = await asyncio.gather(resolver.a(listed), resolver.a(unlisted))
+    except (DnsError, TimeoutError) as failure:
+        text = f"does not answer: {str(failure) or 'no answer in time'}"
+        return Finding.warning(f"list {zone}", text, remedy, area=_AREA)
+    return _judge(f"list {zone}", codes, wrong, remedy, of_clients=tests is CLIENTS)
+
+
+def _judge(
+    subject: str, codes: Sequence[str], wrong: Sequence[str], remedy: str, *, of_clients: bool
+) -> Finding:
+    if wrong and are_codes(wrong):
+        text = "lists everybody (RFC 5782 section 5)"
+        return Finding.error(subject, text, remedy, area=_AREA)
+    if codes and not are_codes(codes):
+        text = f"refuses our questions: it answers {', '.join(codes)}"
+        advice = "Many lists do so when asked through a public name server; ask through your own."
+        return Finding.warning(subject, text, advice, area=_AREA)
+    if not codes:
+        # Lists of domains often lack the test entry; those of clients hardly ever do.
+        finding = Finding.warning if of_clients else Finding.notice
+        text = "does not list its test entry (RFC 5782 section 5): it may be closed"
+        return finding(subject, text, remedy, area=_AREA)
+    return Finding.ok(subject, "lists its test entry, and not everybody", area=_AREA)

@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: MIT
+"""Hop checks: whether a next hop answers, and is not ourselves; for `examine` of plugins."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import stat
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
+from qpsmtpd.nexthop.cleanup import Cleanup, CleanupError
+from qpsmtpd.nexthop.client import connect
+from qpsmtpd.nexthop.hopoptions import NextHopOptions, complete
+from qpsmtpd.nexthop.hopreply import NextHopError
+from qpsmtpd.nexthop.target import Target
+from qpsmtpd.plugin.finding import Finding
+from qpsmtpd.plugin.system import Obstacle, System
+
+#: Seconds for each step with the next hop.
+TIMEOUT = 5.0
+
+_START_POSTFIX = "systemctl start postfix"
+
+
+# --- SMTP and LMTP --------------------------------------------------------------------------
+
+
+async def check_next_hop(
+    system: System, plugin: str, options: NextHopOptions, target: Target
+) -> AsyncIterator[Finding]:
+    """Says hello to the next hop of a plugin, and hands over nothing."""
+    try:
+        target = complete(options, target)
+    except OSError as failure:
+        yield Finding.error(plugin, f"ca: {options.ca}: {failure}")
+        return
+    path = target.path and str(system.path(target.path))
+    target, denied = replace(target, path=path), _denied(system, target.path)
+    subject = f"{plugin} {target}"
+    if denied is not None:
+        yield Finding.error(subject, str(denied))
+    if loop := await _loop(system, target):
+        text = f"qpsmtpd is to listen on {loop} itself, so mail would go round in circles"
+        yield Finding.error(subject, text, "Name another next hop:", "dpkg-reconfigure qpsmtpd")
+        return
+    async for finding in _talk(subject, replace(target, timeout=min(TIMEOUT, target.timeout))):
+        yield finding
+
+
+def _denied(system: System, path: str) -> Obstacle | None:
+    """What forbids the daemon to use a unix socket; "" is none."""
+    found = system.obstacle(path, os.W_OK) if path else None
+    return found if found is not None and found.kind == "denied" else None
+
+
+async def _loop(system: System, target: Target) -> str:
+    """Where the daemon is to listen itself, if that is where the next hop is."""
+    if target.path:
+        return ""
+    try:
+        async with asyncio.timeout(TIMEOUT):
+            found = await asyncio.get_running_loop().getaddrinfo(target.host, target.port)
+    except (OSError, TimeoutError):
+        return ""
+    hosts = sorted({str(entry[4][0]) for entry in found})
+    return next(filter(None, (system.listens(host, target.port) for host in hosts)), "")
+
+
+async def _talk(subject: str, target: Target) -> AsyncIterator[Finding]:
+    try:
+        client = await connect(target)
+    except NextHopError as failure:
+        advice = "All mail is deferred until it answers. See that it runs, and that it is meant."
+        yield Finding.error(subject, str(failure), advice)
+        return
+    offers = " ".join(sorted(client.extensions)) or "nothing (no EHLO)"
+    encrypted = ", with TLS" if client.encrypted else ""
+    client.leave()
+    await client.wait_closed(TIMEOUT)
+    yield Finding.ok(subject, f"answers{encrypted}, and offers {offers}")
+    if "SMTPUTF8" not in client.extensions:
+        text = "has no SMTPUTF8: messages with internationalized addresses are refused (RFC 6531)"
+        yield Finding.notice(subject, text)
+
+
+# --- Postfix's cleanup(8) -------------------------------------------------------------------
+
+
+async def check_cleanup(system: System, address: str) -> AsyncIterator[Finding]:
+    """Whether the daemon can reach Postfix's cleanup at a path or HOST:PORT."""
+    if not address.startswith("/"):
+        yield await _connect(address, address)
+        return
+    found = system.obstacle(address, os.W_OK)
+    status = None if found else system.status(address)
+    if found is not None:
+        yield _obstacle(system, address, found)
+    elif status is None:
+        yield _missing(system, address)
+    elif not stat.S_ISSOCK(status.st_mode):
+        advice = "Name cleanup's socket on the line of the plugin."
+        yield Finding.error(address, "is no socket", advice)
+    else:
+        yield await _connect(address, str(system.path(address)))
+        if stale := _running_without_group(system, address):
+            yield stale
+
+
+def _missing(system: System, path: str) -> Finding:
+    if not system.exists("/usr/sbin/postfix"):
+        text = "does not exist: Postfix is not installed"
+        return Finding.error(path, text, "Choose another delivery:", "dpkg-reconfigure qpsmtpd")
+    text = "does not exist: Postfix does not run"
+    return Finding.error(path, text, "Start it:", _START_POSTFIX)
+
+
+def _obstacle(system: System, path: str, found: Obstacle) -> Finding:
+    if found.kind == "missing":
+        return _missing(system, path)
+    if found.kind == "hidden":
+        return Finding.notice(path, str(found))
+    if found.gid is None or (system.account and found.gid in system.account.groups):
+        advice = "Restore Postfix's permissions:"
+        return Finding.error(path, str(found), advice, "postfix set-permissions")
+    group = system.group_name(found.gid)
+    return Finding.error(
+        path,
+        str(found),
+        f"Make {system.user} a member of the group {group}, and restart:",
+        f"adduser {system.user} {group}",
+        "systemctl restart qpsmtpd.service",
+    )
+
+
+async def _connect(subject: str, address: str) -> Finding:
+    try:
+        async with await Cleanup.connect(address, TIMEOUT):
+            return Finding.ok(subject, "Postfix takes connections")
+    except CleanupError as failure:
+        return Finding.error(
+            subject, f"nobody answers: {failure}", "Start Postfix:", _START_POSTFIX
+        )
+
+
+def _running_without_group(system: System, path: str) -> Finding | None:
+    """The groups of a process stay as they were at its start."""
+    parent = system.status(path.rpartition("/")[0])
+    groups, account = system.running_groups(), system.account
+    if parent is None or groups is None or account is None or parent.st_mode & 0o001:
+        return None
+    if parent.st_gid not in account.groups or parent.st_gid in groups:
+        return None
+    group = system.group_name(parent.st_gid)
+    text = f"the running daemon was started before its user became a member of {group}"
+    return Finding.error(path, text, "Restart it:", "systemctl restart qpsmtpd.service")
