@@ -13,7 +13,7 @@ import hmac
 import logging
 import ssl
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import NoneType
 from typing import Any, ClassVar, Generic, Literal, NamedTuple, TypeVar, get_args
 
@@ -30,7 +30,7 @@ from qpsmtpd.mail.session import (
     Transaction,
 )
 from qpsmtpd.mail.trail import Answer, Outcome
-from qpsmtpd.mail.verdict import Decision, Verdict
+from qpsmtpd.mail.verdict import Decision, Verdict, verdict_from_word
 from qpsmtpd.plugin.finding import Finding
 from qpsmtpd.plugin.options import NoOptions, opt
 from qpsmtpd.plugin.services import Services
@@ -44,18 +44,20 @@ RejectMode = Literal["0", "1", "naughty"]
 #: becomes a header field of the message.
 Mode = Literal["enforce", "shadow", "tag"]
 
-RejectType = Literal[
-    "", "perm", "hard", "temp", "soft", "disconnect", "perm_disconnect", "temp_disconnect"
+RejectKind = Literal[
+    "perm", "hard", "temp", "soft", "disconnect", "perm_disconnect", "temp_disconnect"
 ]
+RejectType = Literal["", RejectKind]
 
-_REJECT_TYPES: dict[str, tuple[Decision, bool]] = {
-    "perm": (Decision.DENY, False),
-    "hard": (Decision.DENY, False),
-    "temp": (Decision.DEFER, False),
-    "soft": (Decision.DEFER, False),
-    "disconnect": (Decision.DENY, True),
-    "perm_disconnect": (Decision.DENY, True),
-    "temp_disconnect": (Decision.DEFER, True),
+#: The return code that each stands for.
+_REJECT_TYPES: dict[str, str] = {
+    "perm": "DENY",
+    "hard": "DENY",
+    "temp": "DENYSOFT",
+    "soft": "DENYSOFT",
+    "disconnect": "DENY_DISCONNECT",
+    "perm_disconnect": "DENY_DISCONNECT",
+    "temp_disconnect": "DENYSOFT_DISCONNECT",
 }
 
 
@@ -416,8 +418,9 @@ HOOK_METHODS: tuple[str, ...] = tuple(name for name in vars(Plugin) if name.star
 
 def rejection(kind: RejectType, text: str, status: str = "", reason: str = "") -> Verdict:
     """The verdict that a reject_type stands for; "" is perm."""
-    decision, disconnect = _REJECT_TYPES[kind or "perm"]
-    return Verdict(decision, text, fit_status(status, decision), disconnect, reason=reason)
+    verdict = verdict_from_word(_REJECT_TYPES[kind or "perm"], text)
+    assert verdict is not None
+    return replace(verdict, status=fit_status(status, verdict.decision), reason=reason)
 
 
 def fit_status(status: str, decision: Decision) -> str:

@@ -21,6 +21,7 @@ from typing import Literal, cast
 from qpsmtpd.api import (
     Plugin,
     Recipient,
+    RejectKind,
     ReversePath,
     Session,
     Transaction,
@@ -28,8 +29,6 @@ from qpsmtpd.api import (
     opt,
     rejection,
 )
-
-Kind = Literal["perm", "hard", "temp", "soft", "disconnect", "perm_disconnect", "temp_disconnect"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +38,7 @@ class NaughtyOptions:
     reject: Literal["connect", "mail", "rcpt", "data", "data_post"] = opt(
         "rcpt", doc="The hook at which to reject."
     )
-    reject_type: Kind = opt(
+    reject_type: RejectKind = opt(
         "disconnect", doc="How to reject what was remembered without a reject_type."
     )
 
@@ -71,5 +70,5 @@ class Naughty(Plugin[NaughtyOptions]):
         if not session.has_deferred_rejects:
             return None
         # What is in deferred_type is some plugin's reject_type.
-        kind = cast("Kind", session.deferred_type or self.options.reject_type)
+        kind = cast("RejectKind", session.deferred_type or self.options.reject_type)
         return rejection(kind, "\n".join(session.deferred_rejects), "5.7.1")
