@@ -27,7 +27,7 @@ from qpsmtpd.mail.address import parse_forward_path, parse_reverse_path
 from qpsmtpd.mail.domain import canonical_domain
 from qpsmtpd.mail.ip import Endpoint
 from qpsmtpd.mail.message import Message
-from qpsmtpd.mail.session import Recipient, Session, Transaction
+from qpsmtpd.mail.session import Recipient, ReverseNames, Session, Transaction
 from qpsmtpd.plugin.base import Plugin
 from qpsmtpd.plugin.checks import check_plugin
 from qpsmtpd.plugin.finding import Finding, findings_in
@@ -313,13 +313,17 @@ def a_session(
     helo: str | None = None,
     ehlo: str | None = None,
     client_name: str | None = None,
+    reverse_name: str | None = None,
     early: bool = False,
     relay_client: bool = False,
 ) -> Session:
-    """A session that said EHLO or HELO (or nothing), whose client talks early or not."""
+    """A session that said EHLO or HELO (or nothing), whose client talks early or not.
 
-    async def reverse_lookup() -> str | None:
-        return client_name
+    client_name: is confirmed.  reverse_name: the first name of the address, the same by default.
+    """
+
+    async def reverse_lookup() -> ReverseNames:
+        return ReverseNames(client_name, reverse_name or client_name)
 
     async def early_input(_seconds: float) -> bool:
         return early

@@ -4,15 +4,19 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Literal, TypeVar
 
 from qpsmtpd.dns.names import reverse_name
 from qpsmtpd.errors import DnsLimitError
 from qpsmtpd.plugin.services import Answer, RecordType, Resolver
 
 T = TypeVar("T")
+
+#: Names of one address that are confirmed; whoever owns it can write a thousand.
+MAX_CONFIRMED = 5
 
 
 class ResolverMethods(ABC):
@@ -43,8 +47,32 @@ class ResolverMethods(ABC):
         name = reverse_name(ip)
         return list((await self.look_up("PTR", name)).records) if name else []
 
+    async def confirmed(self, ip: str, names: Sequence[str]) -> list[str]:
+        kind: Literal["A", "AAAA"] = "AAAA" if ":" in ip else "A"
+        names = names[:MAX_CONFIRMED]
+        if len(names) < 2:  # as with most clients; it spares a task
+            return [name for name in names if _has(await self.look_up(kind, name), ip)]
+        questions = [self.look_up(kind, name) for name in names]
+        answers = await asyncio.gather(*questions, return_exceptions=True)
+        found = [
+            name
+            for name, answer in zip(names, answers, strict=True)
+            if isinstance(answer, Answer) and _has(answer, ip)
+        ]
+        failures = [answer for answer in answers if isinstance(answer, BaseException)]
+        if failures and not found:
+            raise failures[0]
+        return found
+
     def limited(self, *, questions: int = 40, seconds: float = 20.0) -> Resolver:
         return LimitedResolver(self, questions, seconds)
+
+
+def _has(answer: Answer, ip: str) -> bool:
+    """Whether an answer has this address, in whatever spelling."""
+    family = socket.AF_INET6 if ":" in ip else socket.AF_INET
+    wanted = socket.inet_pton(family, ip)
+    return any(socket.inet_pton(family, address) == wanted for address in answer.records)
 
 
 class LimitedResolver(ResolverMethods):

@@ -70,6 +70,12 @@ class Resolver(Protocol):
         Whoever owns the address writes what he likes: see `Session.client_name`.
         """
 
+    async def confirmed(self, ip: str, names: Sequence[str]) -> list[str]:
+        """Those of an address's names that have this address themselves.
+
+        The first five are asked about, all at once.  Raises DnsError only if that confirms none.
+        """
+
     async def exists(self, name: str) -> bool:
         """Whether there is such a name, with or without records (RFC 8020)."""
 

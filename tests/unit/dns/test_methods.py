@@ -7,7 +7,7 @@ import asyncio
 
 import pytest
 
-from qpsmtpd.dns.methods import LimitedResolver, ResolverMethods
+from qpsmtpd.dns.methods import MAX_CONFIRMED, LimitedResolver, ResolverMethods
 from qpsmtpd.errors import DnsError, DnsLimitError
 from qpsmtpd.plugin.services import Answer, RecordType, Resolver
 from qpsmtpd.testing import FakeResolver, Records, dns_failure
@@ -51,6 +51,21 @@ async def test_a_method_for_each_type(limited: bool) -> None:
     assert await resolver.look_up("TXT", "broken.test") == Answer((), True)
     with pytest.raises(DnsError):
         await resolver.a("broken.test")
+
+
+async def test_names_that_have_an_address() -> None:
+    fake = FakeResolver({**RECORDS, ("A", "b.test"): ["192.0.2.2", "192.0.2.1"]})
+    assert await fake.confirmed("192.0.2.1", []) == []
+    assert await fake.confirmed("192.0.2.1", ["a.test"]) == ["a.test"]
+    assert await fake.confirmed("192.0.2.2", ["a.test"]) == []
+    assert await fake.confirmed("192.0.2.1", ["x.test", "b.test", "a.test"]) == ["b.test", "a.test"]
+    assert await fake.confirmed("2001:DB8::1", ["a.test", "b.test"]) == ["a.test"]
+    assert await fake.confirmed("192.0.2.1", ["broken.test", "a.test"]) == ["a.test"]
+    for names in (["broken.test"], ["broken.test", "x.test"]):
+        with pytest.raises(DnsError, match="SERVFAIL"):
+            await fake.confirmed("192.0.2.1", names)
+    names = [f"n{number}.test" for number in range(MAX_CONFIRMED)]
+    assert await fake.confirmed("192.0.2.1", [*names, "a.test"]) == []
 
 
 async def test_a_budget_of_questions() -> None:
