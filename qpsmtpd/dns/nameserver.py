@@ -15,7 +15,7 @@ import contextlib
 import socket
 
 from qpsmtpd.dns.answers import MAX_OCTETS, NO_ERROR, AnswerTooLargeError, rcode_of
-from qpsmtpd.dns.udpport import Query, Taker, UdpPort, is_answer, plain_query, random_number
+from qpsmtpd.dns.udpport import Query, Taker, Turn, UdpPort, is_answer, plain_query, random_number
 from qpsmtpd.errors import DnsError
 from qpsmtpd.plugin.services import Clock
 
@@ -39,10 +39,11 @@ _NEVER = float("-inf")
 class NameServer:
     """One name server at a numeric address; OSError (gaierror) when it is not one."""
 
-    def __init__(self, host: str, port: int, clock: Clock) -> None:
+    def __init__(self, host: str, port: int, clock: Clock, turn: Turn) -> None:
         self._host = host
         self._port = port
         self._clock = clock
+        self._turn = turn
         infos = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM, flags=socket.AI_NUMERICHOST)
         self._family = infos[0][0]
         self._sockaddr = infos[0][4]
@@ -100,7 +101,9 @@ class NameServer:
         if self._udp is not None and self._udp.worn_out:
             self._retire_port(self._udp)
         if self._udp is None:
-            self._udp = UdpPort(self._family, self._sockaddr, self._is_heard, self._take)
+            self._udp = UdpPort(
+                self._family, self._sockaddr, self._turn, self._is_heard, self._take
+            )
         return self._udp
 
     def _retire_port(self, port: UdpPort) -> None:

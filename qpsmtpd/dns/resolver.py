@@ -30,8 +30,9 @@ DNS_PORT = 53
 
 #: What cannot be asked about does not exist.
 _NOTHING = Answer((), False)
-#: How often within a try the timer looks.
+#: How often within a try the timer looks, and how many it gives up in one turn of the event loop.
 _LOOKS_PER_TRY = 16
+_TRIES_PER_TURN = 100
 
 
 class DnsResolver(ResolverMethods):
@@ -115,7 +116,7 @@ class DnsResolver(ResolverMethods):
         outcome = lookup.wait()
         lookup.ask_next()
         if self._timer is None:
-            self._set_timer()
+            self._set_timer(self._interval)
         return outcome
 
     def _finished(self, lookup: Lookup, outcome: Outcome, seconds: int) -> None:
@@ -124,18 +125,21 @@ class DnsResolver(ResolverMethods):
         if self._servers.all_silent or (isinstance(outcome, DnsError) and not self._closed):
             self._servers.note(answered=lookup.is_answered)
 
-    def _set_timer(self) -> None:
-        seconds = min(self._patience.timeout, self._patience.lifetime) / _LOOKS_PER_TRY
+    @property
+    def _interval(self) -> float:
+        return min(self._patience.timeout, self._patience.lifetime) / _LOOKS_PER_TRY
+
+    def _set_timer(self, seconds: float) -> None:
         self._timer = asyncio.get_running_loop().call_later(seconds, self._give_up_tries)
 
     def _give_up_tries(self) -> None:
         self._timer = None
         now = asyncio.get_running_loop().time()
-        for lookup in tuple(self._asking.values()):
-            if lookup.deadline <= now:
-                lookup.give_up_try()
+        overdue = [lookup for lookup in self._asking.values() if lookup.deadline <= now]
+        for lookup in overdue[:_TRIES_PER_TURN]:
+            lookup.give_up_try()
         if self._asking:
-            self._set_timer()
+            self._set_timer(0 if overdue[_TRIES_PER_TURN:] else self._interval)
 
     # --- resolv.conf ------------------------------------------------------------------------
 

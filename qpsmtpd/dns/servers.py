@@ -7,6 +7,7 @@ import logging
 from collections.abc import Sequence
 
 from qpsmtpd.dns.nameserver import NameServer
+from qpsmtpd.dns.udpport import Turn
 from qpsmtpd.plugin.services import Clock
 
 log = logging.getLogger(__name__)
@@ -20,6 +21,7 @@ class Servers:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
+        self._turn = Turn()
         self._servers: dict[tuple[str, int], NameServer] = {}
         self._order: list[NameServer] = []
         self._rotate = False
@@ -37,13 +39,16 @@ class Servers:
         before, self._servers = self._servers, {}
         for address in addresses:
             try:
-                self._servers[address] = before.get(address) or NameServer(*address, self._clock)
+                self._servers[address] = before.get(address) or self._open(*address)
             except OSError as error:
                 log.warning("name_server=%r is left out error=%s", address[0], error.strerror)
         self._order = list(self._servers.values())
         self._rotate = rotate
         for address in before.keys() - self._servers.keys():
             before[address].close()
+
+    def _open(self, host: str, port: int) -> NameServer:
+        return NameServer(host, port, self._clock, self._turn)
 
     def in_order(self) -> list[NameServer]:
         """The name servers for a question, the first to be asked first."""

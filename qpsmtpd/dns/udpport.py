@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import os
 import socket
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -23,8 +24,9 @@ Taker = Callable[[bytes | OSError], None]
 QUERIES_PER_PORT = 100
 SECONDS_PER_PORT = 2.0
 
-#: Reading an answer takes up to a millisecond, and nobody is to wait for very many of them.
-_READS_PER_TURN = 16
+#: Seconds for reading answers in one turn of the event loop: one takes up to a millisecond, and
+#: nobody else is to wait for very many of them.
+SECONDS_PER_TURN = 0.003
 #: Octets of a datagram that are read; it is three times what we say that we take.
 _MAX_DATAGRAM = 4096
 
@@ -75,9 +77,31 @@ def plain_query(number: bytes, question: bytes) -> bytes:
     return number + _HEADER + question
 
 
+class Turn:
+    """The time that all ports together may read answers for in one turn of the event loop."""
+
+    def __init__(self) -> None:
+        self._end = 0.0
+        self._has_begun = False
+
+    def has_time(self) -> bool:
+        """Whether there is time for one more answer in this turn."""
+        # Not the loop's time, which stands still within a turn of uvloop.
+        now = time.monotonic()
+        if not self._has_begun:
+            self._has_begun = True
+            self._end = now + SECONDS_PER_TURN
+            asyncio.get_running_loop().call_soon(self._is_over)
+        return now < self._end
+
+    def _is_over(self) -> None:
+        self._has_begun = False
+
+
 class UdpPort:
     """One socket.
 
+    turn: what limits how many answers are read at once.
     heard: called when anything has come from the name server.
     take: called with a query and its answer.
     """
@@ -86,9 +110,11 @@ class UdpPort:
         self,
         family: int,
         sockaddr: Any,
+        turn: Turn,
         heard: Callable[[], None],
         take: Callable[[Query, bytes], None],
     ) -> None:
+        self._turn = turn
         self._heard = heard
         self._take = take
         self._loop = asyncio.get_running_loop()
@@ -154,7 +180,8 @@ class UdpPort:
             self.close()
 
     def _readable(self) -> None:
-        for _ in range(_READS_PER_TURN):
+        # What is left makes us readable again in the next turn.
+        while self._turn.has_time():
             try:
                 answer = self._socket.recv(_MAX_DATAGRAM)
             except BlockingIOError:

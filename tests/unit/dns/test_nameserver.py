@@ -13,6 +13,7 @@ import pytest
 from qpsmtpd.dns import nameserver, udpport
 from qpsmtpd.dns.answers import MAX_OCTETS, is_truncated, rcode_of, read_answer
 from qpsmtpd.dns.nameserver import AVOID_SECONDS, PLAIN_SECONDS, NameServer
+from qpsmtpd.dns.udpport import Turn
 from qpsmtpd.errors import DnsError
 from qpsmtpd.plugin.services import Clock
 from qpsmtpd.testing import FakeClock, Records, dns_failure
@@ -26,7 +27,7 @@ RECORDS: Records = {("A", "a.test"): ["192.0.2.1"], ("A", "broken.test"): dns_fa
 
 @asynccontextmanager
 async def asked(server: DnsServer, clock: Clock | None = None) -> AsyncIterator[NameServer]:
-    one = NameServer(*server.address, clock or FakeClock())
+    one = NameServer(*server.address, clock or FakeClock(), Turn())
     try:
         yield one
     finally:
@@ -50,12 +51,12 @@ def addresses(answer: bytes) -> tuple[str, ...]:
 
 def test_a_name_server_needs_a_numeric_address() -> None:
     with pytest.raises(OSError, match="not known"):
-        NameServer("ns.example.com", 53, FakeClock())
+        NameServer("ns.example.com", 53, FakeClock(), Turn())
 
 
 def test_its_name() -> None:
-    assert str(NameServer("192.0.2.1", 53, FakeClock())) == "192.0.2.1:53"
-    assert str(NameServer("2001:db8::1", 53, FakeClock())) == "[2001:db8::1]:53"
+    assert str(NameServer("192.0.2.1", 53, FakeClock(), Turn())) == "192.0.2.1:53"
+    assert str(NameServer("2001:db8::1", 53, FakeClock(), Turn())) == "[2001:db8::1]:53"
 
 
 # --- UDP and EDNS -----------------------------------------------------------------------------
@@ -211,7 +212,7 @@ async def test_connections_are_few(monkeypatch: pytest.MonkeyPatch) -> None:
 
     async with await asyncio.start_server(accept, "127.0.0.1") as server:
         host, port = server.sockets[0].getsockname()
-        one = NameServer(host, port, FakeClock())
+        one = NameServer(host, port, FakeClock(), Turn())
         asking = [asyncio.create_task(one.ask_by_tcp(QUESTION)) for _ in range(5)]
         for _ in asking:
             writer = await connected.get()

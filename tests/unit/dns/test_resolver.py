@@ -260,6 +260,18 @@ async def test_without_a_name_server_nobody_is_asked() -> None:
     await resolver.close()
 
 
+async def test_many_tries_are_given_up_in_several_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resolver_module, "_TRIES_PER_TURN", 2)
+    async with DnsServer(silent=True) as server, a_resolver(server) as resolver:
+        resolver._patience = Patience(10, 10, attempts=1)
+        asking = [asyncio.create_task(resolver.a(f"n{number}")) for number in range(5)]
+        await let_try_expire(resolver, server, asked=5)
+        assert len(resolver._asking) == 3
+        for task in asking:
+            with pytest.raises(DnsError, match="in time"):
+                await task
+
+
 async def test_an_idle_resolver_has_no_timer() -> None:
     async with DnsServer(RECORDS) as server, a_resolver(server, timeout=0.01) as resolver:
         await resolver.a("a.test")

@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import pytest
 
 from qpsmtpd.dns import udpport
-from qpsmtpd.dns.udpport import Query, UdpPort, is_answer
+from qpsmtpd.dns.udpport import Query, Turn, UdpPort, is_answer
 from tests.dns_server import DnsServer
 
 NAME = b"\x01a\x04test\x00"
@@ -64,13 +65,16 @@ def test_not_an_answer(answer: bytes) -> None:
 class Asking:
     """A port, what it has heard, and what its queries got."""
 
-    def __init__(self, server: DnsServer) -> None:
+    def __init__(self, server: DnsServer, turn: Turn | None = None) -> None:
         self.heard = 0
         self.got: asyncio.Queue[bytes | OSError] = asyncio.Queue()
-        self.port = UdpPort(2, server.address, self._hear, lambda _, answer: self.take(answer))
+        self.port = UdpPort(2, server.address, turn or Turn(), self._hear, self._take)
 
     def _hear(self) -> None:
         self.heard += 1
+
+    def _take(self, _query: Query, answer: bytes) -> None:
+        self.take(answer)
 
     def take(self, result: bytes | OSError) -> None:
         self.got.put_nowait(result)
@@ -165,17 +169,51 @@ async def test_nobody_listens() -> None:
         assert isinstance(await one.answer(), ConnectionRefusedError)
 
 
-async def test_many_answers_in_one_turn_leave_turns_to_others() -> None:
-    """However many arrive, the port reads some of them and lets the loop go on."""
-    async with DnsServer(RECORDS) as server, asking(server) as one:
-        queries = [one.ask() for _ in range(3 * udpport._READS_PER_TURN)]
-        turns = 0
-        while one.heard < len(queries):
-            before = one.heard
+class ShortTurn(Turn):
+    """One that ends after some answers, whatever the clock says."""
+
+    def __init__(self, answers: int) -> None:
+        super().__init__()
+        self.left = self.answers = answers
+
+    def has_time(self) -> bool:
+        super().has_time()
+        self.left -= 1
+        return self.left >= 0
+
+    def _is_over(self) -> None:
+        super()._is_over()
+        self.left = self.answers
+
+
+async def test_all_ports_together_leave_turns_to_others() -> None:
+    """However many answers arrive, some of them are read and the loop goes on."""
+    turn = ShortTurn(4)
+    async with DnsServer(RECORDS) as server:
+        several = [Asking(server, turn) for _ in range(4)]
+        for one in several:
+            for _ in range(8):
+                one.ask()
+        heard = 0
+        while heard < 32:
             await asyncio.sleep(0)
-            assert one.heard - before <= udpport._READS_PER_TURN
-            turns += 1
-        assert turns >= 3
+            before, heard = heard, sum(one.heard for one in several)
+            assert heard - before <= 4
+        for one in several:
+            one.port.close()
+
+
+async def test_a_turn_has_little_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    turn = Turn()
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    assert turn.has_time()
+    now += udpport.SECONDS_PER_TURN / 2
+    assert turn.has_time()
+    now += udpport.SECONDS_PER_TURN
+    assert not turn.has_time()
+    await asyncio.sleep(0)
+    assert turn.has_time()
 
 
 async def test_a_retired_port_stays_open_while_somebody_waits() -> None:
