@@ -28,6 +28,10 @@ class ResolverMethods(ABC):
     @abstractmethod
     async def exists(self, name: str) -> bool: ...
 
+    def recall(self, kind: RecordType, name: str) -> Answer | None:
+        """What is known without waiting; None when that is nothing, or a failure."""
+        return None
+
     async def a(self, name: str) -> list[str]:
         return list((await self.look_up("A", name)).records)
 
@@ -76,8 +80,9 @@ def _has(answer: Answer, ip: str) -> bool:
 
 
 class LimitedResolver(ResolverMethods):
-    """A resolver on a budget.  What is known already counts as well, so that verdicts do not depend
-    on it.
+    """A resolver on a budget.
+
+    What is known already counts as a question as well, so that no verdict depends on that.
     """
 
     def __init__(self, resolver: ResolverMethods, questions: int, seconds: float) -> None:
@@ -89,15 +94,23 @@ class LimitedResolver(ResolverMethods):
         self._since = 0.0
 
     async def look_up(self, kind: RecordType, name: str) -> Answer:
-        return await self._spend(self._resolver.look_up, kind, name)
+        self._count()
+        # A look-up that does not wait needs no timer.
+        known = self._resolver.recall(kind, name)
+        if known is not None:
+            return known
+        return await self._in_time(self._resolver.look_up, kind, name)
 
     async def exists(self, name: str) -> bool:
-        return await self._spend(self._resolver.exists, name)
+        self._count()
+        return await self._in_time(self._resolver.exists, name)
 
-    async def _spend(self, ask: Callable[..., Awaitable[T]], *arguments: str) -> T:
+    def _count(self) -> None:
         if self._questions <= 0:
             raise DnsLimitError("no more look-ups: their number is limited")
         self._questions -= 1
+
+    async def _in_time(self, ask: Callable[..., Awaitable[T]], *arguments: str) -> T:
         loop = asyncio.get_running_loop()
         if not self._waiting:
             self._since = loop.time()

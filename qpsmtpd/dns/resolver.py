@@ -86,12 +86,14 @@ class DnsResolver(ResolverMethods):
 
     async def exists(self, name: str) -> bool:
         # What is known about any type tells; else A is what others ask as well.
-        encoded = encode_name(name) or b""
-        known = [self._cache.get((kind, encoded)) for kind in RECORD_TYPES]
-        answers = [outcome for outcome in known if isinstance(outcome, Answer)]
-        if answers:
-            return any(answer.name_exists for answer in answers)
-        return (await self.look_up("A", name)).name_exists
+        known = [answer for kind in RECORD_TYPES if (answer := self.recall(kind, name))]
+        if not known:
+            known.append(await self.look_up("A", name))
+        return any(answer.name_exists for answer in known)
+
+    def recall(self, kind: RecordType, name: str) -> Answer | None:
+        outcome = self._cache.get((kind, encode_name(name) or b""))
+        return outcome if isinstance(outcome, Answer) else None
 
     async def close(self) -> None:
         """End the look-ups under way, with an error for those who wait, and close the sockets."""

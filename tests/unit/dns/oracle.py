@@ -74,6 +74,8 @@ def _value(kind: RecordType, rdata: Any) -> Any:
         case "MX":
             return rdata.preference, _host(rdata.exchange)
         case "TXT":
+            if not rdata.strings:  # dnspython 2.3 takes that
+                raise DnsError("no string")
             return b"".join(rdata.strings).decode("utf-8", "replace")
     return _host(rdata.target)
 

@@ -19,7 +19,7 @@ from qpsmtpd.dns.lookup import Patience
 from qpsmtpd.dns.nameserver import AVOID_SECONDS
 from qpsmtpd.dns.resolvconf import INTERVAL
 from qpsmtpd.dns.resolver import DnsResolver
-from qpsmtpd.errors import DnsError
+from qpsmtpd.errors import DnsError, DnsLimitError
 from qpsmtpd.plugin.services import Answer, Resolver
 from qpsmtpd.testing import FakeClock, Records, dns_failure
 from tests.dns_server import DnsServer
@@ -325,6 +325,20 @@ async def test_a_name_that_some_type_is_denied_for_exists_if_another_has_records
         assert await resolver.aaaa("a.test") == []
         assert await resolver.a("a.test") == ["192.0.2.1", "192.0.2.2"]
         assert await resolver.exists("a.test")
+
+
+async def test_a_budget_counts_what_is_remembered() -> None:
+    async with DnsServer(RECORDS) as server, a_resolver(server) as resolver:
+        limited = resolver.limited(questions=2)
+        for _ in range(2):
+            assert await limited.a("a.test") == ["192.0.2.1", "192.0.2.2"]
+        with pytest.raises(DnsLimitError):
+            await limited.a("a.test")
+        assert len(server.asked) == 1
+        part = resolver.limited(questions=1).limited(questions=5)
+        await part.a("a.test")
+        with pytest.raises(DnsLimitError):
+            await part.a("a.test")
 
 
 # --- TCP --------------------------------------------------------------------------------------
