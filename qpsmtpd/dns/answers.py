@@ -208,15 +208,15 @@ class _Reading:
     def _read_name(self, end: int) -> bytes:
         """The name that begins here and has no octet at `end` or after it, without pointers.
 
-        A pointer leads to where an earlier name went on (RFC 1035 section 4.1.4): each leads
-        further back than the one before, and what is found there ends before the pointer.
+        A pointer leads back to where an earlier name went on (RFC 1035 section 4.1.4), and what is
+        found there ends before the pointer, so that nothing is read twice.
         """
         wire, at, steps = self._wire, self._at, self._steps
-        if wire[at : at + 2] == _TO_QUESTION and at + 2 <= end:
+        if wire[at : at + 2] == _TO_QUESTION:
             self._at = at + 2
             return self.name
         parts = []
-        start, after = at, 0
+        after = 0
         while length := wire[at]:
             if (steps := steps - 1) < 0:
                 raise AnswerTooLargeError
@@ -224,11 +224,8 @@ class _Reading:
                 parts.append(wire[at : at + 1 + length])
                 at += 1 + length
             elif length >= 0xC0 and at + 2 <= end:
-                target = (length & 0x3F) << 8 | wire[at + 1]
-                if target >= start:
-                    raise _MalformedError
                 after, end = after or at + 2, at
-                start = at = target
+                at = (length & 0x3F) << 8 | wire[at + 1]
             else:
                 raise _MalformedError
             if at >= end:

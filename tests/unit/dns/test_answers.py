@@ -94,10 +94,20 @@ def test_a_wrong_name_is_malformed(owner: bytes, target: bytes) -> None:
 
 
 def test_a_name_that_runs_into_its_own_pointer_is_malformed() -> None:
-    # The label at 29, the second octet of the first owner, is as long as there is to its pointer.
-    first = Record(b"\0", UNKNOWN, 60, b"")
-    start = HEADER_OCTETS + len(question("PTR")) + len(first.wire())
-    wire = an_answer(question("PTR"), [first, Record(pointer(start - 1) + b"\0", 12, 60, b"\0")])
+    # The owner of the second record points to a label of two octets: the pointer itself.
+    first = Record(b"\0", UNKNOWN, 60, b"\2")
+    at = HEADER_OCTETS + len(question("PTR")) + len(first.wire())
+    wire = an_answer(question("PTR"), [first, Record(pointer(at - 1), 12, 60, b"\0")])
+    with pytest.raises(DnsError, match="malformed"):
+        read(wire, "PTR")
+
+
+def test_a_pointer_that_begins_in_the_data_ends_there() -> None:
+    first = Record(HERE, 12, 60, HERE[:1])
+    second = Record(label(HERE[1:] * 12) + b"\0", UNKNOWN, 60, b"")
+    wire = an_answer(question("PTR"), [first, second])
+    assert (first.wire() + second.wire()).count(HERE) == 2
+    same(wire, "PTR")
     with pytest.raises(DnsError, match="malformed"):
         read(wire, "PTR")
 
@@ -206,6 +216,14 @@ def test_an_alias_of_itself_is_malformed() -> None:
         read(an_answer(question("A"), [an_alias(NAME)]))
 
 
+def test_of_several_aliases_of_a_name_the_last_one_counts() -> None:
+    there = [a_record(owner=encode_name(f"{name}.test") or b"") for name in "bc"]
+    there[1] = there[1]._replace(data=b"\1\2\3\4")
+    wire = an_answer(question("A"), [an_alias("b.test"), an_alias("c.test"), *there])
+    same(wire, "A")
+    assert read(wire)[0].records == ("1.2.3.4",)
+
+
 def test_records_about_other_names_do_not_count() -> None:
     wire = an_answer(question("A"), [a_record(owner=encode_name("other.test") or b"")])
     assert read(wire)[0].records == ()
@@ -303,6 +321,7 @@ HOSTILE: dict[str, tuple[RecordType, bytes]] = {
     "16 kB": some("TXT", label(b"x" * 255) * 63),
     "empty strings": some("TXT", bytes(16_000)),
     "strings": some("TXT", label(b"x" * 15) * 1000),
+    "strings of many records": some("TXT", *(label(b"%d" % n) * 40 for n in range(100))),
     "not UTF-8": some("TXT", label(b"\xff" * 255) * 63),
     "pointers": ("PTR", pointers_to_pointers(8000)),
     "few pointers": ("PTR", pointers_to_pointers(900)),
@@ -327,6 +346,12 @@ def test_honest_answers_are_never_too_large() -> None:
     assert len(read(an_answer(question("PTR"), names), "PTR")[0].records) == 100
     texts = [Record(HERE, 16, 60, label(b"%70d" % n)) for n in range(MAX_RECORDS)]
     assert len(read(an_answer(question("TXT"), texts), "TXT")[0].records) == MAX_RECORDS
+
+
+def test_too_many_strings() -> None:
+    for times, too_many in ((10, False), (11, True)):
+        kind, wire = some("TXT", *(label(b"%d" % n) * times for n in range(100)))
+        assert (outcome(read, wire, kind) == "error") is too_many
 
 
 def test_too_many_octets_or_records() -> None:

@@ -266,3 +266,5 @@ async def test_an_easy_question_finds_out() -> None:
         assert server.asked[1:] == [("NS", ".", "udp")]
         while not one.may_be_first():
             await asyncio.sleep(0)
+        await ask(one, OTHER)
+        assert [name for _, name, _ in server.asked] == ["a.test", ".", "b.test"]

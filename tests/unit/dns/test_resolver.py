@@ -199,6 +199,18 @@ async def test_a_server_that_keeps_silent_is_asked_after_the_others_for_a_while(
         await resolver.close()
 
 
+async def test_a_server_that_cannot_be_reached_is_asked_after_the_others_for_a_while() -> None:
+    async with DnsServer() as dead:
+        pass
+    async with DnsServer(RECORDS) as good:
+        resolver = DnsResolver([dead.address, good.address])
+        await resolver.a("a.test")
+        assert [
+            str(server).endswith(f":{good.address[1]}") for server in resolver._servers.in_order()
+        ] == [True, False]
+        await resolver.close()
+
+
 async def test_a_silent_server_is_asked_again_as_long_as_there_is_time() -> None:
     async with DnsServer(silent=True) as server, a_resolver(server) as resolver:
         asking = asyncio.create_task(resolver.a("a.test"))
@@ -267,6 +279,8 @@ async def test_many_tries_are_given_up_in_several_turns(monkeypatch: pytest.Monk
         asking = [asyncio.create_task(resolver.a(f"n{number}")) for number in range(5)]
         await let_try_expire(resolver, server, asked=5)
         assert len(resolver._asking) == 3
+        assert resolver._timer is not None
+        assert resolver._timer.when() <= asyncio.get_running_loop().time()
         for task in asking:
             with pytest.raises(DnsError, match="in time"):
                 await task
