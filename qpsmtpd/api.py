@@ -77,9 +77,9 @@ from qpsmtpd.plugin.filechecks import check_directory, check_program
 from qpsmtpd.plugin.finding import Finding
 from qpsmtpd.plugin.options import NoOptions, Seconds, Size, matching, opt
 from qpsmtpd.plugin.services import (
-    Answer,
     Clock,
     Config,
+    DnsAnswer,
     Entry,
     RecordType,
     Resolver,
@@ -108,6 +108,7 @@ __all__ = [
     "ConfigError",
     "DatagramOutlet",
     "Decision",
+    "DnsAnswer",
     "DnsError",
     "DnsLimitError",
     "DnsList",

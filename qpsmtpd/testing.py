@@ -32,7 +32,7 @@ from qpsmtpd.plugin.base import Plugin
 from qpsmtpd.plugin.checks import check_plugin
 from qpsmtpd.plugin.finding import Finding, findings_in
 from qpsmtpd.plugin.options import parse
-from qpsmtpd.plugin.services import Answer, Clock, Entry, RecordType, Services, Store
+from qpsmtpd.plugin.services import Clock, DnsAnswer, Entry, RecordType, Services, Store
 from qpsmtpd.plugin.system import Account, Obstacle, Output, System
 from qpsmtpd.store.operation import Add, Count, Delete, Get, Increment, Operation, Put, Replace
 from qpsmtpd.store.view import StoreClient
@@ -80,7 +80,7 @@ class FakeResolver(ResolverMethods):
         self.silent = silent
         self.asked: list[tuple[str, str]] = []
 
-    async def look_up(self, kind: RecordType, name: str) -> Answer:
+    async def look_up(self, kind: RecordType, name: str) -> DnsAnswer:
         return await self._ask(kind, name)
 
     async def exists(self, name: str) -> bool:
@@ -89,7 +89,7 @@ class FakeResolver(ResolverMethods):
     async def ptr(self, ip: str) -> list[str]:
         return list((await self._ask("PTR", ip)).records)
 
-    async def _ask(self, kind: str, name: str) -> Answer:
+    async def _ask(self, kind: str, name: str) -> DnsAnswer:
         self.asked.append((kind, name))
         name = canonical_domain(name)
         if self.silent:
@@ -97,7 +97,7 @@ class FakeResolver(ResolverMethods):
         answer = self.records.get((kind, name), ())
         if isinstance(answer, Exception):
             raise answer
-        return Answer(tuple(answer), any(owner == name for _, owner in self.records))
+        return DnsAnswer(tuple(answer), any(owner == name for _, owner in self.records))
 
 
 class FakeConfig:

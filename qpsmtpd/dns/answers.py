@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from qpsmtpd.dns import names
 from qpsmtpd.errors import DnsError
-from qpsmtpd.plugin.services import Answer, RecordType
+from qpsmtpd.plugin.services import DnsAnswer, RecordType
 
 #: Octets of an answer.  Honest ones have hundreds; the longest are the TXT records of large
 #: organizations, up to 8 kB.
@@ -77,7 +77,7 @@ class _RecordSet(NamedTuple):
     ttls: list[int]
 
 
-def read_answer(wire: bytes, question: bytes, kind: RecordType) -> tuple[Answer, int]:
+def read_answer(wire: bytes, question: bytes, kind: RecordType) -> tuple[DnsAnswer, int]:
     """An answer to this question, and for how many seconds it holds.
 
     The answer begins with a header and the question, as `nameserver.is_answer` has found out.
@@ -111,7 +111,7 @@ def _check_rcode(rcode: int) -> None:
         raise DnsError(_RCODES.get(rcode, f"RCODE {rcode}"))
 
 
-def _conclude(reading: _Reading, flags: int) -> tuple[Answer, int]:
+def _conclude(reading: _Reading, flags: int) -> tuple[DnsAnswer, int]:
     """What the records that were read say about the question."""
     if flags & _TRUNCATED:
         raise _MalformedError
@@ -120,12 +120,12 @@ def _conclude(reading: _Reading, flags: int) -> tuple[Answer, int]:
     if found is not None:
         if absent:
             raise _MalformedError
-        return Answer(tuple(sorted(found.values.values())), True), min(ttl, *found.ttls, MAX_TTL)
+        return DnsAnswer(tuple(sorted(found.values.values())), True), min(ttl, *found.ttls, MAX_TTL)
     if not absent and not flags & _MAY_SAY_SO:
         raise DnsError("the server gives no recursion")
     # NXDOMAIN is about the last alias, so the first name exists (RFC 6604 section 3).
     exists = not absent or name != reading.name
-    return Answer((), exists), min(ttl, reading.seconds_of_absence(name), MAX_NEGATIVE_TTL)
+    return DnsAnswer((), exists), min(ttl, reading.seconds_of_absence(name), MAX_NEGATIVE_TTL)
 
 
 class _Reading:

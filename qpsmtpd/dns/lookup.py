@@ -22,12 +22,12 @@ from qpsmtpd.dns.answers import (
 from qpsmtpd.dns.nameserver import NameServer
 from qpsmtpd.dns.udpport import Query
 from qpsmtpd.errors import DnsError
-from qpsmtpd.plugin.services import Answer, RecordType
+from qpsmtpd.plugin.services import DnsAnswer, RecordType
 
 #: A type, and a name in wire format and lower case.
 Question = tuple[RecordType, bytes]
 #: What is known at the end of a look-up.
-Outcome = Answer | DnsError
+Outcome = DnsAnswer | DnsError
 
 #: Type and class (IN) of a question.
 _TYPES = {kind: struct.pack(">HH", number, 1) for kind, number in RECORD_TYPES.items()}

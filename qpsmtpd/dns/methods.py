@@ -11,7 +11,7 @@ from typing import Literal, TypeVar
 
 from qpsmtpd.dns.names import reverse_name
 from qpsmtpd.errors import DnsLimitError
-from qpsmtpd.plugin.services import Answer, RecordType, Resolver
+from qpsmtpd.plugin.services import DnsAnswer, RecordType, Resolver
 
 T = TypeVar("T")
 
@@ -23,12 +23,12 @@ class ResolverMethods(ABC):
     """The methods of a Resolver, made of `look_up` and `exists`."""
 
     @abstractmethod
-    async def look_up(self, kind: RecordType, name: str) -> Answer: ...
+    async def look_up(self, kind: RecordType, name: str) -> DnsAnswer: ...
 
     @abstractmethod
     async def exists(self, name: str) -> bool: ...
 
-    def recall(self, kind: RecordType, name: str) -> Answer | None:
+    def recall(self, kind: RecordType, name: str) -> DnsAnswer | None:
         """What is known without waiting; None when that is nothing, or a failure."""
         return None
 
@@ -61,7 +61,7 @@ class ResolverMethods(ABC):
         found = [
             name
             for name, answer in zip(names, answers, strict=True)
-            if isinstance(answer, Answer) and _has(answer, ip)
+            if isinstance(answer, DnsAnswer) and _has(answer, ip)
         ]
         failures = [answer for answer in answers if isinstance(answer, BaseException)]
         if failures and not found:
@@ -72,7 +72,7 @@ class ResolverMethods(ABC):
         return LimitedResolver(self, questions, seconds)
 
 
-def _has(answer: Answer, ip: str) -> bool:
+def _has(answer: DnsAnswer, ip: str) -> bool:
     """Whether an answer has this address, in whatever spelling."""
     family = socket.AF_INET6 if ":" in ip else socket.AF_INET
     wanted = socket.inet_pton(family, ip)
@@ -93,7 +93,7 @@ class LimitedResolver(ResolverMethods):
         self._waiting = 0
         self._since = 0.0
 
-    async def look_up(self, kind: RecordType, name: str) -> Answer:
+    async def look_up(self, kind: RecordType, name: str) -> DnsAnswer:
         self._count()
         # A look-up that does not wait needs no timer.
         known = self._resolver.recall(kind, name)

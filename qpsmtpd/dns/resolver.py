@@ -22,14 +22,14 @@ from qpsmtpd.dns.names import encode_name
 from qpsmtpd.dns.resolvconf import RESOLV_CONF, ResolvConfFile
 from qpsmtpd.dns.servers import Servers
 from qpsmtpd.errors import DnsError
-from qpsmtpd.plugin.services import Answer, Clock, RecordType
+from qpsmtpd.plugin.services import Clock, DnsAnswer, RecordType
 
 log = logging.getLogger(__name__)
 
 DNS_PORT = 53
 
 #: What cannot be asked about does not exist.
-_NOTHING = Answer((), False)
+_NOTHING = DnsAnswer((), False)
 #: How often within a try the timer looks, and how many it gives up in one turn of the event loop.
 _LOOKS_PER_TRY = 16
 _TRIES_PER_TURN = 100
@@ -69,7 +69,7 @@ class DnsResolver(ResolverMethods):
         else:
             self._servers.use(nameservers)
 
-    async def look_up(self, kind: RecordType, name: str) -> Answer:
+    async def look_up(self, kind: RecordType, name: str) -> DnsAnswer:
         encoded = encode_name(name)
         if encoded is None:
             return _NOTHING
@@ -91,9 +91,9 @@ class DnsResolver(ResolverMethods):
             known.append(await self.look_up("A", name))
         return any(answer.name_exists for answer in known)
 
-    def recall(self, kind: RecordType, name: str) -> Answer | None:
+    def recall(self, kind: RecordType, name: str) -> DnsAnswer | None:
         outcome = self._cache.get((kind, encode_name(name) or b""))
-        return outcome if isinstance(outcome, Answer) else None
+        return outcome if isinstance(outcome, DnsAnswer) else None
 
     async def close(self) -> None:
         """End the look-ups under way, with an error for those who wait, and close the sockets."""

@@ -30,7 +30,7 @@ class Entry:
 RecordType = Literal["A", "AAAA", "MX", "NS", "PTR", "TXT"]
 
 
-class Answer(NamedTuple):
+class DnsAnswer(NamedTuple):
     """What the DNS says about a name and a record type.
 
     records: the data, as the method of that type returns them.
@@ -79,7 +79,7 @@ class Resolver(Protocol):
     async def exists(self, name: str) -> bool:
         """Whether there is such a name, with or without records (RFC 8020)."""
 
-    async def look_up(self, kind: RecordType, name: str) -> Answer:
+    async def look_up(self, kind: RecordType, name: str) -> DnsAnswer:
         """The records of a name, and whether it exists; PTR records are those of the name."""
 
     def limited(self, *, questions: int = 40, seconds: float = 20.0) -> Resolver:

@@ -25,7 +25,7 @@ from qpsmtpd.dns.answers import (
 )
 from qpsmtpd.dns.names import encode_name
 from qpsmtpd.errors import DnsError
-from qpsmtpd.plugin.services import Answer, RecordType
+from qpsmtpd.plugin.services import DnsAnswer, RecordType
 from tests.dns_wire import Record, an_answer, label, pointer
 
 NAME = "a.b.test"
@@ -40,7 +40,7 @@ def question(kind: RecordType, name: str = NAME) -> bytes:
 UNKNOWN = 65280  # for private use (RFC 6895); dnspython takes any data
 
 
-def by_dnspython(wire: bytes, kind: RecordType) -> tuple[Answer, int]:
+def by_dnspython(wire: bytes, kind: RecordType) -> tuple[DnsAnswer, int]:
     """What dnspython says, without the records that are not to be read."""
     tamed, extended_rcode = _tamed(wire, RECORD_TYPES[kind])
     try:
@@ -54,7 +54,7 @@ def by_dnspython(wire: bytes, kind: RecordType) -> tuple[Answer, int]:
         raise DnsError("rcode")
     if chain.answer is not None:
         records = tuple(sorted(_value(kind, rdata) for rdata in chain.answer))
-        return Answer(records, True), min(chain.minimum_ttl, MAX_TTL)
+        return DnsAnswer(records, True), min(chain.minimum_ttl, MAX_TTL)
     if rcode == dns.rcode.NOERROR and not message.flags & (dns.flags.RA | dns.flags.AA):
         raise DnsError("referral")
     exists = rcode == dns.rcode.NOERROR or bool(chain.cnames)
@@ -64,7 +64,7 @@ def by_dnspython(wire: bytes, kind: RecordType) -> tuple[Answer, int]:
         for rrset in message.authority
     )
     ttl = chain.minimum_ttl if known else min(aliases, FAILURE_TTL)
-    return Answer((), exists), min(ttl, MAX_NEGATIVE_TTL)
+    return DnsAnswer((), exists), min(ttl, MAX_NEGATIVE_TTL)
 
 
 def _value(kind: RecordType, rdata: Any) -> Any:

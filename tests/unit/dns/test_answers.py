@@ -24,7 +24,7 @@ from qpsmtpd.dns.answers import (
 )
 from qpsmtpd.dns.names import encode_name
 from qpsmtpd.errors import DnsError
-from qpsmtpd.plugin.services import Answer, RecordType
+from qpsmtpd.plugin.services import DnsAnswer, RecordType
 from tests.dns_wire import Record, an_answer, label, pointer
 from tests.unit.dns.oracle import (
     KINDS,
@@ -40,7 +40,7 @@ from tests.work import counted_lines
 fuzz = settings(deadline=None, derandomize=True, max_examples=200)
 
 
-def read(wire: bytes, kind: RecordType = "A") -> tuple[Answer, int]:
+def read(wire: bytes, kind: RecordType = "A") -> tuple[DnsAnswer, int]:
     return read_answer(wire, question(kind), kind)
 
 
@@ -133,7 +133,7 @@ def test_wrong_data_is_malformed(kind: RecordType, data: bytes) -> None:
 
 def test_each_octet_less_is_an_error() -> None:
     wire = an_answer(question("MX"), [Record(pointer(12), 15, 60, b"\0\1" + pointer(12))])
-    assert read(wire, "MX") == (Answer(((1, NAME),), True), 60)
+    assert read(wire, "MX") == (DnsAnswer(((1, NAME),), True), 60)
     for end in range(HEADER_OCTETS + len(question("MX")), len(wire)):
         with pytest.raises(DnsError, match="malformed"):
             read(wire[:end], "MX")
@@ -155,7 +155,7 @@ def an_alias(target: str, owner: bytes = HERE, ttl: int = 300) -> Record:
     return Record(owner, 5, ttl, encode_name(target) or b"")
 
 
-def nothing(*authorities: Record, flags: int = 0x8180) -> tuple[Answer, int]:
+def nothing(*authorities: Record, flags: int = 0x8180) -> tuple[DnsAnswer, int]:
     return read(an_answer(question("A"), authorities=authorities, flags=flags))
 
 
@@ -177,25 +177,25 @@ def test_equal_records_count_once() -> None:
 
 def test_how_long_there_is_nothing() -> None:
     zone = encode_name("test") or b""
-    assert nothing(Record(zone, 6, 300, SOA)) == (Answer((), True), 60)
+    assert nothing(Record(zone, 6, 300, SOA)) == (DnsAnswer((), True), 60)
     assert nothing(Record(b"\0", 6, 30, SOA))[1] == 30
     long = b"\0\0" + struct.pack(">5I", 1, 2, 3, 4, 99999)
     assert nothing(Record(zone, 6, 99999, long))[1] == MAX_NEGATIVE_TTL
 
 
 def test_without_the_soa_record_of_the_zone_it_is_remembered_shortly() -> None:
-    assert nothing() == (Answer((), True), FAILURE_TTL)
+    assert nothing() == (DnsAnswer((), True), FAILURE_TTL)
     assert nothing(Record(encode_name("other") or b"", 6, 300, SOA))[1] == FAILURE_TTL
 
 
 def test_a_name_exists_unless_the_server_says_that_it_does_not() -> None:
-    assert nothing(flags=0x8180)[0] == Answer((), True)
-    assert nothing(flags=0x8183)[0] == Answer((), False)
+    assert nothing(flags=0x8180)[0] == DnsAnswer((), True)
+    assert nothing(flags=0x8183)[0] == DnsAnswer((), False)
 
 
 def test_an_alias_of_what_does_not_exist_exists() -> None:
     wire = an_answer(question("A"), [an_alias("c.test")], flags=0x8183)
-    assert read(wire)[0] == Answer((), True)
+    assert read(wire)[0] == DnsAnswer((), True)
 
 
 def test_aliases_in_any_order_are_followed() -> None:

@@ -9,7 +9,7 @@ from qpsmtpd.dns import cache
 from qpsmtpd.dns.cache import Cache
 from qpsmtpd.dns.lookup import Question
 from qpsmtpd.errors import DnsError
-from qpsmtpd.plugin.services import Answer
+from qpsmtpd.plugin.services import DnsAnswer
 from qpsmtpd.testing import FakeClock
 
 
@@ -17,8 +17,8 @@ def q(name: str) -> Question:
     return "TXT", name.encode()
 
 
-def answer(*texts: str) -> Answer:
-    return Answer(texts, True)
+def answer(*texts: str) -> DnsAnswer:
+    return DnsAnswer(texts, True)
 
 
 def test_an_outcome_is_remembered_for_as_long_as_it_holds() -> None:
@@ -50,7 +50,7 @@ def test_long_answers_leave_room_for_fewer(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(cache, "MAX_CHARACTERS", 10_000)
     known = Cache(1000, FakeClock())
     for number in range(9):
-        known.put(q(str(number)), Answer(((10, "x" * 2000), (20, "y" * 2000)), True), 60)
+        known.put(q(str(number)), DnsAnswer(((10, "x" * 2000), (20, "y" * 2000)), True), 60)
     assert [known.get(q(str(number))) is not None for number in range(9)] == [False] * 7 + [
         True
     ] * 2

@@ -9,7 +9,7 @@ import pytest
 
 from qpsmtpd.dns.methods import MAX_CONFIRMED, LimitedResolver, ResolverMethods
 from qpsmtpd.errors import DnsError, DnsLimitError
-from qpsmtpd.plugin.services import Answer, RecordType, Resolver
+from qpsmtpd.plugin.services import DnsAnswer, RecordType, Resolver
 from qpsmtpd.testing import FakeResolver, Records, dns_failure
 
 RECORDS: Records = {
@@ -29,7 +29,7 @@ class Plain(ResolverMethods):
     def __init__(self) -> None:
         self.fake = FakeResolver(RECORDS)
 
-    async def look_up(self, kind: RecordType, name: str) -> Answer:
+    async def look_up(self, kind: RecordType, name: str) -> DnsAnswer:
         return await self.fake.look_up(kind, name)
 
     async def exists(self, name: str) -> bool:
@@ -48,7 +48,7 @@ async def test_a_method_for_each_type(limited: bool) -> None:
     assert await resolver.ptr("no address") == []
     assert await resolver.exists("a.test")
     assert not await resolver.exists("nowhere.test")
-    assert await resolver.look_up("TXT", "broken.test") == Answer((), True)
+    assert await resolver.look_up("TXT", "broken.test") == DnsAnswer((), True)
     with pytest.raises(DnsError):
         await resolver.a("broken.test")
 

@@ -20,7 +20,7 @@ from qpsmtpd.dns.nameserver import AVOID_SECONDS
 from qpsmtpd.dns.resolvconf import INTERVAL
 from qpsmtpd.dns.resolver import DnsResolver
 from qpsmtpd.errors import DnsError, DnsLimitError
-from qpsmtpd.plugin.services import Answer, Resolver
+from qpsmtpd.plugin.services import DnsAnswer, Resolver
 from qpsmtpd.testing import FakeClock, Records, dns_failure
 from tests.dns_server import DnsServer
 from tests.dns_wire import Record, an_answer, label, pointer
@@ -299,12 +299,12 @@ async def test_an_idle_resolver_has_no_timer() -> None:
 async def test_a_name_that_does_not_exist_is_told_from_one_without_records() -> None:
     async with DnsServer(RECORDS) as server, a_resolver(server) as resolver:
         for _ in range(2):  # also when it is remembered
-            assert await resolver.look_up("TXT", "nowhere.test") == Answer((), False)
-            assert await resolver.look_up("TXT", "null.test") == Answer((), True)
-            assert await resolver.look_up("A", "alias.test") == Answer(
+            assert await resolver.look_up("TXT", "nowhere.test") == DnsAnswer((), False)
+            assert await resolver.look_up("TXT", "null.test") == DnsAnswer((), True)
+            assert await resolver.look_up("A", "alias.test") == DnsAnswer(
                 ("192.0.2.1", "192.0.2.2"), True
             )
-            assert await resolver.look_up("A", "a..test") == Answer((), False)
+            assert await resolver.look_up("A", "a..test") == DnsAnswer((), False)
         assert len(server.asked) == 3
 
 
