@@ -4,7 +4,7 @@
 from qpsmtpd.api import Plugin, Session, Verdict, deny
 """
 
-from qpsmtpd.errors import AddressError, ConfigError, DnsError, StoreError
+from qpsmtpd.errors import AddressError, ConfigError, DnsError, DnsLimitError, StoreError
 from qpsmtpd.lists.addresses import AddressList, AddressSet
 from qpsmtpd.lists.dnslists import DnsList, reversed_address
 from qpsmtpd.lists.domains import DomainList, HelloList
@@ -76,7 +76,16 @@ from qpsmtpd.plugin.certificates import check_certificate
 from qpsmtpd.plugin.filechecks import check_directory, check_program
 from qpsmtpd.plugin.finding import Finding
 from qpsmtpd.plugin.options import NoOptions, Seconds, Size, matching, opt
-from qpsmtpd.plugin.services import Clock, Config, Entry, Resolver, Services, Store
+from qpsmtpd.plugin.services import (
+    Clock,
+    Config,
+    DnsAnswer,
+    Entry,
+    RecordType,
+    Resolver,
+    Services,
+    Store,
+)
 from qpsmtpd.plugin.system import Account, Obstacle, Output, System
 
 __all__ = [
@@ -99,7 +108,9 @@ __all__ = [
     "ConfigError",
     "DatagramOutlet",
     "Decision",
+    "DnsAnswer",
     "DnsError",
+    "DnsLimitError",
     "DnsList",
     "Domain",
     "DomainList",
@@ -128,6 +139,7 @@ __all__ = [
     "Plugin",
     "ReceivedInfo",
     "Recipient",
+    "RecordType",
     "RejectKind",
     "RejectOptions",
     "Resolver",

@@ -7,6 +7,7 @@
     ├── SpoolError      the message cannot be stored (452 4.3.1)
     ├── StoreError      the store (greylisting, limits) does not answer: plugins have no opinion
     └── DnsError        no name server answered, or it failed; NXDOMAIN is an empty answer instead
+        └── DnsLimitError   the look-ups' budget of questions or seconds is spent
     ValueError
     └── AddressError    a mailbox or path breaks RFC 5321
 
@@ -41,6 +42,10 @@ class StoreError(QpsmtpdError):
 
 class DnsError(QpsmtpdError):
     """The look-up failed (time-out, SERVFAIL, refused): nothing is known about the name."""
+
+
+class DnsLimitError(DnsError):
+    """A budget of look-ups is spent (`Resolver.limited`); who asks on gets this every time."""
 
 
 class AddressError(ValueError):

@@ -21,17 +21,18 @@ from qpsmtpd.config.loader import load
 from qpsmtpd.config.runoptions import ListenAddress
 from qpsmtpd.daemon.server import Server
 from qpsmtpd.daemon.sockets import bind
+from qpsmtpd.dns.methods import ResolverMethods
 from qpsmtpd.errors import ConfigError, DnsError, StoreError
 from qpsmtpd.mail.address import parse_forward_path, parse_reverse_path
 from qpsmtpd.mail.domain import canonical_domain
 from qpsmtpd.mail.ip import Endpoint
 from qpsmtpd.mail.message import Message
-from qpsmtpd.mail.session import Recipient, Session, Transaction
+from qpsmtpd.mail.session import Recipient, ReverseNames, Session, Transaction
 from qpsmtpd.plugin.base import Plugin
 from qpsmtpd.plugin.checks import check_plugin
 from qpsmtpd.plugin.finding import Finding, findings_in
 from qpsmtpd.plugin.options import parse
-from qpsmtpd.plugin.services import Clock, Entry, Services, Store
+from qpsmtpd.plugin.services import Clock, DnsAnswer, Entry, RecordType, Services, Store
 from qpsmtpd.plugin.system import Account, Obstacle, Output, System
 from qpsmtpd.store.operation import Add, Count, Delete, Get, Increment, Operation, Put, Replace
 from qpsmtpd.store.view import StoreClient
@@ -66,9 +67,10 @@ class FakeClock(Clock):
         self.time += seconds
 
 
-class FakeResolver:
+class FakeResolver(ResolverMethods):
     """Answers from a table; what is not in it does not exist.  Remembers the questions.
 
+    A name exists when the table has any record of it, also an empty list of records.
     `FakeResolver(silent=True)` never answers: its look-ups wait for ever.
     """
 
@@ -78,32 +80,24 @@ class FakeResolver:
         self.silent = silent
         self.asked: list[tuple[str, str]] = []
 
-    async def _ask(self, kind: str, name: str) -> list[Any]:
-        self.asked.append((kind, name))
-        if self.silent:
-            await asyncio.Event().wait()
-        answer = self.records.get((kind, canonical_domain(name)), ())
-        if isinstance(answer, Exception):
-            raise answer
-        return list(answer)
+    async def look_up(self, kind: RecordType, name: str) -> DnsAnswer:
+        return await self._ask(kind, name)
 
-    async def a(self, name: str) -> list[str]:
-        return await self._ask("A", name)
-
-    async def aaaa(self, name: str) -> list[str]:
-        return await self._ask("AAAA", name)
-
-    async def mx(self, name: str) -> list[tuple[int, str]]:
-        return await self._ask("MX", name)
-
-    async def txt(self, name: str) -> list[str]:
-        return await self._ask("TXT", name)
-
-    async def ns(self, name: str) -> list[str]:
-        return await self._ask("NS", name)
+    async def exists(self, name: str) -> bool:
+        return (await self._ask("A", name)).name_exists
 
     async def ptr(self, ip: str) -> list[str]:
-        return await self._ask("PTR", ip)
+        return list((await self._ask("PTR", ip)).records)
+
+    async def _ask(self, kind: str, name: str) -> DnsAnswer:
+        self.asked.append((kind, name))
+        name = canonical_domain(name)
+        if self.silent:
+            await asyncio.Event().wait()
+        answer = self.records.get((kind, name), ())
+        if isinstance(answer, Exception):
+            raise answer
+        return DnsAnswer(tuple(answer), any(owner == name for _, owner in self.records))
 
 
 class FakeConfig:
@@ -319,13 +313,17 @@ def a_session(
     helo: str | None = None,
     ehlo: str | None = None,
     client_name: str | None = None,
+    reverse_name: str | None = None,
     early: bool = False,
     relay_client: bool = False,
 ) -> Session:
-    """A session that said EHLO or HELO (or nothing), whose client talks early or not."""
+    """A session that said EHLO or HELO (or nothing), whose client talks early or not.
 
-    async def reverse_lookup() -> str | None:
-        return client_name
+    client_name: is confirmed.  reverse_name: the first name of the address, the same by default.
+    """
+
+    async def reverse_lookup() -> ReverseNames:
+        return ReverseNames(client_name, reverse_name or client_name)
 
     async def early_input(_seconds: float) -> bool:
         return early

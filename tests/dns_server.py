@@ -6,6 +6,7 @@ async with DnsServer({("A", "mx.test"): ["192.0.2.1"]}) as server:
 
 The records look like those of `qpsmtpd.testing.FakeResolver`: ("MX", "a.test"): [(10, "mx.test")],
 ("PTR", "192.0.2.1"): ["host.test"], an exception as data is SERVFAIL.  CNAMEs are followed.
+What is longer than the client takes by UDP comes by TCP (RFC 6891).
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ import asyncio
 import contextlib
 import ipaddress
 import socket
-from collections.abc import Callable, Collection, Iterator, Sequence
-from typing import Any, Self, cast
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from typing import Any, Literal, Self, cast
 
 import dns.flags
 import dns.message
@@ -26,17 +27,25 @@ import dns.rrset
 from qpsmtpd.testing import Records
 
 Tamper = Callable[[bytes], Sequence[bytes]]
+#: Makes an answer in wire format of a query in wire format (without EDNS).
+Answerer = Callable[[bytes], bytes]
 
 _PORTS_TRIED = 20
+_LEAST_PAYLOAD = 512
 
 
 class DnsServer:
     """Remembers the questions in `asked`, as (kind, name, "udp" or "tcp").
 
     silent: True, or names that get no answer at all.
+    silent_tcp: whether what is asked by TCP gets no answer.
     truncated: names whose answer over UDP is cut off, so that the client must come by TCP.
     tamper: turns an answer over UDP into the datagrams that are sent in its place.
+    raw: what makes the answers to some questions, by (kind, name).
+    edns: what becomes of queries with EDNS: understood; ignored, as if it were not there; refused
+    with FORMERR, or with nothing but a header; no answer at all.
     ttl, negative_ttl: of records, and of "there is no such name".
+    address: where to listen; any free port otherwise.
     """
 
     def __init__(
@@ -46,22 +55,31 @@ class DnsServer:
         silent: bool | Collection[str] = False,
         truncated: Collection[str] = (),
         tamper: Tamper | None = None,
+        silent_tcp: bool = False,
+        raw: Mapping[tuple[str, str], Answerer] | None = None,
+        edns: Literal["yes", "ignored", "refused", "header", "silent"] = "yes",
         ttl: int = 300,
         negative_ttl: int = 60,
+        address: tuple[str, int] = ("127.0.0.1", 0),
     ) -> None:
         self.records = {_owner(key): data for key, data in (records or {}).items()}
         self.silent = silent
         self.truncated = truncated
         self.tamper = tamper
+        self.silent_tcp = silent_tcp
+        self.raw = {_owner(key): make for key, make in (raw or {}).items()}
+        self.edns = edns
         self.ttl = ttl
         self.negative_ttl = negative_ttl
         self.asked: list[tuple[str, str, str]] = []
+        #: Of each question, whether it came with EDNS.
+        self.with_edns: list[bool] = []
         #: Set by each question.
         self.was_asked = asyncio.Event()
-        self.address = ("127.0.0.1", 0)
+        self.address = address
 
     async def __aenter__(self) -> Self:
-        udp, tcp = _same_port()
+        udp, tcp = _same_port(*self.address)
         self.address = udp.getsockname()
         loop = asyncio.get_running_loop()
         self._transport, _ = await loop.create_datagram_endpoint(lambda: _Udp(self), sock=udp)
@@ -78,7 +96,9 @@ class DnsServer:
         with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
             size = int.from_bytes(await reader.readexactly(2), "big")
             answer = self.answer(await reader.readexactly(size), "tcp")
-            if answer is not None:
+            if self.silent_tcp:
+                await reader.read()
+            elif answer is not None:
                 writer.write(len(answer).to_bytes(2, "big") + answer)
                 await writer.drain()
         writer.close()
@@ -90,15 +110,36 @@ class DnsServer:
         kind = dns.rdatatype.to_text(question.rdtype)
         name = question.name.to_text(omit_final_dot=True).lower()
         self.asked.append((kind, name, transport))
+        self.with_edns.append(query.edns >= 0)
         self.was_asked.set()
         if self.silent is True or (self.silent and name in self.silent):
             return None
-        response = dns.message.make_response(query, recursion_available=True)
-        if transport == "udp" and name in self.truncated:
-            response.flags |= dns.flags.TC
-        else:
-            self._fill(response, kind, name)
+        if query.edns >= 0 and self.edns != "yes":
+            return self._answer_edns(query, transport)
+        limit = max(query.payload, _LEAST_PAYLOAD)
+        make = self.raw.get((kind, name))
+        answer = make(_without_edns(query)) if make else self._make(query, kind, name)
+        if transport == "tcp":
+            return answer
+        cut = name in self.truncated or len(answer) > limit
+        return _truncate(query) if cut else answer
+
+    def _answer_edns(self, query: dns.message.Message, transport: str) -> bytes | None:
+        if self.edns == "silent":
+            return None
+        plain = _without_edns(query)
+        if self.edns == "ignored":
+            return self.answer(plain, transport)
+        response = dns.message.make_response(dns.message.from_wire(plain))
+        response.set_rcode(dns.rcode.FORMERR)
+        if self.edns == "header":
+            response.question.clear()
         return response.to_wire()
+
+    def _make(self, query: dns.message.Message, kind: str, name: str) -> bytes:
+        response = dns.message.make_response(query, recursion_available=True)
+        self._fill(response, kind, name)
+        return response.to_wire(max_size=65_535)
 
     def _fill(self, response: dns.message.Message, kind: str, name: str) -> None:
         for _ in range(9):
@@ -140,6 +181,17 @@ class _Udp(asyncio.DatagramProtocol):
             self._transport.sendto(datagram, addr)
 
 
+def _without_edns(query: dns.message.Message) -> bytes:
+    query.use_edns(False)
+    return query.to_wire()
+
+
+def _truncate(query: dns.message.Message) -> bytes:
+    response = dns.message.make_response(query, recursion_available=True)
+    response.flags |= dns.flags.TC
+    return response.to_wire()
+
+
 def _owner(key: tuple[str, str]) -> tuple[str, str]:
     kind, name = key
     if kind == "PTR":
@@ -166,12 +218,14 @@ def _quoted(text: str) -> str:
     return f'"{escaped}"'
 
 
-def _same_port() -> tuple[socket.socket, socket.socket]:
-    """A UDP and a TCP socket on the same free port."""
+def _same_port(host: str, port: int) -> tuple[socket.socket, socket.socket]:
+    """A UDP and a TCP socket on the same port, a free one when it is 0."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     for _ in range(_PORTS_TRIED):
-        udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        udp.bind(("127.0.0.1", 0))
-        tcp = socket.socket()
+        udp = socket.socket(family, socket.SOCK_DGRAM)
+        udp.bind((host, port))
+        tcp = socket.socket(family)
+        tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             tcp.bind(udp.getsockname())
         except OSError:

@@ -1,29 +1,38 @@
 # SPDX-License-Identifier: MIT
 """ClientNames: reverse look-ups of clients, begun at connect and awaited when the name is needed.
 
-Clients come back and come in numbers, so one look-up serves all connections of an address.
+Whoever owns an address names it as he likes.  So a name counts when it has that address itself; a
+name that is not a host name (RFC 1123 section 2.1) is none.  Clients come back and come in numbers,
+so one look-up serves all connections of an address.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import Callable
 
 from qpsmtpd.config.snapshot import Snapshot
 from qpsmtpd.errors import DnsError
-from qpsmtpd.mail.session import ReverseLookup
+from qpsmtpd.mail.session import ReverseLookup, ReverseNames
 
 log = logging.getLogger(__name__)
 
-#: Seconds that a name, or that there is none, is believed.
+#: Seconds for which a name, or that there is none, is believed.
 LIFETIME = 300.0
+#: Seconds until those are asked again who did not know.
+RETRY = 5.0
 #: Addresses remembered; the oldest look-up makes room.
 CAPACITY = 10_000
 
+_NOBODY_KNOWS = ReverseNames(certain=False)
+#: With the underscore, which is not allowed but in use.
+_is_host_name = re.compile(r"[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*").fullmatch
 
-async def _nobody() -> str | None:
-    return None
+
+async def _switched_off() -> ReverseNames:
+    return ReverseNames()
 
 
 class ClientNames:
@@ -34,26 +43,44 @@ class ClientNames:
     ) -> None:
         self._loop = loop
         self._now = now or loop.time
-        self._lookups: dict[str, tuple[float, asyncio.Task[str | None]]] = {}
+        self._lookups: dict[str, _Lookup] = {}
 
     def begin(self, ip: str, snapshot: Snapshot) -> ReverseLookup:
         """Begin the look-up unless it is known; returns what waits for it."""
         if not snapshot.settings.reverse_lookup:
-            return _nobody
-        found = self._lookups.get(ip)
+            return _switched_off
         until = self._loop.time() + snapshot.settings.reverse_timeout
-        if found is not None and found[0] > self._now():
-            return _Waiting(found[1], until)
-        self._lookups.pop(ip, None)
-        if len(self._lookups) >= CAPACITY:
-            del self._lookups[next(iter(self._lookups))]
-        task = self._loop.create_task(_look_up(ip, snapshot))
-        self._lookups[ip] = (self._now() + LIFETIME, task)
-        return _Waiting(task, until)
+        found = self._lookups.get(ip)
+        if found is None or not found.holds(self._now()):
+            found = self._look_up(ip, snapshot)
+        return _Waiting(found.task, until)
 
     def forget(self) -> None:
         """The resolver may have changed: ask again."""
         self._lookups.clear()
+
+    def _look_up(self, ip: str, snapshot: Snapshot) -> _Lookup:
+        self._lookups.pop(ip, None)
+        if len(self._lookups) >= CAPACITY:
+            del self._lookups[next(iter(self._lookups))]
+        task = self._loop.create_task(_names_of(ip, snapshot))
+        self._lookups[ip] = found = _Lookup(task, self._now())
+        return found
+
+
+class _Lookup:
+    """A look-up, and when it began."""
+
+    __slots__ = ("_began", "task")
+
+    def __init__(self, task: asyncio.Task[ReverseNames], began: float) -> None:
+        self.task = task
+        self._began = began
+
+    def holds(self, now: float) -> bool:
+        """Whether it need not be made again."""
+        known = not self.task.done() or _result(self.task).certain
+        return now < self._began + (LIFETIME if known else RETRY)
 
 
 class _Waiting:
@@ -61,24 +88,31 @@ class _Waiting:
 
     __slots__ = ("_task", "_until")
 
-    def __init__(self, task: asyncio.Task[str | None], until: float) -> None:
+    def __init__(self, task: asyncio.Task[ReverseNames], until: float) -> None:
         self._task = task
         self._until = until
 
-    async def __call__(self) -> str | None:
-        if self._task.done():
-            return None if self._task.cancelled() else self._task.result()
-        try:
-            async with asyncio.timeout_at(self._until):
-                return await asyncio.shield(self._task)
-        except TimeoutError:
-            return None
+    async def __call__(self) -> ReverseNames:
+        if not self._task.done():
+            try:
+                async with asyncio.timeout_at(self._until):
+                    await asyncio.shield(self._task)
+            except TimeoutError:
+                return _NOBODY_KNOWS
+        return _result(self._task)
 
 
-async def _look_up(ip: str, snapshot: Snapshot) -> str | None:
+def _result(task: asyncio.Task[ReverseNames]) -> ReverseNames:
+    return _NOBODY_KNOWS if task.cancelled() else task.result()
+
+
+async def _names_of(ip: str, snapshot: Snapshot) -> ReverseNames:
+    resolver = snapshot.services.resolver
+    names: list[str] = []
     try:
-        names = await snapshot.services.resolver.ptr(ip)
+        names = list(filter(_is_host_name, await resolver.ptr(ip)))
+        confirmed = await resolver.confirmed(ip, names)
     except DnsError as error:
         log.debug("no reverse look-up ip=%s error=%s", ip, error)
-        return None
-    return names[0].rstrip(".") if names else None
+        return ReverseNames(None, next(iter(names), None), certain=False)
+    return ReverseNames(next(iter(confirmed), None), next(iter(names), None))

@@ -3,39 +3,45 @@
 
 Whoever asks what is being asked already waits for the same answer.  Answers are remembered as long
 as their TTL says, failures for a few seconds.  There is no search list.
+
+A look-up costs no task and no timer: a datagram calls its Lookup, which calls back here, and one
+timer for all of them gives up the tries that take too long.
 """
 
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import logging
 from pathlib import Path
-from typing import Any
 
-from dns.rdatatype import RdataType
-
-from qpsmtpd.dns.nameserver import FAILURE_TTL, NameServer, encode_name, read_answer
+from qpsmtpd.dns.answers import RECORD_TYPES
+from qpsmtpd.dns.cache import Cache
+from qpsmtpd.dns.lookup import Lookup, Outcome, Patience, Question
+from qpsmtpd.dns.methods import ResolverMethods
+from qpsmtpd.dns.names import encode_name
+from qpsmtpd.dns.resolvconf import RESOLV_CONF, ResolvConfFile
+from qpsmtpd.dns.servers import Servers
 from qpsmtpd.errors import DnsError
-from qpsmtpd.plugin.services import Clock
+from qpsmtpd.plugin.services import Clock, DnsAnswer, RecordType
 
 log = logging.getLogger(__name__)
 
-Question = tuple[RdataType, bytes]
-Outcome = tuple[Any, ...] | DnsError
-
 DNS_PORT = 53
-MAX_NAMESERVERS = 3
-RESOLV_CONF = Path("/etc/resolv.conf")
+
+#: What cannot be asked about does not exist.
+_NOTHING = DnsAnswer((), False)
+#: How often within a try the timer looks, and how many it gives up in one turn of the event loop.
+_LOOKS_PER_TRY = 16
+_TRIES_PER_TURN = 100
 
 
-class DnsResolver:
-    """The Resolver of services.py.  Belongs to one event loop.
+class DnsResolver(ResolverMethods):
+    """The Resolver of plugin/services.py.  Belongs to one event loop.
 
     nameservers: numeric addresses and ports; None means those of /etc/resolv.conf.
     timeout: seconds for one try at one name server.  lifetime: seconds for the whole look-up.
     cache_size: how many answers are remembered; the oldest are forgotten first.
-    Raises OSError when a name server's address is none.
+    resolv_conf: what is read, and read again when it has changed, without `nameservers`.
     """
 
     def __init__(
@@ -46,151 +52,105 @@ class DnsResolver:
         lifetime: float = 10.0,
         cache_size: int = 10_000,
         clock: Clock | None = None,
+        resolv_conf: Path = RESOLV_CONF,
     ) -> None:
-        addresses = system_nameservers() if nameservers is None else nameservers
-        self._servers = [NameServer(host, port) for host, port in addresses]
-        self._timeout = timeout
-        self._lifetime = lifetime
-        self._cache = _Cache(cache_size, clock or Clock())
-        self._asking: dict[Question, asyncio.Task[Outcome]] = {}
+        clock = clock or Clock()
+        self._default = Patience(timeout, lifetime)
+        self._patience = self._default
+        self._cache = Cache(cache_size, clock)
+        self._asking: dict[Question, Lookup] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._closed = False
+        self._servers = Servers(clock)
+        self._file: ResolvConfFile | None = None
+        if nameservers is None:
+            self._file = ResolvConfFile(resolv_conf, clock)
+            self._follow(self._file)
+        else:
+            self._servers.use(nameservers)
 
-    async def a(self, name: str) -> list[str]:
-        """IPv4 addresses of a name."""
-        return await self._look_up(RdataType.A, name)
-
-    async def aaaa(self, name: str) -> list[str]:
-        """IPv6 addresses of a name."""
-        return await self._look_up(RdataType.AAAA, name)
-
-    async def mx(self, name: str) -> list[tuple[int, str]]:
-        """Preferences and hosts, best first; a null MX (RFC 7505) is (0, "")."""
-        return await self._look_up(RdataType.MX, name)
-
-    async def txt(self, name: str) -> list[str]:
-        """Text records, the strings of each one joined."""
-        return await self._look_up(RdataType.TXT, name)
-
-    async def ns(self, name: str) -> list[str]:
-        """Name servers of a zone."""
-        return await self._look_up(RdataType.NS, name)
-
-    async def ptr(self, ip: str) -> list[str]:
-        """Names of an address, without final dot; none when `ip` is no address."""
-        try:
-            name = ipaddress.ip_address(ip.partition("%")[0]).reverse_pointer
-        except ValueError:
-            return []
-        return await self._look_up(RdataType.PTR, name)
-
-    async def close(self) -> None:
-        """Abandon the look-ups under way and close the sockets."""
-        tasks = list(self._asking.values())
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        for server in self._servers:
-            server.close()
-
-    async def _look_up(self, kind: RdataType, name: str) -> list[Any]:
+    async def look_up(self, kind: RecordType, name: str) -> DnsAnswer:
         encoded = encode_name(name)
         if encoded is None:
-            return []
+            return _NOTHING
+        if self._file is not None and self._file.changed():
+            self._follow(self._file)
+            log.info("resolv_conf changed servers=%s", self._servers)
         question = (kind, encoded)
         outcome = self._cache.get(question)
         if outcome is None:
-            outcome = await self._shared(question)
+            outcome = await self._ask(question)
         if isinstance(outcome, DnsError):
-            raise DnsError(f"{kind.name} {name}: {outcome}")
-        return list(outcome)
-
-    async def _shared(self, question: Question) -> Outcome:
-        task = self._asking.get(question)
-        if task is None:
-            task = asyncio.create_task(self._resolve(question))
-            self._asking[question] = task
-            task.add_done_callback(lambda _: self._asking.pop(question, None))
-        # Whoever gives up waiting must not take the answer from the others.
-        return await asyncio.shield(task)
-
-    async def _resolve(self, question: Question) -> Outcome:
-        outcome: Outcome
-        try:
-            outcome, ttl = await self._ask_servers(question)
-        except DnsError as error:
-            outcome, ttl = error, FAILURE_TTL
-        self._cache.put(question, outcome, ttl)
+            raise DnsError(f"{kind} {name!r}: {outcome}")
         return outcome
 
-    async def _ask_servers(self, question: Question) -> tuple[tuple[Any, ...], int]:
-        """Ask one server after the other; those that kept silent are asked again."""
-        kind, name = question
-        wire = name + kind.to_bytes(2, "big") + b"\x00\x01"
-        problem = "no name server is configured"
-        servers = self._servers
-        loop = asyncio.get_running_loop()
-        end = loop.time() + self._lifetime
-        while servers:
-            silent = []
-            for server in servers:
-                if (left := end - loop.time()) <= 0:
-                    raise DnsError("no name server answered in time")
-                try:
-                    async with asyncio.timeout(min(self._timeout, left)):
-                        return read_answer(await server.ask(wire), kind)
-                except TimeoutError:
-                    silent.append(server)
-                except (OSError, DnsError) as error:
-                    problem = f"{server}: {error}"
-            servers = silent
-        raise DnsError(problem)
+    async def exists(self, name: str) -> bool:
+        # What is known about any type tells; else A is what others ask as well.
+        known = [answer for kind in RECORD_TYPES if (answer := self.recall(kind, name))]
+        if not known:
+            known.append(await self.look_up("A", name))
+        return any(answer.name_exists for answer in known)
 
+    def recall(self, kind: RecordType, name: str) -> DnsAnswer | None:
+        outcome = self._cache.get((kind, encode_name(name) or b""))
+        return outcome if isinstance(outcome, DnsAnswer) else None
 
-class _Cache:
-    """Outcomes with the time until which they hold."""
+    async def close(self) -> None:
+        """End the look-ups under way, with an error for those who wait, and close the sockets."""
+        self._closed = True
+        error = DnsError("the resolver is closed")
+        ending = [lookup.finish(error, 0) for lookup in tuple(self._asking.values())]
+        self._servers.close()
+        if self._timer is not None:
+            self._timer.cancel()
+        await asyncio.gather(*filter(None, ending), return_exceptions=True)
 
-    def __init__(self, size: int, clock: Clock) -> None:
-        self._size = size
-        self._clock = clock
-        self._outcomes: dict[Question, tuple[float, Outcome]] = {}
+    # --- look-ups under way -----------------------------------------------------------------
 
-    def get(self, question: Question) -> Outcome | None:
-        entry = self._outcomes.get(question)
-        if entry is None or entry[0] <= self._clock.monotonic():
-            return None
-        return entry[1]
+    def _ask(self, question: Question) -> asyncio.Future[Outcome]:
+        """Ask the name servers, unless that is under way."""
+        if lookup := self._asking.get(question):
+            return lookup.wait()
+        if self._closed:
+            raise DnsError("the resolver is closed")
+        lookup = Lookup(question, self._servers.in_order(), self._patience, self._finished)
+        self._asking[question] = lookup
+        outcome = lookup.wait()
+        lookup.ask_next()
+        if self._timer is None:
+            self._set_timer(self._interval)
+        return outcome
 
-    def put(self, question: Question, outcome: Outcome, ttl: int) -> None:
-        self._outcomes.pop(question, None)
-        if ttl <= 0:
-            return
-        while len(self._outcomes) >= self._size:
-            del self._outcomes[next(iter(self._outcomes))]
-        self._outcomes[question] = (self._clock.monotonic() + ttl, outcome)
+    def _finished(self, lookup: Lookup, outcome: Outcome, seconds: int) -> None:
+        del self._asking[lookup.question]
+        self._cache.put(lookup.question, outcome, seconds)
+        if self._servers.all_silent or (isinstance(outcome, DnsError) and not self._closed):
+            self._servers.note(answered=lookup.is_answered)
 
+    @property
+    def _interval(self) -> float:
+        return min(self._patience.timeout, self._patience.lifetime) / _LOOKS_PER_TRY
 
-def system_nameservers(path: Path = RESOLV_CONF) -> list[tuple[str, int]]:
-    """The name servers of resolv.conf(5); this machine when there are none, as in the C library."""
-    try:
-        text = path.read_text("utf-8", "replace")
-    except OSError as error:
-        log.warning("resolv_conf=%s unreadable error=%s", path, error)
-        text = ""
-    return parse_resolv_conf(text) or [("127.0.0.1", DNS_PORT)]
+    def _set_timer(self, seconds: float) -> None:
+        self._timer = asyncio.get_running_loop().call_later(seconds, self._give_up_tries)
 
+    def _give_up_tries(self) -> None:
+        self._timer = None
+        now = asyncio.get_running_loop().time()
+        overdue = [lookup for lookup in self._asking.values() if lookup.deadline <= now]
+        for lookup in overdue[:_TRIES_PER_TURN]:
+            lookup.give_up_try()
+        if self._asking:
+            self._set_timer(0 if overdue[_TRIES_PER_TURN:] else self._interval)
 
-def parse_resolv_conf(text: str) -> list[tuple[str, int]]:
-    """The first three `nameserver` lines that hold an address."""
-    servers = []
-    for line in text.splitlines():
-        words = line.split()
-        if len(words) >= 2 and words[0] == "nameserver" and _is_address(words[1]):
-            servers.append((words[1], DNS_PORT))
-    return servers[:MAX_NAMESERVERS]
+    # --- resolv.conf ------------------------------------------------------------------------
 
-
-def _is_address(text: str) -> bool:
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True
+    def _follow(self, file: ResolvConfFile) -> None:
+        """Do as resolv.conf says from now on, also in look-ups under way."""
+        read = file.current
+        timeout = read.timeout or self._default.timeout
+        self._patience = self._default._replace(timeout=timeout, attempts=read.attempts)
+        self._cache.clear()
+        self._servers.use([(host, DNS_PORT) for host in read.nameservers], rotate=read.rotate)
+        for lookup in tuple(self._asking.values()):
+            lookup.start_over(self._servers.in_order())

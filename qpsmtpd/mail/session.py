@@ -29,7 +29,21 @@ log = logging.getLogger(__name__)
 _numbers = itertools.count(1)
 _START = int(time.time())
 
-ReverseLookup = Callable[[], Awaitable[str | None]]
+
+class ReverseNames(NamedTuple):
+    """What the DNS says about a client's name.
+
+    confirmed: a name of the client's address that has this address itself (FCrDNS).
+    claimed: the first name of the address, which its owner chooses as he likes.
+    certain: False when the DNS did not answer, so that there may be names.
+    """
+
+    confirmed: str | None = None
+    claimed: str | None = None
+    certain: bool = True
+
+
+ReverseLookup = Callable[[], Awaitable[ReverseNames]]
 EarlyInput = Callable[[float], Awaitable[bool]]
 
 
@@ -41,8 +55,8 @@ class TlsInfo:
     cipher: str
 
 
-async def _no_name() -> str | None:
-    return None
+async def _no_name() -> ReverseNames:
+    return ReverseNames()
 
 
 async def _no_early_input(_seconds: float) -> bool:
@@ -61,6 +75,7 @@ class Session(TaskOwner):
         "capabilities",
         "client",
         "client_name",
+        "client_name_certain",
         "commands",
         "connections_from_client",
         "deferred_rejects",
@@ -76,6 +91,7 @@ class Session(TaskOwner):
         "notes",
         "proxy",
         "relay_client",
+        "reverse_name",
         "started",
         "tls",
         "trail",
@@ -97,8 +113,13 @@ class Session(TaskOwner):
         self.local = local
         #: Who passed the connection on and named client and local (PROXY protocol), or None.
         self.proxy: Endpoint | None = None
-        #: The client's name by reverse look-up, once `resolve_client_name` has found one.
+        #: The client's name, once `resolve_client_name` has found one: its address has the name,
+        #: and the name has its address.
         self.client_name: str | None = None
+        #: Whether there is no other name; not so when the DNS did not answer.
+        self.client_name_certain = True
+        #: The first name of the client's address, confirmed or not: not to be believed.
+        self.reverse_name: str | None = None
         self._reverse_lookup = reverse_lookup
         self._early_input = early_input
         #: Seconds of the monotonic clock at accept.
@@ -152,12 +173,14 @@ class Session(TaskOwner):
         return bool(self.deferred_rejects)
 
     async def resolve_client_name(self) -> str | None:
-        """The client's name by reverse look-up (unverified), None when there is none.
+        """The client's name by reverse look-up, confirmed by a look-up of its addresses.
 
-        The look-up starts with the connection; only the first call may wait.
+        None when there is none, or it is not known in time.  The look-up starts with the
+        connection; only the first call may wait.
         """
         if self.client_name is None:
-            self.client_name = await self._reverse_lookup()
+            names = await self._reverse_lookup()
+            self.client_name, self.reverse_name, self.client_name_certain = names
         return self.client_name
 
     async def early_input(self, seconds: float) -> bool:

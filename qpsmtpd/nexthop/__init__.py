@@ -15,7 +15,7 @@ from qpsmtpd.nexthop.dots import DotStuffer
 from qpsmtpd.nexthop.hopchecks import check_cleanup, check_next_hop
 from qpsmtpd.nexthop.hopoptions import NextHopOptions, is_host, make_pool
 from qpsmtpd.nexthop.hopreply import HopReply, NextHopError
-from qpsmtpd.nexthop.metadata import NOT_KNOWN_NOW, xclient_commands
+from qpsmtpd.nexthop.metadata import xclient_commands
 from qpsmtpd.nexthop.pool import Pool
 from qpsmtpd.nexthop.submit import (
     Outcome,
@@ -30,7 +30,6 @@ from qpsmtpd.nexthop.submit import (
 from qpsmtpd.nexthop.target import Target
 
 __all__ = [
-    "NOT_KNOWN_NOW",
     "Client",
     "Delivered",
     "DotStuffer",

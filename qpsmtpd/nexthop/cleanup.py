@@ -257,8 +257,8 @@ def _internal(address: ReversePath) -> bytes:
 
 def _attributes(tx: Transaction) -> Iterator[tuple[str, str]]:
     session = tx.session
-    # The name was not confirmed by a look-up of its addresses, as Postfix and milters expect.
-    name = "unknown"
+    # Postfix and milters expect a name that a look-up of its addresses confirms.
+    name = session.client_name or "unknown"
     protocol = "ESMTP" if session.hello == "ehlo" else "SMTP"
     # "remote": Postfix does not complete the addresses in the header of foreign mail.
     yield "rewrite_context", "local" if session.relay_client else "remote"
@@ -272,7 +272,7 @@ def _attributes(tx: Transaction) -> Iterator[tuple[str, str]]:
     yield "log_helo_name", session.hello_host
     yield "log_protocol_name", protocol
     yield "client_name", name
-    yield "reverse_client_name", session.client_name or name
+    yield "reverse_client_name", session.reverse_name or "unknown"
     yield "client_address", session.client.ip
     yield "client_port", str(session.client.port)
     yield "helo_name", session.hello_host

@@ -20,20 +20,18 @@ _MAX_COMMAND = 500
 _MAX_VALUE = 255
 
 
-def xclient_commands(
-    session: Session, offered: str, *, name: str | None, reverse_name: str | None
-) -> list[str]:
+def xclient_commands(session: Session, offered: str) -> list[str]:
     """The XCLIENT commands of a session, with the attributes that the next hop offers.
 
-    The next hop trusts `name`: the client's address must have confirmed it.  None when there is
-    none, NOT_KNOWN_NOW when nobody knows.
+    The client's names are those that the session knows: see `Session.resolve_client_name`.
     """
+    unnamed = None if session.client_name_certain else NOT_KNOWN_NOW
     return _commands(
         "XCLIENT",
         offered,
         {
-            "NAME": name,
-            "REVERSE_NAME": reverse_name,
+            "NAME": session.client_name or unnamed,
+            "REVERSE_NAME": session.reverse_name,
             "ADDR": _address(session.client),
             "PORT": str(session.client.port or "") or None,
             "HELO": session.hello_host or None,

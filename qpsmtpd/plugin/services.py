@@ -7,7 +7,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Literal, NamedTuple, Protocol, TypeVar
 
 from qpsmtpd.mail.session import Recipient
 from qpsmtpd.plugin.blocking import BlockingPool
@@ -26,8 +26,28 @@ class Entry:
         return self.text
 
 
+#: Types of DNS records that can be looked up.
+RecordType = Literal["A", "AAAA", "MX", "NS", "PTR", "TXT"]
+
+
+class DnsAnswer(NamedTuple):
+    """What the DNS says about a name and a record type.
+
+    records: the data, as the method of that type returns them.
+    name_exists: False when there is no such name (NXDOMAIN); a name without these records, and an
+    alias of a name that does not exist, exists.
+    """
+
+    records: tuple[Any, ...]
+    name_exists: bool
+
+
 class Resolver(Protocol):
-    """Asks the DNS.  Every method raises DnsError when nobody knows; NXDOMAIN is empty."""
+    """Asks the DNS.  Every method raises DnsError when nobody knows.
+
+    That there is nothing is an empty list, whether the name exists or not.  Text that comes from
+    the DNS was written by a stranger.
+    """
 
     async def a(self, name: str) -> list[str]:
         """IPv4 addresses of a name."""
@@ -45,7 +65,29 @@ class Resolver(Protocol):
         """Name servers of a zone."""
 
     async def ptr(self, ip: str) -> list[str]:
-        """Names of an address, without final dot."""
+        """Names of an address, without final dot; none when `ip` is not an address.
+
+        Whoever owns the address writes what he likes: see `Session.client_name`.
+        """
+
+    async def confirmed(self, ip: str, names: Sequence[str]) -> list[str]:
+        """Those of an address's names that have this address themselves.
+
+        The first five are asked about, all at once.  Raises DnsError only if that confirms none.
+        """
+
+    async def exists(self, name: str) -> bool:
+        """Whether there is such a name, with or without records (RFC 8020)."""
+
+    async def look_up(self, kind: RecordType, name: str) -> DnsAnswer:
+        """The records of a name, and whether it exists; PTR records are those of the name."""
+
+    def limited(self, *, questions: int = 40, seconds: float = 20.0) -> Resolver:
+        """The same resolver on a budget, such as that of all look-ups for one transaction.
+
+        questions: look-ups.  seconds: waiting for them, in all; those at the same time count once.
+        What goes beyond raises DnsLimitError.
+        """
 
 
 class Config(Protocol):

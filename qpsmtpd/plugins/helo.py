@@ -14,7 +14,8 @@ says otherwise; the client loses a point of karma. The tests are:
   client's address has no name in the DNS.
 - policy strict: it is an address literal; it has nothing to do with the client: neither an address
   of it is in the client's network (/24, of IPv6 /96), nor a name of the client's address in its
-  domain (the last two labels). The client gains a point of karma when both are.
+  domain (the last two labels). The client gains a point of karma when both are. A name of the
+  client's address counts if it has that address itself.
 
 An entry of `badhelo`, one a line, is a name or, recognized by one of `{}[]()^$|*+?\\!`, a regular
 expression that is searched in the name; with ! in front, names in which it is not found are
@@ -27,7 +28,8 @@ what is not printable ASCII.
 
 Differences from the Perl version: `reject_type` was ignored; literals of other clients, not the
 right ones, are refused; a failure of the DNS refuses nobody; IPv6 addresses count; a final dot, or
-an odd way to write an address, got past the tests.
+an odd way to write an address, got past the tests; whoever owns an address could give it the name
+of somebody else.
 """
 
 from __future__ import annotations
@@ -167,17 +169,20 @@ class Helo(Plugin[HeloOptions]):
             return "Your address has no name in the DNS"
         if self.options.policy != "strict" or None in (names, a, aaaa):
             return ""
-        return self._unrelated(session, host, names or [], [*(a or []), *(aaaa or [])])
+        return await self._unrelated(session, host, names or [], [*(a or []), *(aaaa or [])])
 
-    def _unrelated(
+    async def _unrelated(
         self, session: Session, host: str, names: list[str], addresses: list[str]
     ) -> str:
         client = session.client_address
         forward = any(_same_network(parse_ip(address), client) for address in addresses)
-        backward = any(_domain(name) == _domain(host) for name in names)
+        related = [name for name in names if _domain(name) == _domain(host)]
+        confirmed = self.services.resolver.confirmed(session.client.ip, related)
+        backward = await self._answer(confirmed)
         if forward and backward:
             session.adjust_karma(1)
-        return "" if forward or backward else "Your HELO name is not the name of your address"
+        unrelated = not forward and backward == []
+        return "Your HELO name is not the name of your address" if unrelated else ""
 
     async def _answer(self, question: Awaitable[list[str]]) -> list[str] | None:
         """The answer; None when there is none in time."""

@@ -56,7 +56,7 @@ LIBRARIES = {
         "handlers.standins",
         "handlers.loading",
     },
-    "dns": {"dns.resolver", "dns.nameserver"},
+    "dns": {"dns.names"},
     "redis": {"store.redis"},
     "uvloop": {"daemon.worker"},
 }

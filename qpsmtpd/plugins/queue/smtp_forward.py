@@ -42,14 +42,12 @@ Differences from the Perl version: refusals of the next hop keep their code (the
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
 from qpsmtpd.api import (
-    DnsError,
     Finding,
     Plugin,
     Recipient,
@@ -60,11 +58,9 @@ from qpsmtpd.api import (
     defer,
     matching,
     opt,
-    parse_ip,
     unless_another,
 )
 from qpsmtpd.nexthop import (
-    NOT_KNOWN_NOW,
     Client,
     HopReply,
     NextHopError,
@@ -171,22 +167,6 @@ class SmtpForward(Plugin[SmtpForwardOptions]):
             return
         if "XCLIENT" not in client.extensions:
             raise NextHopError("offers no XCLIENT", "4.7.0")
-        name = await session.resolve_client_name()
-        commands = xclient_commands(
-            session,
-            client.extensions["XCLIENT"],
-            name=await self._confirmed(name, session) if name else None,
-            reverse_name=name,
-        )
+        await session.resolve_client_name()
+        commands = xclient_commands(session, client.extensions["XCLIENT"])
         await client.xclient(commands, session.hello_host or self.services.me)
-
-    async def _confirmed(self, name: str, session: Session) -> str | None:
-        """The client's name when its addresses lead back: the next hop will trust it."""
-        resolver = self.services.resolver
-        look_up = resolver.aaaa if session.client_address.version == 6 else resolver.a
-        try:
-            async with asyncio.timeout(self.options.timeout):
-                addresses = await look_up(name)
-        except (DnsError, TimeoutError):
-            return NOT_KNOWN_NOW
-        return name if session.client_address in map(parse_ip, addresses) else None

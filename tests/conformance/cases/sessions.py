@@ -11,6 +11,8 @@ _HELO_DNS = {
     ("A", "client.example.test"): ["127.0.0.2"],
     ("PTR", "127.0.0.2"): ["client.example.test"],
     ("A", "elsewhere.example"): ["192.0.2.1"],
+    ("PTR", "127.0.0.6"): ["mail.bank.example"],
+    ("A", "mail.bank.example"): ["192.0.2.1"],
 }
 # 127.0.0.2 and 127.0.0.3 are listed; nobody knows of 127.0.0.5.
 _DNSBL: Records = {
@@ -73,6 +75,12 @@ CASES = (
             plugins=[f"helo policy {policy}", *PLUGINS],
         )
         for policy in ("lenient", "rfc", "strict")
+    ),
+    _helo(
+        "strict, a name that another has",
+        "mail.bank.example",
+        client="127.0.0.6",
+        plugins=["helo policy strict", *PLUGINS],
     ),
     _helo("reject 0", "bad.example", badhelo=["bad.example"], plugins=["helo reject 0", *PLUGINS]),
     *(

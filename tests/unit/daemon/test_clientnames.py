@@ -11,11 +11,20 @@ import pytest
 
 from qpsmtpd.config.snapshot import Snapshot
 from qpsmtpd.daemon import clientnames
-from qpsmtpd.daemon.clientnames import LIFETIME, ClientNames
+from qpsmtpd.daemon.clientnames import LIFETIME, RETRY, ClientNames
+from qpsmtpd.dns.methods import MAX_CONFIRMED
+from qpsmtpd.mail.session import ReverseNames
 from qpsmtpd.testing import FakeClock, FakeResolver, Records, dns_failure
 
 IP = "192.0.2.1"
-KNOWN: Records = {("PTR", IP): ["client.example.", "other.example"]}
+KNOWN: Records = {
+    ("PTR", IP): ["client.example", "other.example"],
+    ("A", "client.example"): ["192.0.2.7", IP],
+    ("A", "other.example"): [IP],
+}
+CLIENT = ReverseNames("client.example", "client.example")
+NONE = ReverseNames()
+UNKNOWN = ReverseNames(certain=False)
 
 
 def a_snapshot(resolver: FakeResolver, *, enabled: bool = True, timeout: float = 10) -> Snapshot:
@@ -29,23 +38,97 @@ def client_names(clock: FakeClock | None = None) -> ClientNames:
     return ClientNames(asyncio.get_running_loop(), (clock or FakeClock()).monotonic)
 
 
-async def test_the_first_name_without_final_dot() -> None:
+async def names_in(records: Records, ip: str = IP) -> ReverseNames:
+    return await client_names().begin(ip, a_snapshot(FakeResolver(records)))()
+
+
+# --- which name it is -------------------------------------------------------------------------
+
+
+async def test_the_first_name_that_has_the_address() -> None:
     wait = client_names().begin(IP, a_snapshot(FakeResolver(KNOWN)))
-    assert await wait() == "client.example"
-    assert await wait() == "client.example"
+    assert await wait() == CLIENT
+    assert await wait() == CLIENT
 
 
-@pytest.mark.parametrize("records", [{}, {("PTR", IP): dns_failure()}])
-async def test_no_name(records: Records) -> None:
-    wait = client_names().begin(IP, a_snapshot(FakeResolver(records)))
-    assert await wait() is None
-    assert await wait() is None
+@pytest.mark.parametrize(
+    "addresses", [{}, {("A", "bank.example"): ["192.0.2.2"]}, {("AAAA", "bank.example"): ["::1"]}]
+)
+async def test_a_name_without_the_address_is_only_claimed(addresses: Records) -> None:
+    names = await names_in({("PTR", IP): ["bank.example"], **addresses})
+    assert names == ReverseNames(None, "bank.example")
+
+
+async def test_one_of_several_names_is_enough() -> None:
+    names = await names_in({**KNOWN, ("PTR", IP): ["bank.example", "other.example"]})
+    assert names == ReverseNames("other.example", "bank.example")
+
+
+@pytest.mark.parametrize("address", ["2001:db8::1", "2001:DB8:0::0001"])
+async def test_ipv6(address: str) -> None:
+    ip = "2001:db8::1"
+    names = await names_in({("PTR", ip): ["six.example"], ("AAAA", "six.example"): [address]}, ip)
+    assert names.confirmed == "six.example"
+
+
+async def test_no_name() -> None:
+    assert await names_in({}) == NONE
+
+
+async def test_nobody_knows() -> None:
+    assert await names_in({("PTR", IP): dns_failure()}) == UNKNOWN
+
+
+@pytest.mark.parametrize("others", [[], ["other.example"]])
+async def test_nobody_knows_whether_it_is_confirmed(others: list[str]) -> None:
+    records: Records = {
+        ("PTR", IP): ["client.example", *others],
+        ("A", "client.example"): dns_failure(),
+    }
+    assert await names_in(records) == ReverseNames(None, "client.example", certain=False)
+
+
+async def test_a_confirmed_name_is_certain_whatever_fails_besides() -> None:
+    records: Records = {**KNOWN, ("A", "client.example"): dns_failure()}
+    assert await names_in(records) == ReverseNames("other.example", "client.example")
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", ".", "a b.example", "a..example", r"a\.b.example", "a\nb", "ä.example", "[192.0.2.1]"],
+)
+async def test_what_is_not_a_host_name_is_no_name(name: str) -> None:
+    assert await names_in({("PTR", IP): [name], ("A", name): [IP]}) == NONE
+
+
+async def test_few_names_are_confirmed_all_at_once() -> None:
+    names = [f"n{number:03}.example" for number in range(100)]
+    resolver = FakeResolver({("PTR", IP): names, **{("A", name): [IP] for name in names[90:]}})
+    wait = client_names().begin(IP, a_snapshot(resolver))
+    assert await wait() == ReverseNames(None, "n000.example")
+    assert resolver.asked[1:] == [("A", name) for name in names[:MAX_CONFIRMED]]
+
+
+# --- when it is looked up ---------------------------------------------------------------------
 
 
 async def test_a_silent_name_server_is_not_waited_for() -> None:
-    assert (
-        await client_names().begin(IP, a_snapshot(FakeResolver(silent=True), timeout=0))() is None
-    )
+    snapshot = a_snapshot(FakeResolver(silent=True), timeout=0)
+    assert await client_names().begin(IP, snapshot)() == UNKNOWN
+
+
+async def test_the_time_is_for_all_look_ups_together() -> None:
+    class SilentAboutNames(FakeResolver):
+        async def ptr(self, ip: str) -> list[str]:
+            self.silent = False
+            names = await super().ptr(ip)
+            self.silent = True
+            return names
+
+    resolver = SilentAboutNames(KNOWN)
+    wait = client_names().begin(IP, a_snapshot(resolver, timeout=0.01))
+    assert await wait() == UNKNOWN
+    assert len(resolver.asked) == 3
 
 
 async def test_the_look_up_begins_at_once() -> None:
@@ -57,29 +140,44 @@ async def test_the_look_up_begins_at_once() -> None:
 
 async def test_switched_off() -> None:
     resolver = FakeResolver(KNOWN)
-    assert await client_names().begin(IP, a_snapshot(resolver, enabled=False))() is None
+    assert await client_names().begin(IP, a_snapshot(resolver, enabled=False))() == NONE
     assert resolver.asked == []
+
+
+# --- what is remembered -----------------------------------------------------------------------
+
+
+def reverse_look_ups(resolver: FakeResolver) -> list[str]:
+    """The last digits of the addresses that were asked about."""
+    return [ip[-1] for kind, ip in resolver.asked if kind == "PTR"]
 
 
 async def test_one_look_up_serves_all_connections_of_an_address() -> None:
     resolver, clock = FakeResolver(KNOWN), FakeClock()
     names, snapshot = client_names(clock), a_snapshot(resolver)
     waits = [names.begin(IP, snapshot) for _ in range(3)]
-    assert await asyncio.gather(*(wait() for wait in waits)) == ["client.example"] * 3
+    assert await asyncio.gather(*(wait() for wait in waits)) == [CLIENT] * 3
     clock.advance(LIFETIME - 1)
     await names.begin(IP, snapshot)()
-    assert len(resolver.asked) == 1
+    assert reverse_look_ups(resolver) == ["1"]
     await names.begin("192.0.2.2", snapshot)()
-    assert len(resolver.asked) == 2
+    assert reverse_look_ups(resolver) == ["1", "2"]
 
 
-async def test_a_name_is_believed_for_a_while() -> None:
-    resolver, clock = FakeResolver(KNOWN), FakeClock()
+@pytest.mark.parametrize(
+    ("records", "seconds"),
+    [(KNOWN, LIFETIME), ({}, LIFETIME), ({("PTR", IP): dns_failure()}, RETRY)],
+)
+async def test_how_long_an_answer_is_believed(records: Records, seconds: float) -> None:
+    resolver, clock = FakeResolver(records), FakeClock()
     names, snapshot = client_names(clock), a_snapshot(resolver)
     await names.begin(IP, snapshot)()
-    clock.advance(LIFETIME)
+    clock.advance(seconds - 1)
     await names.begin(IP, snapshot)()
-    assert len(resolver.asked) == 2
+    assert reverse_look_ups(resolver) == ["1"]
+    clock.advance(1)
+    await names.begin(IP, snapshot)()
+    assert reverse_look_ups(resolver) == ["1", "1"]
 
 
 async def test_forget_asks_again() -> None:
@@ -88,7 +186,7 @@ async def test_forget_asks_again() -> None:
     await names.begin(IP, snapshot)()
     names.forget()
     await names.begin(IP, snapshot)()
-    assert len(resolver.asked) == 2
+    assert reverse_look_ups(resolver) == ["1", "1"]
 
 
 async def test_the_oldest_makes_room(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -97,7 +195,7 @@ async def test_the_oldest_makes_room(monkeypatch: pytest.MonkeyPatch) -> None:
     names, snapshot = client_names(), a_snapshot(resolver)
     for ip in ("192.0.2.1", "192.0.2.2", "192.0.2.3", "192.0.2.3", "192.0.2.2", "192.0.2.1"):
         await names.begin(ip, snapshot)()
-    assert [ip[-1] for _, ip in resolver.asked] == ["1", "2", "3", "1"]
+    assert reverse_look_ups(resolver) == ["1", "2", "3", "1"]
 
 
 async def test_who_is_asked_again_is_the_newest(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -109,7 +207,7 @@ async def test_who_is_asked_again_is_the_newest(monkeypatch: pytest.MonkeyPatch)
     clock.advance(LIFETIME)
     for ip in ("192.0.2.1", "192.0.2.3", "192.0.2.4", "192.0.2.1"):
         await names.begin(ip, snapshot)()
-    assert [ip[-1] for _, ip in resolver.asked] == ["1", "2", "1", "3", "4"]
+    assert reverse_look_ups(resolver) == ["1", "2", "1", "3", "4"]
 
 
 async def test_a_client_that_leaves_does_not_take_the_look_up_along() -> None:
@@ -126,10 +224,15 @@ async def test_a_client_that_leaves_does_not_take_the_look_up_along() -> None:
 
 
 async def test_a_cancelled_look_up_is_no_name() -> None:
-    names = client_names()
+    clock = FakeClock()
+    names = client_names(clock)
     before = asyncio.all_tasks()
-    wait = names.begin(IP, a_snapshot(FakeResolver(silent=True)))
+    snapshot = a_snapshot(FakeResolver(silent=True))
+    wait = names.begin(IP, snapshot)
     (look_up,) = asyncio.all_tasks() - before
     look_up.cancel()
     await asyncio.wait({look_up})
-    assert await wait() is None
+    assert await wait() == UNKNOWN
+    clock.advance(RETRY)
+    again = names.begin(IP, a_snapshot(FakeResolver(KNOWN)))
+    assert await again() == CLIENT

@@ -1,294 +1,270 @@
 # SPDX-License-Identifier: MIT
-"""nameserver.py: the wire, against a name server on loopback; forged and broken answers."""
+"""nameserver.py: EDNS and its absence, TCP, ports, and whether a name server answers."""
+
+from __future__ import annotations
 
 import asyncio
-import contextlib
-import struct
-from collections.abc import Callable
-from unittest import mock
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Literal
 
-import dns.flags
-import dns.message
-import dns.name
-import dns.rrset
 import pytest
-from dns.rcode import Rcode
-from dns.rdatatype import RdataType
-from hypothesis import given
-from hypothesis import strategies as st
 
-from qpsmtpd.dns import nameserver
-from qpsmtpd.dns.nameserver import (
-    FAILURE_TTL,
-    MAX_NEGATIVE_TTL,
-    MAX_TTL,
-    NameServer,
-    encode_name,
-    is_answer,
-    read_answer,
-)
+from qpsmtpd.dns import nameserver, udpport
+from qpsmtpd.dns.answers import MAX_OCTETS, is_truncated, rcode_of, read_answer
+from qpsmtpd.dns.nameserver import AVOID_SECONDS, PLAIN_SECONDS, NameServer
+from qpsmtpd.dns.udpport import Turn
 from qpsmtpd.errors import DnsError
+from qpsmtpd.plugin.services import Clock
+from qpsmtpd.testing import FakeClock, Records, dns_failure
 from tests.dns_server import DnsServer
 
 NAME = b"\x01a\x04test\x00"
 QUESTION = NAME + b"\x00\x01\x00\x01"
-RECORDS = {("A", "a.test"): ["192.0.2.1"]}
+OTHER = b"\x01b\x04test\x00\x00\x01\x00\x01"
+RECORDS: Records = {("A", "a.test"): ["192.0.2.1"], ("A", "broken.test"): dns_failure()}
 
 
-def response(**changes: int) -> dns.message.Message:
-    message = dns.message.make_response(dns.message.make_query("a.test", "A"))
-    message.flags |= changes.get("flags", dns.flags.RA)
-    return message
-
-
-def read(message: dns.message.Message, kind: RdataType = RdataType.A) -> tuple[object, int]:
-    return read_answer(message.to_wire(), kind)
-
-
-async def ask(server: DnsServer) -> list[str]:
-    asked = NameServer(*server.address)
+@asynccontextmanager
+async def asked(server: DnsServer, clock: Clock | None = None) -> AsyncIterator[NameServer]:
+    one = NameServer(*server.address, clock or FakeClock(), Turn())
     try:
-        async with asyncio.timeout(10):
-            return list(read_answer(await asked.ask(QUESTION), RdataType.A)[0])
+        yield one
     finally:
-        asked.close()
+        one.close()
 
 
-# --- names ----------------------------------------------------------------------------------
+async def ask(one: NameServer, question: bytes = QUESTION, *, again: bool = False) -> bytes:
+    """The answer by UDP.  Raises OSError."""
+    future: asyncio.Future[bytes | OSError] = asyncio.get_running_loop().create_future()
+    one.ask(question, future.set_result, again=again)
+    async with asyncio.timeout(10):
+        result = await future
+    if isinstance(result, OSError):
+        raise result
+    return result
 
 
-def test_encode_name_folds_case_and_drops_the_final_dot() -> None:
-    assert encode_name("A.Test.") == encode_name("a.test") == NAME
+def addresses(answer: bytes) -> tuple[str, ...]:
+    return read_answer(answer, QUESTION, "A")[0].records
 
 
-@pytest.mark.parametrize(
-    "name", ["", ".", "a..test", ".test", "a" * 64, "a." * 127 + "bc", "\udc80"]
-)
-def test_names_that_cannot_be_asked(name: str) -> None:
-    assert encode_name(name) is None
+def test_a_name_server_needs_a_numeric_address() -> None:
+    with pytest.raises(OSError, match="not known"):
+        NameServer("ns.example.com", 53, FakeClock(), Turn())
 
 
-def test_the_longest_name() -> None:
-    assert len(encode_name("a." * 126 + "b") or b"") == 255
+def test_its_name() -> None:
+    assert str(NameServer("192.0.2.1", 53, FakeClock(), Turn())) == "192.0.2.1:53"
+    assert str(NameServer("2001:db8::1", 53, FakeClock(), Turn())) == "[2001:db8::1]:53"
 
 
-def test_a_backslash_is_an_octet_like_others() -> None:
-    assert encode_name("a\\.test") == b"\x02a\\\x04test\x00"
+# --- UDP and EDNS -----------------------------------------------------------------------------
 
 
-def test_u_labels_become_a_labels() -> None:
-    assert encode_name("bücher.test") == b"\x0dxn--bcher-kva\x04test\x00"
+async def test_edns_is_offered() -> None:
+    async with DnsServer(RECORDS) as server, asked(server) as one:
+        for _ in range(2):
+            assert addresses(await ask(one)) == ("192.0.2.1",)
+        assert server.with_edns == [True, True]
 
 
-@given(st.text())
-def test_encode_name_never_fails_and_dnspython_reads_it(name: str) -> None:
-    wire = encode_name(name)
-    if wire is not None:
-        assert dns.name.from_wire(wire, 0)[1] == len(wire)
-
-
-# --- answers --------------------------------------------------------------------------------
-
-
-def test_ttl_is_limited() -> None:
-    message = response()
-    message.answer.append(dns.rrset.from_text("a.test.", 99999, "IN", "A", "192.0.2.1"))
-    assert read(message) == (("192.0.2.1",), MAX_TTL)
-
-
-def test_negative_ttl_is_the_minimum_of_the_soa_and_limited() -> None:
-    for minimum, ttl in ((60, 60), (99999, MAX_NEGATIVE_TTL)):
-        message = response()
-        soa = f". . 1 2 3 4 {minimum}"
-        message.authority.append(dns.rrset.from_text("test.", 99999, "IN", "SOA", soa))
-        assert read(message) == ((), ttl)
-
-
-def test_no_data_without_soa_is_remembered_shortly() -> None:
-    assert read(response()) == ((), FAILURE_TTL)
-
-
-_SECONDS = st.integers(0, 2**31 - 1)
-_SOA = st.tuples(st.just("SOA"), _SECONDS, st.builds("ns. host. 1 2 3 4 {}".format, _SECONDS))
-_NS = st.tuples(st.just("NS"), _SECONDS, st.sampled_from(["ns.test.", "a.test."]))
-
-
-@given(
-    st.sampled_from(["test.", "."]),
-    st.lists(st.one_of(_SOA, _NS), max_size=3, unique_by=lambda record: record[0]),
-    st.sampled_from([Rcode.NOERROR, Rcode.NXDOMAIN]),
-)
-def test_dnspython_reads_the_same_from_a_negative_answer(
-    owner: str, records: list[tuple[str, int, str]], rcode: Rcode
+@pytest.mark.parametrize("edns", ["refused", "header"])
+async def test_who_does_not_know_edns_is_asked_without_for_a_while(
+    edns: Literal["refused", "header"],
 ) -> None:
-    message = response()
-    message.set_rcode(rcode)
-    for kind, ttl, text in records:
-        message.authority.append(dns.rrset.from_text(owner, ttl, "IN", kind, text))
-    assert nameserver._seconds_of_absence(message.to_wire()) is not None
-    with mock.patch.object(nameserver, "_seconds_of_absence", return_value=None):
-        by_dnspython = read(message)
-    assert read(message) == by_dnspython
+    clock = FakeClock()
+    async with DnsServer(RECORDS, edns=edns) as server, asked(server, clock) as one:
+        for _ in range(2):
+            assert addresses(await ask(one)) == ("192.0.2.1",)
+        assert server.with_edns == [True, False, False]
+        clock.advance(PLAIN_SECONDS)
+        server.edns = "yes"
+        await ask(one)
+        assert server.with_edns == [True, False, False, True]
 
 
-@given(st.binary(max_size=60), st.integers(0, 100))
-def test_any_end_of_a_negative_answer(end: bytes, position: int) -> None:
-    message = response()
-    message.authority.append(dns.rrset.from_text("test.", 60, "IN", "SOA", ". . 1 2 3 4 60"))
-    with contextlib.suppress(DnsError):
-        assert read_answer(message.to_wire()[:position] + end, RdataType.A)[1] <= MAX_TTL
+async def test_who_ignores_edns_is_asked_with_it() -> None:
+    async with DnsServer(RECORDS, edns="ignored") as server, asked(server) as one:
+        for _ in range(2):
+            assert addresses(await ask(one)) == ("192.0.2.1",)
+        assert server.with_edns == [True, False] * 2  # the second is the server's own
 
 
-def test_a_referral_is_a_failure() -> None:
-    with pytest.raises(DnsError, match="recursion"):
-        read(response(flags=0))
+async def test_who_forgets_edns_is_asked_without() -> None:
+    async with DnsServer(RECORDS) as server, asked(server) as one:
+        await ask(one)
+        server.edns = "refused"
+        for _ in range(2):
+            assert addresses(await ask(one)) == ("192.0.2.1",)
+        assert server.with_edns == [True, True, False, False]
 
 
-def test_nxdomain_with_an_answer_is_malformed() -> None:
-    message = response()
-    message.answer.append(dns.rrset.from_text("a.test.", 60, "IN", "A", "192.0.2.1"))
-    message.set_rcode(Rcode.NXDOMAIN)
-    with pytest.raises(DnsError, match="malformed"):
-        read(message)
+async def test_a_failure_that_has_another_reason_is_passed_on() -> None:
+    async with DnsServer(RECORDS) as server, asked(server) as one:
+        answer = await ask(one, b"\x06broken" + OTHER[2:])
+        assert rcode_of(answer) == 2
+        await ask(one)
+        assert server.with_edns == [True, True]
 
 
-def test_a_cname_loop_is_malformed() -> None:
-    message = response()
-    message.answer.append(dns.rrset.from_text("a.test.", 60, "IN", "CNAME", "a.test."))
-    with pytest.raises(DnsError, match="malformed"):
-        read(message)
+async def test_a_failure_without_edns_proves_nothing_about_edns() -> None:
+    """It fails with EDNS and without: the next question is asked with it again."""
+    records = {("A", "a.test"): dns_failure()}
+    async with DnsServer(records, edns="refused") as server, asked(server) as one:
+        for _ in range(2):
+            assert rcode_of(await ask(one)) == 2
+        assert server.with_edns == [True, False] * 2
 
 
-@given(st.binary(max_size=60))
-def test_garbage_after_the_header_is_never_another_exception(tail: bytes) -> None:
-    wire = struct.pack("!HHHHHH", 1, 0x8180, 1, 1, 0, 0) + QUESTION + tail
-    try:
-        data, ttl = read_answer(wire, RdataType.A)
-    except DnsError:
-        return
-    assert isinstance(data, tuple)
-    assert 0 <= ttl <= MAX_TTL
-
-
-def test_is_answer() -> None:
-    query = b"\x12\x34" + b"\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00" + QUESTION
-    good = b"\x12\x34" + b"\x81\x80\x00\x01\x00\x00\x00\x00\x00\x00" + QUESTION
-    assert is_answer(good, query)
-    assert is_answer(good.replace(b"test", b"TesT"), query)
-    assert not is_answer(query, query)
-    assert not is_answer(good[:-1], query)
-    assert not is_answer(b"\x12\x35" + good[2:], query)
-    assert not is_answer(good.replace(b"test", b"tesd"), query)
-    assert not is_answer(good[:5] + b"\x02" + good[6:], query)
-    assert not is_answer(good[:2] + b"\xa1" + good[3:], query)  # opcode NOTIFY
-
-
-# --- transport ------------------------------------------------------------------------------
-
-
-async def test_an_answer_by_udp() -> None:
-    async with DnsServer(RECORDS) as server:
-        assert await ask(server) == ["192.0.2.1"]
-        assert server.asked == [("A", "a.test", "udp")]
-
-
-async def test_a_truncated_answer_is_fetched_by_tcp() -> None:
-    async with DnsServer(RECORDS, truncated=["a.test"]) as server:
-        assert await ask(server) == ["192.0.2.1"]
-        assert server.asked == [("A", "a.test", "udp"), ("A", "a.test", "tcp")]
-
-
-def other_id(wire: bytes) -> bytes:
-    return bytes([wire[0] ^ 1]) + wire[1:]
-
-
-@pytest.mark.parametrize(
-    "forge",
-    [
-        other_id,
-        lambda wire: wire.replace(b"\x01a\x04test", b"\x01b\x04test"),
-        lambda wire: wire[:2] + b"\x01" + wire[3:],
-        lambda wire: wire[:11],
-        lambda wire: b"",
-    ],
-    ids=["id", "question", "no response", "short", "empty"],
-)
-async def test_forged_answers_are_ignored(forge: Callable[[bytes], bytes]) -> None:
-    def evil(wire: bytes) -> list[bytes]:
-        lie = wire.replace(b"\xc0\x00\x02\x01", b"\x06\x06\x06\x06")
-        return [forge(lie), wire]
-
-    async with DnsServer(RECORDS, tamper=evil) as server:
-        assert await ask(server) == ["192.0.2.1"]
+async def test_a_question_that_is_asked_again_does_without_unless_edns_is_known_to_work() -> None:
+    async with DnsServer(RECORDS) as server, asked(server) as one:
+        await ask(one)
+        await ask(one, again=True)
+        assert server.with_edns == [True, True]
+    clock = FakeClock()
+    async with DnsServer(RECORDS, edns="silent") as server, asked(server, clock) as one:
+        assert addresses(await ask(one, again=True)) == ("192.0.2.1",)
+        assert addresses(await ask(one)) == ("192.0.2.1",)
+        assert server.with_edns == [False, False]
+        clock.advance(PLAIN_SECONDS)
+        one.ask(QUESTION, lambda _: None)
+        await ask(one, again=True)
+        assert server.with_edns == [False, False, True, False]
 
 
 async def test_nobody_listens() -> None:
     async with DnsServer() as server:
         pass
-    with pytest.raises(OSError, match="refused"):
-        await ask(server)
-
-
-async def test_a_wrong_answer_by_tcp_is_a_failure() -> None:
-    class Forger(DnsServer):
-        def answer(self, wire: bytes, transport: str) -> bytes | None:
-            answer = super().answer(wire, transport)
-            return other_id(answer) if answer and transport == "tcp" else answer
-
-    async with Forger(RECORDS, truncated=["a.test"]) as server:
-        with pytest.raises(DnsError, match="does not belong"):
-            await ask(server)
-
-
-async def test_a_connection_closed_early_is_a_failure() -> None:
-    class Mute(DnsServer):
-        def answer(self, wire: bytes, transport: str) -> bytes | None:
-            return super().answer(wire, transport) if transport == "udp" else None
-
-    async with Mute(RECORDS, truncated=["a.test"]) as server:
-        with pytest.raises(DnsError, match="closed early"):
-            await ask(server)
+    async with asked(server) as one:
+        with pytest.raises(OSError, match="refused"):
+            await ask(one)
 
 
 async def test_ports_and_ids_change(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(nameserver, "_QUERIES_PER_PORT", 3)
-    ids = set()
-
-    def note_id(wire: bytes) -> list[bytes]:
-        ids.add(wire[:2])
-        return [wire]
-
-    async with DnsServer(RECORDS, tamper=note_id) as server:
-        asked = NameServer(*server.address)
-        ports = set()
+    monkeypatch.setattr(udpport, "QUERIES_PER_PORT", 3)
+    ids, ports = set(), set()
+    async with DnsServer(RECORDS) as server, asked(server) as one:
         for _ in range(9):
-            await asked.ask(QUESTION)
-            assert asked._udp is not None
-            ports.add(asked._udp._socket.getsockname())
-        asked.close()
+            ids.add((await ask(one))[:2])
+            assert one._udp is not None
+            ports.add(one._udp._socket.getsockname())
     assert len(ports) == 3
     assert len(ids) > 5
 
 
-async def test_a_worn_out_port_stays_open_while_somebody_waits(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(nameserver, "_QUERIES_PER_PORT", 1)
-    async with DnsServer(RECORDS, silent=["a.test"]) as server:
-        asked = NameServer(*server.address)
-        waiting = asyncio.create_task(asked.ask(QUESTION))
+async def test_worn_out_ports_that_wait_are_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(udpport, "QUERIES_PER_PORT", 1)
+    monkeypatch.setattr(nameserver, "_MAX_RETIRED", 2)
+    async with DnsServer(RECORDS, silent=["a.test"]) as server, asked(server) as one:
+        queries = [one.ask(QUESTION, lambda _: None) for _ in range(5)]
+        ports = [query.port for query in queries]
+        assert len(set(ports)) == 3
+        assert ports[2] is ports[3] is ports[4]
+        for query in queries:
+            query.give_up()
+        await ask(one, OTHER)
+        assert [port.is_open for port in ports if port] == [False] * 5
+
+
+# --- TCP --------------------------------------------------------------------------------------
+
+
+async def by_tcp(server: DnsServer) -> bytes:
+    async with asked(server) as one, asyncio.timeout(10):
+        return await one.ask_by_tcp(QUESTION)
+
+
+async def test_an_answer_by_tcp() -> None:
+    async with DnsServer(RECORDS, truncated=["a.test"]) as server, asked(server) as one:
+        assert is_truncated(await ask(one))
+        assert addresses(await by_tcp(server)) == ("192.0.2.1",)
+        assert server.asked == [("A", "a.test", "udp"), ("A", "a.test", "tcp")]
+
+
+async def test_a_wrong_answer_by_tcp_is_a_failure() -> None:
+    raw = {("A", "a.test"): lambda query: bytes([query[0] ^ 1]) + query[1:]}
+    async with DnsServer(raw=raw) as server:
+        with pytest.raises(DnsError, match="does not belong"):
+            await by_tcp(server)
+
+
+async def test_a_connection_closed_early_is_a_failure() -> None:
+    async with DnsServer(silent=True) as server:
+        with pytest.raises(DnsError, match="closed early"):
+            await by_tcp(server)
+
+
+async def test_what_is_too_large_is_not_read() -> None:
+    raw = {("A", "a.test"): lambda query: query + bytes(MAX_OCTETS + 1 - len(query))}
+    async with DnsServer(raw=raw) as server:
+        with pytest.raises(DnsError, match="too large"):
+            await by_tcp(server)
+
+
+async def test_connections_are_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nameserver, "_MAX_TCP", 2)
+    connected = asyncio.Queue[asyncio.StreamWriter]()
+
+    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readexactly(2)
+        connected.put_nowait(writer)
+
+    async with await asyncio.start_server(accept, "127.0.0.1") as server:
+        host, port = server.sockets[0].getsockname()
+        one = NameServer(host, port, FakeClock(), Turn())
+        asking = [asyncio.create_task(one.ask_by_tcp(QUESTION)) for _ in range(5)]
+        for _ in asking:
+            writer = await connected.get()
+            assert connected.qsize() <= 1
+            writer.close()
+        answers = await asyncio.gather(*asking, return_exceptions=True)
+    assert all(isinstance(answer, DnsError | OSError) for answer in answers)
+
+
+# --- whether it answers -----------------------------------------------------------------------
+
+
+async def test_who_keeps_silent_is_not_first_for_a_while() -> None:
+    clock = FakeClock()
+    async with DnsServer(silent=True) as server, asked(server, clock) as one:
+        assert one.may_be_first()
+        one.kept_silent(0.0)
+        assert not one.may_be_first()
+        clock.advance(AVOID_SECONDS)
+        assert one.may_be_first()
+        assert not one.may_be_first(), "one question tries it, others do not"
+        clock.advance(AVOID_SECONDS)
+        assert one.may_be_first()
+
+
+async def test_who_is_heard_again_is_first_again() -> None:
+    async with DnsServer(RECORDS) as server, asked(server) as one:
+        one.avoid()
+        await ask(one)
+        assert one.may_be_first()
+
+
+async def test_silence_about_one_question_is_not_silence() -> None:
+    async with DnsServer(RECORDS, silent=["a.test"]) as server, asked(server) as one:
+        start = asyncio.get_running_loop().time()
+        one.ask(QUESTION, lambda _: None)
+        await ask(one, OTHER)
+        one.kept_silent(start)
+        assert one.may_be_first()
+
+
+async def test_an_easy_question_finds_out() -> None:
+    async with DnsServer(RECORDS, silent=["a.test"]) as server, asked(server) as one:
+        one.ask(QUESTION, lambda _: None)
         await server.was_asked.wait()
-        old = asked._udp
-        assert old is not None
-        await asked.ask(QUESTION.replace(b"a\x04", b"b\x04"))
-        assert asked._udp is not old
-        assert old._socket.fileno() >= 0
-        waiting.cancel()
-        await asyncio.wait([waiting])
-        assert old._socket.fileno() < 0
-        asked.close()
-
-
-def test_a_name_server_needs_a_numeric_address() -> None:
-    with pytest.raises(OSError, match="not known"):
-        NameServer("ns.example.com", 53)
+        server.was_asked.clear()
+        for _ in range(2):
+            one.kept_silent(asyncio.get_running_loop().time())
+            assert not one.may_be_first()
+        await server.was_asked.wait()
+        assert server.asked[1:] == [("NS", ".", "udp")]
+        while not one.may_be_first():
+            await asyncio.sleep(0)
+        await ask(one, OTHER)
+        assert [name for _, name, _ in server.asked] == ["a.test", ".", "b.test"]

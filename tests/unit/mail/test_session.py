@@ -12,7 +12,7 @@ from qpsmtpd.mail.address import Address, parse_forward_path
 from qpsmtpd.mail.ip import Endpoint, parse_ip
 from qpsmtpd.mail.message import Message
 from qpsmtpd.mail.notes import Note
-from qpsmtpd.mail.session import AuthAttempt, Recipient, Session, Tap, Transaction
+from qpsmtpd.mail.session import AuthAttempt, Recipient, ReverseNames, Session, Tap, Transaction
 from qpsmtpd.plugin.base import Plugin
 from qpsmtpd.testing import a_plugin, a_session, a_transaction
 
@@ -80,15 +80,25 @@ def test_client_is_local(ip: str, local: bool) -> None:
 
 
 async def test_a_client_name_is_looked_up_until_found() -> None:
-    names = ["client.example", None]
-    session = Session(HERE, HERE, reverse_lookup=lambda: found(names.pop()))
+    names = [ReverseNames("client.example", "a.example"), ReverseNames(certain=False)]
+
+    async def reverse_lookup() -> ReverseNames:
+        return names.pop()
+
+    session = Session(HERE, HERE, reverse_lookup=reverse_lookup)
     assert await session.resolve_client_name() is None
+    assert not session.client_name_certain
     assert await session.resolve_client_name() == "client.example"
     assert await session.resolve_client_name() == session.client_name == "client.example"
+    assert session.reverse_name == "a.example"
+    assert session.client_name_certain
 
 
-async def found(name: str | None) -> str | None:
-    return name
+async def test_a_name_that_is_not_confirmed_is_not_the_clients() -> None:
+    session = a_session(reverse_name="bank.example")
+    assert await session.resolve_client_name() is None
+    assert session.client_name is None
+    assert session.reverse_name == "bank.example"
 
 
 async def test_early_input_is_asked_of_the_network() -> None:

@@ -54,7 +54,7 @@ def test_record_lengths(size: int, length: bytes) -> None:
 
 async def test_message_and_envelope_arrive(tmp_path: Path) -> None:
     fake = FakeCleanup()
-    session = a_session("203.0.113.7", ehlo="client.example", client_name="x")
+    session = a_session("203.0.113.7", ehlo="client.example")
     tx = a_transaction(
         "s@example.com",
         "a@example.test",
@@ -81,6 +81,30 @@ async def test_message_and_envelope_arrive(tmp_path: Path) -> None:
         b"log_protocol_name=ESMTP",
         b"client_address_type=2",
     } <= set(fake.values(b"A"))
+
+
+@pytest.mark.parametrize(
+    ("confirmed", "claimed", "expected"),
+    [
+        ("a.example", "b.example", ["a.example", "b.example"]),
+        (None, "b.example", ["unknown", "b.example"]),
+        (None, None, ["unknown", "unknown"]),
+    ],
+)
+async def test_only_a_confirmed_name_is_the_clients(
+    confirmed: str | None, claimed: str | None, expected: list[str]
+) -> None:
+    session = a_session("203.0.113.7", client_name=confirmed, reverse_name=claimed)
+    await session.resolve_client_name()
+    records = envelope_records(a_transaction(session=session), 0)
+    name, reverse_name = expected
+    for attribute in (
+        f"client_name={name}",
+        f"log_client_name={name}",
+        f"log_message_origin={name}[203.0.113.7]",
+        f"reverse_client_name={reverse_name}",
+    ):
+        assert record(b"A", attribute.encode()) in records
 
 
 async def test_tcp_socket() -> None:

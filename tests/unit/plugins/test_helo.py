@@ -21,7 +21,9 @@ HOST = "mail.example.com"
 DNS: Records = {
     ("A", HOST): [IP],
     ("PTR", IP): [HOST],
+    ("A", "alias.example.com"): [IP],
     ("A", "other.example.net"): ["198.51.100.1"],
+    ("A", "good.example.net"): ["198.51.100.1", IP],
     ("A", "near.example.net"): ["192.0.2.200"],
     ("AAAA", "six.example.net"): ["2001:db8::1"],
 }
@@ -283,10 +285,13 @@ UNRELATED = "Your HELO name is not the name of your address"
     ("host", "ip", "name", "text", "karma"),
     [
         (HOST, IP, HOST, "", 1),
-        (HOST, IP, "other.Example.com", "", 1),
-        ("MAIL.example.com.", IP, "Other.Example.com", "", 1),
+        (HOST, IP, "alias.Example.com", "", 1),
+        ("MAIL.example.com.", IP, "Alias.Example.com", "", 1),
+        (HOST, IP, "other.Example.com", "", 0),
         ("near.example.net", IP, "x.test", "", 0),
-        ("other.example.net", IP, "www.example.net", "", 0),
+        ("other.example.net", IP, "good.example.net", "", 0),
+        ("other.example.net", IP, "www.example.net", UNRELATED, -1),
+        ("other.example.net", IP, "other.example.net", UNRELATED, -1),
         ("other.example.net", IP, "example.org", UNRELATED, -1),
         ("six.example.net", IP, "x.test", UNRELATED, -1),
         ("six.example.net", "2001:db8::ffff:1", "x.test", "", 0),
@@ -303,6 +308,11 @@ async def test_strict_wants_name_and_address_to_agree(
     assert session.karma == karma
     if text:
         assert await problem(host, "rfc", session=session, dns=dns) == ""
+
+
+async def test_a_name_that_nobody_can_confirm_now_refuses_nobody() -> None:
+    dns = {**DNS, ("PTR", IP): ["www.example.net"], ("A", "www.example.net"): dns_failure()}
+    assert await problem("other.example.net", "strict", dns=dns) == ""
 
 
 # --- the message ----------------------------------------------------------------------------

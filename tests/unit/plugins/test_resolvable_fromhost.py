@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from qpsmtpd.api import ConfigError, Decision, Session, Verdict
+from qpsmtpd.api import ConfigError, Decision, DnsAnswer, RecordType, Session, Verdict
 from qpsmtpd.plugins.resolvable_fromhost import ResolvableFromhost
 from qpsmtpd.testing import (
     FakeResolver,
@@ -174,12 +174,12 @@ async def test_hosts_are_asked_about_at_once_and_not_too_many() -> None:
         async def mx(self, name: str) -> list[tuple[int, str]]:
             return [(number, f"h{number}.test") for number in range(50)]
 
-        async def _ask(self, kind: str, name: str) -> list[Any]:
+        async def look_up(self, kind: RecordType, name: str) -> DnsAnswer:
             self.asked.append((kind, name))
             if len(self.asked) == 20:
                 self.enough.set()
             await self.enough.wait()
-            return []
+            return DnsAnswer((), False)
 
     dns = AllAtOnce()
     assert shape(await run("a@many.test", dns=dns)) == (SOFT, "4.1.8")

@@ -12,6 +12,7 @@ from typing import Any, cast
 import pytest
 
 from qpsmtpd.mail.ip import Endpoint
+from qpsmtpd.mail.session import ReverseNames
 from qpsmtpd.smtp import protocol
 from qpsmtpd.smtp.connection import LineTooLongError
 from qpsmtpd.smtp.protocol import HIGH_WATER, SmtpProtocol, endpoint
@@ -61,7 +62,8 @@ class FakeHost:
     def forget(self, _protocol: SmtpProtocol) -> None: ...
 
     def reverse_lookup(self, _ip: str) -> Any:
-        async def nobody() -> None: ...
+        async def nobody() -> ReverseNames:
+            return ReverseNames()
 
         return nobody
 

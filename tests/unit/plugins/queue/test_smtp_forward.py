@@ -11,16 +11,15 @@ from typing import Any
 import pytest
 
 from qpsmtpd.errors import ConfigError
-from qpsmtpd.mail.session import Session, Transaction
+from qpsmtpd.mail.ip import Endpoint
+from qpsmtpd.mail.session import ReverseNames, Session, Transaction
 from qpsmtpd.mail.verdict import Decision, Verdict
 from qpsmtpd.plugins.queue.smtp_forward import SmtpForward
 from qpsmtpd.testing import (
-    FakeResolver,
     a_plugin,
     a_recipient,
     a_session,
     a_transaction,
-    dns_failure,
     services,
 )
 from tests.unit.nexthop.fake import DROP, KEYWORDS, SILENT, FakeHop
@@ -450,8 +449,7 @@ ATTRIBUTES = "NAME REVERSE_NAME ADDR PORT PROTO HELO LOGIN FUTURE"
 async def test_xclient() -> None:
     session = a_session("2001:db8::1", helo="client+.example", client_name="pc.example")
     hop = FakeHop(keywords=(*KEYWORDS, f"XCLIENT {ATTRIBUTES}"))
-    dns = {("AAAA", "pc.example"): ["2001:db8:0::1"]}
-    async with hop, forwarder(hop, "xclient", dns=dns) as plugin:
+    async with hop, forwarder(hop, "xclient") as plugin:
         for _ in range(2):
             assert (await plugin.hook_queue(a_mail(session=session))).accepted
     assert hop.connections == 2
@@ -463,21 +461,22 @@ async def test_xclient() -> None:
 
 
 @pytest.mark.parametrize(
-    ("records", "name"),
+    ("names", "name", "reverse_name"),
     [
-        ({("A", "pc.example"): ["192.0.2.1"]}, "pc.example"),
-        ({("A", "pc.example"): ["192.0.2.2"]}, "[UNAVAILABLE]"),
-        ({("A", "pc.example"): dns_failure()}, "[TEMPUNAVAIL]"),
-        (FakeResolver(silent=True), "[TEMPUNAVAIL]"),
+        (ReverseNames("pc.example", "an.example"), "pc.example", "an.example"),
+        (ReverseNames(None, "an.example"), "[UNAVAILABLE]", "an.example"),
+        (ReverseNames(None, "an.example", certain=False), "[TEMPUNAVAIL]", "an.example"),
+        (ReverseNames(), "[UNAVAILABLE]", "[UNAVAILABLE]"),
     ],
 )
-async def test_xclient_name_is_confirmed(records: Any, name: str) -> None:
-    session = a_session(ehlo="client.example", client_name="pc.example")
-    hop = FakeHop(keywords=("XCLIENT NAME",))
-    assert (
-        await forward(hop, a_mail(session=session), "xclient timeout=0.2", dns=records)
-    ).accepted
-    assert hop.commands[1] == f"XCLIENT NAME={name}"
+async def test_xclient_name_is_confirmed(names: ReverseNames, name: str, reverse_name: str) -> None:
+    async def reverse_lookup() -> ReverseNames:
+        return names
+
+    session = Session(Endpoint("192.0.2.1"), Endpoint("192.0.2.2"), reverse_lookup=reverse_lookup)
+    hop = FakeHop(keywords=("XCLIENT NAME REVERSE_NAME",))
+    assert (await forward(hop, a_mail(session=session), "xclient")).accepted
+    assert hop.commands[1] == f"XCLIENT NAME={name} REVERSE_NAME={reverse_name}"
 
 
 async def test_xclient_long_values_take_several_commands() -> None:
