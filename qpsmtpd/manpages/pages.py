@@ -160,9 +160,9 @@ def _configuration() -> Page:
     for option in describe(Settings):
         page.term(file_of(option.name), _with_default(option), _kind(option).removesuffix(",..."))
     page.heading("Files of plugins")
-    page.paragraph("One entry a line. The manual of the plugin, in qpsmtpd-plugins(5), says more.")
+    page.paragraph("One entry per line. The manual of each plugin is in qpsmtpd-plugins(5).")
     for name, plugin, text in sorted(_files()):
-        page.term(name, f"Of the plugin {plugin}. {text}")
+        page.term(name, f"{text} Read by the plugin {plugin}.")
     _see_also(page)
     return page
 
