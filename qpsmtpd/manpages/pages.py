@@ -34,7 +34,7 @@ PAGES = (
     *("qpsmtpd-config(5)", "qpsmtpd-plugins(5)", "qpsmtpd-plugin-api(7)"),
 )
 
-#: Methods of a plugin that are no hooks.
+#: Methods of a plugin that are not hooks.
 _LIFE = ("start", "stop", "tls_context", "examine", "immune", "reject")
 
 
@@ -142,7 +142,7 @@ def _old_program(parser: argparse.ArgumentParser) -> Page:
     _arguments(page, [action for action in parser._actions if action not in without_effect])
     if without_effect:
         names = ", ".join(action.option_strings[0] for action in without_effect)
-        page.term(names, "Have no effect, which is said on standard error.")
+        page.term(names, "Have no effect; a line on standard error says so.")
     _see_also(page)
     return page
 
@@ -156,13 +156,13 @@ def _configuration() -> Page:
     page.prose(texts.CONFIGURATION)
     _terms(page, "The chain of plugins", texts.CHAIN_FILES)
     page.heading("Settings of the daemon")
-    page.paragraph("Each is one line, but for `plugin_dirs` and lists of addresses.")
+    page.paragraph("Each is one line, except `plugin_dirs` and lists of addresses.")
     for option in describe(Settings):
         page.term(file_of(option.name), _with_default(option), _kind(option).removesuffix(",..."))
     page.heading("Files of plugins")
-    page.paragraph("One entry a line. The manual of the plugin, in qpsmtpd-plugins(5), says more.")
+    page.paragraph("One entry per line. The manual of each plugin is in qpsmtpd-plugins(5).")
     for name, plugin, text in sorted(_files()):
-        page.term(name, f"Of the plugin {plugin}. {text}")
+        page.term(name, f"{text} Read by the plugin {plugin}.")
     _see_also(page)
     return page
 
@@ -174,7 +174,7 @@ def _files() -> Iterator[tuple[str, str, str]]:
 
 
 def _with_default(option: OptionDoc) -> str:
-    # An empty path is one that depends; the text says on what.
+    # An empty path stands for one that depends on something; the text says on what.
     default = "" if option.default in (None, "", ".") else f" Default: `{option.default}`."
     return option.doc + default + (f" {_sentence(option.bounds)}" if option.bounds else "")
 
@@ -186,6 +186,8 @@ def _plugins() -> Page:
     page = _page("qpsmtpd-plugins", 5, "the chain of plugins of qpsmtpd, and their manuals")
     page.heading("Description")
     page.prose(texts.CHAIN)
+    page.heading("Exempt clients")
+    page.prose(texts.EXEMPT)
     page.heading("Arguments of every plugin")
     _options(page, describe(CommonOptions))
     page.heading("Plugins")
@@ -222,7 +224,7 @@ def _options(page: Page, options: Sequence[OptionDoc]) -> None:
 
 
 def _kind(option: OptionDoc) -> str:
-    """What the value of an option is: not all choices again for the second one of a list."""
+    """What the value of an option is; for a list, the choices are not repeated."""
     first, comma, _ = option.kind.partition(",")
     many = f"{first}{comma}..." if comma else first
     return "" if option.kind == "flag" else many.removeprefix("|")
@@ -255,7 +257,7 @@ def _api() -> Page:
 
 
 def exported() -> dict[str, Any]:
-    """The classes and functions of qpsmtpd.api that are explained by themselves."""
+    """The classes and functions of qpsmtpd.api, which have entries of their own."""
     return {
         name: value
         for name, value in vars(api).items()

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: MIT
 """Roff: writes man pages (man(7)), from parts and from the texts of docstrings.
 
-Docstrings are prose with few marks: paragraphs, lists of `- ` or `1. `, lines `name: meaning`,
+Docstrings are prose with few marks: paragraphs, lists of `- ` or `1. `, lists of `name: meaning`,
 blocks that are indented by four columns, which stay as they are, and `literal` or **strong** words.
+A list begins after a blank line: `name:` at the start of a later line of a paragraph is prose.
 """
 
 from __future__ import annotations
@@ -145,13 +146,13 @@ def _apart(text: str) -> Iterator[str]:
 
 
 def _items(block: str) -> Iterator[str]:
-    """A block in its items, if it has any; what is indented goes on with its item."""
-    if block.startswith("    "):
+    """The items of a list, each with the lines that continue it; any other block as it is."""
+    if not _begins_item(block):
         yield block
         return
     item: list[str] = []
     for line in block.split("\n"):
-        if item and (_begins_item(line) or (_begins_item(item[0]) and not line.startswith(" "))):
+        if item and _begins_item(line):
             yield "\n".join(item)
             item = []
         item.append(line)

@@ -14,20 +14,20 @@ The configuration is described in qpsmtpd-config(5), the plugins in qpsmtpd-plug
 
 #: Signal → what the daemon does.
 SIGNALS = {
-    "SIGTERM, SIGINT": "Take no more connections, let transactions end, for up to a minute, then "
-    "end. Clients between two transactions are told with 421.",
+    "SIGTERM, SIGINT": "Stop: accept no more connections, let transactions finish for up to a "
+    "minute, and exit. Clients between two transactions get a 421.",
     "SIGHUP": "Read the configuration and certificates again. Sessions keep the configuration that "
-    "they began with. One with errors is refused, and the old one stays in use.",
-    "SIGUSR1": "Open log files again, after they were rotated.",
+    "they began with. A configuration with errors is refused, and the old one stays in use.",
+    "SIGUSR1": "Reopen the log files, after they were rotated.",
 }
 
 #: Exit status → meaning.
 EXIT_STATUS = {
-    "0": "Success; the daemon was told to stop; a configuration has no errors.",
-    "1": "What was asked for failed, or a configuration has errors.",
+    "0": "Success: the daemon was told to stop, or the configuration has no errors.",
+    "1": "The command failed, or the configuration has errors.",
     "2": "The command line is wrong.",
-    "78": "The daemon does not start, because its configuration is wrong.",
-    "130": "Interrupted by the keyboard.",
+    "78": "The daemon does not start because its configuration is wrong.",
+    "130": "Interrupted from the keyboard.",
 }
 
 #: Variable → what it does.
@@ -35,73 +35,76 @@ ENVIRONMENT = {
     "QPSMTPD_CONFIG": "The directory of the configuration, instead of /etc/qpsmtpd.",
     "QPSMTPD_RESOLVER": "IP:PORT of the name server to ask, instead of those in /etc/resolv.conf.",
     "QPSMTPD_EVENT_LOOP": "`asyncio` keeps the daemon from using uvloop.",
-    "QMAIL": "Home of qmail, instead of /var/qmail: its directory `control` is searched for "
-    "configuration files after the others.",
-    "QMAILQUEUE": "The program of the plugin queue/qmail-queue.",
-    "POSTFIXQUEUE": "The socket of the plugin queue/postfix-queue.",
-    "RELAYCLIENT, WHITELISTCLIENT, RBLSMTPD": "Of the plugins relay, whitelist and dnsbl. They are "
-    "for tcpserver, which sets them for a connection; in the environment of the daemon they hold "
-    "for every client.",
-    "TCPREMOTEIP, TCPREMOTEPORT, TCPLOCALIP, TCPLOCALPORT": "The addresses of the connection, "
-    "which tcpserver tells to `qpsmtpd inetd`.",
+    "QMAIL": "The home directory of qmail, instead of /var/qmail: configuration files are looked "
+    "for in its directory `control` last.",
+    "QMAILQUEUE": "The program that the plugin queue/qmail-queue runs.",
+    "POSTFIXQUEUE": "The socket that the plugin queue/postfix-queue connects to.",
+    "RELAYCLIENT, WHITELISTCLIENT, RBLSMTPD": "Read by the plugins relay, whitelist and dnsbl. "
+    "tcpserver sets them for one connection; in the environment of the daemon they hold for every "
+    "client.",
+    "TCPREMOTEIP, TCPREMOTEPORT, TCPLOCALIP, TCPLOCALPORT": "The addresses of the connection: "
+    "tcpserver sets them for `qpsmtpd inetd`.",
     "LISTEN_FDS, LISTEN_FDNAMES, LISTEN_PID, NOTIFY_SOCKET, WATCHDOG_USEC, WATCHDOG_PID, "
     "JOURNAL_STREAM, CREDENTIALS_DIRECTORY, STATE_DIRECTORY": "Set by the service manager: sockets "
     "to listen on (those named smtps, submissions or tls speak TLS from the first byte), where to "
-    "tell that the daemon is ready and alive, whether standard error is the journal, where "
+    "report that the daemon is ready and alive, whether standard error is the journal, where "
     "certificates and keys are, and where to keep the store.",
-    "NO_COLOR": "No colours on the terminal.",
+    "NO_COLOR": "Print without colours.",
 }
 
 #: File → what it is for.
 FILES = {
     "/etc/qpsmtpd": "The configuration.",
     "/etc/qpsmtpd/plugins": "The chain of plugins.",
-    "/etc/qpsmtpd/debian-queue-method, /etc/qpsmtpd/debian-rcpthosts": "What "
-    "`dpkg-reconfigure qpsmtpd` writes: the plugin that hands messages over, and the domains that "
-    "mail is taken for. Both may be edited.",
+    "/etc/qpsmtpd/debian-queue-method, /etc/qpsmtpd/debian-rcpthosts": "Written by "
+    "`dpkg-reconfigure qpsmtpd`: the plugin that hands messages over, and the domains that mail is "
+    "accepted for. Both may be edited.",
     "/var/spool/qpsmtpd": "Scratch files of large messages.",
-    "/var/lib/qpsmtpd/store.sqlite": "What plugins remember, unless the file `store` says where. "
-    "It may be removed at any time.",
-    "/var/log/qpsmtpd/qpsmtpd.log": "The log, as the file `logging` has it.",
-    "/run/qpsmtpd/handover.socket": "Where set-id programs (Exim, qmail-queue) are run for the "
-    "daemon, which may not gain privileges itself.",
-    "/usr/share/doc/qpsmtpd/README.Debian.gz": "How to put it in front of Exim or Postfix.",
+    "/var/lib/qpsmtpd/store.sqlite": "What plugins remember, unless the file `store` names another "
+    "place. It may be removed at any time.",
+    "/var/log/qpsmtpd/qpsmtpd.log": "The log, as set in the file `logging`.",
+    "/run/qpsmtpd/handover.socket": "Runs set-id programs (Exim, qmail-queue) for the daemon, "
+    "which may not gain privileges itself.",
+    "/usr/share/doc/qpsmtpd/README.Debian.gz": "How to put qpsmtpd in front of Exim or Postfix.",
 }
 
 CONFIGURATION = """\
-The configuration is a directory of small files, and each file is one setting or one list. A file
-that is not there has its default. All of them are read at start and on SIGHUP (qpsmtpd(8)).
+The configuration is a directory of small files, each of which is one setting or one list. A
+setting whose file does not exist has its default. All files are read at start and on SIGHUP
+(qpsmtpd(8)).
 
-A file is looked up in the directory that the option --config or the environment variable
-QPSMTPD_CONFIG names, or else in /etc/qpsmtpd; then in the directory `config` beside the program,
-if it was called by its path; then in the control files of qmail, /var/qmail/control. The first
-one that is found counts.
+A file is looked for in three places, and the first one found counts: the directory that the option
+--config or the environment variable QPSMTPD_CONFIG names, or else /etc/qpsmtpd; the directory
+`config` beside the program, if the program was called by its path; and the control files of qmail,
+/var/qmail/control.
 
-Files are in UTF-8. Empty lines and lines that begin with `#` are comments; there are none behind a
-line. `$include NAME` stands for the lines of another file, which may be a path or the name of a
-configuration file; of a directory all its files, but for those whose names begin with a dot, in
-alphabetical order. Files in circles are an error; one that is missing is a warning.
+Files are in UTF-8. Empty lines and lines that begin with `#` are ignored; a comment cannot follow
+a value on the same line. `$include NAME` stands for the lines of another file, which may be a path
+or the name of a configuration file. If it is a directory, all its files are included in
+alphabetical order, except those whose names begin with a dot. Files that include each other in a
+circle are an error; one that is missing is a warning.
 
 Durations are written as 5, 90s, 10m, 2h or 1d; sizes in bytes, or as 64k, 10M or 1G; yes and no
 also as 1 and 0, true and false, on and off.
 
-`qpsmtpd check-config` prints whatever is wrong, with file and line. A daemon whose configuration
-has errors does not start, or goes on with the old configuration.
+`qpsmtpd check-config` prints every problem, with file and line. With errors in its configuration
+the daemon does not start; if it is running, it keeps the old configuration.
 """
 
 #: Files of the chain → what is in them.
 CHAIN_FILES = {
-    "plugins": "The chain of plugins, one a line; see qpsmtpd-plugins(5). It must be there.",
-    "logging": "Plugins that write the log, one a line: those named logging/... in "
+    "plugins": "The chain of plugins, one per line; see qpsmtpd-plugins(5). It must exist.",
+    "logging": "The plugins that write the log, one per line: those named logging/... in "
     "qpsmtpd-plugins(5). Without any, log lines go to standard error; see `loglevel`.",
 }
 
 CHAIN = """\
-The file `plugins` is the chain: one plugin a line, its name and its arguments, separated by
-blanks. There are no quotes, and no comments behind a line. In each step of a session (hook) the
-plugins are asked from top to bottom; the first that accepts or refuses ends the step, and most
-have no opinion. So what accepts recipients, `rcpt_ok`, comes after all that may refuse them, and
-the chain ends with a plugin that hands messages over, named queue/... below.
+The file `plugins` is the chain: one plugin per line, its name and its arguments, separated by
+blanks. Quotes have no meaning, and a comment cannot follow on the same line. At each step of a
+session (hook) the plugins are asked from top to bottom; most have no opinion, and the first that
+accepts or refuses ends the step. So `rcpt_ok`, which accepts recipients, comes after every plugin
+that may refuse them, and the chain ends with a plugin that hands messages over, named queue/...
+below.
 
     earlytalker
     relay
@@ -110,24 +113,37 @@ the chain ends with a plugin that hands messages over, named queue/... below.
     rcpt_ok
     queue/smtp-forward 192.0.2.25
 
-An argument is `NAME VALUE` or `NAME=VALUE`; the name of a switch alone is enough. Where it is said
-below, the name may be left out. In names `-` and `_` are the same. An argument that is not known
-is an error.
+An argument is `NAME VALUE` or `NAME=VALUE`; for a switch, the name alone is enough. Some names may
+be left out, as noted below. In names `-` and `_` are the same. An unknown argument is an error.
 
-To have a plugin several times in the chain, write its name as `NAME:1`, `NAME:2` and so on.
+To use a plugin more than once, write its name as `NAME:1`, `NAME:2` and so on.
 
 Local plugins are files NAME.py in a directory of the file `plugin_dirs`; see
 qpsmtpd-plugin-api(7). Plugins in Perl cannot be used, and are reported.
 
-`qpsmtpd plugins` shows the chain with the hooks of each plugin; `qpsmtpd plugins NAME` shows what
-is below of one.
+`qpsmtpd plugins` shows the chain with the hooks of each plugin; `qpsmtpd plugins NAME` shows the
+manual of one plugin, as below.
+"""
+
+EXEMPT = """\
+Most tests do not apply to exempt clients. A client is exempt
+
+- if it is a relay client: the plugin `relay` lists it, or it has logged in;
+- if it is on an allowlist: `whitelist` has it in its file `whitelisthosts`, or
+  `dns_whitelist_soft` has found it on a list in the DNS;
+- for one message, if the sender of that message is on an allowlist: the file `whitelistsenders`.
+
+A manual below that speaks of exempt clients means all of these. Only relay clients may relay; the
+others are spared tests and gain no other right. The plugins that exempt a client must come before
+those whose tests it is to be spared, and some tests are made too early for a client that logs in
+later.
 """
 
 API = """\
-A plugin is a file NAME.py in a directory of the file `plugin_dirs`, or in a subdirectory, which
-becomes part of its name. It defines one subclass of Plugin. Every method `hook_...` that it has is
-called for every session; there is nothing to register. It imports `qpsmtpd.api` and nothing else
-of qpsmtpd.
+A plugin is a file NAME.py in a directory that the file `plugin_dirs` names, or in a subdirectory,
+which becomes part of the plugin's name. It defines one subclass of Plugin. Each of its methods
+named `hook_...` is called in every session; there is nothing to register. It imports `qpsmtpd.api`
+and nothing else of qpsmtpd.
 """
 
 EXAMPLE = '''\
@@ -159,35 +175,36 @@ class QuietDomain(Plugin[Options]):
 '''
 
 COMPARISONS = """\
-A client may write a domain in many ways: in upper case, with A-labels or U-labels (RFC 5890), as a
-domain of HELO with a final dot or in full-width characters. `address.domain` is in one canonical
-form (lower case, A-labels, no final dot), and `address.key` is the whole address for comparisons.
+A client can spell a domain in many ways: in upper case, with A-labels or U-labels (RFC 5890), in
+full-width characters, in HELO also with a final dot. `address.domain` has one canonical form (lower
+case, A-labels, no final dot), and `address.key` is the whole address for comparisons.
 `canonical_domain()`, `address_key()` and options of the type `Domain` bring other text into that
-form. Lists are better kept in an `AddressList`, `AddressSet`, `DomainList` or `HelloList`, which
+form. Lists are best kept in an `AddressList`, `AddressSet`, `DomainList` or `HelloList`, which
 know every spelling; a `Pattern` is a regular expression that refuses by any spelling and admits by
-canonical ones only. What a client wrote is in `address.address`, for the next hop and the log.
+canonical ones only. What the client wrote is in `address.address`, for the next hop and the log.
 """
 
 VERDICTS = """\
-A hook that returns nothing (None) has no opinion, and the next plugin is asked. `accept()`,
-`deny()` and `defer()` make a verdict, which ends the hook. Their arguments are the text that the
-client reads, `status` (an enhanced status code such as 5.7.1), and of the last two `disconnect`,
-which ends the session, and `code`, a reply code where that of the hook is wrong. Only an accept in
-hook_rcpt takes a recipient, and only one in hook_queue takes a message.
+A hook that returns None has no opinion, and the next plugin is asked. `accept()`, `deny()` and
+`defer()` make a verdict, which ends the hook. Their arguments are the text that the client reads
+and `status`, an enhanced status code such as 5.7.1; `deny()` and `defer()` also have `disconnect`,
+which ends the session, `code`, a reply code to use in place of the hook's own, and `reason`, for
+the log. Only an accept in hook_rcpt takes a recipient, and only one in hook_queue takes a message.
 
-An exception, or a hook that takes longer than `hook_timeout`, is a fault: the transaction costs
-the client a 451, and the log has a traceback; with `on_fault=skip` on the plugin's line the next
-plugin is asked. A store that does not answer is not a fault: the plugin has no opinion.
+An exception, or a hook that takes longer than `hook_timeout`, is a fault: the client gets a 451
+for this transaction, and the log gets a traceback. With `on_fault=skip` on the plugin's line the
+next plugin is asked instead. A store that does not answer is not a fault: the plugin has no
+opinion.
 
-Hooks must not wait without `await`, and every wait needs a time-out. What blocks belongs into
+Hooks must not wait without `await`, and every wait needs a timeout. Call what blocks with
 `self.services.run_blocking(function, ...)`.
 """
 
 LEGACY = """\
-This program is for scripts that were written for the Perl version: it takes the options of that,
-and runs `qpsmtpd run` with one worker. It has no child processes for connections; one process
-serves them all. New installations use qpsmtpd(8), or the units qpsmtpd.socket and qpsmtpd.service.
+This program is for scripts that were written for the Perl version: it takes the old options and
+runs `qpsmtpd run` with one worker. It starts no child process per connection; one process serves
+them all. New installations use qpsmtpd(8), or the units qpsmtpd.socket and qpsmtpd.service.
 
-Signals, exit status, environment and files are those of qpsmtpd(8), but for wrong options, whose
-exit status is 2.
+Signals, exit status, environment and files are those of qpsmtpd(8); the exit status for wrong
+options is 2.
 """

@@ -115,7 +115,7 @@ def a_port_with_tls_from_the_first_byte() -> None:
 
 def other_addresses() -> None:
     drop_in("qpsmtpd.socket", section(after("systemctl edit qpsmtpd.socket")))
-    shell(after("The empty line forgets the addresses of before."))
+    shell(after("The empty line removes the previous addresses."))
     with connect("127.0.0.3", 25) as client:
         expect(client.ehlo()[0] == 250, "no EHLO on the new address")
     try:
@@ -130,7 +130,7 @@ def other_addresses() -> None:
 
 
 def local_plugins() -> None:
-    shell(after("Your own belong into"))
+    shell(after("Your own plugins belong in"))
     Path("/usr/local/share/qpsmtpd/plugins/mine.py").write_text(
         '"""mine: of our own."""\n\nfrom qpsmtpd.api import Plugin\n\n\n'
         "class Mine(Plugin):\n    async def hook_quit(self, session):\n        return None\n"

@@ -67,6 +67,23 @@ def test_blocks() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "It names another\ndestination: a route.",
+        "Nobody's opinion is\n451. A plugin\nmay return it.",
+        "It has\n- as a sign - in it.",
+    ],
+)
+def test_a_paragraph_is_not_broken_by_what_its_lines_begin_with(text: str) -> None:
+    assert blocks(f"Before.\n\n{text}\n\nAfter.") == ["Before.", text, "After."]
+
+
+def test_an_item_goes_on_until_the_next(page: Page) -> None:
+    page.prose("store: what is\nshared\nme: our name")
+    assert body(page) == ".TP 4\nstore\nwhat is shared\n.TP 4\nme\nour name\n"
+
+
 def test_lists_and_examples(page: Page) -> None:
     page.prose("- a\n- b\n\n1. c\n\nname: d\n\n    .e  -f")
     assert body(page) == (
