@@ -7,8 +7,6 @@ Maildir @TMP@/Maildir must then hold, below the headers we add.
 """
 
 import asyncio
-import importlib.util
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,19 +14,11 @@ import pytest
 import trustme
 
 from qpsmtpd.dialogue.run import Script, load, run
+from tests.unit.client import uvloop_factory
 
 HERE = Path(__file__).parent
 SCRIPTS = sorted(HERE.glob("*.smtp"))
 LONGEST = 60.0
-
-
-def uvloop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
-    if importlib.util.find_spec("uvloop") is None and os.environ.get("CI") != "true":
-        pytest.skip("needs uvloop (pip install uvloop, or apt install python3-uvloop)")
-    import uvloop
-
-    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
-    return factory
 
 
 @pytest.fixture(params=["asyncio", "uvloop"])

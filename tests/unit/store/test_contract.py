@@ -31,7 +31,7 @@ def of_every_kind(test: Test) -> Callable[..., Any]:
             await test(subject)
 
     run.__name__ = test.__name__
-    kinds = ["fake", "sqlite", pytest.param("redis", marks=pytest.mark.real_systems)]
+    kinds = ["fake", "sqlite", "redis"]
     parametrized: Callable[..., Any] = pytest.mark.parametrize("kind", kinds)(on_both_loops(run))
     return parametrized
 

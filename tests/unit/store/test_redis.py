@@ -17,8 +17,6 @@ from qpsmtpd.store.opening import SharedStore, shared_store
 from tests.redis_server import redis_server
 from tests.unit.client import PATIENCE, on_both_loops
 
-pytestmark = pytest.mark.real_systems
-
 LONG = 3600.0
 
 
