@@ -12,7 +12,8 @@ import ssl
 import struct
 from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
+from weakref import WeakSet
 
 import pytest
 
@@ -82,9 +83,13 @@ def wire_of(serving: Serving) -> SmtpProtocol:
 class Client:
     """A client.  Commands are sent with CRLF, replies come without."""
 
+    _all: ClassVar[WeakSet[Client]] = WeakSet()
+
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader = reader
         self.writer = writer
+        self._loop = asyncio.get_running_loop()
+        self._all.add(self)
 
     @classmethod
     async def connect(cls, host: str | None, port: int | None, **more: Any) -> Client:
@@ -149,6 +154,14 @@ class Client:
         with contextlib.suppress(OSError):
             await self.writer.wait_closed()
 
+    @classmethod
+    async def all_leave(cls) -> None:
+        """Close what a test that failed has left open, or later tests would be blamed for it."""
+        for client in list(cls._all):
+            if client._loop is asyncio.get_running_loop():
+                client.writer.transport.abort()
+        await asyncio.sleep(0)
+
     async def closed(self) -> bool:
         """Wait until the server has closed, having said nothing more."""
         return await self.reader.read() == b""
@@ -185,8 +198,11 @@ def _with_loop_name(test: Callable[..., Any]) -> Any:
 
 
 async def _in_time(test: Awaitable[None]) -> None:
-    async with asyncio.timeout(PATIENCE):
-        await test
+    try:
+        async with asyncio.timeout(PATIENCE):
+            await test
+    finally:
+        await Client.all_leave()
 
 
 async def until(condition: Callable[[], bool], seconds: float = PATIENCE) -> None:

@@ -182,4 +182,5 @@ async def running(
                 yield daemon
         finally:
             await daemon.kill()
+            await Client.all_leave()
             shutil.rmtree(short)
