@@ -367,6 +367,9 @@ class SmtpProtocol(SMTP):
         except (OSError, ssl.SSLError) as error:
             self._lost_in_handshake()
             raise ClientGoneError(str(error)) from error
+        except asyncio.CancelledError:
+            self._lost_in_handshake()
+            raise
         finally:
             self._handshaking = False
         info = None if transport is None else _tls_info(transport)

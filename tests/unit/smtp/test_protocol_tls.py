@@ -121,6 +121,7 @@ async def test_the_end_comes_during_the_handshake(files: dict[str, list[str]]) -
         client.send(TLS_HELLO)
         await until(lambda: serving.server.connections == 1)
         assert await serving.server.drain(0.01) == 1
+        await until(lambda: not serving.server.connections)
         await client.close()
 
 
