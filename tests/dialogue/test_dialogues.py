@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import trustme
 
+from qpsmtpd.config import settings
 from qpsmtpd.dialogue.run import Script, load, run
 from tests.unit.client import uvloop_factory
 
@@ -24,6 +25,13 @@ LONGEST = 60.0
 @pytest.fixture(params=["asyncio", "uvloop"])
 def new_loop(request: pytest.FixtureRequest) -> Callable[[], asyncio.AbstractEventLoop]:
     return uvloop_factory() if request.param == "uvloop" else asyncio.new_event_loop
+
+
+@pytest.fixture(autouse=True)
+def short_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let scripts have time-outs of less than a second."""
+    for name in ("timeout", "timeoutsmtpd"):
+        monkeypatch.setitem(settings._AT_LEAST, name, 0)
 
 
 @pytest.fixture(scope="session")

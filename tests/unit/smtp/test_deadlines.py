@@ -77,8 +77,10 @@ def test_the_session_has_an_end() -> None:
         loop.advance(2.4)
         deadlines.extend(deadlines.command)
     assert late == []
+    assert not deadlines.session_is_over
     loop.advance(0.5)
     assert late == [110.0]
+    assert deadlines.session_is_over
 
 
 def test_a_nearer_deadline_is_seen_in_time() -> None:
