@@ -21,7 +21,7 @@ from qpsmtpd.smtp.protocol import SmtpProtocol
 from qpsmtpd.testing import Serving
 
 #: Seconds after which a test has failed.
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 ENVELOPE = ("EHLO client.example", "MAIL FROM:<a@client.example>", "RCPT TO:<user@example.test>")
 PIPELINED = "".join(f"{line}\r\n" for line in (*ENVELOPE, "DATA")).encode()
