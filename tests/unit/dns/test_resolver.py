@@ -191,3 +191,13 @@ def test_without_resolv_conf_this_machine_is_asked(tmp_path: Path) -> None:
     assert system_nameservers(tmp_path / "resolv.conf") == [("127.0.0.1", 53)]
     (tmp_path / "resolv.conf").write_text("nameserver 192.0.2.1\n")
     assert system_nameservers(tmp_path / "resolv.conf") == [("192.0.2.1", 53)]
+
+
+async def test_names_are_written_as_idna_2008_has_them() -> None:
+    """In that of 2003 they would be other names: strasse.test, and other people's."""
+    pytest.importorskip("idna", reason="needs idna (pip install idna, or apt install python3-idna)")
+    async with DnsServer() as server, a_resolver(server) as resolver:
+        await resolver.a("straße.test")
+        await resolver.a("σελίς.test")
+        names = [name for _, name, _ in server.asked]
+    assert names == ["xn--strae-oqa.test", "xn--kxals3ab.test"]

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from qpsmtpd.api import Seconds
 from qpsmtpd.errors import ConfigError
 from qpsmtpd.mail.session import Transaction
 from qpsmtpd.mail.verdict import Decision, Verdict
 from qpsmtpd.plugins.queue import exim_bsmtp
-from qpsmtpd.plugins.queue.exim_bsmtp import EximBsmtp
+from qpsmtpd.plugins.queue.exim_bsmtp import EximBsmtp, EximOptions
 from qpsmtpd.testing import a_plugin, a_transaction
 from tests.unit.scripts import a_script
 
@@ -66,6 +67,20 @@ async def test_batch(tmp_path: Path) -> None:
         b"DATA\r\n"
         b"Subject: l\xe9\r\n\r\n..\r\n...\r\n..x\r\nend\xff\r\n.\r\nQUIT\r\n"
     )
+
+
+def test_options_not_given() -> None:
+    options = EximOptions()
+    assert options == EximOptions(exim_path="/usr/sbin/rsmtp", timeout=Seconds(300), processes=20)
+    assert options.check() == []
+
+
+@pytest.mark.parametrize("number", [1, 7])
+async def test_how_many_run_at_once(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    limits: list[int] = []
+    monkeypatch.setattr(exim_bsmtp, "Programs", limits.append)
+    await a_plugin(EximBsmtp, f"processes {number}")
+    assert limits == [number]
 
 
 async def test_null_sender_and_local_part_in_unicode(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from qpsmtpd.errors import ConfigError
+from qpsmtpd.mail.message import Body, Message
 from qpsmtpd.mail.session import Session, Transaction
 from qpsmtpd.mail.verdict import Decision, Verdict
 from qpsmtpd.plugins.queue.smtp_forward import SmtpForward
@@ -440,6 +441,45 @@ async def test_next_hop_that_does_not_read() -> None:
     big = a_mail(message=b"Subject: x\r\n\r\n" + b"y" * 70 + b"\r\n" * 8_000_000)
     verdict = await forward(hop, big, "timeout=0.1")
     assert summary(verdict) == ("defer", 451, "4.4.2")
+
+
+#: Of 64 KB.
+BLOCKS = 256
+
+
+def a_long_mail(blocks: list[int]) -> Transaction:
+    """More than fits into the network, in blocks that are noted as they are read."""
+
+    class Noted(Message):
+        async def stream(self) -> AsyncIterator[bytes]:
+            yield b"Subject: x\r\n\r\n"
+            for number in range(BLOCKS):
+                blocks.append(number)
+                yield (b"y" * 998 + b"\r\n") * 64
+
+    tx = a_mail()
+    assert tx.message is not None
+    tx.message = Noted(tx.message.headers, Body(b"", None, 0), 1000)
+    return tx
+
+
+async def test_next_hop_that_breaks_off_within_a_message() -> None:
+    """Nothing is in doubt, for the end was never sent; and no more is read than was on its way."""
+    blocks: list[int] = []
+    hop = FakeHop(breaks_off=[3])
+    verdict = await forward(hop, a_long_mail(blocks))
+    assert verdict.tentative
+    assert summary(verdict) == ("defer", 451, "4.4.2")
+    assert hop.messages == []
+    assert len(blocks) < BLOCKS
+
+
+async def test_next_hop_that_breaks_off_within_a_message_on_a_kept_connection() -> None:
+    async with FakeHop(breaks_off=[0, 3, 0]) as hop, forwarder(hop) as plugin:
+        assert (await plugin.hook_queue(a_mail())).accepted
+        assert (await plugin.hook_queue(a_long_mail([]))).accepted
+        assert hop.connections == 2
+        assert len(hop.messages) == 2
 
 
 # --- XCLIENT and XFORWARD -------------------------------------------------------------------
