@@ -24,13 +24,14 @@ from qpsmtpd.nexthop.cleanup import (
 )
 from qpsmtpd.testing import a_session, a_transaction
 from tests.stream_server import stream_server
+from tests.unit.client import PATIENCE
 from tests.unit.fake_cleanup import QUEUE_ID, FakeCleanup, attributes, listening, listening_tcp
 
 
 async def submit(
     address: str, tx: Transaction, flags: CleanupFlag = CleanupFlag.FLAG_MASK_EXTERNAL
 ) -> CleanupResult:
-    async with await Cleanup.connect(address, 5) as connection:
+    async with await Cleanup.connect(address, PATIENCE) as connection:
         return await connection.submit(tx, flags)
 
 
@@ -184,14 +185,14 @@ async def test_receiver_that_does_not_read_is_not_waited_for(tmp_path: Path) -> 
 @pytest.mark.parametrize("address", ["/nonexistent/cleanup", "127.0.0.1:1", "[::1]:1"])
 async def test_nobody_there(address: str) -> None:
     with pytest.raises(CleanupError, match="cannot connect"):
-        await Cleanup.connect(address, 5)
+        await Cleanup.connect(address, PATIENCE)
 
 
 async def test_leaving_early_sends_no_end(tmp_path: Path) -> None:
     fake = FakeCleanup()
     async with (
         listening(fake, tmp_path / "cleanup") as address,
-        await Cleanup.connect(address, 5),
+        await Cleanup.connect(address, PATIENCE),
     ):
         pass
     assert (b"E", b"") not in fake.records

@@ -6,10 +6,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from qpsmtpd.api import Seconds
 from qpsmtpd.errors import ConfigError
 from qpsmtpd.mail.message import Body, Message
 from qpsmtpd.mail.session import Session, Transaction
@@ -24,6 +26,7 @@ from qpsmtpd.testing import (
     dns_failure,
     services,
 )
+from tests.unit.client import PATIENCE
 from tests.unit.nexthop.fake import DROP, KEYWORDS, SILENT, FakeHop
 
 MESSAGE = b"Subject: x\r\n\r\nHello\r\n.dot\r\n"
@@ -192,7 +195,7 @@ async def test_breaks_off(step: str, reply: str, keywords: tuple[str, ...]) -> N
 async def test_endless_reply(step: str) -> None:
     endless = "\n".join(["250-" + "x" * 60] * 1000)
     answers: dict[str, Any] = {step: endless}
-    verdict = await forward(FakeHop(**answers), a_mail(), "timeout=5")
+    verdict = await forward(FakeHop(**answers), a_mail(), f"timeout={PATIENCE}")
     assert summary(verdict)[:2] == ("defer", 451)
 
 
@@ -370,7 +373,7 @@ async def test_no_third_attempt() -> None:
 async def test_idle_connection_is_closed() -> None:
     async with FakeHop() as hop, forwarder(hop, "idle=0.02") as plugin:
         assert (await plugin.hook_queue(a_mail())).accepted
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             await hop.left.wait()
         assert hop.verbs()[-1] == "QUIT"
         assert (await plugin.hook_queue(a_mail())).accepted
@@ -381,7 +384,7 @@ async def test_stop_says_goodbye() -> None:
     async with FakeHop() as hop:
         async with forwarder(hop) as plugin:
             assert (await plugin.hook_queue(a_mail())).accepted
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             await hop.left.wait()
         assert hop.verbs()[-1] == "QUIT"
 
@@ -389,7 +392,7 @@ async def test_stop_says_goodbye() -> None:
 async def test_not_more_connections_than_allowed() -> None:
     async with FakeHop(dot_is_late=True) as hop, forwarder(hop, "pool=2") as plugin:
         tasks = [asyncio.create_task(plugin.hook_queue(a_mail())) for _ in range(6)]
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             while hop.verbs().count("DATA") < 2:
                 await asyncio.sleep(0)
         assert hop.connections == 2
@@ -399,11 +402,13 @@ async def test_not_more_connections_than_allowed() -> None:
 
 
 async def test_all_connections_busy() -> None:
-    async with FakeHop(dot_is_late=True) as hop, forwarder(hop, "pool=1 timeout=0.2") as plugin:
+    async with FakeHop(dot_is_late=True) as hop, forwarder(hop, "pool=1") as plugin:
         first = asyncio.create_task(plugin.hook_queue(a_mail()))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             while "DATA" not in hop.verbs():
                 await asyncio.sleep(0)
+        # The first one keeps its time-outs.
+        plugin._pool.target = replace(plugin._pool.target, timeout=0.01)
         assert summary(await plugin.hook_queue(a_mail())) == ("defer", 451, "4.4.5")
         hop.proceed.set()
         assert (await first).accepted
@@ -412,7 +417,7 @@ async def test_all_connections_busy() -> None:
 async def test_cancelled_hand_over_breaks_off() -> None:
     async with FakeHop(dot_is_late=True) as hop, forwarder(hop) as plugin:
         task = asyncio.create_task(plugin.hook_queue(a_mail()))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             while "DATA" not in hop.verbs():
                 await asyncio.sleep(0)
         task.cancel()
@@ -426,7 +431,7 @@ async def test_cancelled_hand_over_breaks_off() -> None:
 async def test_cancelled_envelope_breaks_off() -> None:
     async with FakeHop(MAIL=[SILENT, "250 ok"]) as hop, forwarder(hop) as plugin:
         task = asyncio.create_task(plugin.hook_queue(a_mail()))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             while "MAIL" not in hop.verbs():
                 await asyncio.sleep(0)
         task.cancel()
@@ -514,9 +519,10 @@ async def test_xclient() -> None:
 async def test_xclient_name_is_confirmed(records: Any, name: str) -> None:
     session = a_session(ehlo="client.example", client_name="pc.example")
     hop = FakeHop(keywords=("XCLIENT NAME",))
-    assert (
-        await forward(hop, a_mail(session=session), "xclient timeout=0.2", dns=records)
-    ).accepted
+    async with hop, forwarder(hop, "xclient", dns=records) as plugin:
+        # The next hop keeps its time-outs.
+        plugin.options = replace(plugin.options, timeout=Seconds(0.01))
+        assert (await plugin.hook_queue(a_mail(session=session))).accepted
     assert hop.commands[1] == f"XCLIENT NAME={name}"
 
 
