@@ -97,7 +97,7 @@ def files(directory: Path, store: str, limits: Sequence[str] = (LIMIT,)) -> Path
     plugins = [*limits, "rcpt_ok", "queue/discard"]
     return configure(
         directory,
-        {"plugins": plugins, "store": store, "store_timeout": "0.3", "max_junk_commands": "10000"},
+        {"plugins": plugins, "store": store, "store_timeout": "1", "max_junk_commands": "10000"},
     )
 
 

@@ -50,9 +50,9 @@ async def test_no_command(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "times",
     [
-        {"timeout": ["0.2"]},
-        {"timeout": ["0.2"], "timeoutsmtpd": ["300"]},
-        {"timeout": ["300"], "session_timeout": ["0.2"]},
+        {"timeout": ["0.1"]},
+        {"timeout": ["0.1"], "timeoutsmtpd": ["300"]},
+        {"timeout": ["300"], "session_timeout": ["0.1"]},
     ],
 )
 @on_both_loops

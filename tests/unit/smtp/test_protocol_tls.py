@@ -208,7 +208,7 @@ async def test_time_outs_hold_under_tls(
     files: dict[str, list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(settings._AT_LEAST, "timeout", 0)
-    async with serve(files | {"timeout": ["0.2"]}) as serving:
+    async with serve(files | {"timeout": ["0.1"], "timeoutsmtpd": ["300"]}) as serving:
         client = await (await under_tls(serving)).to_data()
         assert await client.reply() == "421 4.4.2 Timeout, closing connection"
         assert await client.closed()

@@ -15,6 +15,7 @@ from qpsmtpd.mail.verdict import Decision, Verdict
 from qpsmtpd.plugins.queue import exim_bsmtp
 from qpsmtpd.plugins.queue.exim_bsmtp import EximBsmtp, EximOptions
 from qpsmtpd.testing import a_plugin, a_transaction
+from tests.unit.client import PATIENCE
 from tests.unit.scripts import a_script
 
 #: What Exim 4.98 writes when it refuses.
@@ -141,7 +142,7 @@ async def test_replies(
 async def test_everything_unclear_defers(
     tmp_path: Path, end: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    line = f"{an_exim(tmp_path, end)} timeout {'0.1' if 'sleep' in end else '5'}"
+    line = f"{an_exim(tmp_path, end)} timeout {0.1 if 'sleep' in end else PATIENCE}"
     plugin = await a_plugin(EximBsmtp, line)
     verdict = await plugin.hook_queue(a_message_on_its_way())
     assert (verdict.decision, verdict.status) == (Decision.DEFER, "4.3.0")
