@@ -7,13 +7,15 @@ import faulthandler
 import logging
 import os
 from collections.abc import Generator, Iterator
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import hypothesis
 import pytest
-from pluggy import Result
 
 from tests.debian_system import unavailable
+
+if TYPE_CHECKING:
+    from pluggy import Result  # that of Debian 12 has it under another name
 
 #: Seconds for a test that builds or boots Debian systems, with those it shares with other tests.
 SYSTEM_LIMIT = 1800
