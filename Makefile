@@ -6,9 +6,13 @@ PORT   ?= 2525
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.complete
+PYTEST := $(BIN)/python -m pytest -q
+# As many processes as there are processors.
+SHARED := -n auto
 
 .DEFAULT_GOAL := help
-.PHONY: help run venv check test lint types unit dialogue bench bench-quick deb autopkgtest piuparts man clean
+.PHONY: help run venv check test test-systems lint types unit dialogue bench bench-quick deb \
+  autopkgtest piuparts man clean
 
 help: ## print the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -25,8 +29,8 @@ $(STAMP): pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[fast,debian,dev]'
 	@touch $@
 
-check: lint types ## ruff, mypy --strict, unit and dialogue tests (daily use)
-	$(BIN)/python -m pytest -q tests/unit tests/dialogue
+check: lint types ## ruff, mypy --strict, unit and dialogue tests: after every change (a minute)
+	$(PYTEST) $(SHARED) tests/unit tests/dialogue
 
 lint: venv ## ruff
 	$(BIN)/ruff check .
@@ -36,14 +40,17 @@ types: venv ## mypy --strict
 	$(BIN)/mypy
 
 unit: venv ## unit tests alone
-	$(BIN)/python -m pytest -q tests/unit
+	$(PYTEST) $(SHARED) tests/unit
 
 dialogue: venv ## SMTP dialogue scripts; FILE=... TO=HOST:PORT runs one against any host
 	@if [ -n "$(FILE)" ]; then $(BIN)/qpsmtpd dialogue $(FILE) $(if $(TO),--to $(TO)); \
-	else $(BIN)/python -m pytest -q tests/dialogue; fi
+	else $(PYTEST) tests/dialogue; fi
 
-test: lint types ## all tests; what this machine cannot run is skipped, under CI=true nothing is
-	$(BIN)/python -m pytest -rs
+test: lint types ## check, and all else that needs neither root nor booted systems (two minutes)
+	$(PYTEST) $(SHARED) -rs -m "not real_systems"
+
+test-systems: venv ## what boots Debian 12 and 13 or runs other servers (root on Debian, 40 minutes)
+	$(PYTEST) -rs -m real_systems
 
 bench: venv ## us and other servers under the same load (20 minutes, root on Debian; ARGS=...)
 	$(BIN)/python -m tests.bench --publish $(ARGS)
@@ -59,7 +66,7 @@ autopkgtest: venv ## the package's own tests in Debian 12 and 13 (root); RELEASE
 	  $(addprefix --release=,$(RELEASE)) $(addprefix --test=,$(TEST)) $(addprefix --package=,$(DEB))
 
 piuparts: venv ## Debian's piuparts on 12 and 13: install, upgrade, purge (root on Debian, 4 minutes)
-	$(BIN)/python -m pytest -q -rs tests/packaging/test_piuparts.py
+	$(PYTEST) -rs tests/packaging/test_piuparts.py
 
 man: venv ## write the manual pages to build/man
 	$(BIN)/python -m qpsmtpd.manpages build/man

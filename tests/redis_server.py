@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Debian's redis-server, in a process of the test's own that ends with it.
 
-It is not installed: its packages are unpacked into `.cache`, so that no service is started.
+It is not installed, for a service would start: its packages are unpacked into `.cache`, as root.
 """
 
 from __future__ import annotations
@@ -16,6 +16,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
+from tests.debian_system import unavailable
 from tests.isolation import ENVIRONMENT, locked, run
 
 CACHE = Path(__file__).parents[1] / ".cache" / "redis-server"
@@ -24,11 +27,13 @@ DOWNLOAD_TIMEOUT = 300.0  # seconds
 _APT = ("apt-get", "-qq", "-o", "DPkg::Lock::Timeout=120")
 
 
-def _program() -> tuple[str, dict[str, str]]:
-    """The program, and the environment that it needs."""
+def program() -> tuple[str, dict[str, str]]:
+    """The program, and the environment that it needs; without it the test is skipped."""
     installed = shutil.which("redis-server")
     if installed:
         return installed, ENVIRONMENT
+    if unavailable() and not CACHE.exists():
+        pytest.skip("needs redis-server (apt install redis-server)")
     CACHE.parent.mkdir(exist_ok=True)
     with locked(CACHE.with_suffix(".lock")):
         if not CACHE.exists():
@@ -69,10 +74,10 @@ class RedisServer:
 
     def start(self) -> None:
         """Start it, and wait until it takes connections."""
-        program, environment = _program()
+        path, environment = program()
         self._process = subprocess.Popen(
             (
-                *("setpriv", "--pdeathsig", "KILL", program),
+                *("setpriv", "--pdeathsig", "KILL", path),
                 *("--unixsocket", str(self.socket), "--dir", str(self._directory)),
                 *("--port", "0", "--bind", "127.0.0.1", "--save", "", *self._arguments),
             ),

@@ -237,6 +237,7 @@ class Supervisor:
         """Load the configuration in a process of its own."""
 
         def check() -> int:
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
             signal.setitimer(signal.ITIMER_REAL, CHECK_SECONDS)
             return check_configuration(self._options)
 

@@ -42,6 +42,11 @@ class Deadlines:
         self._session_end = now + session
         self._timer = self._loop.call_at(now + min(session, command, data), self._look)
 
+    @property
+    def session_is_over(self) -> bool:
+        """Whether the time for all of it has passed."""
+        return self._loop.time() >= self._session_end
+
     def extend(self, seconds: float) -> None:
         """What we wait for now must have come within these seconds."""
         self.due = self._loop.time() + seconds

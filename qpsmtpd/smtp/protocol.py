@@ -99,6 +99,7 @@ class SmtpProtocol(SMTP):
         self._writable: asyncio.Future[None] | None = None
         self._reading_paused = False
         self._ended = False
+        self._overdue = False
         self._lost = False
         self._finished = False
         self._reading_command = False
@@ -367,6 +368,9 @@ class SmtpProtocol(SMTP):
         except (OSError, ssl.SSLError) as error:
             self._lost_in_handshake()
             raise ClientGoneError(str(error)) from error
+        except asyncio.CancelledError:
+            self._lost_in_handshake()
+            raise
         finally:
             self._handshaking = False
         info = None if transport is None else _tls_info(transport)
@@ -408,6 +412,8 @@ class SmtpProtocol(SMTP):
             return None
         if self._ended:
             raise ClientGoneError
+        if self._overdue:
+            raise ClientTimeoutError
         if self._reading_paused:
             self._reading_paused = False
             assert self.transport is not None
@@ -441,6 +447,9 @@ class SmtpProtocol(SMTP):
             self.transport.abort()
         elif self._waiter is not None:
             self._wake(ClientTimeoutError())
+        else:
+            # A client that never pauses is hung up on before the next read.
+            self._overdue = self._deadlines.session_is_over
 
 
 def endpoint(name: Any) -> Endpoint | None:

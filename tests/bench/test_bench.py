@@ -13,7 +13,7 @@ import pytest
 from tests.bench.laboratory import CHECKOUT
 from tests.bench.results import Results
 
-pytestmark = [pytest.mark.real_systems, pytest.mark.slow]
+pytestmark = pytest.mark.real_systems
 
 TIMEOUT = 300.0  # seconds; the Debian system may have to be made first
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from contextlib import suppress
-from typing import Self
+from typing import Any, Self
 
 from tests.conformance.dialogue import Noted, printable_text
+from tests.stream_server import port_of, stream_server
 
 _REPLIES = {"DATA": b"354 Go ahead\r\n", "QUIT": b"221 Bye\r\n"}
 
@@ -20,16 +20,17 @@ class NextHop:
         self._noted: Noted = []
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self._server = stream_server(self._talk)
+        self._port = port_of(await self._server.__aenter__())
         return self
 
-    async def __aexit__(self, *_error: object) -> None:
-        self._server.close()
+    async def __aexit__(self, *error: Any) -> None:
+        await self._server.__aexit__(*error)
 
     @property
     def values(self) -> Mapping[str, str]:
         """The placeholder for its port."""
-        return {"@PORT@": str(self._server.sockets[0].getsockname()[1])}
+        return {"@PORT@": str(self._port)}
 
     def take(self) -> Noted:
         """What came since the last time."""
@@ -38,12 +39,7 @@ class NextHop:
             (f"next hop {number}: {part}", value) for number, (part, value) in enumerate(noted, 1)
         ]
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(ConnectionError, asyncio.IncompleteReadError):
-            await self._converse(reader, writer)
-        writer.close()
-
-    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"220 next.example ESMTP\r\n")
         while True:
             line = (await reader.readuntil(b"\n")).decode("latin-1").strip()

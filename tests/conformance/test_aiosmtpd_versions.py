@@ -39,7 +39,7 @@ def run(version: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         env={**os.environ, "PYTHONPATH": path},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=150,
         check=False,
     )
 

@@ -35,7 +35,7 @@ CASE_TIMEOUT = 120.0  # seconds
 END_TIMEOUT = 10.0  # seconds until processes that were killed are gone
 STANDARD = {"me": ["mx.example"], "rcpthosts": ["example.test"], "loglevel": ["4"]}
 
-pytestmark = [pytest.mark.real_systems, pytest.mark.slow]
+pytestmark = pytest.mark.real_systems
 
 
 @pytest.fixture(scope="module")

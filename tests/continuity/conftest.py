@@ -3,13 +3,11 @@
 
 from __future__ import annotations
 
-import importlib.util
-import os
 from collections.abc import Callable
 
 import pytest
 
-_LINES = pytest.StashKey[list[str]]()
+from tests.unit.client import uvloop_factory
 
 #: Event loop and number of workers.
 _WAYS = [("asyncio", 1), ("asyncio", 2), ("uvloop", 1), ("uvloop", 2)]
@@ -19,32 +17,32 @@ _WAYS = [("asyncio", 1), ("asyncio", 2), ("uvloop", 1), ("uvloop", 2)]
 def way(request: pytest.FixtureRequest) -> tuple[str, int]:
     """The event loop of the daemon, and how many workers it has."""
     loop, workers = request.param
-    return with_uvloop(loop), workers
+    return available(loop), workers
 
 
 @pytest.fixture(params=["asyncio", "uvloop"])
 def loop(request: pytest.FixtureRequest) -> str:
     """The event loop of the daemon."""
-    return with_uvloop(request.param)
+    return available(request.param)
 
 
-def with_uvloop(loop: str) -> str:
-    if loop == "uvloop" and not importlib.util.find_spec("uvloop") and "CI" not in os.environ:
-        pytest.skip("needs uvloop (pip install uvloop, or apt install python3-uvloop)")
+def available(loop: str) -> str:
+    if loop == "uvloop":
+        uvloop_factory()
     return loop
 
 
 @pytest.fixture
 def report(request: pytest.FixtureRequest) -> Callable[[object], None]:
     """Call it with what is to be a line of the summary."""
-    lines = request.config.stash.setdefault(_LINES, [])
-    return lambda line: lines.append(str(line))
+    # The properties of a test come from the process that runs it to the one that reports.
+    return lambda line: request.node.user_properties.append(("account", str(line)))
 
 
-def pytest_terminal_summary(
-    terminalreporter: pytest.TerminalReporter, config: pytest.Config
-) -> None:
-    lines = config.stash.get(_LINES, [])
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    ended = [report for reports in terminalreporter.stats.values() for report in reports]
+    tests = [report for report in ended if getattr(report, "when", None) == "call"]
+    lines = [text for test in tests for name, text in test.user_properties if name == "account"]
     if lines:
         terminalreporter.section("nothing is cut off")
         for line in lines:

@@ -4,10 +4,10 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
-from typing import Self
+from typing import Any, Self
 
 from tests.continuity.stream import ids_in
+from tests.stream_server import port_of, stream_server
 
 _REPLIES = {b"DATA": b"354 Go ahead\r\n", b"QUIT": b"221 Bye\r\n"}
 
@@ -17,25 +17,17 @@ class Sink:
 
     def __init__(self) -> None:
         self.delivered: list[str] = []
+        self.port = 0
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, limit=1 << 20)
+        self._server = stream_server(self._talk, limit=1 << 20)
+        self.port = port_of(await self._server.__aenter__())
         return self
 
-    async def __aexit__(self, *_error: object) -> None:
-        self._server.close()
+    async def __aexit__(self, *error: Any) -> None:
+        await self._server.__aexit__(*error)
 
-    @property
-    def port(self) -> int:
-        port: int = self._server.sockets[0].getsockname()[1]
-        return port
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(ConnectionError, asyncio.IncompleteReadError):
-            await self._converse(reader, writer)
-        writer.close()
-
-    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"220 next.example ESMTP\r\n")
         while True:
             verb = (await reader.readuntil(b"\r\n"))[:4].upper()

@@ -13,8 +13,6 @@ import pytest
 from tests.continuity.service import Service, serving
 from tests.continuity.stream import MESSAGES, GoneError, Session, Stream, message
 
-pytestmark = pytest.mark.slow
-
 Report = Callable[[object], None]
 
 KILLS = 5

@@ -13,7 +13,7 @@ from tests.debian_system import RELEASES, Outcome, unpacked
 from tests.packaging import systems
 from tests.packaging.package import built
 
-pytestmark = [pytest.mark.real_systems, pytest.mark.slow]
+pytestmark = pytest.mark.real_systems
 
 _ANSWERS = f"""\
 qpsmtpd qpsmtpd/startup_enabled boolean true

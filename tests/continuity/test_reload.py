@@ -6,13 +6,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
-
 from tests.continuity.service import Way, name, serving
 from tests.continuity.sink import Sink
 from tests.continuity.stream import MESSAGES
-
-pytestmark = pytest.mark.slow
 
 Report = Callable[[object], None]
 

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 
-import pytest
 import trustme
 
 from tests.continuity.service import (
@@ -21,8 +20,6 @@ from tests.continuity.service import (
     running_on,
 )
 from tests.continuity.stream import MESSAGES, in_maildir, streaming
-
-pytestmark = pytest.mark.slow
 
 RESTARTS = 5
 

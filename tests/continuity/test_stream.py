@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from contextlib import suppress
 
 import pytest
 
@@ -19,6 +18,7 @@ from tests.continuity.stream import (
     ids_in,
     streaming,
 )
+from tests.stream_server import port_of, stream_server
 
 
 async def talk(
@@ -44,13 +44,10 @@ async def measured(replies: list[bytes]) -> tuple[Tally, list[str]]:
     turn = iter(range(1 << 30))
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(ConnectionError, asyncio.IncompleteReadError):
-            await talk(reader, writer, delivered, replies[next(turn) % len(replies)])
-        writer.close()
+        await talk(reader, writer, delivered, replies[next(turn) % len(replies)])
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0, limit=1 << 20)
-    async with server:
-        door = Door("127.0.0.1", server.sockets[0].getsockname()[1])
+    async with stream_server(serve, limit=1 << 20) as server:
+        door = Door("127.0.0.1", port_of(server))
         async with streaming([door], messages=2 * CLIENTS) as stream:
             pass
     return stream.tally, delivered

@@ -7,8 +7,6 @@ Maildir @TMP@/Maildir must then hold, below the headers we add.
 """
 
 import asyncio
-import importlib.util
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,24 +14,23 @@ import pytest
 import trustme
 
 from qpsmtpd.dialogue.run import Script, load, run
+from qpsmtpd.plugin import options
+from tests.unit.client import uvloop_factory
 
 HERE = Path(__file__).parent
 SCRIPTS = sorted(HERE.glob("*.smtp"))
 LONGEST = 60.0
 
 
-def uvloop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
-    if importlib.util.find_spec("uvloop") is None and os.environ.get("CI") != "true":
-        pytest.skip("needs uvloop (pip install uvloop, or apt install python3-uvloop)")
-    import uvloop
-
-    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
-    return factory
-
-
 @pytest.fixture(params=["asyncio", "uvloop"])
 def new_loop(request: pytest.FixtureRequest) -> Callable[[], asyncio.AbstractEventLoop]:
     return uvloop_factory() if request.param == "uvloop" else asyncio.new_event_loop
+
+
+@pytest.fixture(autouse=True)
+def short_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let scripts have time-outs of less than a second."""
+    monkeypatch.setattr(options, "check_value", lambda *_: None)
 
 
 @pytest.fixture(scope="session")

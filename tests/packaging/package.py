@@ -22,6 +22,7 @@ BUILD_DEPENDENCIES = (
     "python3-hypothesis",
     "python3-pytest",
     "python3-pytest-asyncio",
+    "python3-pytest-timeout",
     "python3-setuptools",
 )
 TOOLS = {

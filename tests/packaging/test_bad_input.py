@@ -10,7 +10,7 @@ from tests.debian_system import RELEASES, System
 from tests.packaging import systems
 from tests.packaging.systems import GUEST_PACKAGE
 
-pytestmark = [pytest.mark.real_systems, pytest.mark.slow]
+pytestmark = pytest.mark.real_systems
 
 #: What nobody who is asked could answer, but debconf-set-selections takes.
 WRONG_ANSWERS = """\

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 from collections.abc import Iterator
@@ -34,10 +33,7 @@ TEMPLATES = [
 @pytest.fixture
 def system(tmp_path: Path) -> Iterator[System]:
     """A system with Postfix, where the package is not yet installed."""
-    reason = unavailable()
-    if reason and os.environ.get("CI") == "true":
-        pytest.fail(reason, pytrace=False)
-    if reason:
+    if reason := unavailable():
         pytest.skip(reason)
     system = System.create(tmp_path)
     system.write("usr/sbin/postconf", _POSTCONF).chmod(0o755)

@@ -15,7 +15,7 @@ from tests.isolation import ENVIRONMENT
 from tests.packaging import systems
 from tests.packaging.terminal import CLEAR, DOWN, ENTER, TAB, Terminal, on_terminal
 
-pytestmark = [pytest.mark.real_systems, pytest.mark.slow]
+pytestmark = pytest.mark.real_systems
 
 BACK = f"{TAB}{TAB}{ENTER}"  # from the field over <Ok> to <Cancel>, which is debconf's way back
 YES = f"{TAB}{ENTER}"  # from <No>

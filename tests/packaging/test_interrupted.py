@@ -20,7 +20,7 @@ from tests.debian_system import RELEASES, System
 from tests.isolation import run, temporary_tree
 from tests.packaging import systems
 
-pytestmark = [pytest.mark.real_systems, pytest.mark.slow]
+pytestmark = pytest.mark.real_systems
 
 ANSWERS = """\
 qpsmtpd qpsmtpd/startup_enabled boolean true

@@ -19,7 +19,7 @@ from tests.isolation import run
 from tests.packaging.package import built
 from tests.packaging.systems import MAIL_SYSTEM_ANSWERS
 
-pytestmark = [pytest.mark.real_systems, pytest.mark.slow]
+pytestmark = pytest.mark.real_systems
 
 OLD_VERSIONS = {"bookworm": "0.94-5", "trixie": "0.94-8"}  # the archive's, in Perl
 STRICT = ("--fail-if-inadequate", "--fail-on-broken-symlinks", "--pedantic-purge-test")

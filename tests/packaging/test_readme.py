@@ -12,7 +12,7 @@ from tests.packaging.guest.readme import CHECKS
 from tests.packaging.guest.units import LISTEN
 from tests.packaging.systems import GUEST_PACKAGE, layer, with_package
 
-pytestmark = [pytest.mark.real_systems, pytest.mark.slow]
+pytestmark = pytest.mark.real_systems
 
 _METHODS = {"exim4": "exim", "postfix": "postfix"}
 _ANSWERS = f"""\

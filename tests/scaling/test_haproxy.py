@@ -26,7 +26,7 @@ from tests.scaling.haproxy import HaProxy, haproxy, haproxy_system
 from tests.unit.client import ENVELOPE, Client
 from tests.unit.daemon_process import Daemon, configure, running
 
-pytestmark = [pytest.mark.real_systems, pytest.mark.slow]
+pytestmark = pytest.mark.real_systems
 
 PROXY, CLIENT = "127.0.0.1", "127.0.0.77"
 #: What HAProxy is told of our daemon, by the name of the section; {implicit} begins with TLS.

@@ -13,7 +13,7 @@ from tests.debian_system import CHECKOUT, System
 from tests.isolation import NAMESPACES, run
 from tests.scaling.haproxy import haproxy_system
 
-pytestmark = [pytest.mark.real_systems, pytest.mark.slow]
+pytestmark = pytest.mark.real_systems
 
 TIMEOUT = 300.0  # seconds, one scenario
 #: The program is the first of its PID name space, and has a network of its own.

@@ -113,6 +113,11 @@ class Daemon:
         now, most = (status.partition(f"{name}:")[2].split()[0] for name in ("VmRSS", "VmHWM"))
         return int(now) * 1024, int(most) * 1024
 
+    def cpu_seconds(self) -> float:
+        """Seconds of a processor that it has used."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def signal(self, number: signal.Signals) -> None:
         os.kill(self.pid, number)
 
@@ -166,8 +171,9 @@ async def running(
         notified.setblocking(False)
         notified.bind(f"{short}/notify")
         process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            *("-c", START, json.dumps(given)),
+            # It does not outlive us, however we end.
+            *("setpriv", "--pdeathsig", "KILL"),
+            *(sys.executable, "-c", START, json.dumps(given)),
             stdin=stdin,
             stderr=asyncio.subprocess.PIPE,
             env={**os.environ, "NOTIFY_SOCKET": f"{short}/notify", **(environment or {})},
@@ -182,4 +188,5 @@ async def running(
                 yield daemon
         finally:
             await daemon.kill()
+            await Client.all_leave()
             shutil.rmtree(short)

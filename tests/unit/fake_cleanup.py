@@ -5,10 +5,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from tests.stream_server import port_of, stream_server
 
 QUEUE_ID = "3BF6E1BC051"
 
@@ -33,17 +34,13 @@ class FakeCleanup:
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Take one message."""
         self.connections += 1
-        try:
-            with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
-                if self.silent:
-                    await reader.read()
-                writer.write(self.hello)
-                await self._read(reader)
-                if not self.leave:
-                    writer.write(self.answer)
-                    await writer.drain()
-        finally:
-            writer.close()
+        if self.silent:
+            await reader.read()
+        writer.write(self.hello)
+        await self._read(reader)
+        if not self.leave:
+            writer.write(self.answer)
+            await writer.drain()
 
     async def _read(self, reader: asyncio.StreamReader) -> None:
         flags = (await reader.readexactly(6), await reader.readuntil(b"\0"))
@@ -79,13 +76,12 @@ class FakeCleanup:
 @contextlib.asynccontextmanager
 async def listening(fake: FakeCleanup, path: Path) -> AsyncIterator[str]:
     """A unix socket that the fake serves."""
-    async with await asyncio.start_unix_server(fake.serve, path):
+    async with stream_server(fake.serve, path):
         yield str(path)
 
 
 @contextlib.asynccontextmanager
 async def listening_tcp(fake: FakeCleanup) -> AsyncIterator[str]:
     """A TCP port that the fake serves."""
-    bound = socket.create_server(("127.0.0.1", 0))
-    async with await asyncio.start_server(fake.serve, sock=bound):
-        yield f"127.0.0.1:{bound.getsockname()[1]}"
+    async with stream_server(fake.serve) as server:
+        yield f"127.0.0.1:{port_of(server)}"

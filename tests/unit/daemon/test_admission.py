@@ -19,6 +19,8 @@ from hypothesis import strategies as st
 from qpsmtpd.daemon.admission import LOG_INTERVAL, Admission, Limits, Place, Refusal
 from qpsmtpd.daemon.scoreboard import Scoreboard, Slot
 from qpsmtpd.lists.hosts import HostList, parse_hosts
+from qpsmtpd.mail.ip import parse_ip
+from tests.unit.fakewire import a_snapshot
 
 ANY = Limits(
     total=0, here=10**9, from_client=0, from_network=0, prefixes={4: 24, 6: 64}, exempt=HostList()
@@ -73,6 +75,30 @@ def test_of_one_network() -> None:
     assert enter(admission(from_network=2), A1, A2, A1, B1) == [1, 1, Refusal.FROM_NETWORK, 1]
     ipv6 = ["2001:db8::1", "2001:db8::ffff:1", "2001:db8:0:1::1", "2001:db8::2"]
     assert enter(admission(from_network=2), *ipv6) == [1, 1, 1, Refusal.FROM_NETWORK]
+
+
+def test_what_a_configuration_says() -> None:
+    exempt = (parse_hosts("192.0.2.0/31"),)
+    snapshot = a_snapshot(
+        max_connections=7,
+        max_from_ip=2,
+        max_from_network=3,
+        network_prefix_ipv4=20,
+        network_prefix_ipv6=48,
+        admission_exempt=exempt,
+    )
+    limits = Limits.of(snapshot)
+    assert limits == Limits(7, limits.here, 2, 3, {4: 20, 6: 48}, limits.exempt)
+    assert limits.here > 0
+    assert parse_ip(A1) in limits.exempt
+    assert parse_ip(A2) not in limits.exempt
+    ipv6 = ["2001:db8::1", "2001:db8:0:1::1", "2001:db8:0:2::1"]
+    admission = Admission(limits, cast("asyncio.AbstractEventLoop", Timers()))
+    assert enter(admission, *ipv6, "2001:db8:0:3::1", "2001:db8:1::1") == [
+        *(1, 1, 1),
+        Refusal.FROM_NETWORK,
+        1,
+    ]
 
 
 def test_a_place_that_becomes_free() -> None:

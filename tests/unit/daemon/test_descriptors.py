@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qpsmtpd.daemon import descriptors
+from tests.unit.client import PATIENCE
 
 SOFT_HARD_WANTED = """
 import resource, sys
@@ -34,7 +35,7 @@ print(descriptors.open_files(), resource.getrlimit(resource.RLIMIT_NOFILE)[1])
 def test_provide(soft: int, hard: int, connections: int, provided: int) -> None:
     """As many as are needed, but not more than root permits, and never fewer than there were."""
     command = [sys.executable, "-c", SOFT_HARD_WANTED, *map(str, (soft, hard, connections))]
-    told = subprocess.run(command, check=True, capture_output=True, text=True, timeout=20)
+    told = subprocess.run(command, check=True, capture_output=True, text=True, timeout=PATIENCE)
     assert told.stdout.split() == [str(provided), str(hard)]
 
 

@@ -7,6 +7,8 @@ import os
 import subprocess
 import sys
 
+from tests.unit.client import PATIENCE
+
 PROGRAM = """
 import os, sys
 from qpsmtpd.daemon.detach import detach
@@ -30,7 +32,7 @@ def test_detach() -> None:
         pass_fds=[writer],
         stdin=subprocess.DEVNULL,
         capture_output=True,
-        timeout=20,
+        timeout=PATIENCE,
         check=True,
     )
     os.close(writer)

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from qpsmtpd.daemon import notify
+from tests.unit.client import PATIENCE
 
 
 @pytest.fixture(params=["path", "abstract"])
@@ -23,7 +24,7 @@ def manager(
     name = f"{tmp_path}/notify" if request.param == "path" else f"@qpsmtpd-test-{os.getpid()}"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
         listening.bind("\0" + name[1:] if name.startswith("@") else name)
-        listening.settimeout(5)
+        listening.settimeout(PATIENCE)
         monkeypatch.setenv("NOTIFY_SOCKET", name)
         yield listening
 

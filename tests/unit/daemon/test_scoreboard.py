@@ -43,7 +43,18 @@ def test_a_count_is_never_too_low() -> None:
     for client in clients:
         theirs.add(client, 2)
     assert all(ours.count_of_others(client) >= 2 for client in clients[:1000])
-    assert ours.count_of_others("somebody else") < 50
+
+
+def test_how_many_are_counted_together_with_others() -> None:
+    """With 10 000 clients it is one in two hundred: 50, give or take 7."""
+    board = Scoreboard(2)
+    ours, theirs = board.slot(0), board.slot(1)
+    for number in range(5000):
+        ours.add(f"our client {number}", 1)
+        theirs.add(f"their client {number}", 1)
+    counts = Counter(ours.count_of_others(f"our client {number}") for number in range(10_000))
+    assert counts[0] > 10_000 - 120
+    assert max(counts) <= 3
 
 
 def test_the_slot_of_a_dead_worker_is_cleared() -> None:

@@ -27,7 +27,7 @@ from qpsmtpd.daemon.sockets import bind
 from qpsmtpd.plugin import options
 from qpsmtpd.smtp import protocol
 from qpsmtpd.testing import FakeResolver, Serving, serve
-from tests.unit.client import Client, catcher, catching, on_both_loops, until
+from tests.unit.client import PATIENCE, Client, catcher, catching, on_both_loops, until
 from tests.unit.smtp.test_protocol_times import a_client_that_reads_nothing
 
 SHUTDOWN = "421 4.3.2 Service shutting down"
@@ -426,7 +426,7 @@ async def test_who_was_accepted_just_before_the_end_is_told(tmp_path: Path) -> N
                 connected.setblocking(False)
                 for _ in range(turns):
                     await asyncio.sleep(0)
-                await asyncio.wait_for(serving.server.drain(60), 10)
+                await asyncio.wait_for(serving.server.drain(1000), PATIENCE)
                 if _is_waiting(held_by_systemd):
                     connected.close()
                     continue

@@ -14,6 +14,7 @@ from qpsmtpd.config.runoptions import ListenAddress
 from qpsmtpd.daemon import sockets
 from qpsmtpd.daemon.server import Listener
 from qpsmtpd.daemon.sockets import ListenError, bind, describe, passed_by_systemd
+from tests.unit.client import PATIENCE
 
 LOOPBACK = "127.0.0.1"
 #: Descriptors that nothing else in the test uses.
@@ -44,7 +45,7 @@ def test_bind_listens(listeners: list[Listener]) -> None:
     listeners += bind([ListenAddress(LOOPBACK, 0), ListenAddress(LOOPBACK, 0, tls=True)])
     assert [listener.tls for listener in listeners] == [False, True]
     assert not any(listener.socket.getblocking() for listener in listeners)
-    with socket.create_connection((LOOPBACK, port_of(listeners[0])), timeout=5):
+    with socket.create_connection((LOOPBACK, port_of(listeners[0])), timeout=PATIENCE):
         pass
 
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import selectors
 import signal
 import socket
 from collections.abc import Iterator
@@ -14,8 +15,10 @@ import pytest
 
 from qpsmtpd.config.runoptions import RunOptions
 from qpsmtpd.daemon import supervisor
+from qpsmtpd.daemon.overseer import ALIVE, READY
 from qpsmtpd.daemon.supervisor import Supervisor
 from qpsmtpd.daemon.worker import EXIT_CONFIG
+from qpsmtpd.testing import FakeClock
 from tests.unit.client import Client, catching, until
 from tests.unit.daemon_process import Daemon, configure, running
 
@@ -292,43 +295,6 @@ async def test_stopped_before_it_has_started(tmp_path: Path) -> None:
 
 # --- workers that cannot go on ----------------------------------------------------------------
 
-HANGS = """
-import threading
-from qpsmtpd.api import *
-
-class Hangs(Plugin[NoOptions]):
-    async def hook_vrfy(self, session, argument):
-        threading.Event().wait()
-"""
-WATCHED = {"WATCHDOG_USEC": "100000"}
-SILENCE = 1.0
-
-
-async def test_a_worker_that_hangs_is_ended_and_says_where(tmp_path: Path) -> None:
-    (tmp_path / "hangs.py").write_text(HANGS)
-    directory = configure(tmp_path, catching(tmp_path, "hangs"))
-    watched = running(directory, workers=2, environment=WATCHED, least_silence=SILENCE)
-    async with watched as daemon:
-        client = await daemon.client(await daemon.port())
-        client.send(b"VRFY user\r\n")
-        pid = (await daemon.logged("worker hangs pid=")).partition("pid=")[2].split()[0]
-        await daemon.logged("Fatal Python error: Aborted")
-        await daemon.logged(f'"{tmp_path}/hangs.py", line 7 in hook_vrfy')
-        await daemon.logged(f"worker ended pid={pid} status=-6, starting another")
-        await daemon.logged("worker started pid=")
-        await client.close()
-
-
-async def test_a_worker_that_does_not_even_abort_is_killed(tmp_path: Path) -> None:
-    watched = running(configure(tmp_path), workers=2, environment=WATCHED, least_silence=SILENCE)
-    async with watched as daemon:
-        await daemon.ready()
-        victim = daemon.children()[0]
-        os.kill(victim, signal.SIGSTOP)
-        for _ in range(2):
-            await daemon.logged(f"worker hangs pid={victim}")
-        await daemon.logged(f"worker ended pid={victim} status=-9, starting another")
-
 
 async def test_a_worker_that_cannot_start_comes_with_the_next_good_reload(tmp_path: Path) -> None:
     directory = with_names(tmp_path)
@@ -364,45 +330,160 @@ async def test_a_start_without_workers_is_none(tmp_path: Path) -> None:
         assert "once: only once" in daemon.log
 
 
-def test_who_never_takes_a_connection_is_tried_more_and_more_seldom(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(supervisor, "RESTART_DELAY", 1.0)
-    watching = Supervisor(RunOptions(config=(tmp_path,)), (), 2)
-    watching._started = True
-    due = []
-    for ready in (False, False, False, False, False, False, True):
-        ours, theirs = socket.socketpair()
-        theirs.close()
-        watching._workers[7] = supervisor._Worker(ours, 0, started=0.0, ready=ready)
-        watching._restart_at = 0.0
-        watching._on_exit(7, EXIT_CONFIG)
-        due.append(watching._restart_at)
-    assert due == [2.0, 4.0, 8.0, 16.0, 30.0, 30.0, 1.0]
-    forget(watching)
-
-
 def test_loading_a_configuration_has_an_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     directory = with_gate(tmp_path)
     (directory / "hold").write_text("first")
     monkeypatch.setattr(supervisor, "CHECK_SECONDS", 0.2)
-    watching = Supervisor(RunOptions(config=(directory,)), (), 2)
-    watching._started = watching._reloading = True
-    watching._check()
-    assert watching._checker is not None
-    _, status = os.waitpid(watching._checker, 0)
-    watching._checked(os.waitstatus_to_exitcode(status))
+    with supervising(directory) as watching:
+        watching._started = watching._reloading = True
+        watching._check()
+        assert watching._checker is not None
+        _, status = os.waitpid(watching._checker, 0)
+        watching._checked(os.waitstatus_to_exitcode(status))
     assert "loading the configuration takes more than 0.2 seconds" in caplog.text
     assert "the old configuration stays in use" in caplog.text
-    forget(watching)
 
 
-def forget(watching: Supervisor) -> None:
-    """Of one that did not run."""
-    for end in (watching._signals, watching._signalled, watching._selector):
-        end.close()
+# --- the pace, without processes --------------------------------------------------------------
+
+PID = 7
+
+
+@contextmanager
+def supervising(directory: Path) -> Iterator[Supervisor]:
+    """A supervisor of two that does not run."""
+    watching = Supervisor(RunOptions(config=(directory,)), (), 2)
+    try:
+        yield watching
+    finally:
+        for worker in watching._workers.values():
+            worker.connection.close()
+        for end in (watching._signals, watching._signalled, watching._selector):
+            end.close()
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> FakeClock:
+    clock = FakeClock()
+    monkeypatch.setattr(supervisor, "time", clock)
+    return clock
+
+
+@pytest.fixture
+def sent(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+    """The signals that workers get, with their process ids."""
+    sent: list[tuple[int, int]] = []
+    monkeypatch.setattr(supervisor, "_send", lambda *signal: sent.append(signal))
+    return sent
+
+
+def add_worker(watching: Supervisor, clock: FakeClock, pid: int = PID) -> socket.socket:
+    """Of which nothing has been heard; its end of the connection."""
+    ours, theirs = socket.socketpair()
+    now = clock.monotonic()
+    watching._workers[pid] = supervisor._Worker(ours, pid % 2, started=now, heard=now)
+    watching._selector.register(ours, selectors.EVENT_READ, pid)
+    return theirs
+
+
+def test_who_is_silent_is_aborted_and_then_killed(
+    tmp_path: Path, clock: FakeClock, sent: list[tuple[int, int]]
+) -> None:
+    """Also one that has never said that it is alive."""
+    with supervising(tmp_path) as watching:
+        watching._watchdog = 1.0
+        with add_worker(watching, clock):
+            for seconds, signals in [
+                (supervisor.LEAST_SILENCE - 1, []),
+                (1, [(PID, signal.SIGABRT)]),
+                (supervisor.LEAST_SILENCE / 2 - 1, []),
+                (1, [(PID, signal.SIGKILL)]),
+            ]:
+                clock.advance(seconds)
+                watching._run_due()
+                assert sent == signals
+                sent.clear()
+
+
+def test_who_is_heard_of_does_not_hang(
+    tmp_path: Path, clock: FakeClock, sent: list[tuple[int, int]]
+) -> None:
+    with supervising(tmp_path) as watching:
+        watching._watchdog = 20.0  # the service manager is patient
+        with add_worker(watching, clock) as theirs:
+            for seconds in (39, 39, 40):
+                clock.advance(seconds)
+                watching._run_due()
+                theirs.send(ALIVE)
+                watching._hear(PID)
+            clock.advance(40)
+            watching._run_due()
+    # That it was aborted before is forgotten with its next word.
+    assert sent == [(PID, signal.SIGABRT)] * 2
+
+
+def test_who_never_takes_a_connection_is_tried_more_and_more_seldom(
+    tmp_path: Path, clock: FakeClock
+) -> None:
+    """And like any other when one did, be it another one."""
+    with supervising(tmp_path) as watching:
+        watching._started = True
+
+        def pause(*ready: int) -> float:
+            with add_worker(watching, clock) as one, add_worker(watching, clock, 8) as another:
+                for pid, theirs in ((PID, one), (8, another)):
+                    if pid in ready:
+                        theirs.send(READY)
+                        watching._hear(pid)
+            watching._restart_at = 0.0
+            watching._on_exit(PID, EXIT_CONFIG)
+            other = watching._workers.pop(8).connection
+            watching._selector.unregister(other)
+            other.close()
+            return watching._restart_at - clock.monotonic()
+
+        assert [pause() for _ in range(6)] == [2.0, 4.0, 8.0, 16.0, 30.0, 30.0]
+        assert [pause(PID), pause(), pause(), pause(8), pause()] == [1.0, 2.0, 4.0, 2.0, 4.0]
+
+
+def test_the_next_worker_starts_when_it_is_time(
+    tmp_path: Path, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not sooner because a better one dies as well; only a reload does away with the pause."""
+    started: list[float] = []
+    with supervising(tmp_path) as watching:
+        monkeypatch.setattr(watching, "_start_worker", lambda: started.append(clock.monotonic()))
+        watching._started = True
+        for pid in (8, 9):
+            add_worker(watching, clock, pid).close()
+        watching._workers[9].ready = True
+        for pid in (8, 9):
+            watching._on_exit(pid, -signal.SIGKILL)
+        for seconds, wait, count in [(1.5, 0.5, 0), (0.25, 0.25, 0), (0.25, 0.0, 2), (1, 0.0, 4)]:
+            clock.advance(seconds)
+            assert watching._seconds_to_wait() == wait
+            watching._run_due()
+            assert len(started) == count
+        watching._restart_at = clock.monotonic() + 30
+        watching._failures = 5
+        watching._reload_workers()
+        assert watching._seconds_to_wait() == 0.0
+        watching._run_due()
+        assert len(started) == 6
+        assert watching._failures == 0
+
+
+@pytest.mark.parametrize(
+    ("status", "exit_status"), [(EXIT_CONFIG, EXIT_CONFIG), (-signal.SIGKILL, 1), (1, 1)]
+)
+def test_a_first_check_that_fails_is_the_end(tmp_path: Path, status: int, exit_status: int) -> None:
+    """Also when it was killed, which a service manager must not take for success."""
+    with supervising(tmp_path) as watching:
+        watching._checked(status)
+        assert watching._stopping
+        assert watching._status == exit_status
 
 
 # --- the end ----------------------------------------------------------------------------------

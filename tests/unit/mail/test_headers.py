@@ -288,6 +288,8 @@ def test_append_ends_an_unended_line() -> None:
     headers = Headers.parse(b"A: 1")
     headers.append("B", "2")
     assert bytes(headers) == b"A: 1\r\nB: 2\r\n"
+    assert [headers.get(name) for name in ("A", "B")] == ["1", "2"]
+    assert headers.raw("A") == [b"A: 1\r\n"]
 
 
 @pytest.mark.parametrize("fold", ["\r\n\t", "\n ", "\n \t"])

@@ -374,7 +374,6 @@ def resident() -> int:
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
-@pytest.mark.slow
 async def test_100_mb_cost_no_memory(tmp_path: Path) -> None:
     spool = Spool(tmp_path, 10_000)
     block = b"x" * 65536

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -29,6 +30,7 @@ from maintscripts.render import render
 from tests.unit.maintscripts.fake_debconf import FakeDebconf
 from tests.unit.maintscripts.perl_files import write_perl_files
 from tests.unit.maintscripts.test_configure import Machine, machine
+from tests.unit.scripts import a_script
 
 CHECKOUT = Path(__file__).resolve().parents[3]
 SCRIPTS = {
@@ -293,13 +295,32 @@ def test_the_init_script_goes() -> None:
     assert "invoke-rc.d qpsmtpd stop" in code_of("preinst")
 
 
-def purge(root: Path) -> None:
-    """Run postrm purge on the files below a directory, with programs of essential packages."""
-    script = SCRIPTS["postrm"]
-    for top in ("/etc/", "/var/", "/run/"):
-        script = re.sub(rf"(?<![\w.]){top}", f"{root}{top}", script)
-    command = ("sh", "-c", script, "postrm", "purge")
-    subprocess.run(command, check=True, env={"PATH": "/usr/bin:/bin"}, capture_output=True)
+def purge(root: Path, *, ucf: bool = False) -> list[str]:
+    """Run postrm purge on the files below a directory; what ucf was told, if it is there.
+
+    Nothing else is there but programs of essential packages; that of this machine must not be
+    found.
+    """
+    programs, told = root.with_name("programs"), root.with_name("told")
+    programs.mkdir(exist_ok=True)
+    for name in ("find", "grep", "rm", "rmdir", "sh"):
+        (programs / name).unlink(missing_ok=True)
+        (programs / name).symlink_to(shutil.which(name) or name)
+    for name in ("ucf", "ucfr") if ucf else ():
+        a_script(programs / name, f'echo "{name} $*" >>{told}')
+    script = re.sub(r"(?<![\w.])(?=/(?:etc|var|run)/)", str(root), SCRIPTS["postrm"])
+    command = (str(programs / "sh"), "-c", script, "postrm", "purge")
+    subprocess.run(command, check=True, env={"PATH": str(programs)}, capture_output=True)
+    return told.read_text().replace(str(root), "").splitlines() if told.exists() else []
+
+
+def test_purge_makes_ucf_forget(tmp_path: Path) -> None:
+    told = purge(tmp_path / "root", ucf=True)
+    assert told[:2] == [
+        "ucf --purge /etc/qpsmtpd/debian-queue-method",
+        "ucfr --purge qpsmtpd /etc/qpsmtpd/debian-queue-method",
+    ]
+    assert len(told) == 8
 
 
 def test_purge_leaves_mail_and_nothing_else(tmp_path: Path) -> None:

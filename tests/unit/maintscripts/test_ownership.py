@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import os
 import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -116,11 +118,61 @@ def test_the_maildir_is_given_away_its_parts_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Then it looks unfinished until it is finished."""
-    given: list[tuple[object, int, int]] = []
-    monkeypatch.setattr(os, "chown", lambda what, uid, gid, **_: given.append((what, uid, gid)))
-    monkeypatch.setattr(os, "fchown", lambda what, uid, gid: given.append(("itself", uid, gid)))
-    make_maildir(tmp_path / "Maildir", Owner(12345, 12346))
-    assert given == [(part, 12345, 12346) for part in ("cur", "new", "tmp", "itself")]
+    with given_away(monkeypatch) as given:
+        make_maildir(tmp_path / "Maildir", SOMEBODY)
+    assert given == [*PARTS, "itself"]
+
+
+PARTS = ("cur", "new", "tmp")
+SOMEBODY = Owner(12345, 12346)
+
+
+@contextmanager
+def given_away(monkeypatch: pytest.MonkeyPatch, until: int = 100) -> Iterator[list[str]]:
+    """What SOMEBODY gets, in place of giving it; interrupted before the step `until`."""
+    given: list[str] = []
+
+    def step(name: str, owner: tuple[int, int]) -> None:
+        if len(given) == until:
+            raise KeyboardInterrupt
+        assert owner == SOMEBODY
+        given.append(name)
+
+    def chown(name: str, uid: int, gid: int, *, dir_fd: int, follow_symlinks: bool) -> None:
+        assert not follow_symlinks
+        assert os.stat(name, dir_fd=dir_fd, follow_symlinks=False)
+        step(name, (uid, gid))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "chown", chown)
+        patched.setattr(os, "fchown", lambda _, uid, gid: step("itself", (uid, gid)))
+        yield given
+
+
+@pytest.mark.parametrize("until", range(4))
+def test_what_was_not_given_away_is_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, until: int
+) -> None:
+    """By its owner it is known, also when all its parts are there already."""
+    path = tmp_path / "Maildir"
+    with given_away(monkeypatch, until) as given, pytest.raises(KeyboardInterrupt):
+        make_maildir(path, SOMEBODY)
+    assert given == [*PARTS, "itself"][:until]
+    with given_away(monkeypatch) as given:
+        make_maildir(path, SOMEBODY)
+    assert given == [*PARTS, "itself"]
+    assert sorted(entry.name for entry in path.iterdir()) == list(PARTS)
+
+
+def test_a_link_among_the_parts_is_given_away_and_not_what_it_leads_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "Maildir"
+    path.mkdir(mode=0o700)
+    (path / "new").symlink_to("/etc")
+    with given_away(monkeypatch) as given:
+        make_maildir(path, SOMEBODY)
+    assert given == [*PARTS, "itself"]
 
 
 def test_links_are_not_followed(tmp_path: Path) -> None:

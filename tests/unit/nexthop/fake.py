@@ -7,7 +7,8 @@
 A reply is one of: text, whose lines are separated by newlines; DROP, to close the connection;
 SILENT, to say nothing any more; a list of these, for one time after the other, the last of them for
 ever.  The names are greeting, the verbs, and `dot` for the reply to a message; `rcpt` has those of
-single recipients, `dots` those to a message in LMTP.
+single recipients, `dots` those to a message in LMTP.  `breaks_off` has, for one message after the
+other, the number of lines after which the connection is reset; 0 is never.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import copy
+import socket
 import ssl
+import struct
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -53,6 +56,7 @@ class FakeHop:
         path: Path | None = None,
         lmtp: bool = False,
         dot_is_late: bool = False,
+        breaks_off: Sequence[int] = (),
         **answers: Answer,
     ) -> None:
         self._answers: dict[str, Answer] = copy.deepcopy({**_USUAL, **answers})
@@ -62,6 +66,7 @@ class FakeHop:
         self._context = context
         self._path = path
         self._lmtp = lmtp
+        self._breaks_off = list(breaks_off)
         self._tasks: set[asyncio.Task[None]] = set()
         self.port = 0
         #: Commands, of all connections, as they came.
@@ -150,10 +155,13 @@ class FakeHop:
     ) -> None:
         lines: list[bytes] = []
         await self.proceed.wait()
+        last = self._breaks_off.pop(0) if self._breaks_off else 0
         while (line := await reader.readuntil(b"\r\n")) != b".\r\n":
             assert line.count(b"\r") == line.count(b"\n") == 1
             lines.append(line.removeprefix(b"."))
             self.reading.set()
+            if len(lines) == last:
+                _reset(writer)
         self.messages.append(b"".join(lines))
         for _ in range(accepted if self._lmtp else 1):
             answer = self._dots.pop(0) if self._dots else self._take("dot")
@@ -187,3 +195,10 @@ class FakeHop:
             raise ConnectionResetError
         writer.write(reply.replace("\n", "\r\n").encode("latin-1") + b"\r\n")
         await writer.drain()
+
+
+def _reset(writer: asyncio.StreamWriter) -> None:
+    """Close the connection with a RST, whatever was still to be read."""
+    linger_not = struct.pack("ii", 1, 0)
+    writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger_not)
+    raise ConnectionResetError

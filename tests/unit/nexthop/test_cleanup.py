@@ -23,13 +23,15 @@ from qpsmtpd.nexthop.cleanup import (
     record,
 )
 from qpsmtpd.testing import a_session, a_transaction
+from tests.stream_server import stream_server
+from tests.unit.client import PATIENCE
 from tests.unit.fake_cleanup import QUEUE_ID, FakeCleanup, attributes, listening, listening_tcp
 
 
 async def submit(
     address: str, tx: Transaction, flags: CleanupFlag = CleanupFlag.FLAG_MASK_EXTERNAL
 ) -> CleanupResult:
-    async with await Cleanup.connect(address, 5) as connection:
+    async with await Cleanup.connect(address, PATIENCE) as connection:
         return await connection.submit(tx, flags)
 
 
@@ -192,32 +194,29 @@ async def test_silence_ends(tmp_path: Path) -> None:
 
 async def test_receiver_that_does_not_read_is_not_waited_for(tmp_path: Path) -> None:
     hello = FakeCleanup().hello
-    done = asyncio.Event()
 
     async def serve(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(hello)
-        await done.wait()
-        writer.close()
+        await asyncio.Event().wait()
 
     tx = a_transaction("", "u@example.test", message="\n" + "x" * 4_000_000)
-    async with await asyncio.start_unix_server(serve, tmp_path / "cleanup"):
+    async with stream_server(serve, tmp_path / "cleanup"):
         with pytest.raises(CleanupError, match="timed out"):
             async with await Cleanup.connect(str(tmp_path / "cleanup"), 0.05) as connection:
                 await connection.submit(tx, CleanupFlag.FLAG_NONE)
-        done.set()
 
 
 @pytest.mark.parametrize("address", ["/nonexistent/cleanup", "127.0.0.1:1", "[::1]:1"])
 async def test_nobody_there(address: str) -> None:
     with pytest.raises(CleanupError, match="cannot connect"):
-        await Cleanup.connect(address, 5)
+        await Cleanup.connect(address, PATIENCE)
 
 
 async def test_leaving_early_sends_no_end(tmp_path: Path) -> None:
     fake = FakeCleanup()
     async with (
         listening(fake, tmp_path / "cleanup") as address,
-        await Cleanup.connect(address, 5),
+        await Cleanup.connect(address, PATIENCE),
     ):
         pass
     assert (b"E", b"") not in fake.records

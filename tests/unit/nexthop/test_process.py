@@ -15,6 +15,8 @@ import pytest
 
 from qpsmtpd.nexthop import process, setid_runner
 from qpsmtpd.nexthop.program import Finished, ProgramError, feed, once
+from tests.unit.client import PATIENCE, until
+from tests.unit.nexthop.test_program import gone, written
 from tests.unit.scripts import a_script
 
 Listening = Callable[..., None]
@@ -45,21 +47,21 @@ def listen(confined: Path) -> Iterator[Listening]:
 
         yield start
         for thread in threads:
-            thread.join(5)
+            thread.join(PATIENCE)
             assert not thread.is_alive()
 
 
 def accept(listening: socket.socket, serve: Callable[[socket.socket], None]) -> None:
-    listening.settimeout(5)
+    listening.settimeout(PATIENCE)
     with listening.accept()[0] as connection:
-        connection.settimeout(5)
+        connection.settimeout(PATIENCE)
         serve(connection)
 
 
 def run_handover(connection: socket.socket, allowed: tuple[str, ...]) -> None:
     """As the service manager does."""
     program = (sys.executable, "-IS", setid_runner.__file__, *allowed)
-    subprocess.run(program, stdin=connection.fileno(), check=True, timeout=10)
+    subprocess.run(program, stdin=connection.fileno(), check=True, timeout=PATIENCE)
 
 
 def a_set_id_program(tmp_path: Path, text: str) -> str:
@@ -70,7 +72,7 @@ def a_set_id_program(tmp_path: Path, text: str) -> str:
 
 
 async def fed(*words: str) -> Finished:
-    return await feed(words, {0: once(b"message "), 1: once(b"envelope")}, timeout=5)
+    return await feed(words, {0: once(b"message "), 1: once(b"envelope")}, timeout=PATIENCE)
 
 
 async def test_inputs_output_status_and_process_id(tmp_path: Path, listen: Listening) -> None:
@@ -127,7 +129,7 @@ async def test_it_is_killed_before_its_input_ends(tmp_path: Path, listen: Listen
     program = a_set_id_program(tmp_path, f"cat >/dev/null; touch {tmp_path}/whole")
     listen(program)
     with pytest.raises(RuntimeError, match="disk"):
-        await feed([program], {0: broken()}, timeout=5)
+        await feed([program], {0: broken()}, timeout=PATIENCE)
     assert not (tmp_path / "whole").exists()
 
 
@@ -137,11 +139,16 @@ async def broken() -> AsyncGenerator[bytes, None]:
 
 
 async def test_one_that_takes_too_long_is_killed(tmp_path: Path, listen: Listening) -> None:
-    program = a_set_id_program(tmp_path, f"cat >/dev/null; echo $$ >{tmp_path}/pid; sleep 60")
+    program = a_set_id_program(tmp_path, f"echo $$ >{tmp_path}/pid; cat >/dev/null; sleep 1000")
     listen(program)
+
+    async def when_started() -> AsyncGenerator[bytes, None]:
+        await until(lambda: written(tmp_path / "pid"))
+        yield b"x"
+
     with pytest.raises(ProgramError, match="too long"):
-        await feed([program], {0: once(b"x")}, timeout=0.3)
-    assert not Path(f"/proc/{(tmp_path / 'pid').read_text().strip()}").exists()
+        await feed([program], {0: when_started()}, timeout=0.01)
+    assert gone(int((tmp_path / "pid").read_text()))
 
 
 async def test_it_is_killed_when_we_are_gone(tmp_path: Path, listen: Listening) -> None:
@@ -186,7 +193,7 @@ async def test_a_hand_over_that_dies_when_the_command_is_to_be_killed(
     program = a_set_id_program(tmp_path, "")
     listen(answer=answer)
     with pytest.raises(RuntimeError, match="disk"):
-        await feed([program], {0: broken()}, timeout=5)
+        await feed([program], {0: broken()}, timeout=PATIENCE)
 
 
 async def test_a_connection_that_is_reset() -> None:
@@ -255,6 +262,6 @@ def test_the_kernel_tells_whether_privileges_may_be_gained() -> None:
         ("setpriv", "--no-new-privs", sys.executable, "-c", asked),
         stdout=subprocess.PIPE,
         check=True,
-        timeout=10,
+        timeout=PATIENCE,
     )
     assert told.stdout == b"True\n"

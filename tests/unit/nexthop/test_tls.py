@@ -16,7 +16,9 @@ from qpsmtpd.nexthop.hopoptions import NextHopOptions, make_pool
 from qpsmtpd.nexthop.hopreply import NextHopError
 from qpsmtpd.nexthop.pool import Pool
 from qpsmtpd.nexthop.target import Target, TlsMode
+from qpsmtpd.nexthop.wire import HopWire
 from qpsmtpd.plugin.options import Seconds
+from tests.unit.client import PATIENCE
 from tests.unit.nexthop.fake import DROP, KEYWORDS, SILENT, FakeHop
 
 TLS = (*KEYWORDS, "STARTTLS")
@@ -40,9 +42,11 @@ def server_context(ca: trustme.CA, name: str = "127.0.0.1") -> ssl.SSLContext:
     return context
 
 
-async def talk(hop: FakeHop, tls: TlsMode, ca_file: Path | None = None) -> bool:
+async def talk(
+    hop: FakeHop, tls: TlsMode, ca_file: Path | None = None, timeout: float = PATIENCE
+) -> bool:
     """Say hello and leave; whether that was encrypted."""
-    options = NextHopOptions(tls=tls, ca=ca_file, timeout=Seconds(0.5))
+    options = NextHopOptions(tls=tls, ca=ca_file, timeout=Seconds(timeout))
     async with hop:
         target = Target(host="127.0.0.1", port=hop.port, hello="mx.example")
         pool = await make_pool("queue/x", options, target, keep=False)
@@ -116,7 +120,13 @@ async def test_may_tries_in_clear_when_the_handshake_fails() -> None:
     assert hop.connections == 2
 
 
-async def test_handshake_is_silent() -> None:
+async def test_handshake_is_silent(monkeypatch: pytest.MonkeyPatch) -> None:
+    start_tls = HopWire.start_tls
+
+    async def soon(wire: HopWire, context: ssl.SSLContext, host: str, _timeout: float) -> None:
+        await start_tls(wire, context, host, 0.01)
+
+    monkeypatch.setattr(HopWire, "start_tls", soon)
     hop = FakeHop(keywords=TLS, context=None)
     with pytest.raises(NextHopError, match="TLS") as caught:
         await talk(hop, "require")
@@ -153,7 +163,7 @@ async def test_wrong_ca_file(tmp_path: Path, content: str | None) -> None:
 async def test_silent_before_tls(ca: trustme.CA) -> None:
     hop = FakeHop(keywords=TLS, context=server_context(ca), STARTTLS=SILENT)
     with pytest.raises(NextHopError, match="does not reply"):
-        await talk(hop, "require")
+        await talk(hop, "require", timeout=0.05)
 
 
 async def test_pool_that_was_never_used_closes() -> None:

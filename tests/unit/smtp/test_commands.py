@@ -38,6 +38,14 @@ async def test_helo() -> None:
 
 
 @pytest.mark.parametrize("verb", ["HELO", "EHLO"])
+async def test_the_name_is_the_first_word_only(verb: str) -> None:
+    """What follows would stand in our Received field."""
+    session = a_session()
+    await talk(f"{verb} a.example ([192.0.2.99]) by us\r\n".encode(), session=session)
+    assert session.hello_host == "a.example"
+
+
+@pytest.mark.parametrize("verb", ["HELO", "EHLO"])
 @pytest.mark.parametrize("name", ["", " ", "x" * 256])
 async def test_hello_needs_a_name(verb: str, name: str) -> None:
     assert await replies_to(f"{verb} {name}", "MAIL FROM:<>") == [

@@ -3,45 +3,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, cast
 
 from qpsmtpd.smtp.deadlines import Deadlines
-
-
-class FakeLoop:
-    """Calls what is due when time passes."""
-
-    def __init__(self) -> None:
-        self.now = 100.0
-        self.handles: list[FakeHandle] = []
-
-    def time(self) -> float:
-        return self.now
-
-    def call_at(self, when: float, call: Callable[[], None]) -> FakeHandle:
-        self.handles.append(FakeHandle(when, call))
-        return self.handles[-1]
-
-    def call_later(self, seconds: float, call: Callable[[], None]) -> FakeHandle:
-        return self.call_at(self.now + seconds, call)
-
-    def advance(self, seconds: float) -> None:
-        end = self.now + seconds
-        while waiting := [h for h in self.handles if not h.done and h.when <= end]:
-            handle = min(waiting, key=lambda h: h.when)
-            self.now = max(self.now, handle.when)
-            handle.done = True
-            handle.call()
-        self.now = end
-
-
-class FakeHandle:
-    def __init__(self, when: float, call: Callable[[], None]) -> None:
-        self.when, self.call, self.done = when, call, False
-
-    def cancel(self) -> None:
-        self.done = True
+from tests.unit.fakeloop import FakeLoop
 
 
 def started(**seconds: float) -> tuple[FakeLoop, Deadlines, list[float]]:
@@ -77,8 +42,10 @@ def test_the_session_has_an_end() -> None:
         loop.advance(2.4)
         deadlines.extend(deadlines.command)
     assert late == []
+    assert not deadlines.session_is_over
     loop.advance(0.5)
     assert late == [110.0]
+    assert deadlines.session_is_over
 
 
 def test_a_nearer_deadline_is_seen_in_time() -> None:

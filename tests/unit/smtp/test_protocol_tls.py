@@ -21,6 +21,9 @@ CERTIFICATE = AUTHORITY.issue_cert("mx.example")
 CONTEXT = ssl.create_default_context()
 AUTHORITY.configure_trust(CONTEXT)
 
+#: Seconds that the event loops give the other side to end TLS, unless told otherwise.
+SSL_SHUTDOWN_TIMEOUT = 30.0
+
 TLS_HELLO = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"
 
 
@@ -121,6 +124,7 @@ async def test_the_end_comes_during_the_handshake(files: dict[str, list[str]]) -
         client.send(TLS_HELLO)
         await until(lambda: serving.server.connections == 1)
         assert await serving.server.drain(0.01) == 1
+        await until(lambda: not serving.server.connections)
         await client.close()
 
 
@@ -140,6 +144,20 @@ async def test_a_client_that_goes_during_the_handshake(
         for client in (implicit, explicit):
             client.reset()
         await until(lambda: not serving.server.connections)
+
+
+@on_both_loops
+async def test_the_end_does_not_wait_for_a_client_that_does_not_close(
+    files: dict[str, list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """TLS has a good-bye of its own, for which nobody else would wait so shortly."""
+    monkeypatch.setattr(protocol, "LINGER", 0.01)
+    async with serve(files) as serving:
+        client = await (await under_tls(serving)).greeted()
+        client.send(b"QUIT\r\n")
+        client.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        await until(lambda: not serving.server.connections, SSL_SHUTDOWN_TIMEOUT / 2)
+        client.writer.transport.abort()
 
 
 @on_both_loops
@@ -190,7 +208,7 @@ async def test_time_outs_hold_under_tls(
     files: dict[str, list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(options, "check_value", lambda *_: None)
-    async with serve(files | {"timeout": ["0.2"]}) as serving:
+    async with serve(files | {"timeout": ["0.1"], "timeoutsmtpd": ["300"]}) as serving:
         client = await (await under_tls(serving)).to_data()
         assert await client.reply() == "421 4.4.2 Timeout, closing connection"
         assert await client.closed()

@@ -17,8 +17,6 @@ from qpsmtpd.store.opening import SharedStore, shared_store
 from tests.redis_server import redis_server
 from tests.unit.client import PATIENCE, on_both_loops
 
-pytestmark = pytest.mark.real_systems
-
 LONG = 3600.0
 
 
@@ -124,13 +122,15 @@ async def test_a_server_that_is_full() -> None:
 async def test_a_late_reply_is_for_nobody() -> None:
     """What was asked before the deadline is answered when the server goes on, and not read."""
     with redis_server() as server:
-        async with opened(server.url, 0.1) as store:
+        async with opened(server.url) as store:
             for key in ("a", "b"):
                 await store.put(key, key.encode(), LONG)
             for _ in range(3):
                 server.pause()
+                store._guard._timeout = 0.05
                 with pytest.raises(StoreError, match="no answer within"):
                     await store.get("a")
+                store._guard._timeout = PATIENCE
                 server.resume()
                 await up_again(store)
                 assert [await store.get(key) for key in ("b", "a", "c")] == [b"b", b"a", None]

@@ -144,11 +144,12 @@ async def test_another_process_holds_the_lock(tmp_path: Path) -> None:
 @on_both_loops
 async def test_a_disk_that_hangs(tmp_path: Path) -> None:
     """The caller goes on at its deadline; the thread drops what it has not begun."""
-    store = SharedStore(SqliteBackend(tmp_path / "store", PATIENCE, FakeClock()), 0.1)
+    store = SharedStore(SqliteBackend(tmp_path / "store", PATIENCE, FakeClock()), PATIENCE)
     await store.put("a", b"1", LONG)
+    store._guard._timeout = 0.01
     with contextlib.closing(sqlite3.connect(tmp_path / "store", isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
-        with pytest.raises(StoreError, match=r"no answer within 0\.1s"):
+        with pytest.raises(StoreError, match=r"no answer within 0\.01s"):
             await store.put("a", b"2", LONG)
         with pytest.raises(StoreError, match="no answer"):
             await store.get("a")

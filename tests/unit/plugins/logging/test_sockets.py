@@ -17,6 +17,7 @@ from qpsmtpd.errors import ConfigError
 from qpsmtpd.plugins.logging.journald import MESSAGE_LIMIT, Journald
 from qpsmtpd.plugins.logging.syslog import LINE_LIMIT, Syslog
 from qpsmtpd.testing import a_plugin
+from tests.unit.client import PATIENCE
 from tests.unit.plugins.logging.records import a_record, a_record_of_a_fault, pass_on
 
 
@@ -24,7 +25,7 @@ from tests.unit.plugins.logging.records import a_record, a_record_of_a_fault, pa
 def receiver(tmp_path: Path) -> Iterator[socket.socket]:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
         listening.bind(str(tmp_path / "log"))
-        listening.settimeout(5)
+        listening.settimeout(PATIENCE)
         yield listening
 
 

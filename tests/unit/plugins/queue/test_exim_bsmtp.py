@@ -8,13 +8,15 @@ from pathlib import Path
 
 import pytest
 
+from qpsmtpd.api import Seconds
 from qpsmtpd.errors import ConfigError
 from qpsmtpd.mail.session import Transaction
 from qpsmtpd.mail.verdict import Decision, Verdict
 from qpsmtpd.nexthop.eximtrust import PROGRAM
 from qpsmtpd.plugins.queue import exim_bsmtp
-from qpsmtpd.plugins.queue.exim_bsmtp import EximBsmtp
+from qpsmtpd.plugins.queue.exim_bsmtp import EximBsmtp, EximOptions
 from qpsmtpd.testing import a_plugin, a_transaction
+from tests.unit.client import PATIENCE
 from tests.unit.scripts import a_script
 
 #: What Exim 4.98 writes when it refuses.
@@ -67,6 +69,19 @@ async def test_batch(tmp_path: Path) -> None:
         b"DATA\r\n"
         b"Subject: l\xe9\r\n\r\n..\r\n...\r\n..x\r\nend\xff\r\n.\r\nQUIT\r\n"
     )
+
+
+def test_options_not_given() -> None:
+    options = EximOptions()
+    assert options == EximOptions(exim_path="/usr/sbin/rsmtp", timeout=Seconds(300), processes=20)
+
+
+@pytest.mark.parametrize("number", [1, 7])
+async def test_how_many_run_at_once(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    limits: list[int] = []
+    monkeypatch.setattr(exim_bsmtp, "Programs", limits.append)
+    await a_plugin(EximBsmtp, f"processes {number}")
+    assert limits == [number]
 
 
 async def test_null_sender_and_local_part_in_unicode(tmp_path: Path) -> None:
@@ -127,7 +142,7 @@ async def test_replies(
 async def test_everything_unclear_defers(
     tmp_path: Path, end: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    line = f"{an_exim(tmp_path, end)} timeout {'0.1' if 'sleep' in end else '5'}"
+    line = f"{an_exim(tmp_path, end)} timeout {0.1 if 'sleep' in end else PATIENCE}"
     plugin = await a_plugin(EximBsmtp, line)
     verdict = await plugin.hook_queue(a_message_on_its_way())
     assert (verdict.decision, verdict.status) == (Decision.DEFER, "4.3.0")

@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
+from qpsmtpd.api import Seconds
 from qpsmtpd.errors import ConfigError
 from qpsmtpd.mail.session import Transaction
 from qpsmtpd.mail.verdict import Decision, Verdict
-from qpsmtpd.plugins.queue.lmtp import Lmtp
+from qpsmtpd.plugins.queue.lmtp import Lmtp, LmtpOptions
 from qpsmtpd.testing import FakeClock, a_plugin, a_recipient, a_transaction
 from tests.unit.nexthop.fake import DROP, FakeHop
 
@@ -45,6 +46,24 @@ def summary(verdict: Verdict) -> tuple[str, int, str]:
 
 def rcpts(hop: FakeHop) -> list[str]:
     return [c.partition("<")[2][:-1] for c in hop.commands if c.startswith("RCPT")]
+
+
+def test_options_not_given() -> None:
+    options = LmtpOptions(host="store.test")
+    assert options == LmtpOptions(
+        host="store.test",
+        port=24,
+        mixed="reject",
+        remember=Seconds(5 * 86400),
+        tls="off",
+        ca=None,
+        pool=20,
+        idle=Seconds(60),
+        timeout=Seconds(60),
+        dot_timeout=Seconds(300),
+        check_recipients=False,
+    )
+    assert options.check() == []
 
 
 async def test_delivers_over_a_unix_socket(tmp_path: Path) -> None:

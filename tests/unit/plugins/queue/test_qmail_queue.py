@@ -14,6 +14,7 @@ from qpsmtpd.errors import ConfigError
 from qpsmtpd.mail.message import Body, Message
 from qpsmtpd.mail.session import Transaction
 from qpsmtpd.mail.verdict import Decision
+from qpsmtpd.plugins.queue import qmail_queue
 from qpsmtpd.plugins.queue.qmail_queue import QmailQueue, _message
 from qpsmtpd.testing import a_plugin, a_transaction
 from tests.unit.scripts import a_script
@@ -123,6 +124,16 @@ async def test_which_program() -> None:
     assert (await a_plugin(QmailQueue, "/of/line", environment=home))._program == "/of/line"
     assert (await a_plugin(QmailQueue, environment=home))._program == "/home/qmail/bin/qmail-queue"
     assert (await a_plugin(QmailQueue))._program == "/var/qmail/bin/qmail-queue"
+
+
+@pytest.mark.parametrize(("line", "number"), [("", 20), ("processes 1", 1), ("processes 7", 7)])
+async def test_how_many_run_at_once(
+    line: str, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits: list[int] = []
+    monkeypatch.setattr(qmail_queue, "Programs", limits.append)
+    await a_plugin(QmailQueue, line)
+    assert limits == [number]
 
 
 @pytest.mark.parametrize("line", ["bin/qmail-queue", "/q timeout soon", "/q processes 0", "/q x y"])

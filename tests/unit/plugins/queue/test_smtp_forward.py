@@ -6,12 +6,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from qpsmtpd.errors import ConfigError
 from qpsmtpd.mail.ip import Endpoint
+from qpsmtpd.mail.message import Body, Message
 from qpsmtpd.mail.session import ReverseNames, Session, Transaction
 from qpsmtpd.mail.verdict import Decision, Verdict
 from qpsmtpd.plugins.queue.smtp_forward import SmtpForward
@@ -22,6 +24,7 @@ from qpsmtpd.testing import (
     a_transaction,
     services,
 )
+from tests.unit.client import PATIENCE
 from tests.unit.nexthop.fake import DROP, KEYWORDS, SILENT, FakeHop
 
 MESSAGE = b"Subject: x\r\n\r\nHello\r\n.dot\r\n"
@@ -190,7 +193,7 @@ async def test_breaks_off(step: str, reply: str, keywords: tuple[str, ...]) -> N
 async def test_endless_reply(step: str) -> None:
     endless = "\n".join(["250-" + "x" * 60] * 1000)
     answers: dict[str, Any] = {step: endless}
-    verdict = await forward(FakeHop(**answers), a_mail(), "timeout=5")
+    verdict = await forward(FakeHop(**answers), a_mail(), f"timeout={PATIENCE}")
     assert summary(verdict)[:2] == ("defer", 451)
 
 
@@ -368,7 +371,7 @@ async def test_no_third_attempt() -> None:
 async def test_idle_connection_is_closed() -> None:
     async with FakeHop() as hop, forwarder(hop, "idle=0.02") as plugin:
         assert (await plugin.hook_queue(a_mail())).accepted
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             await hop.left.wait()
         assert hop.verbs()[-1] == "QUIT"
         assert (await plugin.hook_queue(a_mail())).accepted
@@ -379,7 +382,7 @@ async def test_stop_says_goodbye() -> None:
     async with FakeHop() as hop:
         async with forwarder(hop) as plugin:
             assert (await plugin.hook_queue(a_mail())).accepted
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             await hop.left.wait()
         assert hop.verbs()[-1] == "QUIT"
 
@@ -387,7 +390,7 @@ async def test_stop_says_goodbye() -> None:
 async def test_not_more_connections_than_allowed() -> None:
     async with FakeHop(dot_is_late=True) as hop, forwarder(hop, "pool=2") as plugin:
         tasks = [asyncio.create_task(plugin.hook_queue(a_mail())) for _ in range(6)]
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             while hop.verbs().count("DATA") < 2:
                 await asyncio.sleep(0)
         assert hop.connections == 2
@@ -397,11 +400,13 @@ async def test_not_more_connections_than_allowed() -> None:
 
 
 async def test_all_connections_busy() -> None:
-    async with FakeHop(dot_is_late=True) as hop, forwarder(hop, "pool=1 timeout=0.2") as plugin:
+    async with FakeHop(dot_is_late=True) as hop, forwarder(hop, "pool=1") as plugin:
         first = asyncio.create_task(plugin.hook_queue(a_mail()))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             while "DATA" not in hop.verbs():
                 await asyncio.sleep(0)
+        # The first one keeps its time-outs.
+        plugin._pool.target = replace(plugin._pool.target, timeout=0.01)
         assert summary(await plugin.hook_queue(a_mail())) == ("defer", 451, "4.4.5")
         hop.proceed.set()
         assert (await first).accepted
@@ -410,7 +415,7 @@ async def test_all_connections_busy() -> None:
 async def test_cancelled_hand_over_breaks_off() -> None:
     async with FakeHop(dot_is_late=True) as hop, forwarder(hop) as plugin:
         task = asyncio.create_task(plugin.hook_queue(a_mail()))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             while "DATA" not in hop.verbs():
                 await asyncio.sleep(0)
         task.cancel()
@@ -424,7 +429,7 @@ async def test_cancelled_hand_over_breaks_off() -> None:
 async def test_cancelled_envelope_breaks_off() -> None:
     async with FakeHop(MAIL=[SILENT, "250 ok"]) as hop, forwarder(hop) as plugin:
         task = asyncio.create_task(plugin.hook_queue(a_mail()))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             while "MAIL" not in hop.verbs():
                 await asyncio.sleep(0)
         task.cancel()
@@ -439,6 +444,45 @@ async def test_next_hop_that_does_not_read() -> None:
     big = a_mail(message=b"Subject: x\r\n\r\n" + b"y" * 70 + b"\r\n" * 8_000_000)
     verdict = await forward(hop, big, "timeout=0.1")
     assert summary(verdict) == ("defer", 451, "4.4.2")
+
+
+#: Of 64 KB.
+BLOCKS = 256
+
+
+def a_long_mail(blocks: list[int]) -> Transaction:
+    """More than fits into the network, in blocks that are noted as they are read."""
+
+    class Noted(Message):
+        async def stream(self) -> AsyncIterator[bytes]:
+            yield b"Subject: x\r\n\r\n"
+            for number in range(BLOCKS):
+                blocks.append(number)
+                yield (b"y" * 998 + b"\r\n") * 64
+
+    tx = a_mail()
+    assert tx.message is not None
+    tx.message = Noted(tx.message.headers, Body(b"", None, 0), 1000)
+    return tx
+
+
+async def test_next_hop_that_breaks_off_within_a_message() -> None:
+    """Nothing is in doubt, for the end was never sent; and no more is read than was on its way."""
+    blocks: list[int] = []
+    hop = FakeHop(breaks_off=[3])
+    verdict = await forward(hop, a_long_mail(blocks))
+    assert verdict.tentative
+    assert summary(verdict) == ("defer", 451, "4.4.2")
+    assert hop.messages == []
+    assert len(blocks) < BLOCKS
+
+
+async def test_next_hop_that_breaks_off_within_a_message_on_a_kept_connection() -> None:
+    async with FakeHop(breaks_off=[0, 3, 0]) as hop, forwarder(hop) as plugin:
+        assert (await plugin.hook_queue(a_mail())).accepted
+        assert (await plugin.hook_queue(a_long_mail([]))).accepted
+        assert hop.connections == 2
+        assert len(hop.messages) == 2
 
 
 # --- XCLIENT and XFORWARD -------------------------------------------------------------------

@@ -97,12 +97,11 @@ def files(directory: Path, store: str, limits: Sequence[str] = (LIMIT,)) -> Path
     plugins = [*limits, "rcpt_ok", "queue/discard"]
     return configure(
         directory,
-        {"plugins": plugins, "store": store, "store_timeout": "0.3", "max_junk_commands": "10000"},
+        {"plugins": plugins, "store": store, "store_timeout": "1", "max_junk_commands": "10000"},
     )
 
 
 @LOOPS
-@pytest.mark.real_systems
 async def test_redis_comes_and_goes_while_mail_flows(loop: str, tmp_path: Path) -> None:
     with redis_server() as server:
         files(tmp_path, server.url)
@@ -129,7 +128,6 @@ async def test_redis_comes_and_goes_while_mail_flows(loop: str, tmp_path: Path) 
 
 
 @LOOPS
-@pytest.mark.real_systems
 async def test_a_limit_holds_again_after_an_outage(loop: str, tmp_path: Path) -> None:
     with redis_server() as server:
         files(tmp_path, server.url, ["rate_limit messages_per_client 2/1d"])
@@ -149,7 +147,6 @@ async def test_a_limit_holds_again_after_an_outage(loop: str, tmp_path: Path) ->
             assert await tries(client, 3) == [250, 250, 451]
 
 
-@pytest.mark.real_systems
 async def test_a_daemon_starts_without_its_store(tmp_path: Path) -> None:
     with redis_server() as server:
         server.kill()
