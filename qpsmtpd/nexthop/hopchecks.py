@@ -41,7 +41,7 @@ async def check_next_hop(
     if denied is not None:
         yield Finding.error(subject, str(denied))
     if loop := await _loop(system, target):
-        text = f"qpsmtpd is to listen on {loop} itself, so mail would go round in circles"
+        text = f"qpsmtpd itself is to listen on {loop}, so mail would go round in circles"
         yield Finding.error(subject, text, "Name another next hop:", "dpkg-reconfigure qpsmtpd")
         return
     async for finding in _talk(subject, replace(target, timeout=min(TIMEOUT, target.timeout))):

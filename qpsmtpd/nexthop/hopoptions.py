@@ -56,7 +56,7 @@ class NextHopOptions:
 
 
 def complete(options: NextHopOptions, target: Target) -> Target:
-    """The target with what the options say.  Reads files; raises OSError when `ca` is of no use."""
+    """The target with what the options say.  Reads files; raises OSError if `ca` is unusable."""
     return replace(
         target,
         tls=options.tls,

@@ -58,7 +58,7 @@ class HopReply:
 
     @property
     def queue_id(self) -> str:
-        """The id of the message at the next hop if the text tells it, else its last word."""
+        """The id of the message at the next hop if the text has it, else its last word."""
         text = self.lines[-1].strip()
         match = _QUEUE_ID.search(text)
         word = next(filter(None, match.groups())) if match else (text.split() or [""])[-1]
