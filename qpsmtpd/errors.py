@@ -7,7 +7,7 @@
     ├── SpoolError      the message cannot be stored (452 4.3.1)
     ├── StoreError      the store (greylisting, limits) does not answer: plugins have no opinion
     └── DnsError        no name server answered, or it failed; NXDOMAIN is an empty answer instead
-        └── DnsLimitError   the look-ups' budget of questions or seconds is spent
+        └── DnsLimitError   the budget of questions or seconds for lookups is spent
     ValueError
     └── AddressError    a mailbox or path breaks RFC 5321
 
@@ -45,7 +45,7 @@ class DnsError(QpsmtpdError):
 
 
 class DnsLimitError(DnsError):
-    """A budget of look-ups is spent (`Resolver.limited`); who asks on gets this every time."""
+    """A budget for lookups is spent (`Resolver.limited`); every further question raises this."""
 
 
 class AddressError(ValueError):

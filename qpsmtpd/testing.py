@@ -70,8 +70,8 @@ class FakeClock(Clock):
 class FakeResolver(ResolverMethods):
     """Answers from a table; what is not in it does not exist.  Remembers the questions.
 
-    A name exists when the table has any record of it, also an empty list of records.
-    `FakeResolver(silent=True)` never answers: its look-ups wait for ever.
+    A name exists when the table has any record of it, even an empty list of records.
+    `FakeResolver(silent=True)` never answers: its lookups wait forever.
     """
 
     def __init__(self, records: Records | None = None, *, silent: bool = False) -> None:
@@ -319,7 +319,7 @@ def a_session(
 ) -> Session:
     """A session that said EHLO or HELO (or nothing), whose client talks early or not.
 
-    client_name: is confirmed.  reverse_name: the first name of the address, the same by default.
+    client_name: the confirmed name.  reverse_name: the first of the address, by default the same.
     """
 
     async def reverse_lookup() -> ReverseNames:

@@ -34,8 +34,8 @@ class ReverseNames(NamedTuple):
     """What the DNS says about a client's name.
 
     confirmed: a name of the client's address that has this address itself (FCrDNS).
-    claimed: the first name of the address, which its owner chooses as he likes.
-    certain: False when the DNS did not answer, so that there may be names.
+    claimed: the first name of the address, which its owner chooses freely.
+    certain: False if the DNS did not answer, so that there may be names.
     """
 
     confirmed: str | None = None
@@ -116,9 +116,9 @@ class Session(TaskOwner):
         #: The client's name, once `resolve_client_name` has found one: its address has the name,
         #: and the name has its address.
         self.client_name: str | None = None
-        #: Whether there is no other name; not so when the DNS did not answer.
+        #: Whether no other name exists; False if the DNS did not answer.
         self.client_name_certain = True
-        #: The first name of the client's address, confirmed or not: not to be believed.
+        #: The first name of the client's address, confirmed or not: do not trust it.
         self.reverse_name: str | None = None
         self._reverse_lookup = reverse_lookup
         self._early_input = early_input
@@ -173,9 +173,9 @@ class Session(TaskOwner):
         return bool(self.deferred_rejects)
 
     async def resolve_client_name(self) -> str | None:
-        """The client's name by reverse look-up, confirmed by a look-up of its addresses.
+        """The client's name by reverse lookup, confirmed by a lookup of its addresses.
 
-        None when there is none, or it is not known in time.  The look-up starts with the
+        None if there is none, or it is not known in time.  The lookup starts with the
         connection; only the first call may wait.
         """
         if self.client_name is None:

@@ -257,7 +257,7 @@ def _internal(address: ReversePath) -> bytes:
 
 def _attributes(tx: Transaction) -> Iterator[tuple[str, str]]:
     session = tx.session
-    # Postfix and milters expect a name that a look-up of its addresses confirms.
+    # Postfix and milters expect a name that a lookup of its addresses confirms.
     name = session.client_name or "unknown"
     protocol = "ESMTP" if session.hello == "ehlo" else "SMTP"
     # "remote": Postfix does not complete the addresses in the header of foreign mail.

@@ -23,7 +23,7 @@ _MAX_VALUE = 255
 def xclient_commands(session: Session, offered: str) -> list[str]:
     """The XCLIENT commands of a session, with the attributes that the next hop offers.
 
-    The client's names are those that the session knows: see `Session.resolve_client_name`.
+    The client's names are those that the session has: see `Session.resolve_client_name`.
     """
     unnamed = None if session.client_name_certain else NOT_KNOWN_NOW
     return _commands(
