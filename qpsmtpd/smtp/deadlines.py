@@ -44,7 +44,7 @@ class Deadlines:
 
     @property
     def session_is_over(self) -> bool:
-        """Whether the time for all of it has passed."""
+        """Whether the time for the whole session has passed."""
         return self._loop.time() >= self._session_end
 
     def extend(self, seconds: float) -> None:
