@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""answers: what the answers in debconf come down to.
+"""answers: what the answers in debconf amount to.
 
 Nobody may be there to ask again, so each answer that cannot be used is replaced by a safe one, and
-a note says so: never more addresses than asked for, and rather no delivery than a wrong one.
+a note says so: never more addresses than asked for, and no delivery rather than a wrong one.
 """
 
 from __future__ import annotations
@@ -61,10 +61,10 @@ class Answers:
 def settle(values: Mapping[str, str], facts: Facts) -> tuple[Answers, list[str]]:
     """The answers, and notes on those that could not be taken as they are.
 
-    `values` are debconf's, by the name of the question; a missing one is not answered.
+    `values` are debconf's, by the name of the question; a missing one has not been answered.
     """
     notes = [
-        f"{word!r} in debian-rcpthosts is no domain and is left out"
+        f"{word!r} in debian-rcpthosts is not a domain and is left out"
         for word in facts.dropped
         if word != UNSET
     ]
@@ -73,14 +73,14 @@ def settle(values: Mapping[str, str], facts: Facts) -> tuple[Answers, list[str]]
     maildir = values.get(MAILDIR, "") or DEFAULT_MAILDIR
     if not usable_directory(maildir):
         if method == "maildir":
-            notes.append(f"{maildir!r} is no usable directory: nothing is delivered")
+            notes.append(f"{maildir!r} is not a usable directory: nothing is delivered")
             method = "none"
         maildir = DEFAULT_MAILDIR
     try:
         proxy_host, proxy_port = host_and_port(values.get(PROXY, "") or DEFAULT_PROXY)
     except ValueError:
         if method == "proxy":
-            notes.append(f"{values[PROXY]!r} is no HOST or HOST:PORT: nothing is delivered")
+            notes.append(f"{values[PROXY]!r} is not HOST or HOST:PORT: nothing is delivered")
             method = "none"
         proxy_host, proxy_port = DEFAULT_PROXY, SMTP_PORT
     if method == "proxy" and _is_here(proxy_host, proxy_port, listen):
@@ -105,7 +105,7 @@ def _listen(answer: str, notes: list[str]) -> tuple[tuple[str, int], ...]:
         try:
             found[address_and_port(word)] = None
         except ValueError:
-            notes.append(f"{word!r} is no address to listen on and is left out")
+            notes.append(f"{word!r} is not an address to listen on and is left out")
     if asked_for and not found:
         notes.append(f"no address is left to listen on: only {LOOPBACK[0]} is used")
         return (LOOPBACK,)
@@ -125,7 +125,7 @@ def _method(answer: str, facts: Facts, notes: list[str]) -> str:
         return answer
     suggestion = facts.mta or "none"
     if answer:
-        notes.append(f"{answer!r} is no delivery method: {suggestion} is used")
+        notes.append(f"{answer!r} is not a delivery method: {suggestion} is used")
     return suggestion
 
 
@@ -134,5 +134,5 @@ def _rcpthosts(answer: str, method: str, facts: Facts, notes: list[str]) -> tupl
     if answer == UNSET:
         return suggestion
     good, bad = domains(answer)
-    notes += [f"{word!r} is no domain and is left out" for word in bad]
+    notes += [f"{word!r} is not a domain and is left out" for word in bad]
     return tuple(good) if good or not bad else suggestion

@@ -2,18 +2,18 @@
 """ask: look at the system, and ask qpsmtpd's debconf questions.
 
 debian/rules writes this file into the package's `config`.  That may run before anything is
-unpacked, with nothing but essential packages, so it is one file, longer than others, and needs the
-standard library only.
+unpacked, with nothing but essential packages, so it is one file, longer than others, and needs
+nothing but the standard library.
 
 Where an answer comes from, first match first:
 
-1. a question answered that `postinst` has not written to the files yet: on the screen (the flag
-   `pending` of the question), or by debconf-set-selections, with files that nobody has edited;
+1. an answer that `postinst` has not written to the files yet: from the screen (the flag `pending`
+   of the question), or from debconf-set-selections, if nobody has edited the files;
 2. the files that hold the last answers, with what the administrator changed in them;
 3. debconf: a preseeded answer, or its memory;
-4. what the mail system that is installed suggests.
+4. what the installed mail system suggests.
 
-A suggestion is stored only if it was shown: before the next run another mail system may be there.
+A suggestion is stored only if it was shown: by the next run another mail system may be installed.
 """
 
 from __future__ import annotations
@@ -63,17 +63,17 @@ _is_variable = re.compile(r"\s*(\w+)=(?:\"([^\"]*)\"|'([^']*)'|(\S*))\s*").fullm
 
 
 def _is_domain(word: str) -> bool:
-    # What was no UTF-8 has become U+FFFD, and is not to be guessed.
+    # What was not UTF-8 has become U+FFFD, and must not be guessed.
     return bool(_looks_like_domain(word)) and "\ufffd" not in word
 
 
 def words(text: str) -> list[str]:
-    """The words of a list; blanks and commas separate."""
+    """The words of a list; blanks and commas separate them."""
     return re.split(r"[\s,]+", text.strip(" \t\n,")) if text.strip(" \t\n,") else []
 
 
 def domains(text: str) -> tuple[list[str], list[str]]:
-    """The domains of a list as rcpt_ok understands them, and the words that are none."""
+    """The domains of a list as rcpt_ok understands them, and the words that are not domains."""
     good: dict[str, None] = {}
     bad = []
     for word in words(text):
@@ -110,7 +110,7 @@ def host_and_port(word: str) -> tuple[str, int]:
 
 
 def usable_directory(path: str) -> bool:
-    """Whether a Maildir can be there, and the path on a line of the file plugins."""
+    """Whether a Maildir can be there, and its path on a line of the file plugins."""
     return bool(_is_directory(path)) and not _has_dots_only(path)
 
 
@@ -145,11 +145,11 @@ def _accepts(parse: Callable[[str], object], word: str) -> bool:
 class Facts:
     """What the system says.
 
-    mta: the installed mail system as a method of ours, "" for none that we know.
+    mta: the installed mail system as one of METHODS, "" if we know none.
     local_domains: for each method the domains that its mail system takes mail for.
     on_disk: answers that the files hold, by the name of the question.
     written: the answers that this package wrote to the files the last time.
-    dropped: words of debian-rcpthosts that are no domains; the older package wrote such.
+    dropped: words of debian-rcpthosts that are not domains; the older package wrote some.
     qmail_queue: the path of qmail's program.
     """
 
@@ -233,7 +233,7 @@ def _exim_words(root: Path) -> Iterator[str]:
     settings = variables(root / "etc/exim4/update-exim4.conf.conf")
     for name in ("dc_other_hostnames", "dc_relay_domains"):
         text = settings.get(name, "")
-        # A list with a slash in it names look-ups such as lsearch;/etc/file, which are no domains.
+        # A list with a slash in it names lookups such as lsearch;/etc/file, which are not domains.
         for word in re.split(r"[:\s]+" if "/" in text else r"[:;\s]+", text):
             yield word.removeprefix("*") if word.startswith("*.") else word
 
@@ -272,7 +272,7 @@ def _answers_on_disk(root: Path) -> tuple[dict[str, str], tuple[str, ...]]:
     found = _of_settings(settings)
     ours = "SERVER" not in settings and settings.get("UNITS_SWITCHED") != "false"
     if ours and found.get(METHOD, "none") != "none":
-        # Whoever has switched the units on or off by hand since then has decided.
+        # Somebody who has switched the units on or off by hand since then has decided.
         found[STARTUP] = "true" if any((root / path).is_symlink() for path in _WANTS) else "false"
     found |= _of_queue_method(text_of(root / QUEUE_METHOD))
     found |= _of_socket(text_of(root / SOCKET))
@@ -335,7 +335,7 @@ def _of_queue_method(text: str) -> dict[str, str]:
 
 
 def _of_socket(text: str) -> dict[str, str]:
-    """The addresses of a drop-in of the socket; nothing if debconf cannot write such."""
+    """The addresses of a drop-in of the socket; nothing if debconf could not have written it."""
     found: list[str] = []
     for line in lines_of(text):
         name, _, value = (part.strip() for part in line.partition("="))
@@ -349,7 +349,7 @@ def _of_socket(text: str) -> dict[str, str]:
 
 
 def short(endpoint: tuple[str, int]) -> str:
-    """An address or host and its port as one types them."""
+    """An address or host and its port as one would type them."""
     address, port = endpoint
     if port == SMTP_PORT:
         return address
@@ -367,13 +367,13 @@ class Debconf:
         self._replies = replies
 
     def command(self, *arguments: str) -> tuple[int, str]:
-        """The status (0 is well) and the result.  Raises EOFError when debconf has gone."""
+        """The status (0 is success) and the result.  Raises EOFError when debconf has gone."""
         line = " ".join(arguments).replace("\n", " ")
         self._commands.write(line.encode() + b"\n")
         self._commands.flush()
         reply = self._replies.readline()
         if not reply:
-            raise EOFError(f"no reply of debconf to {line!r}")
+            raise EOFError(f"no reply from debconf to {line!r}")
         status, _, result = reply.decode(errors="replace").rstrip("\n").partition(" ")
         return int(status), result
 
@@ -395,11 +395,11 @@ class Question:
     asked: whether to ask it, after these answers.
     suggest: the answer for somebody who has given none.
     unanswered: values in debconf that stand for no answer.
-    undecided: what the files hold where nobody has answered and nothing could be suggested; maybe
-        it can be now, as mail systems come later.
+    undecided: what the files hold if nobody has answered and nothing could be suggested; by now
+        that may be possible, as mail systems come later.
     wrong: what is wrong in an answer, "" for a good one; `complaint` is the template that says so.
-    retry: the question to go back to after a wrong answer, if another one.
-    high: whether somebody who wants to see few questions is asked as well, without an answer yet.
+    retry: the question to go back to after a wrong answer, if it is another one.
+    high: whether to ask, without an answer yet, even somebody who wants to see few questions.
     """
 
     name: str
@@ -421,7 +421,7 @@ QUESTIONS = (
     Question(name=STARTUP, suggest=lambda facts, answers: "false", asked=lambda answers: True),
     Question(
         name=LISTEN,
-        suggest=lambda facts, answers: "",  # all addresses, also those of tomorrow
+        suggest=lambda facts, answers: "",  # all addresses, including future ones
         unanswered=(UNSET,),
         wrong=_bad_listen,
         complaint="qpsmtpd/bad_listen_interfaces",
@@ -464,8 +464,8 @@ QUESTIONS = (
         complaint="qpsmtpd/bad_rcpthosts",
     ),
 )
-#: Wrong answers that are asked again, together.  A terminal that has gone gives the same for ever;
-#: what is wrong then is left to postinst, as where nobody is asked.
+#: After this many wrong answers in all, nothing is asked again: a terminal that has gone gives the
+#: same answer forever.  What is wrong is then left to postinst, as when nobody is asked.
 _PATIENCE = 20
 _STEPS = {question.name: step for step, question in enumerate(QUESTIONS)}
 
@@ -484,7 +484,7 @@ def recall(db: Debconf, facts: Facts) -> None:
 
 
 def _preseeded_since(db: Debconf, question: Question, facts: Facts) -> bool:
-    """Whether debconf has been given another answer than was written, which nobody has edited."""
+    """Whether debconf has been given another answer than we wrote, and nobody has edited that."""
     answer, on_disk, written = (
         _normal(question.name, text)
         for text in (
@@ -517,7 +517,7 @@ def current(db: Debconf, question: Question, facts: Facts, answers: Answers) -> 
 
 
 def ask(db: Debconf, facts: Facts) -> int:
-    """Ask what is to be asked; return the exit status of `config`."""
+    """Ask what has to be asked; return the exit status of `config`."""
     db.command("CAPB", "backup")
     recall(db, facts)
     answers: dict[str, str] = {}
@@ -549,14 +549,14 @@ def _pose(
     """Ask one question: "answered", "skipped" when it is not to be shown, "again" or "back".
 
     `insist` are the questions whose answer was wrong: those are shown whatever the user wants to
-    see.  One that was not shown is never asked again, so this comes to an end without a user.
+    see.  One that was not shown is never asked again, so this ends even without a user.
     """
     stored = db.get(question.name)
     value, suggested = current(db, question, facts, answers)
     answers[question.name] = value
     if not question.asked(answers):
         return "skipped"
-    # A select without valid value would become its first choice, even where nothing is shown.
+    # A select without a valid value would become its first choice, even where nothing is shown.
     db.command("SET", question.name, value)
     priority = "high" if suggested and question.high(facts, answers) else "medium"
     if question.name in insist:
@@ -569,7 +569,7 @@ def _pose(
         if suggested and stored in question.unanswered:
             db.command("RESET", question.name)
         elif suggested:
-            db.command("SET", question.name, stored)  # it is wrong, which postinst says
+            db.command("SET", question.name, stored)  # it is wrong; postinst says so
         return "skipped"
     return _judge(db, question, answers, insist)
 
@@ -596,7 +596,7 @@ def _complain(db: Debconf, template: str, wrong: str) -> None:
 
 
 def system_root() -> Path:
-    """The system that is configured: dpkg can do that to one below a directory."""
+    """The root of the system to configure: dpkg can configure one below a directory."""
     return Path(os.environ.get("DPKG_ROOT") or "/")
 
 

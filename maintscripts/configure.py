@@ -4,9 +4,9 @@
     python3 -m maintscripts.configure stage DIRECTORY
     python3 -m maintscripts.configure apply [OLD_VERSION]
 
-`stage` writes the files of the templates below DIRECTORY, for ucf to put into place.  `apply`, when
-the user qpsmtpd exists, does what is not a file of a template, and prints what is to be done with
-the service: `start`, `restart` (it listens elsewhere now) or `stop`.
+`stage` writes the files of the templates below DIRECTORY, for ucf to put into place.  `apply`, once
+the user qpsmtpd exists, does everything else, and prints what has to be done with the service:
+`start`, `restart` (it listens elsewhere now) or `stop`.
 
 Both may be repeated at any time, and after any interruption.  They speak with debconf on descriptor
 3 and standard input, as its shell library leaves them to postinst.
@@ -46,7 +46,7 @@ from maintscripts.render import render
 USER = "qpsmtpd"
 POSTDROP = "postdrop"
 FIRST_VERSION = "2.0.0~"
-LISTENED = "run/qpsmtpd-listened"  # the drop-in of the socket that runs, until that is restarted
+LISTENED = "run/qpsmtpd-listened"  # the drop-in of the running socket, until it is restarted
 
 _STDERR = 2
 
@@ -65,7 +65,7 @@ def packages_of(status: Path) -> set[str]:
 
 
 def run(command: Sequence[str]) -> bool:
-    """Run a command, which says itself what is wrong; whether it succeeded."""
+    """Run a command, which reports its own errors; whether it succeeded."""
     try:
         done = subprocess.run(  # noqa: S603 - commands of ours
             command, stdin=subprocess.DEVNULL, stdout=_STDERR, check=False, timeout=60
@@ -82,7 +82,7 @@ def note(text: str) -> None:
 
 
 def read_answers(db: Debconf, facts: Facts) -> tuple[Answers, list[str]]:
-    """What debconf holds, made usable, and notes on that."""
+    """What debconf holds, made usable, and notes about it."""
     return settle({question.name: db.get(question.name) for question in QUESTIONS}, facts)
 
 
@@ -90,11 +90,12 @@ def read_answers(db: Debconf, facts: Facts) -> tuple[Answers, list[str]]:
 
 
 def stage(root: Path, db: Debconf, facts: Facts, directory: Path) -> None:
-    """Write what ucf is to put into place below `directory`.
+    """Write what ucf has to put into place below `directory`.
 
-    Left out is what is in place already, but for comments of the administrator; not what is in
-    place word for word, as ucf may have been interrupted before it noted that.  Files of the Perl
-    version that say nothing more are replaced at once: ucf does not know them and would ask.
+    Left out are files that differ from those in place only by comments of the administrator; not
+    those in place word for word, as ucf may have been interrupted before it noted that.  Files of
+    the Perl version that say nothing more are replaced at once: ucf does not know them and would
+    ask.
     """
     answers, notes = read_answers(db, facts)
     for text in notes:
@@ -107,7 +108,10 @@ def stage(root: Path, db: Debconf, facts: Facts, directory: Path) -> None:
     for path, text in files.items():
         target = root / path.lstrip("/")
         if not target.is_file() and os.path.lexists(target):
-            note(f"{path} is no file and is left alone: remove it, then dpkg-reconfigure qpsmtpd")
+            note(
+                f"{path} is not a file and is left alone: "
+                "remove it, then run dpkg-reconfigure qpsmtpd"
+            )
             continue
         current = text_of(target) if target.exists() else None
         if current is not None and leftovers.replaceable(current, text, facts):
@@ -124,7 +128,7 @@ def stage(root: Path, db: Debconf, facts: Facts, directory: Path) -> None:
 
 
 def apply(root: Path, db: Debconf, facts: Facts, execute: Run, owner: Owner, old: str = "") -> str:
-    """Users, groups, directories and leftovers; what is to be done with the service."""
+    """Users, groups, directories and leftovers; returns what has to be done with the service."""
     answers, _ = read_answers(db, facts)
     if old and Version(old) < Version(FIRST_VERSION):
         leftovers.remove_overrides(root, execute)
@@ -152,10 +156,10 @@ def _listens_elsewhere(root: Path) -> bool:
 
 
 def join_or_leave_postdrop(root: Path, answers: Answers, execute: Run) -> Answers:
-    """Write the settings, and let the user into the group postdrop if Postfix needs that.
+    """Write the settings, and put the user into the group postdrop if Postfix needs that.
 
-    The settings remember that it was us, to take the user out when the method changes.  They say so
-    before it is true, and no longer than it is true: whatever interrupts us, we know.
+    The settings remember that it was us, to remove the user when the method changes.  They say so
+    before it is true, and until it is no longer true: whatever interrupts us, we know.
     """
     before = variables(root / SETTINGS)
     ours = before.get("POSTDROP_ADDED") == "true" or (
@@ -193,7 +197,7 @@ def _make_maildir(root: Path, path: str, owner: Owner) -> None:
     try:
         make_maildir(root / path.lstrip("/"), owner)
     except OSError as error:
-        note(f"{path} could not be made: {error.strerror}")
+        note(f"{path} could not be created: {error.strerror}")
 
 
 def main(arguments: Sequence[str]) -> int:

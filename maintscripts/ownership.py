@@ -39,12 +39,12 @@ def write_atomically(path: Path, text: str, mode: int = 0o644) -> None:
 
 
 def unfinished(path: Path) -> Path:
-    """Where a file is written; always the same, so that an interrupted run leaves nothing more."""
+    """Where a file is written; always the same, so that interrupted runs leave one at most."""
     return path.with_name(f".{path.name}.new")
 
 
 def assure_room(files: Mapping[Path, str]) -> None:
-    """Make sure that these files can be written, all of them; none is touched.
+    """Make sure that all of these files can be written; none is touched.
 
     For programs that empty a file before they notice that the disk is full.  Raises OSError with
     the name of the file.
@@ -103,7 +103,7 @@ def _names(directory: int) -> set[str]:
 
 
 def protect(path: Path, gid: int) -> None:
-    """Take a file with secrets away from everybody but its owner and our group."""
+    """Close a file with secrets to everybody but its owner and our group."""
     try:
         descriptor = os.open(path, _NO_LINK | os.O_NONBLOCK)
     except OSError:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """render: the files that the answers stand for.
 
-The path of a template is that of the file, plus `.j2`; what it can use are the fields of Answers.
+The path of a template is that of the file, plus `.j2`; it can use the fields of Answers.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def render(answers: Answers, templates: Path = TEMPLATES) -> dict[str, str]:
 
 @functools.cache
 def _environment(templates: Path) -> Environment:
-    environment = Environment(  # noqa: S701 - these are no web pages
+    environment = Environment(  # noqa: S701 - these are not web pages
         loader=FileSystemLoader(templates),
         undefined=StrictUndefined,
         keep_trailing_newline=True,

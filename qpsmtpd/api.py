@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What plugin authors import.  Names leave it only after a release that warns.
+"""What plugin authors import.  Names are removed only after a release that warns.
 
 from qpsmtpd.api import Plugin, Session, Verdict, deny
 """

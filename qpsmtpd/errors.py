@@ -2,12 +2,12 @@
 """The exceptions of qpsmtpd.
 
     QpsmtpdError
-    ├── ConfigError     a configuration file is wrong (file, line, what is right)
+    ├── ConfigError     a configuration file is wrong (file, line, what would be right)
     ├── PluginError     a plugin cannot be found or loaded
     ├── SpoolError      the message cannot be stored (452 4.3.1)
     ├── StoreError      the store (greylisting, limits) does not answer: plugins have no opinion
     └── DnsError        no name server answered, or it failed; NXDOMAIN is an empty answer instead
-        └── DnsLimitError   the look-ups' budget of questions or seconds is spent
+        └── DnsLimitError   the budget of questions or seconds for lookups is spent
     ValueError
     └── AddressError    a mailbox or path breaks RFC 5321
 
@@ -20,7 +20,7 @@ class QpsmtpdError(Exception):
 
 
 class ConfigError(QpsmtpdError):
-    """A configuration problem: `where` is "FILE:LINE" (or a file), `problem` says what is right."""
+    """A wrong configuration: `where` is "FILE:LINE" or a file; `problem` says what is right."""
 
     def __init__(self, where: str, problem: str) -> None:
         super().__init__(f"{where}: {problem}" if where else problem)
@@ -29,7 +29,7 @@ class ConfigError(QpsmtpdError):
 
 
 class PluginError(QpsmtpdError):
-    """A plugin file cannot be found, imported, or does not hold exactly one plugin."""
+    """A plugin file cannot be found or imported, or does not contain exactly one plugin."""
 
 
 class SpoolError(QpsmtpdError):
@@ -37,16 +37,16 @@ class SpoolError(QpsmtpdError):
 
 
 class StoreError(QpsmtpdError):
-    """The store is down or did not answer in time.  No reason to refuse anything."""
+    """The store is down or did not answer in time.  That is no reason to refuse anything."""
 
 
 class DnsError(QpsmtpdError):
-    """The look-up failed (time-out, SERVFAIL, refused): nothing is known about the name."""
+    """The lookup failed (timeout, SERVFAIL, refused): nothing is known about the name."""
 
 
 class DnsLimitError(DnsError):
-    """A budget of look-ups is spent (`Resolver.limited`); who asks on gets this every time."""
+    """A budget for lookups is spent (`Resolver.limited`); every further question raises this."""
 
 
 class AddressError(ValueError):
-    """The text is no mailbox or path of RFC 5321 section 4.1.2."""
+    """The text is not a mailbox or path of RFC 5321 section 4.1.2."""

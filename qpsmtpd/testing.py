@@ -51,7 +51,7 @@ Records = Mapping[tuple[str, str], Sequence[Any] | Exception]
 
 
 class FakeClock(Clock):
-    """A clock that goes only when told to."""
+    """A clock that advances only when told to."""
 
     def __init__(self, now: float = 1_800_000_000.0) -> None:
         self.time = now
@@ -70,8 +70,8 @@ class FakeClock(Clock):
 class FakeResolver(ResolverMethods):
     """Answers from a table; what is not in it does not exist.  Remembers the questions.
 
-    A name exists when the table has any record of it, also an empty list of records.
-    `FakeResolver(silent=True)` never answers: its look-ups wait for ever.
+    A name exists when the table has any record of it, even an empty list of records.
+    `FakeResolver(silent=True)` never answers: its lookups wait forever.
     """
 
     def __init__(self, records: Records | None = None, *, silent: bool = False) -> None:
@@ -101,7 +101,7 @@ class FakeResolver(ResolverMethods):
 
 
 class FakeConfig:
-    """Configuration files of a dictionary: {"badmailfrom": ["a@example.com"]}.
+    """Configuration files from a dictionary: {"badmailfrom": ["a@example.com"]}.
 
     directory: of files that are named on the line of a plugin.
     After `declare` it is an AssertionError to read a file that is not declared (`Plugin.files`).
@@ -152,7 +152,7 @@ class FakeConfig:
 
 
 class FakeStore(StoreClient):
-    """A store in memory.  `down` makes every call raise StoreError, also later."""
+    """A store in memory.  `down` makes every call raise StoreError; it may be set later."""
 
     def __init__(self, clock: Clock | None = None, *, down: bool = False) -> None:
         super().__init__(self._carry_out)
@@ -319,7 +319,7 @@ def a_session(
 ) -> Session:
     """A session that said EHLO or HELO (or nothing), whose client talks early or not.
 
-    client_name: is confirmed.  reverse_name: the first name of the address, the same by default.
+    client_name: the confirmed name.  reverse_name: the first of the address, by default the same.
     """
 
     async def reverse_lookup() -> ReverseNames:
@@ -359,9 +359,9 @@ def a_transaction(
     message: str | bytes | None = None,
     parameters: dict[str, str | None] | None = None,
 ) -> Transaction:
-    """A transaction ("" is the null reverse-path), with its session and maybe a message.
+    """A transaction ("" is the null reverse-path), with its session and perhaps a message.
 
-    One with recipients or a message is where plugins may change the envelope.
+    If it has recipients or a message, plugins may change the envelope.
     """
     session = session or a_session(ehlo="client.example")
     reverse_path = parse_reverse_path(f"<{sender}>", utf8=True)
@@ -391,7 +391,7 @@ def give_body(tx: Transaction, size: int = 65536) -> None:
 
 
 def dns_failure(text: str = "SERVFAIL") -> DnsError:
-    """What a look-up raises when nobody knows."""
+    """What a lookup raises when nobody knows."""
     return DnsError(text)
 
 

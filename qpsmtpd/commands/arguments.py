@@ -26,11 +26,11 @@ def add_command(commands: Any, name: str, command: Command, text: str) -> argpar
 
 def add_config(parser: argparse.ArgumentParser) -> None:
     """Add the option that names the configuration."""
-    parser.add_argument("--config", type=Path, metavar="DIR", help="directory of the configuration")
+    parser.add_argument("--config", type=Path, metavar="DIR", help="configuration directory")
 
 
 def listen_type(*, tls: bool = False) -> Callable[[str], ListenAddress]:
-    """What argparse needs to read an address to listen on."""
+    """An argparse type: an address to listen on."""
 
     def read(text: str) -> ListenAddress:
         try:
@@ -42,11 +42,13 @@ def listen_type(*, tls: bool = False) -> Callable[[str], ListenAddress]:
 
 
 def number_type(least: int) -> Callable[[str], int]:
-    """What argparse needs to read a whole number."""
+    """An argparse type: a whole number, at least `least`."""
 
     def read(text: str) -> int:
-        if not (text.isascii() and text.isdigit() and int(text) >= least):
-            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {least} on")
+        if not (text.isascii() and text.isdigit()):
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number")
+        if int(text) < least:
+            raise argparse.ArgumentTypeError(f"{text!r} is too small: the minimum is {least}")
         return int(text)
 
     return read

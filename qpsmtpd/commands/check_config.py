@@ -21,8 +21,10 @@ def add_check_config(commands: Any) -> None:
     """Add the command `check-config`."""
     text = "Print every problem of a configuration, with file and line."
     parser = add_command(commands, "check-config", _check_config, text)
-    parser.add_argument("config", nargs="?", type=Path, metavar="DIR", help="its directory")
-    parser.epilog = "The exit status is 1 when there are errors, 0 when there are warnings only."
+    parser.add_argument(
+        "config", nargs="?", type=Path, metavar="DIR", help="configuration directory"
+    )
+    parser.epilog = "The exit status is 1 when there are errors, 0 when there are only warnings."
 
 
 def _check_config(arguments: argparse.Namespace) -> int:
@@ -31,7 +33,9 @@ def _check_config(arguments: argparse.Namespace) -> int:
     for problem in problems:
         print(show(problem))
     errors = len(errors_in(problems))
-    print(f"{directories[0]}: {errors} errors, {len(problems) - errors} warnings")
+    warnings = len(problems) - errors
+    counts = f"{errors} error{'s' * (errors != 1)}, {warnings} warning{'s' * (warnings != 1)}"
+    print(f"{directories[0]}: {counts}")
     return 1 if errors else 0
 
 

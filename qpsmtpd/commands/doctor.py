@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""`qpsmtpd doctor`: look at the whole installation."""
+"""`qpsmtpd doctor`: examine the whole installation."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from qpsmtpd.commands.arguments import add_command, add_config, directories_of, 
 
 def add_doctor(commands: Any) -> None:
     """Add the command `doctor`."""
-    text = "Look at the whole installation; print what is wrong, and the commands that mend it."
+    text = "Examine the whole installation; print what is wrong, and the commands that fix it."
     parser = add_command(commands, "doctor", _doctor, text)
     add_config(parser)
     parser.add_argument(

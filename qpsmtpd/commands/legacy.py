@@ -2,14 +2,14 @@
 """The programs `qpsmtpd-forkserver` and `qpsmtpd-prefork`: the old command lines.
 
 They translate the options of the Perl version into those of `qpsmtpd run`, and run one worker.  It
-serves many connections at once, so there are no children to keep in stock.
+serves many connections at once, so it needs no children in reserve.
 
-What has no meaning any more is accepted and mentioned on stderr.  Before `--detach` the
-configuration and the addresses are checked, so that what is wrong is seen on the terminal.
+Options that no longer have any effect are accepted and mentioned on stderr.  Before `--detach` the
+configuration and the addresses are checked, so that mistakes show on the terminal.
 
 Differences from the Perl versions: wrong options are an error (exit status 2); `--no-rdns` works;
-limits of connections hold only when they are given.  Root without `--user` becomes `smtpd`, as
-before, or `qpsmtpd` when there is no such user.
+limits on connections apply only when they are given.  Root without `--user` becomes `smtpd`, as
+before, or `qpsmtpd` if there is no such user.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def _check(options: RunOptions) -> None:
     for problem in problems:
         print(show(problem), file=sys.stderr)
     if errors_in(problems):
-        raise QpsmtpdError("the configuration is wrong")
+        raise QpsmtpdError("the configuration has errors")
     for listener in bind(options.listen):
         listener.socket.close()
 
@@ -76,13 +76,13 @@ def _check(options: RunOptions) -> None:
 
 
 class _OldParser(argparse.ArgumentParser):
-    """One of the old command lines.  Options without a help text have no effect any more."""
+    """One of the old command lines.  Options without a help text no longer have any effect."""
 
     def __init__(self, name: str) -> None:
         super().__init__(prog=name, description="Run qpsmtpd with the options of the Perl version.")
 
     def option(self, names: str, text: str = argparse.SUPPRESS, **more: Any) -> None:
-        """Add an option; its help text is what the manual page says too."""
+        """Add an option; its help text is in the manual page too."""
         self.add_argument(*names.split(), help=text, **more)
 
 
@@ -94,15 +94,15 @@ def forkserver_parser() -> argparse.ArgumentParser:
     add("-l --listen-address", "listen there; may be repeated (default: everywhere)", **addresses)
     text = "port of addresses without one; may be repeated (default: 2525)"
     add("-p --port", text, action="append", type=number, metavar="N")
-    text = "connections at a time; as the file max_connections"
+    text = "connections at a time; like the file max_connections"
     add("-c --limit-connections", text, type=number, metavar="N")
     text = "the user to run as if root starts it (default: smtpd, else qpsmtpd)"
     add("-u --user", text, metavar="NAME")
     text = "connections of one client, for the plugin hosts_allow (default: %(default)s)"
     add("-m --max-from-ip", text, type=count, default=FORKSERVER_FROM_IP, metavar="N")
     add("--pid-file", "where to write the process id", type=Path, metavar="PATH")
-    add("-d --detach", "go to the background, when all seems well", action="store_true")
-    text = "do not look up the names of clients; as the file reverse_lookup"
+    add("-d --detach", "go to the background once all seems well", action="store_true")
+    text = "do not look up the names of clients; like the file reverse_lookup"
     add("-H --no-rdns", text, action="store_true")
     return parser
 
@@ -117,12 +117,12 @@ def prefork_parser() -> argparse.ArgumentParser:
     text = "port of addresses without one (default: %(default)s)"
     add("--port", text, type=number, default=25, metavar="N")
     add("--user", "the user to run as; must be given", metavar="NAME", required=True)
-    text = "connections at a time; as the file max_connections"
+    text = "connections at a time; like the file max_connections"
     add("--children", text, type=number, metavar="N")
     text = "connections of one client, for the plugin hosts_allow (default: %(default)s)"
     add("--max-from-ip", text, type=count, default=PREFORK_FROM_IP, metavar="N")
     add("--pid-file", "where to write the process id", type=Path, metavar="PATH")
-    add("--detach", "go to the background, when all seems well", action="store_true")
+    add("--detach", "go to the background once all seems well", action="store_true")
     add("--debug", "log everything", action="store_true")
     version = f"Qpsmtpd Daemon - version {__version__}"
     add("--version", "show the version", action="version", version=version)
@@ -134,12 +134,12 @@ def prefork_parser() -> argparse.ArgumentParser:
 
 
 def meaningless(parser: argparse.ArgumentParser) -> list[argparse.Action]:
-    """The options that are taken, but have no effect."""
+    """The options that are accepted, but have no effect."""
     return [action for action in parser._actions if action.help is argparse.SUPPRESS]
 
 
 def parse_forkserver(words: Sequence[str]) -> tuple[RunOptions, bool]:
-    """Translate the command line; and whether to detach."""
+    """Translate the command line; the second value says whether to detach."""
     parser = forkserver_parser()
     arguments = parser.parse_args(words)
     options = RunOptions(
@@ -157,19 +157,19 @@ def parse_forkserver(words: Sequence[str]) -> tuple[RunOptions, bool]:
 
 
 def parse_prefork(words: Sequence[str]) -> tuple[RunOptions, bool]:
-    """Translate the command line; and whether to detach."""
+    """Translate the command line; the second value says whether to detach."""
     parser = prefork_parser()
     arguments = parser.parse_args(words)
     for option in meaningless(parser):
         if getattr(arguments, option.dest) is not None:
-            print(f"{parser.prog}: {option.option_strings[0]} has no meaning", file=sys.stderr)
+            print(f"{parser.prog}: {option.option_strings[0]} has no effect", file=sys.stderr)
     options = RunOptions(
         config=_config(),
         listen=_listen(parser, arguments.listen_address, [arguments.port]),
         workers=1,
         user=arguments.user,
         pid_file=arguments.pid_file,
-        # 0 meant as many as there are children.
+        # 0 used to mean as many as there are children.
         max_from_ip=arguments.max_from_ip or arguments.children or 0,
         max_connections=arguments.children,
         debug=arguments.debug,
@@ -207,7 +207,7 @@ def _address(text: str, port: int) -> ListenAddress:
 
 
 def _default_user() -> str | None:
-    """Whom root becomes; everybody else stays who they are."""
+    """The user that root becomes; None for everybody else."""
     if os.getuid() != 0:
         return None
     return next(filter(_is_user, _USERS), _USERS[0])

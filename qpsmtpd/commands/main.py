@@ -36,7 +36,7 @@ def guarded(command: Callable[[], int]) -> int:
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
-        # Nobody reads on (qpsmtpd plugins | head); the interpreter must not try to write either.
+        # Nobody reads any further (qpsmtpd plugins | head); the interpreter must not write either.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
 
@@ -45,7 +45,7 @@ def make_parser() -> argparse.ArgumentParser:
     """The command line of `qpsmtpd`."""
     parser = argparse.ArgumentParser(
         prog="qpsmtpd",
-        description="SMTP daemon that decides during the SMTP transaction whether to take mail.",
+        description="SMTP daemon that decides during the SMTP transaction whether to accept mail.",
         epilog="The configuration is in /etc/qpsmtpd, or where QPSMTPD_CONFIG says.",
     )
     parser.add_argument("--version", action="version", version=f"qpsmtpd {__version__}")

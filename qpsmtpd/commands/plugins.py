@@ -66,7 +66,7 @@ def chain_table(lines: Sequence[PluginLine]) -> Iterator[str]:
 def plugin_manual(cls: type[Plugin[Any]]) -> Iterator[str]:
     """The manual of one plugin."""
     module = inspect.getmodule(cls)
-    yield inspect.cleandoc((module and module.__doc__) or cls.__doc__ or "Without a manual.")
+    yield inspect.cleandoc((module and module.__doc__) or cls.__doc__ or "No manual.")
     yield ""
     yield styled(sys.stdout, "bold", "Hooks")
     yield indented(", ".join(cls.hooks()) or "none", 4)

@@ -28,7 +28,7 @@ def add_run(commands: Any) -> None:
         default=[],
         type=listen_type(),
         metavar="ADDR:PORT",
-        help="listen here; :PORT is every address, IPv6 needs brackets; may be repeated. "
+        help="listen here; :PORT means every address, IPv6 needs brackets; may be repeated. "
         "Sockets passed by systemd come first",
     )
     parser.add_argument(
@@ -46,7 +46,7 @@ def add_run(commands: Any) -> None:
         metavar="N",
         help="number of processes (default: one per core)",
     )
-    parser.add_argument("--user", metavar="NAME", help="whom to become when all sockets are open")
+    parser.add_argument("--user", metavar="NAME", help="user to run as once all sockets are open")
     parser.add_argument(
         "--pid-file", type=Path, metavar="PATH", help="where to write the process id"
     )

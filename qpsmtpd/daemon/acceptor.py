@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: MIT
-"""Acceptor: takes connections from one listening socket that other workers take them from, too.
+"""Acceptor: accepts connections from a listening socket that it shares with other workers.
 
-It can rest, and the others take what comes meanwhile; nothing that it has taken is lost.
+It can rest, and the others accept what comes meanwhile; nothing that it has accepted is lost.
 
 uvloop's own server accepts one connection at a time (all that wait, with libuv before 1.46), and
-costs less than anything written in Python.  That of asyncio accepts 4096 before the first of them
-is served, so that one worker has all of a burst; drops what it has accepted when it is closed; and
-without descriptors logs a traceback for each of the 4096.  So on asyncio we accept by ourselves.
+costs less than anything written in Python.  asyncio's accepts 4096 before it serves the first, so
+that one worker gets a whole burst; it drops what it has accepted when it is closed; and without
+descriptors it logs a traceback for each of the 4096.  So on asyncio we accept ourselves.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from typing import Protocol
 
 log = logging.getLogger(__name__)
 
-#: Connections that may wait for accept; a burst beyond it costs each client a second.  The kernel
-#: makes it net.core.somaxconn at most, which is 4096 unless the administrator raises it.
+#: Connections that may wait for accept; a burst beyond that costs each client a second.  The kernel
+#: limits it to net.core.somaxconn, which is 4096 unless the administrator raises it.
 BACKLOG = 65535
 
-#: Connections that are taken before others are served (asyncio).
+#: Connections that are accepted in one go, before others are served (asyncio).
 _AT_A_TIME = 4
-#: Turns of the event loop from accepting a connection to its session, at most (uvloop).
+#: The most turns of the event loop from accepting a connection to its session (uvloop).
 _ACCEPTING_TURNS = 4
-#: Seconds until it is tried again when the system has no descriptor or no memory.
+#: Seconds until the next attempt when the system has no descriptor or no memory left.
 RETRY_SECONDS = 0.1
 _OUT_OF_RESOURCES = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
@@ -36,18 +36,18 @@ Factory = Callable[[], asyncio.BaseProtocol]
 
 
 class Acceptor(Protocol):
-    """Takes connections from a listening socket."""
+    """Accepts connections from a listening socket."""
 
     listening: socket.socket
 
     async def start(self) -> None:
-        """Take connections, for the first time or again."""
+        """Accept connections, for the first time or again."""
 
     def rest(self) -> None:
-        """Take none until `start`; they wait for whoever does."""
+        """Accept none until `start`; they wait for whoever does."""
 
     async def close(self) -> None:
-        """Close the socket, with every connection that was taken in its session."""
+        """Close the socket; every connection that was accepted has its session then."""
 
 
 def make_acceptor(
@@ -59,7 +59,7 @@ def make_acceptor(
 
 
 class _AsyncioAcceptor:
-    """Accepts by itself."""
+    """Accepts connections itself."""
 
     def __init__(
         self, loop: asyncio.AbstractEventLoop, listening: socket.socket, factory: Factory
@@ -122,7 +122,7 @@ class _AsyncioAcceptor:
 
 
 class _UvloopAcceptor:
-    """Leaves accepting to a server of the event loop, which has the socket as a duplicate."""
+    """Leaves accepting to a server of the event loop, which gets a duplicate of the socket."""
 
     def __init__(
         self, loop: asyncio.AbstractEventLoop, listening: socket.socket, factory: Factory

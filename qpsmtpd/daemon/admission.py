@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: MIT
-"""Admission: who is let in, and who is told at once to come again later.
+"""Admission: who is let in, and who is told at once to come back later.
 
-The limits hold for the daemon: what the other workers have open is on the scoreboard.  Two workers
-that decide in the same instant may each let one in, so a limit can be exceeded by as many
-connections as there are other workers, for a moment.
+The limits apply to the whole daemon: what the other workers have open is on the scoreboard.  Two
+workers that decide in the same instant may each let one in, so for a moment a limit can be exceeded
+by as many connections as there are other workers.
 
-An admitted connection costs a few look-ups, and memory until it ends; a refused one leaves nothing
-behind but a number in the log.
+An admitted connection costs a few lookups, and memory until it ends; a refused one leaves nothing
+but a number in the log.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from qpsmtpd.smtp.reply import Reply
 
 log = logging.getLogger(__name__)
 
-#: Seconds for which refusals of one kind are counted and not logged one by one.
+#: Seconds for which refusals of one kind are counted instead of logged one by one.
 LOG_INTERVAL = 10.0
 
 
@@ -39,8 +39,8 @@ class Refusal(Enum):
 
     FULL = "too many connections"
     FULL_HERE = "too many connections for the limit of open files"
-    FROM_CLIENT = "too many connections of one client"
-    FROM_NETWORK = "too many connections of one network"
+    FROM_CLIENT = "too many connections from one client"
+    FROM_NETWORK = "too many connections from one network"
 
     @property
     def reply(self) -> Reply:
@@ -56,7 +56,7 @@ _REPLIES = {
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """What an admitted connection is counted under; and its client's connections, with this one."""
+    """What an admitted connection counts as, and how many its client has, including this one."""
 
     names: tuple[str, ...]
     from_client: int = 1
@@ -68,10 +68,10 @@ UNNAMED = Place(())
 
 @dataclass(frozen=True)
 class Limits:
-    """How many connections may be open; 0 is any number.
+    """How many connections may be open; 0 means unlimited.
 
-    here: of this worker, because it has descriptors for no more.
-    prefixes: lengths of the network prefixes, by version of IP.
+    here: in this worker, which has descriptors for no more.
+    prefixes: lengths of the network prefixes, by IP version.
     """
 
     total: int
@@ -96,14 +96,14 @@ class Limits:
         )
 
     def network(self, ip: str) -> str:
-        """A name for the network of a client, unlike that of any client."""
+        """A name for the network of a client, distinct from that of any client."""
         address = parse_ip(ip)
         length = self.prefixes[address.version]
         return f"{address.version}/{int(address) >> address.max_prefixlen - length:x}"
 
 
 class Admission:
-    """The connections of one worker, and what it knows of those of the others."""
+    """The connections of one worker, and what it knows about those of the others."""
 
     def __init__(
         self, limits: Limits, loop: asyncio.AbstractEventLoop, slot: Slot | None = None
@@ -132,7 +132,7 @@ class Admission:
         return self._take(Place((ip, network), count + 1))
 
     def enter_unnamed(self, ip: str) -> Place | Refusal:
-        """Admit a connection of which it is not known yet for whom `ip` made it (a proxy)."""
+        """Admit a connection from `ip`, a proxy, whose client is not known yet."""
         return self._no_room(ip) or self._take(UNNAMED)
 
     def leave(self, place: Place) -> None:
@@ -179,7 +179,7 @@ class Admission:
 
 
 class RefusalLog:
-    """Logs the first refusal of a kind at once, and then how many there were in an interval."""
+    """Logs the first refusal of a kind at once, and then how many more an interval had."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""ClientNames: reverse look-ups of clients, begun at connect and awaited when the name is needed.
+"""ClientNames: reverse lookups of clients, begun at connect and awaited when the name is needed.
 
-Whoever owns an address names it as he likes.  So a name counts when it has that address itself; a
-name that is not a host name (RFC 1123 section 2.1) is none.  Clients come back and come in numbers,
-so one look-up serves all connections of an address.
+The owner of an address may give it any name.  So a name counts only if it has that address itself;
+one that is not a host name (RFC 1123 section 2.1) is ignored.  Clients come back and come in
+numbers, so one lookup serves all connections of an address.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from qpsmtpd.mail.session import ReverseLookup, ReverseNames
 
 log = logging.getLogger(__name__)
 
-#: Seconds for which a name, or that there is none, is believed.
+#: Seconds for which a name, or the lack of one, is believed.
 LIFETIME = 300.0
-#: Seconds until those are asked again who did not know.
+#: Seconds until the DNS is asked again if it did not answer.
 RETRY = 5.0
-#: Addresses remembered; the oldest look-up makes room.
+#: Addresses remembered; the oldest lookup makes room.
 CAPACITY = 10_000
 
 _NOBODY_KNOWS = ReverseNames(certain=False)
-#: With the underscore, which is not allowed but in use.
+#: With the underscore, which is not allowed but is in use.
 _is_host_name = re.compile(r"[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*").fullmatch
 
 
@@ -36,7 +36,7 @@ async def _switched_off() -> ReverseNames:
 
 
 class ClientNames:
-    """A bounded cache of look-ups, running and finished."""
+    """A bounded cache of lookups, running and finished."""
 
     def __init__(
         self, loop: asyncio.AbstractEventLoop, now: Callable[[], float] | None = None
@@ -46,7 +46,7 @@ class ClientNames:
         self._lookups: dict[str, _Lookup] = {}
 
     def begin(self, ip: str, snapshot: Snapshot) -> ReverseLookup:
-        """Begin the look-up unless it is known; returns what waits for it."""
+        """Begin the lookup unless it is known; returns the function that waits for it."""
         if not snapshot.settings.reverse_lookup:
             return _switched_off
         until = self._loop.time() + snapshot.settings.reverse_timeout
@@ -69,7 +69,7 @@ class ClientNames:
 
 
 class _Lookup:
-    """A look-up, and when it began."""
+    """A lookup, and when it began."""
 
     __slots__ = ("_began", "task")
 
@@ -78,13 +78,13 @@ class _Lookup:
         self._began = began
 
     def holds(self, now: float) -> bool:
-        """Whether it need not be made again."""
+        """Whether it need not be repeated."""
         known = not self.task.done() or _result(self.task).certain
         return now < self._began + (LIFETIME if known else RETRY)
 
 
 class _Waiting:
-    """Waits for a look-up that others may wait for as well; `until` is in the loop's time."""
+    """Waits for a lookup that others may wait for as well; `until` is in the loop's time."""
 
     __slots__ = ("_task", "_until")
 
@@ -113,6 +113,6 @@ async def _names_of(ip: str, snapshot: Snapshot) -> ReverseNames:
         names = list(filter(_is_host_name, await resolver.ptr(ip)))
         confirmed = await resolver.confirmed(ip, names)
     except DnsError as error:
-        log.debug("no reverse look-up ip=%s error=%s", ip, error)
+        log.debug("no reverse lookup ip=%s error=%s", ip, error)
         return ReverseNames(None, next(iter(names), None), certain=False)
     return ReverseNames(next(iter(confirmed), None), next(iter(names), None))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Descriptors: how many connections the limit of open files is enough for (RLIMIT_NOFILE)."""
+"""Descriptors: how many connections the limit on open files allows (RLIMIT_NOFILE)."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from contextlib import suppress
 
 from qpsmtpd.config.problems import Problem
 
-#: Descriptors of the process itself: logs, resolver, store, connections to next hops in stock.
+#: Descriptors of the process itself: logs, resolver, store, idle connections to next hops.
 _OWN = 200
 
 
 def raise_limit(connections: int) -> None:
-    """Raise our limit of open files as far as so many connections need; 0 is any number."""
+    """Raise the limit to what this many connections need; 0 means unlimited."""
     with suppress(OSError, ValueError):
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         hard = sys.maxsize if hard == resource.RLIM_INFINITY else hard
@@ -25,29 +25,29 @@ def raise_limit(connections: int) -> None:
 
 
 def open_files() -> int:
-    """Our limit of open files; sys.maxsize when there is none."""
+    """Our limit on open files; sys.maxsize when there is none."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return sys.maxsize if soft == resource.RLIM_INFINITY else soft
 
 
 def connections_for(descriptors: int) -> int:
-    """How many connections so many descriptors are enough for.
+    """How many connections this many descriptors allow.
 
-    Every second connection uses another one: for the next hop, a scratch file or a scanner.
+    Every second connection uses a second one: for the next hop, a scratch file or a scanner.
     """
     return max(1, (descriptors - _OWN) * 2 // 3)
 
 
 def check_limit(connections: int, workers: int) -> Iterator[Problem]:
-    """A warning, if the limit is too low for so many connections of so many workers."""
+    """A warning if the limit is too low for this many connections in this many workers."""
     files = open_files()
     enough_for = connections_for(files) * workers
     if connections > enough_for:
         yield Problem(
             "max_connections",
-            f"{connections} connections are more than {files} open files of each of {workers} "
-            f"workers are enough for, which is {enough_for}: raise that limit (LimitNOFILE= in "
-            "the service's unit; ulimit -Hn without systemd), or lower max_connections",
+            f"{connections} connections are more than {files} open files in each of {workers} "
+            f"workers allow, which is {enough_for}: raise that limit (LimitNOFILE= in the "
+            "service's unit; ulimit -Hn without systemd), or lower max_connections",
             "warning",
         )
 

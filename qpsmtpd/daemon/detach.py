@@ -8,7 +8,7 @@ import sys
 
 
 def detach() -> None:
-    """Go on in a new process in a session of its own; the one that was called ends with 0.
+    """Go on in a new process in a session of its own; the calling one exits with 0.
 
     Standard input, output and error are /dev/null from then on.
     """

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """One connection on standard input and output, accepted by tcpserver or inetd.
 
-tcpserver (TCPREMOTEIP is set) tells the addresses in the environment; under inetd they are those
+tcpserver (TCPREMOTEIP is set) passes the addresses in the environment; under inetd they are those
 of the socket.
 """
 
@@ -63,7 +63,7 @@ async def _serve(options: RunOptions) -> int:
             report(error.problems)
         else:
             log.critical("%s", error)
-        # The client is there already, and its mail is to wait until this is mended.
+        # The client is connected already, and its mail has to wait until this is fixed.
         connected.sendall(INTERNAL_ERROR.encode())
         return EXIT_CONFIG
     use_logging(snapshot, options)
@@ -83,7 +83,7 @@ def _connection() -> socket.socket | None:
 
 
 def endpoints(environment: Mapping[str, str]) -> tuple[Endpoint | None, Endpoint | None]:
-    """The addresses of client and server that tcpserver tells; None when it does not."""
+    """The addresses of client and server that tcpserver passes; None if it does not."""
     return (
         _endpoint(environment, "TCPREMOTEIP", "TCPREMOTEPORT"),
         _endpoint(environment, "TCPLOCALIP", "TCPLOCALPORT"),

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: MIT
-"""Jobs: what plugins do from time to time, in one process of all that share the store.
+"""Jobs: what plugins do from time to time, in one of all the processes that share the store.
 
 Every worker of every machine has the same jobs.  Before each run it takes a lease in the store;
-who gets it runs the job, and the others try again a period later.  The lease outlives the process,
-so a job does not run again at once because the daemon was restarted.  Without a store no job runs.
+whoever gets it runs the job, and the others try again a period later.  The lease outlives the
+process, so a job does not run again at once because the daemon was restarted.  Without a store no
+job runs.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ log = logging.getLogger(__name__)
 
 #: The part of the period that a lease lasts: it must be over when its owner tries again.
 LEASE = 0.95
-#: Seconds that cancelled jobs may take to be over.
+#: Seconds that cancelled jobs may take to end.
 CANCEL_SECONDS = 10.0
 
 Sleep = Callable[[float], Awaitable[None]]
@@ -40,7 +41,7 @@ class Jobs:
         self._tasks = [loop.create_task(self._repeat(job)) for job in self._jobs]
 
     async def end(self) -> None:
-        """The configuration is out of use: cancel what runs."""
+        """The configuration is out of use: cancel what is running."""
         tasks, self._tasks = self._tasks, []
         for task in tasks:
             task.cancel()

@@ -12,7 +12,7 @@ import time
 def notify(*assignments: str, wait: bool = True) -> None:
     """Send assignments such as "READY=1" to the service manager, if there is one.
 
-    wait: until it has room for them; else they are dropped.
+    wait: wait until it has room for them; otherwise they are dropped.
     """
     path = os.environ.get("NOTIFY_SOCKET", "")
     if not path:
@@ -28,7 +28,7 @@ def notify(*assignments: str, wait: bool = True) -> None:
 
 
 def ready(status: str) -> None:
-    """The service takes connections."""
+    """The service accepts connections."""
     notify("READY=1", f"STATUS={status}")
 
 
@@ -38,17 +38,17 @@ def reloading() -> None:
 
 
 def stopping() -> None:
-    """The service ends."""
+    """The service is stopping."""
     notify("STOPPING=1")
 
 
 def watchdog_interval() -> float | None:
-    """Seconds between two calls of `alive`, half of WatchdogSec=; None when nobody watches us."""
+    """Seconds between two calls of `alive`, half of WatchdogSec=; None if nobody watches us."""
     microseconds = os.environ.get("WATCHDOG_USEC", "")
     ours = os.environ.get("WATCHDOG_PID", "") in ("", str(os.getpid()))
     return int(microseconds) / 2e6 if ours and microseconds.isdecimal() else None
 
 
 def alive() -> None:
-    """The service does its work; without this the service manager restarts it."""
+    """The service works; the service manager restarts it if this does not come."""
     notify("WATCHDOG=1", wait=False)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Overseer: whom a worker tells how it is doing – the service manager, or the supervisor."""
+"""Overseer: the service manager or the supervisor, to which a worker reports."""
 
 from __future__ import annotations
 
@@ -11,34 +11,34 @@ from typing import Protocol
 
 from qpsmtpd.daemon import notify
 
-#: What a worker tells the supervisor, an octet each.
+#: What a worker tells the supervisor, one octet each.
 READY, RELOADED, NOT_RELOADED, ALIVE = b"R", b"L", b"N", b"A"
 
 
 class Overseer(Protocol):
-    """Hears of a worker."""
+    """Hears how a worker is doing."""
 
     @property
     def interval(self) -> float | None:
-        """Seconds between two calls of `alive`; None when nobody wants to hear it."""
+        """Seconds between two calls of `alive`; None if nobody wants to hear it."""
 
     def ready(self) -> None:
-        """The worker takes connections."""
+        """The worker accepts connections."""
 
     def reloading(self) -> None:
-        """It reads its configuration again; `reloaded` follows."""
+        """It is reading its configuration again; `reloaded` follows."""
 
     def reloaded(self, *, success: bool) -> None:
-        """It has done so; without success the old one stays."""
+        """It has done so; without success the old one stays in use."""
 
     def alive(self) -> None:
-        """Its event loop turns."""
+        """Its event loop is turning."""
 
     def stopping(self) -> None:
-        """It ends."""
+        """It is stopping."""
 
     def when_gone(self, stop: Callable[[], None]) -> None:
-        """Call this when there is nobody any more who could stop the worker."""
+        """Call this when nobody is left who could stop the worker."""
 
 
 class ServiceManager(Overseer):
@@ -68,12 +68,12 @@ class ServiceManager(Overseer):
 
 
 class ToSupervisor(Overseer):
-    """The worker's end of the connection with its supervisor."""
+    """The worker's end of the connection to its supervisor."""
 
     def __init__(self, connection: socket.socket, interval: float | None) -> None:
         self._connection = connection
         self._interval = interval
-        # What the supervisor does not read is no reason to stop serving mail.
+        # A supervisor that does not read is no reason to stop serving mail.
         connection.setblocking(False)
 
     @property
@@ -84,7 +84,7 @@ class ToSupervisor(Overseer):
         self._tell(READY)
 
     def reloading(self) -> None:
-        pass  # it is the supervisor who wanted it
+        pass  # the supervisor asked for it
 
     def reloaded(self, *, success: bool) -> None:
         self._tell(RELOADED if success else NOT_RELOADED)

@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: MIT
-"""Scoreboard: memory that the workers share, so that limits hold for the daemon as a whole.
+"""Scoreboard: memory that the workers share, so that limits apply to the daemon as a whole.
 
 Each worker has a slot, which only it writes, and all may read: there is no lock, and when a worker
-dies the supervisor clears its slot and all it had counted is gone.  A slot holds the number of
-connections of the worker and, for its clients, a count-min sketch: rows of counters, of each of
-which a hash of the client's name chooses one.  However many clients come, it does not grow.  A
+dies, the supervisor clears its slot and all it had counted is gone.  A slot holds the number of
+connections of the worker and, for its clients, a count-min sketch: rows of counters; a hash of the
+client's name chooses one counter in each row.  However many clients come, it does not grow.  A
 client that shares its counter in every row with others is counted together with them; with 10 000
 clients connected to two workers that happens to one in two hundred.
 
-All workers must be forked by the process that made the board: the hashes of strings differ
-between processes that were not.
+All workers must be forked by the process that made the board: in other processes the hashes of
+strings differ.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _WIDTH = 1 << 16
 _ROWS = 2
 _BYTES = 4  # of a counter
 
-#: A worker may always have so many connections more than its share, and a tenth of that besides.
+#: A worker may always exceed its share by this many connections and a tenth of the share.
 _SLACK = 16
 
 
@@ -59,11 +59,11 @@ class Slot:
         self._counters = board.counters
 
     def say_accepting(self, accepting: bool) -> None:
-        """Whether this worker takes connections."""
+        """Say whether this worker accepts connections."""
         self._board.accepting[self._number] = accepting
 
     def say_connections(self, number: int) -> None:
-        """How many connections this worker has open."""
+        """Say how many connections this worker has open."""
         self._board.connections[self._number] = number
 
     @property
@@ -88,7 +88,7 @@ class Slot:
         return accepting > 1 and ours > 1.1 * total / accepting + _SLACK
 
     def add(self, name: str, number: int) -> None:
-        """Count so many connections more (or fewer) of this client."""
+        """Count this many connections more (or fewer) of this client."""
         first, second = self._places(name)
         self._counters[first + self._number] += number
         self._counters[second + self._number] += number

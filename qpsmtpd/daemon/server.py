@@ -77,7 +77,7 @@ class Server:
         return self._snapshot
 
     def admit(self, protocol: SmtpProtocol, ip: str) -> int | Reply:
-        """Register a connection; how many its client has open now, or what a refused one is told.
+        """Register a connection.  Returns how many its client has open now, or the refusal.
 
         A client that is exempt from limits has 1.
         """
@@ -98,7 +98,7 @@ class Server:
         self._note_if_empty()
 
     def expect_header(self, protocol: ProxyHandshake, ip: str) -> bool:
-        """Register a connection whose PROXY header is to come; False when there is no room."""
+        """Register a connection whose PROXY header is still to come; False if there is no room."""
         place = self._admission.enter_unnamed(ip)
         if isinstance(place, Refusal):
             return False
@@ -110,7 +110,7 @@ class Server:
         """The header has come, or never will."""
         if place := self._before_header.pop(protocol, None):
             self._admission.leave(place)
-        # Later, for its session may be about to begin.
+        # Later, because its session may be about to begin.
         self._loop.call_soon(self._note_if_empty)
 
     def _note_if_empty(self) -> None:
@@ -118,7 +118,7 @@ class Server:
             self._empty.set()
 
     def reverse_lookup(self, ip: str) -> ReverseLookup:
-        """Begin to look up the client's name; returns what waits for it."""
+        """Begin to look up the client's name; returns the function that waits for it."""
         return self._names.begin(ip, self._snapshot)
 
     # --- listening --------------------------------------------------------------------------
@@ -135,7 +135,7 @@ class Server:
         self._jobs.begin()
 
     def _leave_next_to_others(self) -> None:
-        """Rest from accepting, if this worker has more than its share of connections."""
+        """Pause accepting if this worker has more than its share of connections."""
         if self._slot is not None and self._resting is None and self._slot.above_share:
             for acceptor in self._acceptors:
                 acceptor.rest()
@@ -174,7 +174,7 @@ class Server:
 
     @property
     def connections(self) -> int:
-        """How many are open, with those whose PROXY header is to come."""
+        """How many are open, including those whose PROXY header is still to come."""
         return len(self._protocols) + len(self._before_header)
 
     async def _until_empty(self) -> None:
@@ -213,7 +213,7 @@ class Server:
         task.add_done_callback(self._stopping.discard)
 
     async def _stop_accepting(self) -> None:
-        """Close the listening sockets, with every connection that was accepted in its session."""
+        """Close the listening sockets; every connection accepted before has its session then."""
         if self._slot is not None:
             self._slot.say_accepting(False)
         if self._resting is not None:

@@ -15,7 +15,7 @@ from qpsmtpd.errors import QpsmtpdError
 #: The first descriptor that systemd passes (sd_listen_fds(3)).
 FIRST_PASSED = 3
 
-#: A passed socket whose name (FileDescriptorName=) has one of these in it is for implicit TLS.
+#: A passed socket whose name (FileDescriptorName=) contains one of these is for implicit TLS.
 _TLS_NAMES = ("smtps", "submissions", "tls")
 
 
@@ -26,7 +26,7 @@ class ListenError(QpsmtpdError):
 def passed_by_systemd(environment: MutableMapping[str, str]) -> list[Listener]:
     """The listening sockets that systemd passed to this process; empty when it passed none.
 
-    The variables are removed, so that no child believes they are meant for it.
+    The variables are removed, so that no child takes them for its own.
     """
     count = _passed_count(environment)
     names = environment.get("LISTEN_FDNAMES", "").split(":")
@@ -50,7 +50,7 @@ def _passed_count(environment: Mapping[str, str]) -> int:
 
 
 def bind(addresses: Sequence[ListenAddress]) -> list[Listener]:
-    """Bind and listen.  Raises ListenError that names the address."""
+    """Bind and listen.  Raises a ListenError that names the address."""
     listeners: list[Listener] = []
     try:
         for address in addresses:
@@ -63,7 +63,7 @@ def bind(addresses: Sequence[ListenAddress]) -> list[Listener]:
 
 
 def _bind_address(address: ListenAddress) -> list[socket.socket]:
-    """One socket for each address that the host stands for; all addresses are two sockets."""
+    """One socket for each address of the host; "every address" takes two sockets."""
     found = socket.getaddrinfo(
         address.host or None,
         address.port,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Workers: the processes of the daemon.
+"""Start: the processes of the daemon.
 
 With one worker the process itself serves.  With more, it becomes their supervisor, which holds the
 listening sockets (supervisor.py).
@@ -80,7 +80,7 @@ def drop_privileges(user: str) -> None:
 
 
 def _write_pid_file(path: Path | None) -> None:
-    """Write our process id; refuse when the one that is there lives."""
+    """Write our process id; refuse if the process whose id is there is alive."""
     if path is None:
         return
     try:
@@ -90,7 +90,7 @@ def _write_pid_file(path: Path | None) -> None:
         pass
     else:
         if other != os.getpid():
-            raise QpsmtpdError(f"{path}: qpsmtpd runs already, with process id {other}")
+            raise QpsmtpdError(f"{path}: qpsmtpd is already running, with process id {other}")
     try:
         path.write_text(f"{os.getpid()}\n")
     except OSError as error:

@@ -2,13 +2,13 @@
 """Supervisor: forks the workers, which share the listening sockets, and replaces those that die.
 
 Theory of operation.  It serves nobody and holds no configuration: one loop waits for signals, for
-what the workers tell, and for the time to do something.  A reload is good when a process of its
-own has loaded the configuration; then all workers are told, and it is over when each has answered.
-A worker that cannot start, because the files are broken by now, is tried again, more and more
-seldom, and at once after the next good reload; meanwhile the others serve.
+what the workers report, and for the time when something is due.  For a reload, a process of its own
+first loads the configuration; if it can, all workers are told, and the reload is over when each has
+answered.  A worker that cannot start, because the files are broken by now, is tried again, less and
+less often, and at once after the next reload that succeeds; meanwhile the others serve.
 
-Under a watchdog every worker has to tell that its event loop turns.  One that does not is ended:
-by SIGABRT, so that the log says where it hangs, then by SIGKILL.
+Under a watchdog every worker has to report that its event loop is turning.  One that does not is
+killed: by SIGABRT, so that the log says where it hangs, then by SIGKILL.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ from qpsmtpd.daemon.worker import HANDLED_LATER, Worker, check_configuration
 
 log = logging.getLogger(__name__)
 
-#: Seconds from the start of a worker that died to that of the next one, at least; doubled by each
-#: that never took a connection, so that one that cannot live costs little.
+#: The fewest seconds from the start of a worker that died to that of the next one; doubled by each
+#: that never accepted a connection, so that one that cannot live costs little.
 RESTART_DELAY = 1.0
 MOST_RESTART_DELAY = 30.0
-#: Seconds to load the configuration for the look at it.
+#: Seconds that loading the configuration may take when it is checked.
 CHECK_SECONDS = 60.0
-#: Seconds that a worker may be silent, however often the service manager wants to hear of us.
+#: Seconds that a worker may be silent, however often the service manager wants to hear from us.
 LEAST_SILENCE = 10.0
 
 _SIGNALS = (
@@ -52,7 +52,7 @@ _SIGNALS = (
 
 @dataclass
 class _Worker:
-    """What the supervisor knows of a worker."""
+    """What the supervisor knows about a worker."""
 
     connection: socket.socket
     slot: int
@@ -72,13 +72,13 @@ class Supervisor:
         self._count = count
         self._workers: dict[int, _Worker] = {}
         self._scoreboard = Scoreboard(count)
-        self._checker: int | None = None  # process id of the one that looks at the configuration
+        self._checker: int | None = None  # process id of the one that checks the configuration
         self._started = False
         self._stopping = False
         self._reloading = False
         self._reload_wanted = False
         self._status = 0
-        self._failures = 0  # workers in a row that never took a connection
+        self._failures = 0  # workers in a row that never accepted a connection
         self._restart_at = 0.0
         self._watchdog = notify.watchdog_interval()
         self._selector = selectors.DefaultSelector()
@@ -98,7 +98,7 @@ class Supervisor:
         return self._status
 
     def _catch_signals(self) -> None:
-        """Let signals arrive in the selector."""
+        """Have signals arrive at the selector."""
         for end in (self._signals, self._signalled):
             end.setblocking(False)
         self._selector.register(self._signals, selectors.EVENT_READ)
@@ -136,7 +136,7 @@ class Supervisor:
 
     @property
     def _missing(self) -> int:
-        """How many workers are to be started in place of others."""
+        """How many workers have to be started to replace others."""
         return self._count - len(self._workers) if self._started and not self._stopping else 0
 
     def _kill_hung(self, silence: float) -> None:
@@ -162,16 +162,16 @@ class Supervisor:
         self._selector.register(ours, selectors.EVENT_READ, pid)
 
     def _be_worker(self, ours: socket.socket, theirs: socket.socket, slot: int) -> int:
-        # Else no worker would notice that the supervisor is gone.
+        # Otherwise no worker would notice that the supervisor is gone.
         for end in (ours, *(worker.connection for worker in self._workers.values())):
             end.close()
         overseer = ToSupervisor(theirs, self._watchdog)
         return Worker(self._options, self._listeners, overseer, self._scoreboard.slot(slot)).run()
 
     def _hear(self, pid: int) -> None:
-        """A worker tells something, or has closed its end."""
+        """A worker reports something, or has closed its end."""
         worker = self._workers.get(pid)
-        if worker is None:  # buried meanwhile
+        if worker is None:  # reaped meanwhile
             return
         said = b""
         with suppress(OSError):
@@ -274,12 +274,12 @@ class Supervisor:
         for pid, worker in self._workers.items():
             worker.reloading = True
             _send(pid, signal.SIGHUP)
-        # Who could not start with the files as they were can do so now.
+        # A worker that could not start with the files as they were may do so now.
         self._failures = 0
         self._restart_at = 0.0
 
     def _finish_reload(self) -> None:
-        """Tell that the reload is over, if it is."""
+        """Report that the reload is over, if it is."""
         waiting = any(worker.reloading for worker in self._workers.values())
         if self._reloading and self._checker is None and not waiting:
             self._reloading = False
@@ -292,7 +292,7 @@ class Supervisor:
             self._reload()
 
     def _stop(self) -> None:
-        """Let the workers finish; who connects now is refused, unless systemd holds the sockets."""
+        """Let the workers finish; new connections are refused, unless systemd holds the sockets."""
         if not self._stopping:
             notify.stopping()
         self._stopping = True
@@ -333,7 +333,7 @@ class Supervisor:
 
 @contextmanager
 def _blocked() -> Iterator[None]:
-    """No signal meanwhile: a child must not take one for its parent."""
+    """Block signals meanwhile: a child must not take one that is meant for its parent."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     try:
         yield

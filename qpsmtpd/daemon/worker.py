@@ -61,7 +61,7 @@ class Worker:
 
     overseer: hears how it is doing.
     slot: its place on the scoreboard, if it is not the only worker.
-    log_warnings: whether to log what is odd about a configuration, which the supervisor does too.
+    log_warnings: whether to log what is odd about a configuration; the supervisor does that too.
     """
 
     options: RunOptions
@@ -95,7 +95,7 @@ class Worker:
         return 0
 
     async def _say_alive(self) -> None:
-        """Tell that our loop turns, as often as the overseer wants to hear it."""
+        """Report that our loop is turning, as often as the overseer wants to hear it."""
         while (interval := self.overseer.interval) is not None:
             self.overseer.alive()
             await asyncio.sleep(interval)
@@ -103,7 +103,7 @@ class Worker:
     async def _serve(self, server: Server, stop: asyncio.Event, hangup: asyncio.Event) -> None:
         await server.listen(self.listeners)
         await server.snapshot.chain.notify_all("post_fork")
-        # What start-up made lives for ever: the collector need not look at it again.
+        # What start-up created lives forever: the collector need not look at it again.
         gc.collect()
         gc.freeze()
         log.info("taking connections on %s", ", ".join(map(describe, self.listeners)))
@@ -146,7 +146,7 @@ class Worker:
 
 
 async def load_snapshot(options: RunOptions) -> Snapshot:
-    """Load the configuration with what the command line says instead.  Raises ConfigErrors."""
+    """Load the configuration; the command line overrides it.  Raises ConfigErrors."""
     snapshot = await load(options.config, options.environment)
     overrides = {
         name: value
@@ -160,7 +160,7 @@ async def load_snapshot(options: RunOptions) -> Snapshot:
 
 
 def check_configuration(options: RunOptions) -> int:
-    """Load the configuration and let it go; 0 when it can be used, else EXIT_CONFIG."""
+    """Load the configuration and drop it; 0 when it can be used, else EXIT_CONFIG."""
 
     async def check() -> int:
         try:
@@ -176,7 +176,7 @@ def check_configuration(options: RunOptions) -> int:
 
 
 def use_logging(snapshot: Snapshot, options: RunOptions) -> PluginHandler:
-    """Let log lines go where this configuration says; the handler is always the same one."""
+    """Send log lines where this configuration says; returns the one and only handler."""
     level = LogLevel.LOGDEBUG if options.debug else snapshot.settings.stderr_level
     return install(level, snapshot.logging)
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""Runs dialogue scripts (dialogue_script.py has the language) against an SMTP server.
+"""Runs dialogue scripts (script.py describes the language) against an SMTP server.
 
 For tests and for administrators: `qpsmtpd dialogue FILE --to HOST:PORT`.  The runner is the client:
 it sends what the script says, reads what the server answers, and stops with a DialogueError at the
-first line that is not as written, naming FILE:LINE and the conversation up to there.
+first line that differs, naming FILE:LINE and showing the conversation so far.
 """
 
 from __future__ import annotations
@@ -58,10 +58,10 @@ NO_LINGER = struct.pack("ii", 1, 0)
 
 
 class _MismatchError(Exception):
-    """The server did not do what the step wants."""
+    """The server did not do what the step expects."""
 
     def __init__(self, expected: str, got: str) -> None:
-        problem = "the server did not keep to the script"
+        problem = "the server did not follow the script"
         super().__init__(f"{problem}\n  expected: {expected}\n  got:      {got}")
 
 
@@ -161,7 +161,7 @@ class _Client:
                 assert_never(action)
 
     async def close(self) -> None:
-        """Close the connection; what the server does then is no part of the script."""
+        """Close the connection; what the server does then is not part of the script."""
         self._writer.close()
         with suppress(OSError, TimeoutError):
             async with asyncio.timeout(CLOSE_TIMEOUT):
@@ -180,7 +180,7 @@ class _Client:
             for sent in range(0, send.times, at_once):
                 await self._write(send.unit * min(at_once, send.times - sent))
             await self._write(send.tail)
-        except ConnectionError as error:  # whether the server may hang up the next S: says
+        except ConnectionError as error:  # the next S: says whether it may
             self._note("--", f"sending failed: {error}")
 
     async def _write(self, octets: bytes) -> None:
@@ -273,7 +273,7 @@ class _Client:
         self._note("S:", wanted)
 
     async def _read_some(self, wanted: str, seconds: float) -> bytes | None:
-        """Whatever comes, b"" when the connection ends, None when nothing comes in time."""
+        """Whatever arrives, b"" if the connection ends, None if nothing arrives in time."""
         try:
             async with asyncio.timeout(seconds):
                 return await self._reader.read(BLOCK)

@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: MIT
 r"""Dialogue scripts: the language in which an SMTP conversation is written down, and its parser.
 
-The runner is in dialogue.py.  `C` is what the client sends, `S` what the server must answer:
+The runner is in run.py.  `C` is what the client sends, `S` what the server must answer:
 
     # comment; the first one says what the script proves
-    config: NAME = LINE, LINE      set-up for the test runner: a configuration file and its lines
-    config: NAME += LINE           one line more, taken as it stands
+    config: NAME = LINE, LINE      setup for the test runner: a configuration file and its lines
+    config: NAME += LINE           one more line, taken literally
     timeout: SECONDS               how long to wait for each reply line (default 10)
     S: 250-mx.example * ... 250 *  a reply line; `*` is any text, `...` any continuation lines
     S~ ^250[- ]SIZE \d+$           a reply line, as a regular expression
     S+ SIZE *    S- STARTTLS       some line, no line of the reply just read has this text
-    S: <closed>                    the server closes the connection and says nothing before
+    S: <closed>                    the server closes the connection without another word
     S: <silence 0.2>               the server says nothing for that many seconds
     C: EHLO client.example         a line; CRLF is added
     C! a\rb\n\0\x1b\\              exactly these octets (\r \n \t \0 \xNN \" \\)
@@ -18,8 +18,8 @@ The runner is in dialogue.py.  `C` is what the client sends, `S` what the server
     C~ <EOF>    C~ <RESET>         end the sending half; reset the connection
     TLS: start                     TLS handshake now, accepting any certificate
 
-`2C:`, `2S:`, `2TLS:` and so on speak on a second connection.  Each connection is opened at its
-first use.  Spaces at the end of a script line do not count.
+`2C:`, `2S:`, `2TLS:` and so on speak on a second connection.  Each connection is opened on
+first use.  Spaces at the end of a script line are ignored.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ SHOWN = 200
 
 
 class DialogueError(QpsmtpdError):
-    """A script that cannot be read, or a server that did not keep to it.
+    """A script that cannot be read, or a server that did not follow it.
 
-    where: "FILE:LINE"; transcript: the conversation up to then, empty for a bad script.
+    where: "FILE:LINE"; transcript: the conversation so far, empty for a bad script.
     """
 
     def __init__(self, where: str, problem: str, transcript: Transcript | None = None) -> None:
@@ -70,7 +70,7 @@ class Expect:
 
 @dataclass(frozen=True)
 class Mention:
-    """The reply just read has (`present`) or has not a line with this text."""
+    """The reply just read has (`present`) or does not have a line with this text."""
 
     wanted: str
     pattern: re.Pattern[str]
@@ -140,7 +140,7 @@ class Transcript:
 
 
 def format_transcript(transcript: Transcript) -> str:
-    """The conversation for a human, a line each, in the notation of the scripts."""
+    """The conversation for a human, line by line, in the notation of the scripts."""
     return "\n".join(
         f"  {connection if connection > 1 else ' '}{mark} {text}".rstrip()
         for connection, mark, text in transcript.entries
@@ -205,7 +205,7 @@ def _parse_setting(script: Script, line: str) -> None:
 def _seconds(text: str) -> float:
     seconds = float(text)
     if not 0 < seconds <= MAX_WAIT:
-        raise ValueError(f"seconds are more than 0 and at most {MAX_WAIT:.0f}")
+        raise ValueError(f"seconds must be more than 0 and at most {MAX_WAIT:.0f}")
     return seconds
 
 
@@ -252,7 +252,7 @@ def _expect(rest: str) -> Action:
             patterns.append((skip, _glob(part)))
         skip = part == "..."
     if skip or rest.endswith("..."):
-        raise ValueError("'...' needs the reply line it leads to")
+        raise ValueError("'...' must be followed by the reply line it leads to")
     return Expect(rest, tuple(patterns))
 
 

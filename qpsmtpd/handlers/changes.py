@@ -35,13 +35,13 @@ def change_sender(tx: Transaction, shown: str, left: object) -> None:
     if tx.envelope_changeable:
         tx.replace_reverse_path(path)
     else:
-        tx.reverse_path = path  # MAIL: it is about to become that
+        tx.reverse_path = path  # at MAIL: it is being decided
 
 
 def add_parameters(tx: Transaction, shown: Sequence[str], left: Iterable[object]) -> None:
-    """MAIL has the parameters that the handler added to `mail_options`, too.
+    """MAIL also has the parameters that the handler added to `mail_options`.
 
-    None is taken away: a handler need not repeat the client's there.
+    None is removed: a handler need not repeat the client's there.
     """
     added = [str(option) for option in left if option not in shown]
     for option in added:
@@ -50,7 +50,7 @@ def add_parameters(tx: Transaction, shown: Sequence[str], left: Iterable[object]
 
 
 def change_recipients(tx: Transaction, shown: Sequence[str], left: Sequence[object]) -> None:
-    """At RCPT: the recipients are those that the handler left in `rcpt_tos`, in their order."""
+    """At RCPT: the recipients are those that the handler left in `rcpt_tos`, in that order."""
     if list(shown) == list(left):
         return
     known: dict[str, list[Recipient]] = {}
@@ -64,7 +64,7 @@ def change_recipients(tx: Transaction, shown: Sequence[str], left: Sequence[obje
 
 
 def exchange_recipients(tx: Transaction, shown: Sequence[str], left: Sequence[object]) -> None:
-    """After DATA: those are added that the handler added to `rcpt_tos`, and others removed."""
+    """After DATA: recipients that the handler added to `rcpt_tos` are added, others removed."""
     addresses = [_forward_path(address, tx.utf8) for address in left if address not in shown]
     added = [tx.add_recipient(address) for address in addresses]
     for recipient in tuple(tx.recipients):
@@ -86,7 +86,7 @@ def split_new(shown: Sequence[str], left: Sequence[object]) -> tuple[list[object
 
 
 def change_recipient(recipient: Recipient, address: object, utf8: bool) -> None:
-    """The recipient at hand has this address."""
+    """The current recipient has this address."""
     if address != str(recipient):
         recipient.address = _forward_path(address, utf8)
 
@@ -122,5 +122,5 @@ def _forward_path(text: object, utf8: bool) -> Address:
 
 def _text(value: object) -> str:
     if not isinstance(value, str):
-        raise AddressError("not a text")
+        raise AddressError("not a string")
     return value.strip().removeprefix("<").removesuffix(">")

@@ -30,7 +30,7 @@ CLOSING = defer("Closing connection", status="4.3.2", disconnect=True, code=421)
 
 
 def decide(method: str, answer: HandlerAnswer) -> Verdict | None:
-    """What this method decided; None when nothing.  Raises HandlerError for nonsense."""
+    """What this method decided; None if nothing.  Raises HandlerError for nonsense."""
     if answer.said is None:
         return CLOSING if answer.closes else None
     try:
@@ -46,7 +46,7 @@ def decide(method: str, answer: HandlerAnswer) -> Verdict | None:
 
 
 def after_hello(session: Session, answer: HandlerAnswer) -> None:
-    """The client is who `host_name` says; when nobody, it has to say HELO or EHLO again."""
+    """The client is who `host_name` says; if nobody, it has to say HELO or EHLO again."""
     name = answer.host_name
     if not name:
         session.hello, session.hello_host = None, ""
@@ -84,7 +84,7 @@ def after_rcpt(
     *,
     several: bool,
 ) -> None:
-    """The recipient at hand is what the handler appended; with `several` there may be more."""
+    """The current recipient is what the handler appended; with `several` there may be more."""
     added, others = changes.split_new(shown.rcpt_tos, answer.rcpt_tos)
     if not added:
         raise HandlerError("handle_RCPT said 2xx but appended nothing to envelope.rcpt_tos")

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """HandlerServer: the `server` of a handler, a real aiosmtpd SMTP without a connection.
 
-It is made by aiosmtpd's own `__init__`, once a session, and lives in the thread of the handler.
-These run as aiosmtpd has them: `push`, `challenge_auth`, `check_helo_needed`, `check_auth_needed`,
+It is made by aiosmtpd's own `__init__`, once per session, and lives in the thread of the handler.
+These run as in aiosmtpd: `push`, `challenge_auth`, `check_helo_needed`, `check_auth_needed`,
 `smtp_AUTH` with `auth_PLAIN`, `auth_LOGIN` and the authenticators, `smtp_HELP`, and the commands
 that a subclass adds.  What stands for the connection, or for the core's part of a command, is not
 run here, and says so.
@@ -35,7 +35,7 @@ NOT_HERE = (
 )
 
 _INSECURE = "554 5.7.0 Command refused due to lack of security"
-#: The mechanisms that aiosmtpd brings itself.
+#: The mechanisms that aiosmtpd implements itself.
 _BUILT_IN = ("LOGIN", "PLAIN")
 
 
@@ -54,7 +54,7 @@ class Setup:
 
     @property
     def logs_in(self) -> bool:
-        """Whether anybody would judge a log-in by one of aiosmtpd's own mechanisms."""
+        """Whether anybody would judge a login by one of aiosmtpd's own mechanisms."""
         judges = (
             self.authenticator,
             self.auth_callback,
@@ -75,7 +75,7 @@ class Setup:
 
 @dataclass(frozen=True, slots=True)
 class HandlerAnswer:
-    """What came of a hook: what it said, and how it left session and envelope.
+    """The outcome of a hook: what it said, and how it left session and envelope.
 
     said: what it pushed, and what it returned; None when it has no opinion (MISSING).
     content: the message, if the handler changed it.
@@ -96,7 +96,7 @@ class HandlerAnswer:
 class HandlerServer(SMTP):  # type: ignore[misc, unused-ignore]
     """A server as a handler sees it.  Every public coroutine that takes a view is one step."""
 
-    #: What aiosmtpd's smtp_AUTH and others must not be asked about here.
+    #: Attributes of aiosmtpd's SMTP, whose types do not matter here.
     _reader: Any
     _writer: Any
     session: Any
@@ -132,7 +132,7 @@ class HandlerServer(SMTP):  # type: ignore[misc, unused-ignore]
         self._tls_refused = False
         self._fresh = True
         self._exchange: asyncio.Task[HandlerAnswer] | None = None
-        self._given_up: bytes | None = None  # what the client was told that ended the exchange
+        self._given_up: bytes | None = None  # the reply to a client that gave up
         self._begin_envelope()
 
     # --- steps -------------------------------------------------------------------------------
@@ -177,7 +177,7 @@ class HandlerServer(SMTP):  # type: ignore[misc, unused-ignore]
     async def go_on(self, response: str) -> str | HandlerAnswer:
         """Tell AUTH what the client answered; the next challenge, or the end."""
         if self._exchange is None:
-            raise HandlerError("has no log-in under way")
+            raise HandlerError("has no login under way")
         self._client.say(response.encode("utf-8", "surrogateescape") + b"\r\n")
         return await self._next_challenge(self._exchange)
 
@@ -190,7 +190,7 @@ class HandlerServer(SMTP):  # type: ignore[misc, unused-ignore]
 
     @property
     def hooks(self) -> frozenset[str]:
-        """The commands that the handler has a hook of."""
+        """The commands that the handler has a hook for."""
         return frozenset(self._handle_hooks)
 
     @property
@@ -249,7 +249,7 @@ class HandlerServer(SMTP):  # type: ignore[misc, unused-ignore]
         return await status if inspect.isawaitable(status) else status
 
     async def _status_of_fault(self, error: Exception) -> object:
-        """What the handler says of a fault of its own; raises the fault when it has no say."""
+        """What the handler says about a fault of its own; raises the fault if it says nothing."""
         self.pushed.clear()
         if not hasattr(self.event_handler, "handle_exception"):
             raise error
@@ -321,7 +321,7 @@ class HandlerServer(SMTP):  # type: ignore[misc, unused-ignore]
             return
         if session.proxy_data is None:
             session.proxy_data = await proxy_data(view.peer, view.local)
-        # Who has a hook for proxies expects what aiosmtpd has: the client in proxy_data only.
+        # A handler with a hook for proxies expects the client in proxy_data only, as in aiosmtpd.
         session.peer = view.proxy if "PROXY" in self._handle_hooks else view.peer
 
     def _adopt_envelope(self, shown: EnvelopeView | None, command: str) -> None:
@@ -376,7 +376,7 @@ class HandlerServer(SMTP):  # type: ignore[misc, unused-ignore]
         return pushed[0][4:].decode("ascii", "replace")
 
     async def challenge_auth(self, *arguments: Any, **more: Any) -> Any:
-        """As aiosmtpd has it; but a client that gave up has, whatever the handler does then."""
+        """As in aiosmtpd; but a client that has given up stays so, whatever the handler does."""
         response = await super().challenge_auth(*arguments, **more)
         if response is MISSING and self._given_up is None:
             self._given_up = self.pushed[-1]
@@ -391,7 +391,7 @@ class HandlerServer(SMTP):  # type: ignore[misc, unused-ignore]
     # --- for handlers ------------------------------------------------------------------------
 
     async def push(self, status: Any) -> None:
-        """As aiosmtpd has it; but what a client said may be repeated, whatever it is."""
+        """As in aiosmtpd; but it may repeat what a client said, whatever that is."""
         if isinstance(status, str):
             status = status.encode("utf-8", "surrogateescape")
         await super().push(status)
@@ -403,7 +403,7 @@ class HandlerServer(SMTP):  # type: ignore[misc, unused-ignore]
 
     @property
     def login_data(self) -> Any:
-        """What the older way of authentication knows of the client."""
+        """What the older way of authentication knows about the client."""
         return self.session._login_data
 
 
@@ -431,7 +431,7 @@ def _is_list(status: object) -> bool:
 
 
 def _user_of(session: Any) -> str:
-    """Who the client is: the log-in of auth_data, or auth_data, or that of the older way."""
+    """Who the client is: the login of auth_data, or auth_data, or that of the older way."""
     data = session.auth_data
     for user in (getattr(data, "login", None), data, session._login_data):
         if isinstance(user, bytes):
@@ -447,8 +447,8 @@ def _not_here(name: str) -> Callable[..., Any]:
     @functools.wraps(original)
     def refuse(*_args: object, **_kwargs: object) -> Any:
         raise NotImplementedError(
-            f"server.{name}: the conversation with the client is qpsmtpd's; a handler says what it "
-            "has to say with what its hooks return, and with push in a hook"
+            f"server.{name}: the conversation with the client is qpsmtpd's; a handler replies with "
+            "what its hooks return, and with push in a hook"
         )
 
     return refuse

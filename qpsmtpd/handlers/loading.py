@@ -52,10 +52,10 @@ _is_hook = re.compile(r"handle_([A-Z_]+)").fullmatch
 
 
 def find(place: str, directories: Sequence[Path]) -> Any:
-    """What stands at MODULE:NAME.  Raises ConfigError that says what would be right.
+    """What stands at MODULE:NAME.  Raises a ConfigError that says what would be right.
 
     The module is a file in one of the directories (`site.archive` is site/archive.py), which is
-    read anew, or one that is installed.
+    read again, or one that is installed.
     """
     match = _is_place(place)
     if match is None:
@@ -98,8 +98,8 @@ def _import(module: str, directories: Sequence[Path]) -> types.ModuleType:
 
 def _missing(module: str, directories: Sequence[Path]) -> str:
     file = module.replace(".", "/") + ".py"
-    places = [f"{directory}/{file}" for directory in directories]
-    return f"there is no module {module} (looked for {', '.join([*places, 'one installed'])})"
+    places = ", nor ".join(["installed", *(f"in {directory}/{file}" for directory in directories)])
+    return f"there is no module {module}: not {places}"
 
 
 def find_class(place: str, directories: Sequence[Path]) -> type[Any]:
@@ -115,7 +115,7 @@ def find_class(place: str, directories: Sequence[Path]) -> type[Any]:
         )
     if hasattr(found, "process_message") and not hasattr(found, "handle_DATA"):
         raise ConfigError(
-            "", f"{place}: process_message is of smtpd, and not called: write handle_DATA"
+            "", f"{place}: process_message belongs to smtpd and is not called: write handle_DATA"
         )
     for name in dir(found):
         if hook := _is_hook(name):
@@ -124,7 +124,7 @@ def find_class(place: str, directories: Sequence[Path]) -> type[Any]:
 
 
 def _check_parameters(cls: type[Any], name: str, hook: str) -> None:
-    """Whether a hook can be called the way it will be; a hook of no command is left alone."""
+    """Whether a hook can be called the way it will be; a hook for no command is left alone."""
     method = inspect.getattr_static(cls, name)
     if hook not in HOOKS or not isinstance(method, types.FunctionType):
         return
@@ -157,7 +157,7 @@ def unknown_hooks(handler: type[Any], server: type[SMTP]) -> list[str]:
 def find_server(place: str, directories: Sequence[Path]) -> type[SMTP]:
     """The subclass of aiosmtpd's SMTP at MODULE:CLASS.  Raises ConfigError.
 
-    What it changes of how the core's own commands work would never be run, and is an error.
+    Changes to how the core's own commands work would never be run, and are an error.
     """
     found = find(place, directories)
     if not (isinstance(found, type) and issubclass(found, SMTP)):
@@ -232,7 +232,7 @@ def _read(cls: type[Any], parameter: inspect.Parameter, value: Any) -> Any:
 
 
 def _kind_of(cls: type[Any], parameter: inspect.Parameter) -> type[Any] | None:
-    """What a word for this parameter is to be read as, None when as it stands."""
+    """What a word for this parameter is read as; None leaves it as it is."""
     try:
         hint = typing.get_type_hints(cls.__init__).get(parameter.name)
     except Exception:
@@ -246,7 +246,7 @@ def _kind_of(cls: type[Any], parameter: inspect.Parameter) -> type[Any] | None:
 
 
 def make(cls: type[Any], words: Sequence[str]) -> Any:
-    """A handler, made the way the command `aiosmtpd` does it, or of the words as arguments."""
+    """A handler, made the way the command `aiosmtpd` does it, or with the words as arguments."""
     arguments = arguments_for(cls, words)
     try:
         if arguments is None:
@@ -260,11 +260,11 @@ def make(cls: type[Any], words: Sequence[str]) -> Any:
         raise
     except (Exception, SystemExit) as error:
         text = f"{type(error).__name__}: {error} ({place_of(error)})"
-        raise ConfigError("", f"{cls.__name__} cannot be made: {text}") from error
+        raise ConfigError("", f"{cls.__name__} cannot be created: {text}") from error
 
 
 def _mend(handler: Any) -> None:
-    """Make aiosmtpd's Proxy tell what became of a message; it says 250 whatever happened."""
+    """Make aiosmtpd's Proxy report what became of a message; it says 250 whatever happened."""
     deliver = handler._deliver
 
     def deliver_or_fail(*arguments: Any) -> Any:

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
 """Runner: a thread with an event loop of its own, in which one handler lives.
 
-It is the surroundings that handlers know from aiosmtpd's Controller.  Of one handler never more
-than one piece of code runs at a time, and what blocks (files, smtplib, a sleep) blocks the sessions
-that wait for this handler, and nobody else.
+These are the surroundings that handlers know from aiosmtpd's Controller.  Only one piece of a
+handler's code runs at a time, and what blocks (files, smtplib, a sleep) blocks the sessions that
+wait for this handler, and nobody else.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Runner:
         asyncio.run_coroutine_threadsafe(work, self.loop)
 
     async def stop(self) -> None:
-        """End the thread, once what runs in it waits or is over."""
+        """End the thread, once what is running in it waits or has ended."""
         self.loop.call_soon_threadsafe(self.loop.stop)
         try:
             async with asyncio.timeout(STOP_TIMEOUT):
@@ -81,7 +81,7 @@ async def _survived(work: Coroutine[Any, Any, T]) -> T:
 
 
 async def _cancel_all() -> None:
-    """Cancel what still runs in this loop, and wait for its end."""
+    """Cancel what is still running in this loop, and wait for its end."""
     rest = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
     for task in rest:
         task.cancel()

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Stand-ins: what a handler's server has in place of a connection.
 
-What is pushed is collected and becomes the reply; who reads a line (only AUTH may) makes the core
-ask the client; `transport` knows the addresses and can be closed.
+What is pushed is collected and becomes the reply; whoever reads a line (only AUTH may) makes the
+core ask the client; `transport` knows the addresses and can be closed.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ class PushedLines:
 
 
 class AskedClient:
-    """The reader: who waits for a line makes a challenge of what was pushed before."""
+    """The reader: whoever waits for a line turns what was pushed before into a challenge."""
 
     def __init__(self) -> None:
-        #: Whether AUTH is under way: the core reads all else itself.
+        #: Whether AUTH is under way: the core reads everything else itself.
         self.may_be_asked = False
         self._wanted = asyncio.Event()
         self._lines: asyncio.Queue[bytes] = asyncio.Queue()
@@ -51,7 +51,7 @@ class AskedClient:
         await self._wanted.wait()
 
     def say(self, line: bytes) -> None:
-        """Let the client have said this."""
+        """Pass on what the client said."""
         self._wanted.clear()
         self._lines.put_nowait(line)
 
@@ -67,7 +67,7 @@ class ClosableTransport:
         self._closing = False
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
-        """The addresses, and of TLS what `session.ssl` has."""
+        """The addresses, and what `session.ssl` has of TLS."""
         return self.info.get(name, default)
 
     def is_closing(self) -> bool:

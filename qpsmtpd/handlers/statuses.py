@@ -20,7 +20,7 @@ _CLOSING = (421, 521)
 
 
 class HandlerError(QpsmtpdError):
-    """A handler did what cannot be acted on: a fault of the handler."""
+    """A handler did something that cannot be acted on: a fault of the handler."""
 
 
 class Status(NamedTuple):

@@ -71,7 +71,7 @@ def socket_name(endpoint: Endpoint) -> SocketName:
 
 
 def _ssl(tls: TlsInfo, peer: SocketName, local: SocketName) -> dict[str, Any]:
-    """What of the extra information of a TLS transport is known; clients show no certificates."""
+    """What is known of the extra information of a TLS transport; clients show no certificates."""
     return {
         "peername": peer,
         "sockname": local,
@@ -94,7 +94,7 @@ def _envelope(transaction: Transaction) -> EnvelopeView:
 
 
 def options_of(parameters: Mapping[str, str | None]) -> tuple[str, ...]:
-    """ESMTP parameters as aiosmtpd has them: in upper case, but for values that have a case."""
+    """ESMTP parameters as aiosmtpd has them: in upper case, except values whose case matters."""
     return tuple(_options(parameters.items()))
 
 

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: MIT
-"""PluginHandler: passes log records to the logging plugins, or without any to stderr.
+"""PluginHandler: passes log records to the logging plugins, or to stderr if there are none.
 
-Everybody logs through `logging.getLogger(__name__)`.  `install` puts one handler on the root
+Every module logs through `logging.getLogger(__name__)`.  `install` puts one handler on the root
 logger.  It gives each record the ids that `bind` has set for the task at hand (records.py).  The
-logger `qpsmtpd` gets the most talkative level that anybody listens to: what is below costs one
-comparison, and text is put together only by those who write it.
+logger `qpsmtpd` gets the most verbose level that anybody listens to: what is below costs one
+comparison, and text is composed only by those who write it.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ class LogSink(Protocol):
 
 @runtime_checkable
 class Reopenable(Protocol):
-    """A logging plugin that keeps files open, which log rotation moves away."""
+    """A logging plugin that keeps files open; log rotation moves them away."""
 
     def reopen(self) -> None:
         """Close the files; the next record opens them under their names again."""
 
 
 class PluginHandler(logging.Handler):
-    """Passes records to the logging plugins, without any to stderr."""
+    """Passes records to the logging plugins, or to stderr if there are none."""
 
     def __init__(self, level: LogLevel = LogLevel.LOGWARN) -> None:
         super().__init__()
@@ -48,7 +48,7 @@ class PluginHandler(logging.Handler):
         self.addFilter(ContextFilter())
 
     def replace(self, sinks: Sequence[LogSink], level: LogLevel | None = None) -> None:
-        """Change the logging plugins, and the level that holds for stderr, at once."""
+        """Replace the logging plugins, and the level for stderr, in one step."""
         self._sinks = tuple((sink.log_level, sink) for sink in sinks)
         if level is not None:
             self._stderr_level = level
@@ -60,13 +60,13 @@ class PluginHandler(logging.Handler):
         return min((level for level, _ in self._sinks), default=self._stderr_level)
 
     def reopen(self) -> None:
-        """Let the logging plugins open their files again, after log rotation (SIGUSR1)."""
+        """Have the logging plugins reopen their files after log rotation (SIGUSR1)."""
         for _, sink in self._sinks:
             if isinstance(sink, Reopenable):
                 sink.reopen()
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Pass the record on.  What a logging plugin logs meanwhile does not come back to it."""
+        """Pass the record on.  What a logging plugin logs meanwhile is dropped."""
         if self._busy:
             return
         self._busy = True
@@ -90,10 +90,10 @@ class PluginHandler(logging.Handler):
 def install(level: LogLevel = LogLevel.LOGWARN, sinks: Sequence[LogSink] = ()) -> PluginHandler:
     """Take over logging; `level` (config `loglevel`) is for stderr as long as there is no sink.
 
-    Returns the handler, the one of an earlier call if there was one.
+    Returns the handler, that of an earlier call if there was one.
     """
-    # Our records name their module by their logger: no search for the place in the code, which
-    # costs as much as writing the line (Optimization in the Logging HOWTO), and no thread.
+    # Our records name their module by their logger.  To find the place in the code as well costs
+    # as much as writing the line (Optimization in the Logging HOWTO); the thread tells nothing.
     logging._srcfile = None
     logging.logThreads = False
     logging.logMultiprocessing = False

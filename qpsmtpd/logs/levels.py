@@ -34,7 +34,7 @@ class LogLevel(enum.IntEnum):
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read LOGWARN, warn or 4.  Raises ValueError that says what would be right."""
+        """Read LOGWARN, warn or 4.  Raises a ValueError that says what would be right."""
         word = text.upper()
         for level in cls:
             if word == str(level.priority):
@@ -53,6 +53,6 @@ class LogLevel(enum.IntEnum):
 _DESCENDING = tuple(sorted(LogLevel, reverse=True))
 _PRIORITIES = {level: number for number, level in enumerate(_DESCENDING)}
 
-#: What `record.levelname` says of the levels that `logging` does not have.
+#: What `record.levelname` says for the levels that `logging` does not have.
 for _level in (LogLevel.LOGNOTICE, LogLevel.LOGALERT, LogLevel.LOGEMERG):
     logging.addLevelName(_level, _level.name.removeprefix("LOG"))

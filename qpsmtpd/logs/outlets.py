@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Outlets: files, pipes and datagram sockets that log lines go to, without waiting or raising.
 
-An outlet opens itself when something is written.  Trouble is told on stderr, once a minute at
-most: a log line must never stop mail.
+An outlet opens itself when something is written.  Trouble is reported on stderr, at most once
+a minute: a log line must never stop mail.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from pathlib import Path
 
 from qpsmtpd.logs.records import write_stderr
 
-#: Seconds between two complaints of one outlet, and between two starts of a command that ends.
+#: Seconds between two complaints of an outlet, and two starts of a command that keeps ending.
 REPORT_EVERY = 60.0
 RESTART_AFTER = 5.0
-#: Seconds that a command has to end when its input has ended.
+#: Seconds that a command has to end once its input has ended.
 END_AFTER = 5.0
 
-#: The search path of commands, which is all of their environment.
+#: The search path of commands, which is their whole environment.
 COMMAND_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 #: Bytes of one datagram; the kernel takes about 200 KB.
@@ -44,14 +44,14 @@ class Outlet:
         self._complained = -math.inf
 
     def write(self, data: bytes) -> None:
-        """Write one piece; lost with a complaint when that is impossible or would wait."""
+        """Write one piece; if that fails or would block it is lost, with a complaint."""
         try:
             self._write(data)
         except OSError as error:
             self._report(error)
 
     def close(self) -> None:
-        """Close; the next `write` opens again."""
+        """Close; the next `write` reopens."""
 
     def wait(self) -> None:
         """Wait, a few seconds at most, for what `close` left to do."""
@@ -77,12 +77,12 @@ class FileOutlet(Outlet):
         self._waiting: deque[bytes] = deque()
 
     def write(self, data: bytes) -> None:
-        """Write one piece, after those that wait."""
+        """Write one piece, after those that are waiting."""
         self._waiting.append(data)
         self._write_waiting()
 
     def write_soon(self, data: bytes) -> None:
-        """Write one piece with all others of this turn of the event loop; at once without one.
+        """Write one piece with all others of this turn of the event loop; at once without a loop.
 
         A write to a file costs as much as reading a message.
         """
@@ -108,7 +108,7 @@ class FileOutlet(Outlet):
 
     def _write(self, data: bytes) -> None:
         if self._fd < 0:
-            # O_NONBLOCK is for FIFOs without a reader: they are an error instead of a wait.
+            # O_NONBLOCK is for FIFOs without a reader: that is an error instead of a wait.
             flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC
             self._fd = os.open(self.name, flags, 0o640)
         if os.write(self._fd, data) < len(data):
@@ -168,7 +168,7 @@ class PipeOutlet(Outlet):
         self._ending = [process for process in self._ending if process.poll() is None]
 
     def close(self) -> None:
-        """Close the command's input: it is to end by itself."""
+        """Close the input of the command, which should then end by itself."""
         self._end()
         self._started = -math.inf
 
@@ -179,7 +179,7 @@ class PipeOutlet(Outlet):
         return bool(self._ending or self._process)
 
     def wait(self) -> None:
-        """Wait for the commands to end, and kill what does not within END_AFTER seconds."""
+        """Wait for the commands to end, and kill those that do not within END_AFTER seconds."""
         until = time.monotonic() + END_AFTER
         for process in self._ending:
             try:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Log records: what they are about, and the text they become.
 
-`bind` says which session the task at hand works on; ContextFilter puts its ids on every record.
+`bind` says which session the current task works on; ContextFilter puts its ids on every record.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Protocol
 
 from qpsmtpd.logs.levels import LogLevel
 
-#: Log lines of plugins come from the logger of this name plus the plugin's.
+#: A plugin logs through the logger with this prefix and the plugin's name.
 PLUGIN_LOGGERS = "qpsmtpd.plugins."
 
 
@@ -31,7 +31,7 @@ class Subject(Protocol):
 
     @property
     def transaction(self) -> HasId | None:
-        """The transaction at the moment."""
+        """The current transaction."""
 
 
 class HasId(Protocol):
@@ -53,7 +53,7 @@ def bind(subject: Subject | None) -> None:
 class ContextFilter(logging.Filter):
     """Puts session, transaction, hook and plugin on records, "" where there is none.
 
-    What `extra` gave stays.
+    What `extra` has set stays.
     """
 
     def filter(self, record: logging.LogRecord) -> bool:
@@ -80,8 +80,8 @@ def _plugin_of(logger: str) -> str:
 def format_record(record: logging.LogRecord) -> str:
     """A record as text: `ID hook=NAME plugin=NAME: message`, without time and level.
 
-    ID is the transaction's, which begins with the session's, or the session's.  The rest is as
-    `printable_text` has it.
+    ID is that of the transaction, which begins with that of the session, or that of the session.
+    The message is what `printable_text` returns.
     """
     prefix = _prefix(record)
     text = printable_text(record)
@@ -101,7 +101,7 @@ def printable_text(record: logging.LogRecord) -> str:
 
 
 def record_text(record: logging.LogRecord) -> str:
-    """The message of a record and, after it, its traceback; as they are."""
+    """The message of a record and, after it, its traceback; unchanged."""
     text = record.getMessage()
     if not (record.exc_info or record.stack_info):
         return text.rstrip("\n")
@@ -129,7 +129,7 @@ def _escape(line: str) -> str:
 def stderr_text(record: logging.LogRecord, text: str, prefix: str = "") -> str:
     """Lines of a record as they are written to stderr: prefix, process id, line.
 
-    Where stderr is the journal the priority comes first (sd-daemon(3)), and no process id.
+    If stderr is the journal, the priority comes first (sd-daemon(3)), and there is no process id.
     """
     if stderr_is_journal():
         mark = f"<{LogLevel.of(record).priority}>{prefix}"

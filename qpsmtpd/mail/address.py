@@ -7,13 +7,13 @@ lone surrogates and are refused everywhere. Every failure is a `PathError` with 
 An address keeps the text that the client wrote, for logs and the next hop; what compares it takes
 its canonical parts: `Address.domain` (see mail/domain.py), and the whole as `Address.key`. The
 local part belongs to the system behind us (RFC 5321 section 2.4), so it is kept as it is; but no
-list of an administrator means upper and lower case, or two ways to write an accent, as two
-mailboxes, so in a key it is in lower case and composed (NFC).
+administrator's list means two mailboxes by upper and lower case, or by two ways to write an accent,
+so in a key it is in lower case and composed (NFC).
 
-Where real mail differs from the RFC we take it:
+Where real mail differs from the RFC, we accept it:
 
 - dots in a row and at the end of an unquoted local part (`a..b@x`, `a.@x`), as some mobile
-  carriers issued them, but not in front; they are printed as they came, as the Perl version did:
+  carriers issued them, but not at the start; they are written as they came, as in the Perl version:
   quoting them would be the RFC's spelling, but the systems that own such mailboxes know them in
   this one;
 - underscores in domains, and domains of one label;
@@ -130,7 +130,7 @@ class Address:
 
     @property
     def spellings(self) -> Spellings:
-        """The key in all ways that regular expressions are tried on."""
+        """All forms of the key that regular expressions are tried on."""
         key = self.key
         if self._text.lower() == key and key.isascii() and "xn--" not in key:
             return Spellings((key,))
@@ -274,7 +274,7 @@ def encode_xtext(text: str) -> str:
 
 
 def _parsed(local_part: str, domain: str, text: str) -> Address:
-    """An address of which all is known: its constructor costs as much as parsing it does."""
+    """An address whose parts are all known: the constructor would cost as much as parsing."""
     address = _new(Address)
     _set(address, "local_part", local_part)
     _set(address, "domain", domain)
@@ -285,7 +285,7 @@ def _parsed(local_part: str, domain: str, text: str) -> Address:
 def _comparable(local_part: str) -> str:
     if local_part.isascii():
         return local_part.lower()
-    # Composed before and after: an accent that stands apart may keep a letter from its lower case.
+    # Composed before and after: an accent that stands apart may keep a letter from being lowered.
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", local_part).lower())
 
 

@@ -3,7 +3,7 @@
 
 A value that says what was found, not how it is written: texts are kept as they are, so that one
 plugin can read what another found. smtp/trace.py writes them into Authentication-Results, and
-makes harmless there what a client or its DNS had a hand in.
+there makes harmless what a client or its DNS had a hand in.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class AuthResult:
         properties: Mapping[str, str] | Iterable[tuple[str, str]] = (),
         comment: str = "",
     ) -> None:
-        """Raises ValueError for what cannot be a result: words that are not, texts that are not."""
+        """Raises ValueError for words and texts that cannot be part of a result."""
         _check_words(method, result)
         _check_text("reason", reason)
         _check_text("comment", comment)
@@ -79,7 +79,7 @@ class AuthResult:
 class AuthResults(list[AuthResult]):
     """Results in the order in which they are written.
 
-    It takes nothing else: a plugin that adds a text fails where it does that.
+    It accepts nothing else: a plugin that adds a string fails right there.
     """
 
     __slots__ = ()
@@ -133,4 +133,4 @@ def _is_word(matches: Any, text: object) -> bool:
 
 def _check_text(name: str, text: object) -> None:
     if not isinstance(text, str):
-        raise ValueError(f"{name} is {text!r}: it must be a text")
+        raise ValueError(f"{name} is {text!r}: it must be a string")

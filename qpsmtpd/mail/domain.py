@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Domains in their canonical form, in which every list, key and look-up has them.
+"""Domains in their canonical form, which every list, key and lookup uses.
 
 The canonical form of a domain is in lower case, without a final dot, its labels as A-labels (RFC
 5890 section 2.3.2.1). Before a label is encoded it is mapped as browsers do (UTS 46, without the
@@ -10,14 +10,14 @@ composed, ideographic full stops are dots, invisible characters dropped. So
     xn--bcher-kva.example   bücher.example   BÜCHER。example
 
 are one domain each. What names different domains in IDNA 2008 stays different: `straße.example` is
-not `strasse.example`, as it was in IDNA 2003 (RFC 3490); else mail for a domain that is not ours
-would pass for ours.
+not `strasse.example`, as it was in IDNA 2003 (RFC 3490); otherwise mail for a domain that is not
+ours would pass for ours.
 
 An address literal has one form, too: `[192.0.2.1]`, `[ipv6:2001:db8::1]`; an IPv4-mapped address is
 IPv4. Text that cannot be a domain keeps its characters, in lower case and without final dots.
 Nothing here raises an exception, and no input takes longer than ten milliseconds.
 
-All this is made of the standard library, so that it does not depend on the version of python3-idna,
+All this uses only the standard library, so that it does not depend on the version of python3-idna,
 or on whether it is installed (python3-dnspython only recommends it). A property test compares the
 two.
 """
@@ -39,7 +39,7 @@ MAX_LABEL = 63
 _PREFIX = "xn--"
 # A label of more characters has an A-label of more than 63.
 _MAX_U_LABEL = MAX_LABEL - len(_PREFIX)
-# A domain of U-labels with all accents written apart is shorter.
+# Even a domain of U-labels with all accents decomposed is shorter.
 _MAX_MAPPED = 1000
 
 #: A label of ASCII, with underscores, as a regular expression.
@@ -76,10 +76,10 @@ class Domain(str):
 
 
 class Spellings(NamedTuple):
-    """The ways in which one name is written, for regular expressions (lists/patterns.py).
+    """The ways in which a name is written, for regular expressions (lists/patterns.py).
 
     canonical: the canonical form, and with U-labels where it has A-labels. written: what a client
-    wrote, where that is neither of them.
+    wrote, if that is neither of them.
     """
 
     canonical: tuple[str, ...]
@@ -111,7 +111,7 @@ def domain_spellings(text: str) -> Spellings:
 
 
 def literal_address(text: str) -> IPAddress | None:
-    """The address in an address literal in any spelling, also without its tag; None in others."""
+    """The address in an address literal in any spelling, even without its tag; else None."""
     match = _literal(text)
     try:
         return parse_ip(match[1]) if match else None
@@ -131,9 +131,9 @@ def looks_like_address(text: str) -> bool:
 def is_domain(text: str) -> bool:
     """Whether this is the domain of a mailbox (RFC 5321 section 4.1.2, RFC 6531 section 3.2).
 
-    With U-labels only what keeps its meaning on the way through the DNS: compatibility characters
-    (a full-width dot becomes a real one there), invisible ones and spaces would let one name pass
-    for another. Underscores and domains of one label are real.
+    U-labels must keep their meaning on the way through the DNS: compatibility characters (a
+    full-width dot becomes a real one there), invisible ones and spaces would let one name pass for
+    another. Underscores and domains of one label exist in practice.
     """
     if text.isascii():
         return len(text) <= MAX_DOMAIN and bool(_is_ascii_domain(text))
@@ -143,7 +143,7 @@ def is_domain(text: str) -> bool:
 
 
 def is_literal(text: str) -> bool:
-    """Whether this is an IPv4 or IPv6 address literal as RFC 5321 section 4.1.3 has it."""
+    """Whether this is an IPv4 or IPv6 address literal as RFC 5321 section 4.1.3 defines it."""
     literal = _strict_literal(text)
     if literal is None:
         return False

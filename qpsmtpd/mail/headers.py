@@ -1,19 +1,20 @@
 # SPDX-License-Identifier: MIT
-"""The header section of a message: look-ups and changes that leave every other byte alone.
+"""The header section of a message: lookups and changes that leave every other byte alone.
 
-Lines that are no header field are kept where they are; look-ups do not see them.
+Lines that are not header fields stay where they are; lookups do not see them.
 
 The usual message is never looked into and gets one field put on top, so `parse` only keeps the
-bytes and `prepend` does not split them; the first look-up for a name that occurs in them does.
+bytes and `prepend` does not split them; the first lookup of a name that occurs in them does.
 
-Fields are counted as `fields` lists them, from 0; of one name they are counted from 1, from the top
-down, as milters do. Lines that are not fields do not count.
+Fields are counted as `fields` lists them, from 0; those of one name are counted from 1, from the
+top down, as milters do. Lines that are not fields do not count.
 
 Only what stands *first* in the section needs care when something is put on top of it. A line that
 begins with white space would become a continuation of our field, so that a client could add to what
-we state there: it becomes the value of a field `X-Unparsed`. An mbox separator (`From ` or `>From `
-and no field) means nothing further down, and a next hop may take it for the end of the section: it
-becomes `Mail-From`, as in the Perl version. Without a prepended field both stay as they are.
+we state there: it becomes the value of a field `X-Unparsed`. An mbox separator (`From ` or
+`>From `, not a field) means nothing further down, and a next hop may take it for the end of the
+section: it becomes `Mail-From`, as in the Perl version. Without a prepended field both stay as they
+are.
 """
 
 import functools
@@ -21,7 +22,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import NamedTuple, Self
 
-# RFC 5322 section 3.6.8; section 4.5 has white space before the colon.
+# RFC 5322 section 3.6.8; section 4.5 allows white space before the colon.
 _FTEXT = "!-9;-~"
 _field_start = re.compile(rf"([{_FTEXT}]+)[ \t]*:".encode()).match
 _is_name = re.compile(rf"[{_FTEXT}]+").fullmatch
@@ -125,7 +126,7 @@ class Headers:
         self._top.insert(0, entry)
 
     def insert(self, index: int, name: str, value: str) -> None:
-        """Put a field above the one at `index`: 0 is on top, the number of fields below all others.
+        """Put a field above the one at `index`: 0 is the top, the number of fields is the bottom.
 
         Raises IndexError, and ValueError as `append` does.
         """
@@ -189,10 +190,10 @@ class Headers:
         del self._all()[self._place_of_nth(name, n)]
 
     def remove_where(self, unwanted: Callable[[bytes], bool], *, mentioning: str) -> int:
-        """Remove what is unwanted, be it a field or not; returns how many there were.
+        """Remove what is unwanted, whether a field or not; returns how many there were.
 
-        Only those are asked about that mention this text, in whatever case: where it does not
-        occur at all, nothing is split.
+        Asks only about those that mention this text, in any case: if it does not occur at all,
+        nothing is split.
         """
         text = _key(mentioning)
         if self._entries is None and not self._top and text not in self._block.lower():
@@ -235,7 +236,7 @@ class Headers:
     def _named(self, name: str) -> Iterator[HeaderField]:
         key = _key(name)
         if self._entries is None and key not in self._block.lower():
-            # Most look-ups are for what is not there: nothing to split for.
+            # Most lookups are for what is not there: no need to split.
             return (entry for entry in self._top if entry.key == key)
         return (entry for entry in self._all() if entry.key == key)
 

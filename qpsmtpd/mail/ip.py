@@ -13,7 +13,7 @@ IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 @functools.lru_cache(maxsize=4096)
 def parse_ip(text: str) -> IPAddress:
-    """An IP address object of its text; IPv4-mapped IPv6 becomes IPv4.  Raises ValueError."""
+    """The IP address that a text spells; IPv4-mapped IPv6 becomes IPv4.  Raises ValueError."""
     address = ipaddress.ip_address(text.partition("%")[0])
     mapped = getattr(address, "ipv4_mapped", None)
     return mapped or address

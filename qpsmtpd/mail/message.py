@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: MIT
 """The spool: where one message is kept while it is decided upon.
 
-It is scratch, not a queue: 250 is said only after the next hop took the message, so what is lost
-here in a crash is sent again by the client.  Small bodies stay in memory; from `threshold` bytes
-on a body goes to an unlinked file in `spool_dir`, which the kernel removes with the process.
-File contents are written and read in slabs, in a thread, so that a slow disk stops one session.
+It is scratch, not a queue: 250 is sent only after the next hop has taken the message, so what is
+lost here in a crash is sent again by the client.  Small bodies stay in memory; from `threshold`
+bytes on a body goes to an unlinked file in `spool_dir`, which the kernel removes with the process.
+File contents are written and read in slabs, in a thread, so that a slow disk delays one session
+only.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ class Spool:
         return self._pending >= (SLAB if self._file else self._threshold)
 
     async def flush(self) -> None:
-        """Move what waits in memory to the file.  Raises SpoolError: disk full, I/O error."""
+        """Move what is waiting in memory to the file.  Raises SpoolError: disk full, I/O error."""
         if not self._parts:
             return
         parts, self._parts, self._pending = self._parts, [], 0
@@ -94,7 +95,7 @@ class Spool:
         return Spool(self._directory, self._threshold)
 
     async def seal(self) -> Body:
-        """End the writing.  The body returned owns the file.  Raises SpoolError."""
+        """Finish writing.  The body returned owns the file.  Raises SpoolError."""
         if self._file is not None or self._pending >= max(self._threshold, 1):
             await self.flush()
         if self._file is None:
@@ -137,7 +138,7 @@ class Body:
             self._file = None
 
 
-#: The body of a message whose header section alone was read so far.
+#: The body of a message of which only the header section has been read so far.
 NOT_READ_YET = Body(b"", None, 0)
 
 
@@ -154,7 +155,7 @@ class Message:
     __slots__ = ("_spool", "body", "eight_bit", "headers", "size")
 
     def __init__(self, headers: Headers, body: Body, size: int, spool: Spool | None = None) -> None:
-        """`spool` is like those that further bodies go to; without it they stay in memory."""
+        """Further bodies go to spools like `spool`; without it they stay in memory."""
         self.headers = headers
         self.body = body
         self.size = size
@@ -163,7 +164,7 @@ class Message:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Message:
-        """Make a message of text in memory, CRLF line ends (for tests and plugins)."""
+        """Make a message from text in memory, CRLF line ends (for tests and plugins)."""
         end = 0 if data.startswith(b"\r\n") else data.find(b"\r\n\r\n") + 2
         if end < 2 and not data.startswith(b"\r\n"):
             end = len(data)
@@ -171,7 +172,7 @@ class Message:
         return cls(Headers.parse(data[:end]), Body(body, None, len(body)), len(data))
 
     async def stream(self) -> AsyncIterator[bytes]:
-        """Yield the message as it is to be handed over: headers, empty line, body; CRLF."""
+        """Yield the message as it is handed over: headers, empty line, body; CRLF."""
         headers = bytes(self.headers)
         if (body := self.body.in_memory) is not None:
             yield headers + body
@@ -189,14 +190,14 @@ class Message:
             empty_line = 0
 
     async def replace_body(self, text: bytes | AsyncIterable[bytes]) -> None:
-        """Put another text in the place of what follows the empty line.
+        """Replace what follows the empty line by another text.
 
-        It comes in one piece or in blocks that are cut anywhere, and may be made of `stream_body`.
-        A large one goes to a file.  Fields that describe the body (MIME boundaries, transfer
-        encoding) are the affair of the caller.
+        It comes in one piece or in blocks that may end anywhere, and may be made from
+        `stream_body`.  A large one goes to a file.  Fields that describe the body (MIME boundaries,
+        transfer encoding) are up to the caller.
 
-        Raises ValueError unless all lines, the last one too, end with CRLF, without other CR, LF
-        and without NUL; SpoolError when it cannot be stored; RuntimeError in
+        Raises ValueError unless all lines, including the last, end with CRLF and there is no other
+        CR or LF and no NUL; SpoolError when it cannot be stored; RuntimeError in
         `hook_data_headers_end`, before there is a body.  The message is then as it was.
         """
         if self.body is NOT_READ_YET:
@@ -243,7 +244,7 @@ async def _store(blocks: AsyncIterable[bytes], spool: Spool) -> bool:
         held = b"\r" if whole.endswith(b"\r") else b""
         part = whole[: len(whole) - len(held)]
         if not only_crlf(part) or b"\0" in part:
-            raise ValueError("a line of the body has a bare CR, a bare LF or a NUL")
+            raise ValueError("a line of the body contains a bare CR, a bare LF or a NUL")
         eight_bit = eight_bit or not part.isascii()
         last = (last + part)[-2:]
         spool.write(part)
@@ -255,7 +256,7 @@ async def _store(blocks: AsyncIterable[bytes], spool: Spool) -> bool:
 
 
 def only_crlf(block: bytes) -> bool:
-    """Whether every CR and every LF is one half of a CRLF: nothing of them is left without those.
+    """Whether every CR and every LF is one half of a CRLF: without those, none is left.
 
     This is two to four times as fast as counting the three, or as bytes.splitlines.
     """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Notes: what plugins remember with a session, a transaction or a recipient, by typed keys."""
+"""Notes: what plugins remember about a session, a transaction or a recipient, by typed keys."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Note(Generic[T]):
 
 
 class Notes:
-    """A mapping from Note to its value; costs nothing until the first note is taken."""
+    """A mapping from Note to its value; costs nothing until the first note is set."""
 
     __slots__ = ("_values",)
 

@@ -34,8 +34,8 @@ class ReverseNames(NamedTuple):
     """What the DNS says about a client's name.
 
     confirmed: a name of the client's address that has this address itself (FCrDNS).
-    claimed: the first name of the address, which its owner chooses as he likes.
-    certain: False when the DNS did not answer, so that there may be names.
+    claimed: the first name of the address, which its owner chooses freely.
+    certain: False if the DNS did not answer, so that there may be names.
     """
 
     confirmed: str | None = None
@@ -111,14 +111,14 @@ class Session(TaskOwner):
         self.id = f"{_START:X}.{os.getpid():X}.{next(_numbers):X}"
         self.client = client
         self.local = local
-        #: Who passed the connection on and named client and local (PROXY protocol), or None.
+        #: What passed the connection on and named client and local (PROXY protocol), or None.
         self.proxy: Endpoint | None = None
         #: The client's name, once `resolve_client_name` has found one: its address has the name,
         #: and the name has its address.
         self.client_name: str | None = None
-        #: Whether there is no other name; not so when the DNS did not answer.
+        #: Whether no other name exists; False if the DNS did not answer.
         self.client_name_certain = True
-        #: The first name of the client's address, confirmed or not: not to be believed.
+        #: The first name of the client's address, confirmed or not: do not trust it.
         self.reverse_name: str | None = None
         self._reverse_lookup = reverse_lookup
         self._early_input = early_input
@@ -131,17 +131,17 @@ class Session(TaskOwner):
         self.tls: TlsInfo | None = None
         self.auth_user = ""
         self.auth_mechanism = ""
-        #: Set by a plugin that knows this client as good; see `Plugin.immune`.
+        #: Set by a plugin that knows this client to be good; see `Plugin.immune`.
         self.whitelisted_host = ""
-        #: Texts of rejections that plugin naughty is to speak later, and the type of the first.
+        #: Texts of rejections for the plugin naughty to give later, and the type of the first.
         self.deferred_rejects: list[str] = []
         self.deferred_type = ""
         self.karma = 0
-        #: The client's karma of earlier connections; None when nothing is known.
+        #: The client's karma from earlier connections; None when nothing is known.
         self.karma_history: int | None = None
-        #: Results for Authentication-Results that hold for the whole connection.
+        #: Results for Authentication-Results that apply to the whole connection.
         self.auth_results = AuthResults()
-        #: The keywords of the EHLO reply; hook_ehlo may add to them and take from them.
+        #: The keywords of the EHLO reply; hook_ehlo may add some and remove some.
         self.capabilities: list[str] = []
         self.notes = Notes()
         self.transaction: Transaction | None = None
@@ -150,7 +150,7 @@ class Session(TaskOwner):
         self.transactions = 0
         #: Messages accepted.
         self.messages = 0
-        #: Connections this client has open in the daemon, with this one; and how many it may.
+        #: Connections this client has open in the daemon, with this one; and how many it may have.
         self.connections_from_client = 1
         self.max_connections_from_client = 0
         #: What plugins and the core said outside of transactions.
@@ -169,13 +169,13 @@ class Session(TaskOwner):
 
     @property
     def has_deferred_rejects(self) -> bool:
-        """Whether a plugin has found a reason to reject that is to be spoken later."""
+        """Whether a plugin has found a reason to reject that is to be given later."""
         return bool(self.deferred_rejects)
 
     async def resolve_client_name(self) -> str | None:
-        """The client's name by reverse look-up, confirmed by a look-up of its addresses.
+        """The client's name by reverse lookup, confirmed by a lookup of its addresses.
 
-        None when there is none, or it is not known in time.  The look-up starts with the
+        None if there is none, or it is not known in time.  The lookup starts with the
         connection; only the first call may wait.
         """
         if self.client_name is None:
@@ -184,7 +184,7 @@ class Session(TaskOwner):
         return self.client_name
 
     async def early_input(self, seconds: float) -> bool:
-        """Wait until the client has sent something unasked; False when it kept quiet so long."""
+        """Wait for the client to send something unasked; False if it kept quiet this long."""
         return await self._early_input(seconds)
 
     def adjust_karma(self, points: int) -> None:
@@ -205,7 +205,7 @@ class Recipient:
 
 
 class Named(Protocol):
-    """What has a name: a plugin."""
+    """Something that has a name: a plugin."""
 
     name: str
 
@@ -257,7 +257,7 @@ class Transaction(TaskOwner):
         #: The recipients accepted so far.
         self.recipients: list[Recipient] = []
         self.refused_recipients = 0
-        #: The message, once it was read to its end; None before.
+        #: The message, once it has been read to its end; None before.
         self.message: Message | None = None
         #: Bytes of the message.
         self.size = 0
@@ -265,20 +265,20 @@ class Transaction(TaskOwner):
         self.started = time.monotonic()
         self.notes = Notes()
         self.whitelisted_sender = False
-        #: Results for Authentication-Results that hold for this message.
+        #: Results for Authentication-Results that apply to this message.
         self.auth_results = AuthResults()
         #: The id under which the next hop queued the message, set by the queue plugin.
         self.next_hop_id = ""
-        #: Whether plugins may change the envelope: from DATA to the hand-over.
+        #: Whether plugins may change the envelope: from DATA to the handover.
         self.envelope_changeable = False
-        #: Who gets the body as it is read; None when it is too late for that.
+        #: Who gets the body as it is read; None once it is too late for that.
         self.taps: tuple[Tap, ...] | None = ()
-        #: Plugins that are asked no more, for their tap on the body failed.
+        #: Plugins that are no longer asked, because their tap on the body failed.
         self.left_out: frozenset[str] = frozenset()
         #: What plugins and the core said during this transaction.
         self.trail = Trail()
         super().__init__()
-        # What waits for the message and our own fields; None when they are there.
+        # Fields that wait for the message and our own fields; None once those are there.
         self._fields_on_top: tuple[tuple[str, str], ...] | None = ()
 
     # --- the envelope -----------------------------------------------------------------------
@@ -288,12 +288,12 @@ class Transaction(TaskOwner):
     ) -> Recipient:
         """Add a recipient, unless it is there already; returns it.
 
-        No hook `rcpt` is asked about it, so the plugin vouches for it: an address that a client
-        has chosen, in a header field or elsewhere, makes an open relay.
+        The hook `rcpt` is not asked about it, so the plugin vouches for it: an address that a
+        client has chosen, in a header field or elsewhere, makes an open relay.
 
         The envelope may change from `hook_data` on, when the client has named its recipients, up
-        to `hook_queue_pre`; RuntimeError at another time.  (In `hook_rcpt`, change `recipient`.)
-        ValueError for an address that needs SMTPUTF8, when the client did not say that.
+        to `hook_queue_pre`; RuntimeError at any other time.  (In `hook_rcpt`, change `recipient`.)
+        ValueError for an address that needs SMTPUTF8, if the client did not say that.
         """
         self._check_change(address)
         for recipient in self.recipients:
@@ -308,8 +308,8 @@ class Transaction(TaskOwner):
         """Remove a recipient, who will not get the message although the client was told 250.
 
         Returns False if it is not there.  ValueError for the only one: nobody would get the
-        message then, so it is to be refused, or taken by a plugin in `hook_queue`.  RuntimeError
-        as `add_recipient`.
+        message then, so refuse it, or take it in `hook_queue`.  RuntimeError as for
+        `add_recipient`.
         """
         self._check_change(None)
         kept = [r for r in self.recipients if not _same_mailbox(r.address, address)]
@@ -322,7 +322,7 @@ class Transaction(TaskOwner):
         return True
 
     def replace_reverse_path(self, path: ReversePath) -> None:
-        """Hand the message over with another reverse-path; errors as `add_recipient`.
+        """Hand the message over with another reverse-path; errors as for `add_recipient`.
 
         Whoever reads `reverse_path` later finds the new one.
         """
@@ -332,7 +332,7 @@ class Transaction(TaskOwner):
 
     def _check_change(self, address: ReversePath) -> None:
         if not self.envelope_changeable:
-            raise RuntimeError("the envelope may change from hook_data to hook_queue_pre only")
+            raise RuntimeError("the envelope may change only from hook_data to hook_queue_pre")
         if address is not None and not (self.utf8 or address.is_ascii):
             raise ValueError(f"{address} needs SMTPUTF8")
 
@@ -357,21 +357,21 @@ class Transaction(TaskOwner):
             self.add_header(name, value)
 
     def tap(self, plugin: Named, listen: Callable[[bytes], None]) -> None:
-        """Have each block of the body given to a function while it is read, as DKIM needs it.
+        """Pass each block of the body to a function while it is read, as DKIM needs it.
 
         From MAIL to `hook_data_headers_end`, where the header section is known; RuntimeError later.
-        The blocks are what will be handed over, in its order: without the empty line, the dots
-        taken away, lines ended by CRLF.  A block may end anywhere.
+        The blocks are what will be handed over, in order: without the empty line, dots
+        unstuffed, lines ending with CRLF.  A block may end anywhere.
 
-        Nothing else happens while the function runs, so it must be quick: a block has what came
-        from the network at once, some 100 KB.  What it raises is a fault of the plugin, and it
+        Nothing else happens while the function runs, so it must be quick: a block holds what
+        came from the network at once, some 100 KB.  What it raises is a fault of the plugin, and it
         gets no further block: the message is deferred after its end, or, when the plugin's line
         says `on_fault=skip`, the plugin is asked nothing more about it.
         """
         if self.taps is None:
             raise RuntimeError("the body of the message is being read already")
         if inspect.iscoroutinefunction(listen):
-            raise TypeError("what taps a body cannot be a coroutine function")
+            raise TypeError("a function that taps a body cannot be a coroutine function")
         self.taps += (Tap(plugin.name, listen),)
 
     @property
@@ -402,7 +402,7 @@ class Transaction(TaskOwner):
 
 
 def _same_mailbox(one: Address, other: Address) -> bool:
-    """Whether mail for both ends up in the same place; local parts may differ in their case."""
+    """Whether mail for both ends up in the same place; case matters in local parts."""
     domains = [(address.domain or "").lower() for address in (one, other)]
     return one.local_part == other.local_part and domains[0] == domains[1]
 
@@ -424,7 +424,7 @@ class AuthAttempt:
 
 @dataclass(slots=True)
 class AuthExchange:
-    """A log-in by a mechanism that a plugin brings, step by step (RFC 4954 section 4).
+    """A login by a mechanism that a plugin implements, step by step (RFC 4954 section 4).
 
     response: what the client said last, as it stands on the line: base64, b"=" for an empty initial
         response, b"*" when it gives up; None at the first step if AUTH had no initial response.

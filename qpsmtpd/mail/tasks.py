@@ -11,18 +11,18 @@ from qpsmtpd.errors import QpsmtpdError
 
 T = TypeVar("T")
 
-#: Seconds that cancelled tasks may take to be over.
+#: Seconds that cancelled tasks may take to end.
 CANCEL_SECONDS = 10.0
 
 
 class Tasks:
     """Begins tasks, and ends those that are left."""
 
-    __slots__ = ("_begun", "_let_down")
+    __slots__ = ("_begun", "_unanswered")
 
     def __init__(self) -> None:
         self._begun: list[asyncio.Task[Any]] = []
-        self._let_down: list[asyncio.Task[Any]] = []
+        self._unanswered: list[asyncio.Task[Any]] = []
 
     def begin(self, coroutine: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Run a coroutine.  Whoever awaits the task gets its result or its exception."""
@@ -35,21 +35,21 @@ class Tasks:
             return await coroutine
         except QpsmtpdError:
             if (task := asyncio.current_task()) is not None:
-                self._let_down.append(task)
+                self._unanswered.append(task)
             raise
 
     async def end(self) -> None:
-        """Cancel what still runs, and wait until it is over.
+        """Cancel what is still running, and wait until it has ended.
 
-        A fault that nobody has seen is logged by asyncio.  That the DNS or the store did not
-        answer is not a fault, if nobody wanted to know any more.
+        A fault that nobody has seen is logged by asyncio.  It is not a fault if the DNS or the
+        store did not answer and nobody wanted to know any more.
         """
         running = [task for task in self._begun if not task.done()]
         for task in running:
             task.cancel()
         if running:
             await asyncio.wait(running, timeout=CANCEL_SECONDS)
-        for task in self._let_down:
+        for task in self._unanswered:
             if task.done():
                 task.exception()
         self._begun.clear()
@@ -65,12 +65,12 @@ class TaskOwner:
         self.tasks: Tasks | None = None
 
     def begin(self, coroutine: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-        """Run a coroutine beside the others; it is cancelled when its owner ends."""
+        """Run a coroutine alongside the others; it is cancelled when its owner ends."""
         if self.tasks is None:
             self.tasks = Tasks()
         return self.tasks.begin(coroutine)
 
     async def end_tasks(self) -> None:
-        """Cancel what was begun, and wait until it is over; the core does it at the end."""
+        """Cancel what was begun, and wait until it has ended; the core does so at the end."""
         if self.tasks is not None:
             await self.tasks.end()

@@ -16,13 +16,13 @@ from qpsmtpd.mail.verdict import Verdict
 #: Who refuses when no plugin does.
 CORE = "core"
 
-#: Answers that a trail keeps; a client may name a thousand recipients.
+#: At most this many answers are kept in a trail; a client may name a thousand recipients.
 MOST_ANSWERS = 200
 
 #: What became of an answer:
 #: decided      it ended the hook
 #: provisional  it counts only if no later plugin has an opinion
-#: passed       the plugin had no opinion, and took its time for that
+#: passed       the plugin had no opinion; kept if it was slow
 #: tolerated    it would refuse, but for `reject 0`
 #: naughty      it left the refusal to the plugin naughty
 #: shadow, tag  it would refuse, but for the `mode` on its line
@@ -71,7 +71,7 @@ class Answer(NamedTuple):
 
     @property
     def broken(self) -> bool:
-        """Whether the plugin failed or was too slow; the value is then what that costs."""
+        """Whether the plugin failed or was too slow; the value is then the consequence."""
         return self.outcome in _BROKEN
 
     @property
@@ -87,11 +87,11 @@ class Answer(NamedTuple):
 
 
 class Trail:
-    """The answers in their order.
+    """The answers in order.
 
     decision: the answer that decided last.
     hook: the hook that is being run.
-    omitted: answers that were too many to be kept.
+    omitted: how many answers were left out, because there were too many.
     """
 
     __slots__ = ("_answers", "decision", "hook", "omitted")

@@ -30,7 +30,7 @@ class Verdict:
     disconnect: close the connection after the reply.
     code: the three-digit reply code where the hook's default is wrong; 0 means the default.
     tentative: counts only if no plugin further down the chain has an opinion.
-    reason: why, for the log; it may say what the client is not to know.
+    reason: why, for the log; it may say what the client should not know.
     """
 
     decision: Decision
@@ -97,7 +97,7 @@ VERDICT_WORDS = ("DECLINED", *_WORDS)
 def verdict_from_word(word: str, text: str = "") -> Verdict | None:
     """Turn a return code of the Perl version, as written in a file, into a verdict.
 
-    DECLINED gives None.  Raises ValueError for a word that is no return code.
+    DECLINED gives None.  Raises ValueError for a word that is not a return code.
     """
     if word == "DECLINED":
         return None
@@ -109,7 +109,7 @@ def verdict_from_word(word: str, text: str = "") -> Verdict | None:
 
 
 def unless_another(verdict: Verdict) -> Verdict:
-    """The verdict, to count only if no plugin further down the chain has an opinion.
+    """The verdict, which then counts only if no plugin further down the chain has an opinion.
 
     For a queue plugin that has certainly handed nothing over (DECLINED with a text, in Perl).
     """

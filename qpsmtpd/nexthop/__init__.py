@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: MIT
 """A small client for SMTP and LMTP, for plugins that hand messages to a next hop.
 
-    plugin ──▶ handover ──▶ pool ──▶ client ──▶ wire ──▶ the next hop
+    plugin ──▶ submit ──▶ pool ──▶ client ──▶ wire ──▶ the next hop
                (replies → verdicts)  (the steps)  (bytes, limits)
 
 A plugin makes a pool in `start`, runs one piece of work on it per message, and turns the replies
 into a verdict.  What wins here: a message counts as taken after the next hop's 2xx to its end,
-and at no other time; everything unclear is a NextHopError, for which the client gets a 451.
+and at no other time; everything doubtful is a NextHopError, for which the client gets a 451.
 """
 
 from qpsmtpd.nexthop.client import Client, EnvelopeReplies, connect

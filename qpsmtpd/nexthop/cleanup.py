@@ -4,7 +4,7 @@
     connect → flags → envelope records → `M` → content records → `X` `E` → status
 
 A record is a type octet, the length in base 128 (low digits first, the high bit says that more
-follow), and the data.  Attributes are `name\\0value\\0` pairs that an empty name ends.  cleanup
+follow), and the data.  Attributes are `name\\0value\\0` pairs; an empty name ends them.  cleanup
 begins with the attribute queue_id and ends with status (bits, 0 is success) and reason.  Only
 that status says whether Postfix has taken the message.
 """
@@ -28,15 +28,15 @@ from qpsmtpd.mail.session import Transaction
 #: Bytes of one content record; longer lines go in several.
 CHUNK = 1024
 
-#: Attributes of one group; Postfix sends two or three.
+#: At most this many attributes in a group; Postfix sends two or three.
 _MOST_ATTRIBUTES = 50
 
-#: Characters of what we tell about the client.
+#: Characters of each thing we say about the client.
 _LONGEST_VALUE = 255
 
 
 class CleanupFlag(enum.IntFlag):
-    """What cleanup shall do, under the names that the plugin's arguments have."""
+    """What cleanup should do, named as in the arguments of the plugin."""
 
     FLAG_NONE = 0
     FLAG_BOUNCE = 1
@@ -69,14 +69,14 @@ class CleanupStatus(enum.IntFlag):
 
 
 class CleanupError(QpsmtpdError):
-    """cleanup cannot be reached, broke off, or does not speak its protocol: nothing is known."""
+    """cleanup cannot be reached, broke off, or does not speak its protocol: no outcome."""
 
 
 @dataclass(frozen=True, slots=True)
 class CleanupResult:
     """What became of the message.
 
-    status: 0 is success.  reason: cleanup's words, may begin with an enhanced status code.
+    status: 0 is success.  reason: cleanup's words, perhaps after an enhanced status code.
     """
 
     status: CleanupStatus
@@ -87,7 +87,7 @@ class CleanupResult:
 class Cleanup:
     """One connection, for one message.  Use it as a context manager; it closes the connection.
 
-    Every wait takes `timeout` seconds at most.  The methods raise CleanupError.
+    Every wait takes at most `timeout` seconds.  The methods raise CleanupError.
     """
 
     def __init__(
@@ -149,7 +149,7 @@ class Cleanup:
                 if not name:
                     return attributes
                 attributes[name] = await self._word()
-        raise CleanupError("cleanup sends attributes without end")
+        raise CleanupError("cleanup sends endless attributes")
 
     async def _word(self) -> str:
         return (await self._reader.readuntil(b"\0"))[:-1].decode("utf-8", "replace")
@@ -157,7 +157,7 @@ class Cleanup:
 
 @contextlib.contextmanager
 def _errors(what: str) -> Iterator[None]:
-    """Make everything that can happen to a connection a CleanupError."""
+    """Turn everything that can happen to a connection into a CleanupError."""
     try:
         yield
     except TimeoutError:
@@ -191,7 +191,7 @@ def _length(number: int) -> bytes:
     return bytes(digits)
 
 
-#: The beginnings of content records by the length of their line.
+#: The beginning of a content record, by the length of its line.
 _LINE = tuple(b"N" + _length(number) for number in range(CHUNK + 1))
 
 
@@ -219,12 +219,12 @@ class ContentEncoder:
         return b"".join(parts)
 
     def end(self) -> bytes:
-        """The record of a last line without line end."""
+        """The record of a last line that has no line end."""
         return record(b"N", self._rest) if self._rest else b""
 
 
 def _long_records(parts: list[bytes], line: bytes) -> bytes:
-    """Append what is too much for one record; return the rest, at least one octet."""
+    """Append what does not fit into one record; return the rest, at least one octet."""
     position = 0
     while len(line) - position > CHUNK:
         parts.append(record(b"L", line[position : position + CHUNK]))
@@ -257,7 +257,7 @@ def _internal(address: ReversePath) -> bytes:
 
 def _attributes(tx: Transaction) -> Iterator[tuple[str, str]]:
     session = tx.session
-    # Postfix and milters expect a name that a look-up of its addresses confirms.
+    # Postfix and milters expect a name that a lookup of its addresses confirms.
     name = session.client_name or "unknown"
     protocol = "ESMTP" if session.hello == "ehlo" else "SMTP"
     # "remote": Postfix does not complete the addresses in the header of foreign mail.

@@ -2,8 +2,8 @@
 """Client: one connection to a next hop, SMTP (RFC 5321) or LMTP (RFC 2033), step by step.
 
 connect → begin → start_data → send_message, and again begin.  Every step waits a limited time and
-raises NextHopError when the next hop does not do its part: then nothing is known of what it did
-with the current message, and the caller must not say that it was taken.
+raises NextHopError when the next hop does not do its part: then it is unknown what it did with the
+current message, and the caller must not say that it was taken.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from qpsmtpd.nexthop.hopreply import HopReply, NextHopError
 from qpsmtpd.nexthop.target import Target
 from qpsmtpd.nexthop.wire import HopWire, TlsError
 
-#: Commands sent before their replies are read: so many replies fit into the wire's buffer.
+#: Commands sent before their replies are read: this many replies fit into the wire's buffer.
 BATCH = 200
 
 
@@ -64,7 +64,7 @@ class Client:
             await self._start_tls()
 
     async def hello(self, name: str) -> None:
-        """EHLO, or HELO where the next hop does not know that; LHLO in LMTP."""
+        """EHLO, or HELO if the next hop does not know EHLO; LHLO in LMTP."""
         if self._target.lmtp:
             reply = _expect(await self._command(f"LHLO {name}"), "LHLO")
         else:
@@ -89,11 +89,11 @@ class Client:
             return
         _expect(reply, "STARTTLS", "4.7.5")
         await self._wire.start_tls(self._target.context, self._target.host, self._target.timeout)
-        # What was said in clear does not count (RFC 3207 section 4.2).
+        # What was said in the clear does not count (RFC 3207 section 4.2).
         await self.hello(self._target.hello)
 
     async def xclient(self, commands: Sequence[str], hello: str) -> None:
-        """Tell who the client is; the next hop begins anew then."""
+        """Tell the next hop who the client is; it then starts over."""
         for command in commands:
             _expect(await self._command(command), "XCLIENT", "4.7.0")
         await self.hello(hello)
@@ -107,7 +107,7 @@ class Client:
 
         mail, recipients: the whole commands; before: commands whose replies do not matter.
         data: send DATA with them.  Only for a single recipient: among several, some may be
-        refused, and after 354 there is no way back but to break off.
+        refused, and after 354 the only way back is to break off.
         """
         self.dot_sent = False
         reset = ["RSET"] if self.reused else []
@@ -129,11 +129,11 @@ class Client:
         return EnvelopeReplies(answer, tuple(outcomes), data_reply)
 
     async def start_data(self) -> HopReply:
-        """DATA; the reply is 354 when the next hop waits for the message."""
+        """DATA; the reply is 354 when the next hop is ready for the message."""
         return await self._command("DATA")
 
     async def send_message(self, blocks: AsyncIterator[bytes], replies: int) -> list[HopReply]:
-        """Send the message, and read so many replies: one in SMTP, in LMTP one a recipient."""
+        """Send the message, and read the replies: one in SMTP, one per recipient in LMTP."""
         stuffer = DotStuffer()
         self._in_step = False
         try:
@@ -150,7 +150,7 @@ class Client:
         return await self._final_replies(replies)
 
     async def _final_replies(self, count: int) -> list[HopReply]:
-        """Read the replies to a message; after the first, one that does not come is a 451."""
+        """Read the replies to a message; after the first, a missing one counts as a 451."""
         answers: list[HopReply] = []
         while len(answers) < count:
             try:
@@ -167,16 +167,16 @@ class Client:
         return answers
 
     def _early_refusal(self) -> HopReply | None:
-        """What the next hop said before the end of the message: it can only refuse by that."""
+        """What the next hop said before the end of the message: that can only be a refusal."""
         reply = self._wire.take_reply()
         if reply is not None and reply.code < 400:
-            raise NextHopError("takes a message before its end", "4.5.0")
+            raise NextHopError("accepts a message before its end", "4.5.0")
         return reply
 
     # --- end --------------------------------------------------------------------------------
 
     async def reset(self) -> None:
-        """RSET: leave the transaction.  A next hop that does not like it is not used again."""
+        """RSET: leave the transaction.  If the next hop refuses, the connection is not reused."""
         if not self._in_step:
             return
         try:
@@ -194,7 +194,7 @@ class Client:
             self._wire.abort()
 
     def abort(self) -> None:
-        """Break off: the next hop must not take what it has of a message."""
+        """Break off: the next hop must not take the part of a message that it has."""
         self._wire.abort()
 
     async def wait_closed(self, timeout: float) -> None:
@@ -207,7 +207,7 @@ class Client:
         return (await self._batch([command]))[0]
 
     async def _batch(self, commands: list[str]) -> list[HopReply]:
-        """Send commands, together where that is allowed, and read their replies."""
+        """Send commands, together if that is allowed, and read their replies."""
         step = BATCH if "PIPELINING" in self.extensions else 1
         replies: list[HopReply] = []
         for start in range(0, len(commands), step):

@@ -3,8 +3,8 @@
 
 One reply to our client cannot say "some now, some later".  So the whole message is deferred, and
 this memory keeps the client's next attempt from reaching those who have it.  It lives in one
-worker: a next attempt at another one, or after a restart, delivers to them again; a message twice
-is better than none.
+worker: an attempt at another one, or after a restart, delivers to them again; twice is better than
+not at all.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ _FIELDS = ("Message-ID", "Date", "From", "Resent-Message-ID")
 
 
 class Delivered:
-    """Remembers so many messages for so many seconds."""
+    """Remembers at most `messages` messages, each for `seconds`."""
 
     def __init__(self, clock: Clock, *, seconds: float, messages: int = 10000) -> None:
         self._clock = clock
         self._seconds = seconds
         self._messages = messages
-        # Oldest first: fingerprint → when it was put in, and the recipients.
+        # Oldest first: fingerprint → when it was added, and the recipients.
         self._entries: OrderedDict[bytes, tuple[float, frozenset[str]]] = OrderedDict()
 
     def __bool__(self) -> bool:

@@ -23,12 +23,12 @@ _variable = re.compile(r"""^\s*(\w+)=(?:'([^']*)'|"([^"]*)"|(\S*))\s*$""", re.MU
 
 
 def settings_of(facts: Facts) -> dict[str, str]:
-    """What the administrator told Debian about Exim; of no use when there is OWN_FILE."""
+    """What the administrator told Debian about Exim; ignored if there is OWN_FILE."""
     return {name: a or b or c for name, a, b, c in _variable(facts.read(SETTINGS))}
 
 
 def options_of(facts: Facts, program: str, *names: str) -> dict[str, str] | None:
-    """Options of the main configuration, as Exim understands it; None when it does not tell.
+    """Options of the main configuration, as Exim understands it; None if it does not say.
 
     A switch that is off has no entry, one that is on is empty.
     """
@@ -43,7 +43,7 @@ def check_trust(system: System, program: str) -> Finding:
     """Whether Exim trusts the daemon's user; `program` can tell."""
     options, user = options_of(system, program, *_NAMES), system.user
     if options is None:
-        return Finding.notice("Exim", f"does not tell whether it trusts user {user}")
+        return Finding.notice("Exim", f"does not say whether it trusts user {user}")
     trusted = options.get("trusted_users", "").replace(":", " ").split()
     if user in trusted:
         return Finding.ok("Exim", f"trusts user {user}")
@@ -52,7 +52,7 @@ def check_trust(system: System, program: str) -> Finding:
     if options.get("untrusted_set_sender") == "*" and "local_sender_retain" in options:
         text = f"does not trust user {user}, but lets every user choose the envelope sender"
         return Finding.notice("Exim", text, advice.replace(":", ", to be sure:"), *commands)
-    text = f"does not trust user {user}: it would put that in place of every sender"
+    text = f"does not trust user {user}: it would replace every sender with that"
     return Finding.warning("Exim", text, advice, *commands)
 
 

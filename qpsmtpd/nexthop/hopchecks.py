@@ -41,7 +41,7 @@ async def check_next_hop(
     if denied is not None:
         yield Finding.error(subject, str(denied))
     if loop := await _loop(system, target):
-        text = f"qpsmtpd is to listen on {loop} itself, so mail would go round in circles"
+        text = f"qpsmtpd itself is to listen on {loop}, so mail would go round in circles"
         yield Finding.error(subject, text, "Name another next hop:", "dpkg-reconfigure qpsmtpd")
         return
     async for finding in _talk(subject, replace(target, timeout=min(TIMEOUT, target.timeout))):
@@ -49,7 +49,7 @@ async def check_next_hop(
 
 
 def _denied(system: System, path: str) -> Obstacle | None:
-    """What forbids the daemon to use a unix socket; "" is none."""
+    """What forbids the daemon to use a Unix socket; "" is none."""
     found = system.obstacle(path, os.W_OK) if path else None
     return found if found is not None and found.kind == "denied" else None
 
@@ -71,7 +71,9 @@ async def _talk(subject: str, target: Target) -> AsyncIterator[Finding]:
     try:
         client = await connect(target)
     except NextHopError as failure:
-        advice = "All mail is deferred until it answers. See that it runs, and that it is meant."
+        advice = (
+            "All mail is deferred until it answers. Check that it is running and is the right one."
+        )
         yield Finding.error(subject, str(failure), advice)
         return
     offers = " ".join(sorted(client.extensions)) or "nothing (no EHLO)"
@@ -100,7 +102,7 @@ async def check_cleanup(system: System, address: str) -> AsyncIterator[Finding]:
         yield _missing(system, address)
     elif not stat.S_ISSOCK(status.st_mode):
         advice = "Name cleanup's socket on the line of the plugin."
-        yield Finding.error(address, "is no socket", advice)
+        yield Finding.error(address, "is not a socket", advice)
     else:
         yield await _connect(address, str(system.path(address)))
         if stale := _running_without_group(system, address):
@@ -111,7 +113,7 @@ def _missing(system: System, path: str) -> Finding:
     if not system.exists("/usr/sbin/postfix"):
         text = "does not exist: Postfix is not installed"
         return Finding.error(path, text, "Choose another delivery:", "dpkg-reconfigure qpsmtpd")
-    text = "does not exist: Postfix does not run"
+    text = "does not exist: Postfix is not running"
     return Finding.error(path, text, "Start it:", _START_POSTFIX)
 
 
@@ -136,7 +138,7 @@ def _obstacle(system: System, path: str, found: Obstacle) -> Finding:
 async def _connect(subject: str, address: str) -> Finding:
     try:
         async with await Cleanup.connect(address, TIMEOUT):
-            return Finding.ok(subject, "Postfix takes connections")
+            return Finding.ok(subject, "Postfix accepts connections")
     except CleanupError as failure:
         return Finding.error(
             subject, f"nobody answers: {failure}", "Start Postfix:", _START_POSTFIX

@@ -11,7 +11,7 @@ from qpsmtpd.mail.session import Recipient, Transaction
 def needs_utf8(tx: Transaction, recipients: Iterable[Recipient]) -> bool:
     """Whether the message can go only to a next hop with SMTPUTF8 (RFC 6531).
 
-    A client that says SMTPUTF8 and then uses ASCII alone (many always say it) binds nobody.
+    SMTPUTF8 on a message that is all ASCII does not count: many clients always say it.
     """
     if not tx.utf8:
         return False

@@ -23,10 +23,10 @@ class NextHopOptions:
     tls: TlsMode = opt(
         "off",
         doc="Whether to encrypt by STARTTLS: off; may, where offered; require; verify, with a "
-        "certificate for HOST. Only verify keeps out somebody who stands in between.",
+        "certificate for HOST. Only verify protects against somebody in between.",
     )
     ca: Path | None = opt(
-        None, doc="File of the certificates that verify trusts; the system's ones without it."
+        None, doc="File of the certificates that verify trusts; without it, those of the system."
     )
     pool: int = opt(20, least=1, doc="Connections in use at once, of each worker.")
     idle: Seconds = opt(
@@ -48,7 +48,7 @@ class NextHopOptions:
     )
 
     def check(self) -> list[str]:
-        """Problems that show only with all options known."""
+        """Problems that show only once all options are known."""
         problems = []
         if self.ca is not None and self.tls != "verify":
             problems.append("ca: needs tls=verify")
@@ -56,7 +56,7 @@ class NextHopOptions:
 
 
 def complete(options: NextHopOptions, target: Target) -> Target:
-    """The target with what the options say.  Reads files; raises OSError when `ca` is of no use."""
+    """The target with what the options say.  Reads files; raises OSError if `ca` is unusable."""
     return replace(
         target,
         tls=options.tls,
@@ -71,7 +71,7 @@ async def make_pool(
 ) -> Pool:
     """The pool of a plugin; `keep`: whether connections are used again.
 
-    Raises ConfigError when the file `ca` is of no use.
+    Raises ConfigError when the file `ca` cannot be used.
     """
     try:
         target = await asyncio.to_thread(complete, options, target)

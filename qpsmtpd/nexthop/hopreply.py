@@ -17,8 +17,8 @@ class NextHopError(QpsmtpdError):
     """The next hop cannot be reached, or broke off, or does not speak SMTP: try again later.
 
     status: the enhanced status code for the client (RFC 3463), class 4.
-    lost: the connection went away, as an idle one may at any time; another one may work.
-    in_doubt: the message had been sent to its end, so that it may have been taken.
+    lost: the connection went away, as an idle one may at any time; a new one may work.
+    in_doubt: the message had been sent to its end, so it may have been taken.
     """
 
     def __init__(self, problem: str, status: str = "4.4.2", *, lost: bool = False) -> None:
@@ -58,7 +58,7 @@ class HopReply:
 
     @property
     def queue_id(self) -> str:
-        """The id of the message at the next hop, as far as the text tells; else the last word."""
+        """The id of the message at the next hop if the text has it, else its last word."""
         text = self.lines[-1].strip()
         match = _QUEUE_ID.search(text)
         word = next(filter(None, match.groups())) if match else (text.split() or [""])[-1]

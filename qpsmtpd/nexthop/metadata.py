@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """XCLIENT and XFORWARD: telling a Postfix next hop who the client is.
 
-XCLIENT makes the next hop treat us as that client; XFORWARD only tells it for its log.  Both
+XCLIENT makes the next hop treat us as that client; XFORWARD only informs its log.  Both
 are described in Postfix's XCLIENT_README and XFORWARD_README.  Values are xtext (RFC 3461
 section 4) and a command is kept below 512 octets.
 """
@@ -23,7 +23,7 @@ _MAX_VALUE = 255
 def xclient_commands(session: Session, offered: str) -> list[str]:
     """The XCLIENT commands of a session, with the attributes that the next hop offers.
 
-    The client's names are those that the session knows: see `Session.resolve_client_name`.
+    The client's names are those that the session has: see `Session.resolve_client_name`.
     """
     unnamed = None if session.client_name_certain else NOT_KNOWN_NOW
     return _commands(
@@ -82,5 +82,5 @@ def _commands(verb: str, offered: str, values: Mapping[str, str | None]) -> list
 
 
 def _xtext(value: str) -> str:
-    """The value as xtext; bytes that are no UTF-8 (lone surrogates) become question marks."""
+    """The value as xtext; bytes that are not UTF-8 (lone surrogates) become question marks."""
     return encode_xtext(value[:_MAX_VALUE].encode("utf-8", "replace").decode())

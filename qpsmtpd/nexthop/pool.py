@@ -3,8 +3,8 @@
 
 A connection that has carried a transaction is kept for the next one, for a limited time.  Such
 a connection may be dead without our knowing; so its next transaction begins with RSET, and when the
-connection breaks before the end of the message was sent, the work is done once more on a new one.
-After that end was sent nobody knows whether the next hop has taken the message: no second attempt.
+connection breaks before the end of the message was sent, the work is done again on a new one.
+Once that end has been sent, the next hop may have taken the message: there is no second attempt.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-#: Seconds that closing may take, for all connections together.
+#: Seconds that closing all connections may take.
 CLOSING = 5.0
 
 
 class Pool:
     """Lends connections to a target.
 
-    size: connections in use at once; idle: seconds a connection is kept unused, 0 for not at all.
+    size: connections in use at once; idle: seconds that an unused connection is kept, or 0.
     """
 
     def __init__(self, target: Target, *, size: int, idle: float) -> None:
@@ -82,7 +82,7 @@ class Pool:
     # --- idle connections -------------------------------------------------------------------
 
     def _take_idle(self) -> Client | None:
-        """The connection used last that is still good."""
+        """The most recently used connection that is still good."""
         while self._idle:
             _, client = self._idle.pop()
             if client.usable:

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""Processes of commands: children of ours, or run for us by the hand-over (setid_runner.py).
+"""Processes of commands: our children, or run for us by the handover (setid_runner.py).
 
-Where the service manager has taken from us the right to gain privileges (NoNewPrivileges), a set-id
+If the service manager has taken away our right to gain privileges (NoNewPrivileges), a set-id
 program that we start would not get its user, and could not put mail into its queue.  Such programs
-are then run by the hand-over, if its socket is there; everything else is a child.
+are then run by the handover service, if its socket exists; everything else is a child.
 """
 
 from __future__ import annotations
@@ -24,34 +24,34 @@ from qpsmtpd.nexthop.setid_runner import ENVIRONMENT, MOST
 #: Where the unit qpsmtpd-handover.socket listens.
 HANDOVER = Path("/run/qpsmtpd/handover.socket")
 
-#: Seconds that the hand-over may take to start a command, and to say that it was killed.
+#: Seconds that the handover may take to start a command, and to say that it was killed.
 HANDOVER_WAIT = 30.0
 
 _STATUS = Path("/proc/self/status")
 
 
 class ProgramError(QpsmtpdError):
-    """The command cannot be started, or took too long: nothing is known of what it did."""
+    """The command cannot be started, or took too long: what it did is unknown."""
 
 
 class Process(Protocol):
-    """A command that runs, or has ended.  returncode: None until `ended` has returned."""
+    """A command that is running or has ended.  returncode: None until `ended` has returned."""
 
     pid: int
     returncode: int | None
 
     async def ended(self) -> int:
-        """The exit status, once it has ended; negative is the number of a signal."""
+        """The exit status, once it has ended; minus the number of a signal if that ended it."""
 
     async def kill(self) -> None:
-        """Kill it, as far as we may: a set-uid program lives on."""
+        """Kill it, as far as we are allowed to: a set-uid program lives on."""
 
     def close(self) -> None:
         """Let go of it."""
 
 
 async def start(words: Sequence[str], stdin: int, stdout: int, stderr: int) -> Process:
-    """Start a command with these descriptors, a closed environment, and no shell.
+    """Start a command with these descriptors, a fixed environment, and no shell.
 
     Raises ProgramError.
     """
@@ -101,7 +101,7 @@ class Child:
         return self.returncode
 
     async def kill(self) -> None:
-        """Kill it, unless it is somebody else's by now."""
+        """Kill it, unless it belongs to somebody else by now."""
         with contextlib.suppress(PermissionError):
             self._process.kill()
 
@@ -110,7 +110,7 @@ class Child:
 
 
 class HandedOver:
-    """A process of the hand-over's."""
+    """A process that the handover runs for us."""
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
@@ -119,7 +119,7 @@ class HandedOver:
 
     @classmethod
     async def start(cls, words: Sequence[str], descriptors: Sequence[int]) -> HandedOver:
-        """Ask the hand-over to start a command.  Raises ProgramError."""
+        """Ask the handover to start a command.  Raises ProgramError."""
         process = cls(socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET))
         try:
             await process._ask(words, descriptors)
@@ -136,16 +136,16 @@ class HandedOver:
             async with asyncio.timeout(HANDOVER_WAIT):
                 answer = await self._answer()
         except TimeoutError:
-            raise ProgramError("the hand-over is too slow") from None
+            raise ProgramError("the handover service is too slow") from None
         except OSError as error:
             raise ProgramError(f"{HANDOVER}: {error.strerror}") from error
         verb, _, rest = answer.partition(" ")
         if verb != "started":
-            raise ProgramError(f"the hand-over does not start {' '.join(words)}: {rest}")
+            raise ProgramError(f"the handover service does not start {' '.join(words)}: {rest}")
         self.pid = int(rest)
 
     async def ended(self) -> int:
-        """The exit status.  Raises ProgramError when the hand-over fails."""
+        """The exit status.  Raises ProgramError when the handover fails."""
         while True:
             verb, _, rest = (await self._answer()).partition(" ")
             if verb == "ended":
@@ -165,7 +165,7 @@ class HandedOver:
         with contextlib.suppress(ConnectionResetError):
             answer = self._connection.recv(MOST)
         if not answer:
-            raise ProgramError("the hand-over has ended and does not say how the command did")
+            raise ProgramError("the handover service ended without reporting the exit status")
         return answer.decode()
 
     def close(self) -> None:

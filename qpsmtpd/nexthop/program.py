@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: MIT
 """Feeding a message to a command: its inputs one after the other, then its exit status.
 
-No shell is involved, and the environment of the command is a search path only.  Its output is
+No shell is involved, and the environment of the command is only a search path.  Its output is
 read all the time, so that it never waits for us, and the beginning of it is kept.
 
 When we give up, because the command is slow, the message cannot be read, or we are cancelled, the
-command is killed before its inputs end; and where that is not allowed (a set-uid program) the
-inputs not yet begun are empty for it.  So a command that takes the message first and the envelope
+command is killed before its inputs end; where that is not allowed (a set-uid program), it finds the
+inputs that were not begun empty.  So a command that takes the message first and the envelope
 second, or that knows an end of data, never takes a part for the whole.
 """
 
@@ -27,7 +27,7 @@ __all__ = ["Finished", "ProgramError", "Programs", "feed", "once"]
 #: Bytes of output that are kept.
 MOST_OUTPUT = 65536
 
-#: Seconds that a killed command may take to be gone.
+#: Seconds that a killed command may take to end.
 KILL_WAIT = 5.0
 
 Blocks = AsyncGenerator[bytes, None]
@@ -37,7 +37,7 @@ Blocks = AsyncGenerator[bytes, None]
 class Finished:
     """A command that has ended.
 
-    status: its exit status; negative is the number of the signal that ended it.
+    status: its exit status, or minus the number of the signal that ended it.
     output: what it wrote to stderr, and to stdout unless that is an input.
     """
 
@@ -47,7 +47,7 @@ class Finished:
 
 
 class Programs:
-    """Runs so many commands at once; more of them wait."""
+    """Limits how many commands run at once; the others wait."""
 
     def __init__(self, limit: int) -> None:
         self._slots = asyncio.Semaphore(limit)
@@ -55,7 +55,7 @@ class Programs:
     async def feed(
         self, words: Sequence[str], inputs: Mapping[int, Blocks], *, timeout: float
     ) -> Finished:
-        """Run a command as `feed` does, when it is its turn."""
+        """Run a command as `feed` does, when its turn comes."""
         try:
             async with asyncio.timeout(timeout):
                 await self._slots.acquire()
@@ -70,7 +70,7 @@ class Programs:
 async def feed(words: Sequence[str], inputs: Mapping[int, Blocks], *, timeout: float) -> Finished:
     """Run a command and write the inputs, by descriptor (0 or 1), in their order.
 
-    Each wait for the command takes `timeout` seconds at most.  Raises ProgramError, and what the
+    Each wait for the command takes at most `timeout` seconds.  Raises ProgramError, and what the
     inputs raise.
     """
     with contextlib.ExitStack() as ours, contextlib.ExitStack() as theirs:
@@ -123,8 +123,8 @@ async def _write_all(
         try:
             await _write(files[descriptor], blocks, timeout)
         except BrokenPipeError:
-            # It has not read this input to its end, so it must not get the next one.  Why, its
-            # exit status says.
+            # It has not read this input to its end, so it must not get the next one.  Its exit
+            # status says why.
             break
     for file in files.values():
         file.close()
@@ -166,7 +166,7 @@ async def _give_up(process: Process, files: Mapping[int, FileIO]) -> None:
 
 
 class _Collector:
-    """Reads the output of the command as it comes."""
+    """Reads the output of the command as it arrives."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor

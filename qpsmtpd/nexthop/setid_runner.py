@@ -1,19 +1,19 @@
 # SPDX-License-Identifier: MIT
-"""Hand-over: the program that runs set-id programs for a daemon that must not gain privileges.
+"""Handover: the program that runs set-id programs for a daemon that must not gain privileges.
 
     python3 -IS setid_runner.py "/usr/sbin/exim4 -bS" ...
 
-Started by a service manager for each connection, which is on descriptor 0 (SOCK_SEQPACKET).  Its
-arguments are the command lines that may be run, and nothing else is; so its caller, who may have
-been taken over, chooses no more than one of those.
+The service manager starts it for each connection, which is on descriptor 0 (SOCK_SEQPACKET).  Its
+arguments are the command lines that may be run; nothing else is run.  So its caller, which may have
+been compromised, can choose one of those and nothing more.
 
 The caller sends the words of a command, NUL between them, and with them (SCM_RIGHTS) descriptors
-for its standard input, output and error.  The answers are, one a packet:
+for its standard input, output and error.  The answers are, one per packet:
 
     started PID     or
     refused WHY
     killed          after the caller sent something more or hung up; a set-uid program lives on
-    ended STATUS    negative is the number of the signal that ended it
+    ended STATUS    minus the number of the signal, if one ended it
 
 It uses nothing of ours and little of the standard library, because it starts for each message.
 """
@@ -30,12 +30,12 @@ from collections.abc import Sequence
 
 ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
 
-#: Bytes of a request at most.
+#: Bytes of the longest request.
 MOST = 4096
 
 _DESCRIPTORS = 3
 
-#: What Python ignores, and no program expects to be ignored.
+#: What Python ignores, but no program expects to be ignored.
 _DEFAULT_SIGNALS = (signal.SIGPIPE, signal.SIGXFSZ)
 
 
@@ -69,7 +69,7 @@ def _start(words: tuple[str, ...], descriptors: Sequence[int], allowed: Sequence
 
 
 def _wait(connection: socket.socket, pid: int) -> int:
-    """The exit status of the process, which is killed when the caller does not want it any more."""
+    """The exit status of the process, which is killed when the caller no longer wants it."""
     process = os.pidfd_open(pid)
     poller = select.poll()
     for descriptor in (process, connection.fileno()):

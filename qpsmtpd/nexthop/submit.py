@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Hand-over: one message to one next hop, and what its replies mean for our client.
+"""The handover of one message to one next hop, and what its replies mean for our client.
 
 Reply texts are ours; what the next hop said goes to the log.
 """
@@ -34,7 +34,7 @@ Introduce = Callable[[Client], Awaitable[None]]
 class Outcome:
     """What became of a message.
 
-    sent: it was sent as a whole.  Only then a positive reply means "taken".
+    sent: it was sent as a whole.  Only then does a positive reply mean "taken".
     replies: one for each recipient: the reply to the message, or the refusal before it.
     """
 
@@ -43,7 +43,7 @@ class Outcome:
 
     @property
     def first_taken(self) -> HopReply | None:
-        """The first reply that says "taken"; None when nobody's message was."""
+        """The first reply that says "taken"; None if there is none."""
         return next((reply for reply in self.replies if self.sent and reply.positive), None)
 
     @property
@@ -68,8 +68,8 @@ async def hand_over(
 ) -> Outcome:
     """Send one message to some of its recipients.  Raises NextHopError.
 
-    go_on: asked with the replies to RCPT, when some are positive and some are not, whether to send
-    the message to those recipients that were taken.
+    go_on: given the replies to RCPT, of which some are positive and some are not, says whether to
+    send the message to the recipients that were accepted.
     """
     assert tx.message is not None
     if _lacks_utf8(client, tx, recipients):
@@ -101,7 +101,7 @@ async def _begin(
 
 
 def _refusal(answer: HopReply) -> HopReply:
-    """The reply to DATA, which has to be negative where it is not 354."""
+    """The reply to DATA, which has to be negative if it is not 354."""
     if answer.code < 400:
         raise NextHopError(f"DATA: {answer}", "4.5.0")
     return answer
@@ -114,7 +114,7 @@ def _merged(refusals: Sequence[HopReply], answers: Sequence[HopReply]) -> tuple[
 
 
 async def ask(client: Client, tx: Transaction, recipient: Recipient) -> HopReply:
-    """Ask the next hop whether it takes a recipient, by a transaction without message."""
+    """Ask the next hop whether it takes a recipient, by a transaction without a message."""
     if _lacks_utf8(client, tx, [recipient]):
         return NO_UTF8
     mail = mail_command(tx, client.extensions)
@@ -178,7 +178,9 @@ def refused(
     code = reply.code if reply.code in _CODES else 554 if reply.permanent else 451
     if reply.permanent:
         return deny("Refused by the mail system", status=reply.status or "5.3.0", code=code)
-    return defer("Mail system cannot take the mail now", status=reply.status or "4.3.0", code=code)
+    return defer(
+        "Mail system cannot take the message now", status=reply.status or "4.3.0", code=code
+    )
 
 
 def log_refusals(

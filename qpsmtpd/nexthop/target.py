@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Target: where the next hop is, and how it is to be talked to."""
+"""Target: where the next hop is, and how to talk to it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TlsMode = Literal["off", "may", "require", "verify"]
 class Target:
     """A next hop.
 
-    host, port: its TCP address; or path: its unix socket.
+    host, port: its TCP address; or path: its Unix socket.
     hello: the name we give in EHLO, HELO or LHLO.
     lmtp: it speaks LMTP (RFC 2033) instead of SMTP.
     context: of TLS, None where tls is "off".
@@ -39,10 +39,10 @@ class Target:
 
 
 def tls_context(mode: TlsMode, ca: Path | None) -> ssl.SSLContext | None:
-    """The client context of a mode.  Reads files; raises OSError when `ca` is no certificate file.
+    """The client context of a mode.  Reads files; raises OSError if `ca` is not a certificate file.
 
-    Only "verify" looks at the certificate: without it TLS keeps out those who listen, not those
-    who stand between us and the next hop.
+    Only "verify" looks at the certificate: without it, TLS protects against those who listen, not
+    against those who stand between us and the next hop.
     """
     if mode == "off":
         return None

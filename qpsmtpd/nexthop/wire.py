@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """HopWire: the bytes between us and one next hop.  Every wait ends; every buffer has a limit.
 
-What the next hop sends is collected as it comes, so that a pipelining next hop never waits for us
+What the next hop sends is collected as it arrives, so that a pipelining next hop never waits for us
 while we wait for it; sending stops while the next hop does not read (back-pressure).
 """
 
@@ -14,7 +14,7 @@ from typing import cast
 
 from qpsmtpd.nexthop.hopreply import HopReply, NextHopError
 
-#: Bytes of one reply, and of all replies not read yet.
+#: Bytes of one reply, and of all replies that have not been read.
 MAX_REPLY = 16384
 MAX_UNREAD = 262144
 #: Bytes given to the transport at once.
@@ -48,7 +48,7 @@ class HopWire(asyncio.Protocol):
         self._buffer += data
         self._changed.set()
         if len(self._buffer) > MAX_UNREAD:
-            self._problem = "sends without end"
+            self._problem = "sends endless replies"
             self._transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -68,7 +68,7 @@ class HopWire(asyncio.Protocol):
 
     @property
     def quiet(self) -> bool:
-        """Whether the connection is open and the next hop has sent nothing unasked."""
+        """Whether the connection is open and the next hop has sent nothing unexpected."""
         return not self._buffer and not self._problem and not self._transport.is_closing()
 
     @property
@@ -79,44 +79,44 @@ class HopWire(asyncio.Protocol):
     # --- sending ----------------------------------------------------------------------------
 
     async def send_commands(self, commands: list[str], timeout: float) -> None:
-        """Send commands, in one go.  Nothing may be unread: replies would be mistaken."""
+        """Send commands, in one go.  Nothing may be unread, or replies would be mixed up."""
         if self._buffer:
-            raise NextHopError("sends replies to nothing", "4.5.0", lost=True)
+            raise NextHopError("sends replies to no command", "4.5.0", lost=True)
         lines = [command.encode() for command in commands]
         if any(map(_has_control, lines)):
             raise ValueError("control character in a command")
         await self.send(b"".join(line + b"\r\n" for line in lines), timeout)
 
     async def send(self, data: bytes | memoryview, timeout: float) -> None:
-        """Send bytes; waits while the next hop does not take them, `timeout` for each chunk."""
+        """Send bytes; waits at most `timeout` for the next hop to take each chunk."""
         for start in range(0, len(data), CHUNK):
             if self._problem or self._transport.is_closing():
                 raise NextHopError(self._problem or "connection closed", lost=True)
             self._transport.write(data[start : start + CHUNK])
             if not self._writable.is_set():
-                await self._wait(self._writable, timeout, "takes no data")
+                await self._wait(self._writable, timeout, "does not take data")
 
     # --- receiving --------------------------------------------------------------------------
 
     def take_reply(self) -> HopReply | None:
-        """The next reply when it is there as a whole, else None."""
+        """The next reply if all of it has arrived, else None."""
         lines: list[str] = []
         first, start = b"", 0
         while (end := self._buffer.find(b"\n", start)) >= 0:
             match = _line(bytes(self._buffer[start:end]).rstrip(b"\r"))
             if match is None or match[1] != (first or match[1]):
-                raise NextHopError("reply is not SMTP", "4.5.0")
+                raise NextHopError("reply is not an SMTP reply", "4.5.0")
             first, start = match[1], end + 1
             lines.append((match[3] or b"").decode("utf-8", "replace"))
             if match[2] != b"-":
                 del self._buffer[:start]
                 return HopReply(int(first), tuple(lines))
         if len(self._buffer) > MAX_REPLY:
-            raise NextHopError("reply without end", "4.5.0")
+            raise NextHopError("reply too long", "4.5.0")
         return None
 
     async def read_reply(self, timeout: float) -> HopReply:
-        """The next reply, waiting for it `timeout` seconds in all."""
+        """The next reply; waits for it at most `timeout` seconds in all."""
         deadline = asyncio.get_running_loop().time() + timeout
         while (reply := self.take_reply()) is None:
             if self._problem:
@@ -136,9 +136,9 @@ class HopWire(asyncio.Protocol):
     # --- TLS and the end --------------------------------------------------------------------
 
     async def start_tls(self, context: ssl.SSLContext, host: str, timeout: float) -> None:
-        """Encrypt.  What came in clear after the reply to STARTTLS is an attack, and refused."""
+        """Start TLS.  Clear text after the reply to STARTTLS is an attack, and refused."""
         if not self.quiet:
-            raise NextHopError("sends in clear after STARTTLS", "4.7.5")
+            raise NextHopError("sends clear text after STARTTLS", "4.7.5")
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(timeout):
@@ -158,15 +158,15 @@ class HopWire(asyncio.Protocol):
         self._transport.close()
 
     def abort(self) -> None:
-        """Close at once, and lose what is still to be sent."""
+        """Close at once, discarding what is still to be sent."""
         self._transport.abort()
 
     async def wait_closed(self, timeout: float) -> None:
-        """Wait for the end of the connection; abort it when that takes too long."""
+        """Wait for the end of the connection; abort it if that takes too long."""
         await asyncio.wait([self._closed], timeout=timeout)
         if not self._closed.done():
             self.abort()
 
 
 class TlsError(NextHopError):
-    """The TLS handshake failed, or the certificate is not good."""
+    """The TLS handshake failed, or the certificate is not valid."""

@@ -2,7 +2,7 @@
 """The command AUTH (RFC 4954) with PLAIN (RFC 4616), LOGIN and CRAM-MD5 (RFC 2195).
 
 Each mechanism turns the exchange with the client into an AuthAttempt; plugins judge it.  Other
-mechanisms are spoken by the plugins that bring them, a challenge at a time.
+mechanisms are implemented by plugins, one challenge at a time.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from qpsmtpd.smtp.reply import Reply
 
 log = logging.getLogger(__name__)
 
-#: RFC 4954 section 4: lines of the exchange, 12288 octets of base64 at most.
+#: RFC 4954 section 4: a line of the exchange has at most 12288 octets of base64.
 MAX_LINE = 12288
-#: What a client answers that gives up.
+#: The answer of a client that gives up.
 CANCELLED = b"*"
 
 # A mechanism returns the attempt, or the reply that ends the exchange.
@@ -42,7 +42,7 @@ class _ExchangeEndedError(Exception):
 
 
 async def auth(connection: Connection, argument: str) -> Reply:
-    """AUTH: talk the mechanism, ask the plugins, remember the user."""
+    """AUTH: run the mechanism, ask the plugins, remember the user."""
     if not connection.snapshot.auth_mechanisms or connection.session.hello != "ehlo":
         return replies.UNRECOGNIZED
     fault = _sequence_fault(connection)
@@ -64,7 +64,7 @@ async def auth(connection: Connection, argument: str) -> Reply:
 
 
 def offered(connection: Connection) -> tuple[str, ...]:
-    """The mechanisms to announce now: none before TLS, when `tls_before_auth` wants TLS."""
+    """The mechanisms to announce now: none before TLS if `tls_before_auth` requires it."""
     return () if _needs_tls(connection) else connection.snapshot.auth_mechanisms
 
 
@@ -109,7 +109,7 @@ async def _ask(connection: Connection, challenge: bytes) -> bytes:
 
 
 async def _answer_to(connection: Connection, challenge: str) -> bytes:
-    """Send a challenge, which is in base64, and return the line that answers it."""
+    """Send a challenge that is base64 already, and return the line that answers it."""
     connection.say(Reply(334, "", challenge))
     try:
         return await connection.wire.read_line(MAX_LINE)
@@ -173,7 +173,7 @@ MECHANISMS: dict[str, Mechanism] = {"PLAIN": _plain, "LOGIN": _login, "CRAM-MD5"
 
 
 async def _by_plugin(connection: Connection, mechanism: str, initial: str) -> Reply:
-    """Pass challenges and answers on between a plugin and the client, until the plugin decides."""
+    """Pass challenges and answers between a plugin and the client until the plugin decides."""
     session = connection.session
     response = initial.encode("utf-8", "surrogateescape") if initial else None
     exchange = AuthExchange(mechanism, response)
@@ -186,7 +186,7 @@ async def _by_plugin(connection: Connection, mechanism: str, initial: str) -> Re
     if exchange.response == CANCELLED:
         return replies.AUTH_CANCELLED
     if answer is not None and not answer.refused and not exchange.user:
-        log.error("fault hook=auth_exchange plugin=%s: accepts without a user", answer.plugin)
+        log.error("fault hook=auth_exchange plugin=%s: accepted without a user", answer.plugin)
         answer = answer._replace(value=FAULT, outcome="fault")
         session.trail.decide(answer)
     return _conclude(connection, answer, exchange.user, mechanism)
@@ -210,7 +210,7 @@ async def _judge(connection: Connection, attempt: AuthAttempt | Reply) -> Reply:
 
 
 def _conclude(connection: Connection, answer: Answer | None, user: str, mechanism: str) -> Reply:
-    """Act on what the plugins said of a log-in."""
+    """Act on what the plugins said about a login."""
     session = connection.session
     if answer is None or answer.refused:
         reply = replies.AUTH_FAILED if answer is None else reply_to(answer)
@@ -225,7 +225,7 @@ def _conclude(connection: Connection, answer: Answer | None, user: str, mechanis
 
 
 def _failed(connection: Connection, reply: Reply) -> Reply:
-    """Count the failure: guessing passwords ends the connection."""
+    """Count the failure: too many of them end the connection."""
     connection.counters.auth_failures += 1
     if connection.counters.auth_failures >= connection.snapshot.settings.max_auth_failures:
         return replies.AUTH_TOO_MANY

@@ -18,12 +18,12 @@ from qpsmtpd.smtp.reply import Reply
 
 Command = Callable[[Connection, str], Awaitable[Reply]]
 
-#: RFC 5321 section 4.5.3.1.2; longer names are no names.
+#: RFC 5321 section 4.5.3.1.2; longer names are refused.
 MAX_HELLO_NAME = 255
 
 
 async def helo(connection: Connection, argument: str) -> Reply:
-    """HELO: like a RSET if said again (RFC 5321 section 4.1.4)."""
+    """HELO: acts like RSET when repeated (RFC 5321 section 4.1.4)."""
     reply = await _hello(connection, "helo", argument)
     if reply is not None:
         return reply
@@ -105,7 +105,7 @@ async def noop(connection: Connection, argument: str) -> Reply:
 
 
 async def vrfy(connection: Connection, argument: str) -> Reply:
-    """VRFY: tells nothing, unless a plugin wants to."""
+    """VRFY: discloses nothing unless a plugin does."""
     if not argument:
         return replies.SYNTAX_ERROR
     answer = await connection.run("vrfy", connection.session, argument)
@@ -135,7 +135,7 @@ def _text(answer: Answer | None) -> str:
 
 
 async def starttls(connection: Connection, argument: str) -> Reply | None:
-    """STARTTLS (RFC 3207): nothing that came before TLS is believed afterwards."""
+    """STARTTLS (RFC 3207): nothing that came before TLS is trusted afterwards."""
     session = connection.session
     context = connection.snapshot.tls_context
     if context is None:
@@ -145,11 +145,11 @@ async def starttls(connection: Connection, argument: str) -> Reply | None:
     if session.tls is not None:
         return replies.TLS_ALREADY
     if session.auth_user:
-        # What was learned before TLS must be forgotten, a log-in included (RFC 3207 section 4.2).
+        # What was learned before TLS must be forgotten, including a login (RFC 3207 section 4.2).
         return replies.TLS_AFTER_AUTH
     await connection.reset_transaction()
     if connection.wire.pending_input:
-        # Commands smuggled in behind STARTTLS would be taken for protected ones.
+        # Commands smuggled in after STARTTLS would be taken for protected ones.
         return replies.TLS_INJECTION
     connection.say(replies.TLS_GO_AHEAD)
     session.tls = await connection.wire.start_tls(context)
@@ -163,7 +163,7 @@ async def unrecognized(connection: Connection, verb: str, argument: str) -> Repl
     return replies.UNRECOGNIZED if answer is None else reply_to(answer)
 
 
-#: All commands by their verb.  STARTTLS returns None, for it has answered already.
+#: All commands by their verb.  STARTTLS returns None because it has replied already.
 COMMANDS: dict[str, Callable[[Connection, str], Awaitable[Reply | None]]] = {
     "AUTH": authenticate.auth,
     "DATA": transfer.data,
@@ -179,5 +179,5 @@ COMMANDS: dict[str, Callable[[Connection, str], Awaitable[Reply | None]]] = {
     "VRFY": vrfy,
 }
 
-#: Commands that bring a message further; the others are counted (`max_junk_commands`).
+#: Commands that advance a message; the others are counted (`max_junk_commands`).
 USEFUL = frozenset({"DATA", "MAIL", "RCPT", "QUIT"})

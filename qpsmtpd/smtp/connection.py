@@ -2,7 +2,7 @@
 """Connection: one client connection as the commands see it.
 
 It ties together the Session that plugins see, the configuration snapshot the connection began
-with, and the Wire, which is all the commands know of the network.
+with, and the Wire, which is all that the commands know about the network.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ class ClientGoneError(Exception):
 
 
 class ClientTimeoutError(Exception):
-    """The client let us wait too long."""
+    """The client kept us waiting too long."""
 
 
 class ShutdownError(Exception):
-    """The server is stopping, and the client was waited for."""
+    """The server is stopping and was waiting for this client."""
 
 
 class LineTooLongError(Exception):
-    """The client sent an over-long command line; it has been skipped."""
+    """The client sent a command line that is too long; it has been skipped."""
 
 
 class Wire(Protocol):
@@ -48,23 +48,23 @@ class Wire(Protocol):
         """The next line without its CRLF.  Raises LineTooLongError beyond `limit` bytes."""
 
     async def read_block(self) -> bytes:
-        """Whatever has come, at least one byte."""
+        """Whatever has arrived, at least one byte."""
 
     def unread(self, data: bytes) -> None:
-        """Put back what was read too much."""
+        """Put back what was read but not used."""
 
     def write(self, data: bytes) -> None:
-        """Send; collected until the next read or flush."""
+        """Collect bytes to send; they go out at the next read or flush."""
 
     async def flush(self) -> None:
         """Send what was collected, and wait while the client is slow to take it."""
 
     @property
     def pending_input(self) -> bool:
-        """Whether something has come that was not read yet."""
+        """Whether something has arrived that has not been read yet."""
 
     async def early_input(self, seconds: float) -> bool:
-        """Wait for something to come; False when nothing did."""
+        """Wait for input; False if none came."""
 
     async def start_tls(self, context: ssl.SSLContext) -> TlsInfo:
         """Negotiate TLS.  Raises ClientGoneError when it fails."""
@@ -102,11 +102,11 @@ class Connection:
         self.wire.write(reply.encode())
 
     def run(self, hook: str, *args: Any) -> Awaitable[Answer | None]:
-        """Ask the plugins; await it for the answer that ends the hook, None without one."""
+        """Ask the plugins.  Awaiting it gives the answer that ends the hook, or None."""
         return self.snapshot.chain.run(hook, self.session, *args)
 
     def refusal(self, answer: Answer | None, about: str = "") -> Reply | None:
-        """The reply to a refusal, which is logged; None when the answer is not a refusal.
+        """The reply for an answer that refuses, which is logged; None for any other answer.
 
         `about` is what was refused, for the log.
         """
@@ -117,7 +117,7 @@ class Connection:
         return reply
 
     def refuse(self, hook: str, reply: Reply) -> Reply:
-        """Record a refusal of the core, unless it is in the trail already; returns the reply."""
+        """Record a refusal by the core, unless it is in the trail already; returns the reply."""
         if isinstance(reply, Recorded):
             return reply
         trail = (self.session.transaction or self.session).trail

@@ -2,8 +2,8 @@
 """The conversation with one client, from the greeting to the end (RFC 5321 section 3).
 
 `converse` is the life of a connection: open → commands → close.  It reads a line, finds the
-command, sends its reply, and goes on until somebody ends it.  It knows no sockets: those are the
-Wire's.
+command, sends its reply, and goes on until either side ends it.  It knows nothing of sockets: they
+belong to the Wire.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ MAX_COMMAND_LINE = 2048
 
 
 async def converse(connection: Connection) -> None:
-    """Speak SMTP with one client until the end.  Never raises but for cancellation."""
+    """Speak SMTP with one client until the end.  Raises nothing except on cancellation."""
     bind(connection.session)
     log.debug("connected ip=%s", connection.session.client.ip)
     try:
@@ -101,11 +101,11 @@ def _enough(connection: Connection) -> Reply | None:
 
 
 async def execute(connection: Connection, line: bytes) -> Reply | None:
-    """Carry out one command line.  None when the reply has been given already."""
+    """Carry out one command line.  None if the reply has been given already."""
     session = connection.session
     session.commands += 1
     if line.endswith(b"\n"):
-        # Whatever follows may have been meant as part of this line by a relay before us.
+        # A relay before us may have taken whatever follows for a part of this line.
         return replies.BARE_LF
     if b"\r" in line or b"\0" in line:
         return replies.BAD_CHARACTERS
@@ -125,7 +125,7 @@ async def execute(connection: Connection, line: bytes) -> Reply | None:
 
 
 async def _last_words(connection: Connection, reply: Reply) -> None:
-    """Say why the connection ends, if the client still listens."""
+    """Say why the connection ends, if the client is still listening."""
     try:
         connection.say(connection.refuse("connection", reply))
         await connection.wire.flush()

@@ -5,7 +5,7 @@ Theory of operation.  Bytes come in blocks of any size.  End of data is CRLF "."
 else (RFC 5321 section 4.1.1.4); the CRLF that ended the DATA command counts as its first CRLF, so
 the reader starts as if it held one.  A suffix of a block that may be the start of the terminator
 is held back and put in front of the next block; hence a block never splits a CRLF, or a CRLF from
-the dot behind it, and dot-unstuffing (section 4.5.2) is one bulk replacement.
+the dot after it, and dot-unstuffing (section 4.5.2) is one bulk replacement.
 
 The first fault decides the fate of the message: from then on nothing is stored, but the stream
 is read to the real end of data, in constant memory, so that the session stays in step.  A bare
@@ -39,7 +39,7 @@ class DataFault(enum.Enum):
 
 
 class DataLimits(NamedTuple):
-    """Limits enforced while reading, in bytes unless said; size 0 means unlimited.
+    """Limits enforced while reading, in bytes unless noted; size 0 means unlimited.
 
     size, line and header count the message as it is stored: without dot-stuffing; line also
     without its CRLF, header_fields without continuation lines.
@@ -77,8 +77,8 @@ class DataReader:
         self._line = 0
         self._header = bytearray()
         self._fields = 0
-        #: The header section with its line ends, without the empty line; None until it is whole,
-        #: and for ever when the message is faulty before that.
+        #: The header section with its line ends, without the empty line; None until it is
+        #: complete, and forever if the message is faulty before that.
         self.header: bytes | None = None
         #: Bytes of the message: header section, empty line and body, CRLF line ends, unstuffed.
         self.size = 0
@@ -87,7 +87,7 @@ class DataReader:
     def feed(self, data: bytes) -> bytes | None:
         """Take the next bytes of the stream.
 
-        Returns None while the message goes on, else the bytes behind the end of data.
+        Returns None while the message goes on, else the bytes after the end of data.
         Raises SpoolError when the message cannot be stored.
         """
         work = self._held + data
@@ -105,9 +105,9 @@ class DataReader:
         return None
 
     def tap(self, listen: Callable[[bytes], None]) -> None:
-        """Have the body given to a function as well, block by block as it goes to the spool.
+        """Pass the body to a function as well, block by block as it goes to the spool.
 
-        What is in the spool already, because it came together with the header section, it gets now.
+        What is in the spool already, because it came with the header section, is passed at once.
         """
         store = self._spool.write
 
@@ -150,15 +150,15 @@ class DataReader:
     def _line_fault(self, block: bytes) -> DataFault | None:
         last = block.rfind(b"\r\n")
         if self._line + len(block) <= self._limits.line:
-            # However its line ends lie, no line in here can be too long.
+            # Wherever its line ends are, no line in here can be too long.
             self._line = len(block) - last - 2 if last >= 0 else self._line + len(block)
             return None
         return self._line_too_long(block, last)
 
     def _line_too_long(self, block: bytes, last: int) -> DataFault | None:
-        """Jump from line end to line end up to the last, each as far away as the limit allows.
+        """Jump from line end to line end up to the last, each time as far as the limit allows.
 
-        The line that goes on in the next block is judged there.
+        A line that continues in the next block is judged there.
         """
         limit = self._limits.line
         position = block.find(b"\r\n")
@@ -190,7 +190,7 @@ class DataReader:
         """Where the empty line begins, or -1.
 
         A block that ends with CRLF is the last one or followed by one that begins with CRLF, so
-        nothing else that matters here, such as the white space that continues a field, is split.
+        nothing that matters here, such as the white space that continues a field, is split off.
         """
         if block.startswith(b"\r\n") and (not self._header or self._header.endswith(b"\r\n")):
             return 0
@@ -198,7 +198,7 @@ class DataReader:
         return found + 2 if found >= 0 else -1
 
     def _finish_header(self) -> None:
-        """A message may end without an empty line: then all of it is header section."""
+        """A message may end without an empty line: then all of it is the header section."""
         if self.header is None and self.fault is None:
             self.header = bytes(self._header)
             self._header.clear()

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Deadlines: how long one client may make us wait.
 
-A deadline is a number, which costs no timer to set: the one timer of a connection looks at it when
-it fires, and sets itself anew.  All times are those of the event loop, in seconds.
+A deadline is a plain number, so setting one needs no timer: the only timer of a connection checks
+the deadlines when it fires, and rearms itself.  All times are the event loop's, in seconds.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from collections.abc import Callable
 class Deadlines:
     """The deadlines of one connection, and its timer.
 
-    command, data: seconds that the client has for a command, and for more of a message.
-    idle: seconds that it has for what is read now, one of the two.
-    due: when what we wait for must have come.
+    command, data: seconds that the client has to send a command, or more of a message.
+    idle: the one of the two that applies to what is being read.
+    due: when what we are waiting for must have arrived.
     """
 
     __slots__ = ("_expired", "_loop", "_session_end", "_timer", "command", "data", "due", "idle")
@@ -34,40 +34,40 @@ class Deadlines:
     def start(
         self, expired: Callable[[], None], *, command: float, data: float, session: float
     ) -> None:
-        """Call `expired` whenever the client is late; `session`: seconds for all of it."""
+        """Call `expired` whenever the client is late; `session`: seconds for the whole session."""
         now = self._loop.time()
         self._expired = expired
         self.command, self.data, self.idle = command, data, command
         self.due = now + command
         self._session_end = now + session
-        self._timer = self._loop.call_at(now + min(session, command, data), self._look)
+        self._timer = self._loop.call_at(now + min(session, command, data), self._check)
 
     @property
     def session_is_over(self) -> bool:
-        """Whether the time for all of it has passed."""
+        """Whether the time for the whole session has passed."""
         return self._loop.time() >= self._session_end
 
     def extend(self, seconds: float) -> None:
-        """What we wait for now must have come within these seconds."""
+        """Allow this many seconds, from now on, for what we are waiting for."""
         self.due = self._loop.time() + seconds
 
     def shorten(self, patience: float) -> None:
-        """From now on wait only these seconds, be it for the client to send or to read."""
+        """From now on wait at most this many seconds for the client to send or to read."""
         self.command = min(self.command, patience)
         self.data = min(self.data, patience)
         self.idle = min(self.idle, patience)
         self.due = min(self.due, self._loop.time() + patience)
         self._cancel_timer()
-        self._look()
+        self._check()
 
     def stop(self) -> None:
-        """No deadline holds any more."""
+        """Drop all deadlines."""
         self._cancel_timer()
-        # The connection knows us: without the circle both are freed at once.
+        # The connection knows us: without the cycle both are freed at once.
         self._expired = None
 
     def stop_after(self, seconds: float, abort: Callable[[], None]) -> None:
-        """No deadline holds any more but this one, for the end of the connection."""
+        """Replace all deadlines by this one, for the end of the connection."""
         self.stop()
         self._timer = self._loop.call_later(seconds, abort)
 
@@ -76,7 +76,7 @@ class Deadlines:
             self._timer.cancel()
             self._timer = None
 
-    def _look(self) -> None:
+    def _check(self) -> None:
         """The timer: is the client late?"""
         if self._expired is None:
             return
@@ -84,8 +84,8 @@ class Deadlines:
         due = min(self.due, self._session_end)
         if now >= due:
             self._expired()
-        # A deadline that is set from now on may be nearer than this one.
-        next_look = now + min(self.command, self.data)
+        # A deadline that is set from now on may be earlier than this one.
+        next_check = now + min(self.command, self.data)
         if now < due:
-            next_look = min(due, next_look)
-        self._timer = self._loop.call_at(next_look, self._look)
+            next_check = min(due, next_check)
+        self._timer = self._loop.call_at(next_check, self._check)

@@ -58,7 +58,7 @@ def _mail_parameter_fault(
 ) -> Reply | None:
     """What is wrong with the ESMTP parameters of MAIL: RFC 1870, 6152, 6531, 4954.
 
-    They are taken after HELO too, as in the Perl version; parse_addr_withhelo refuses them there.
+    After HELO they are accepted too, as in the Perl version; parse_addr_withhelo refuses them.
     """
     if not parameters.keys() <= _ESMTP_MAIL_PARAMETERS:
         return replies.UNKNOWN_PARAMETER
@@ -72,7 +72,7 @@ def _mail_parameter_fault(
 
 
 def _size_fault(size: str, limit: int) -> Reply | None:
-    """RFC 1870 section 6.1: too big is told before the message is sent."""
+    """RFC 1870 section 6.1: a message that is too big is refused before it is sent."""
     if not (size.isascii() and size.isdigit() and len(size) <= 20):
         return replies.BAD_PARAMETER
     return replies.TOO_BIG if limit and int(size) > limit else None
@@ -128,7 +128,7 @@ async def _ask_parsers(
     argument: str,
     parsed: ParsedPath | Reply,
 ) -> ParsedPath | Reply:
-    """Let plugins split the argument in place of us, and mend the path."""
+    """Let plugins split the argument instead of us, and correct the path."""
     session = connection.session
     answer = await connection.run(f"{command}_parse", session, argument)
     if (refusal := connection.refusal(answer, argument)) is not None:

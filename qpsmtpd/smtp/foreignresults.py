@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: MIT
 """Authentication-Results that came with a message and claim to be ours (RFC 8601 section 5).
 
-A reader believes the fields that bear the name of his own server, so one that a client wrote under
+A reader believes the fields that bear the name of its own server, so one that a client wrote under
 our name has to go. Those of others stay as they are: a DKIM signature may cover them.
 
-The name stands before the first semicolon, perhaps in quotes, after comments, before a version.
+The name stands before the first semicolon: perhaps quoted, after comments, or before a version.
 Readers differ in what they make of a field that is odd or broken. So this does not look for the one
 right reading: a field goes when our name stands *anywhere* before that semicolon, as a whole name,
 in whatever case, form or quoting, with white space, control characters or comments within it. It
 also goes when what stands there cannot be a name: nobody can tell what some reader makes of it.
-Nothing that another server writes is like that.
+No other server writes anything like that.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ from collections.abc import Sequence
 
 from qpsmtpd.mail.headers import Headers
 
-#: Fields that are looked at; a message that has more has not passed so many servers.
+#: Fields that are looked at; no honest message has more.
 MOST_FIELDS = 100
-#: Characters, and pieces between marks, within which the name has to end; a domain has 255.
+#: The name has to end within this many characters and tokens; a domain has at most 255 octets.
 LONGEST_HEAD = 1000
 MOST_MARKS = 100
 
 _token = re.compile(r'\\.|["();]|[^\\"();]+', re.DOTALL).match
 _parentheses = re.compile(r"([()])").split
-# White space, control characters and quoting, and what is invisible in text that is printable.
+# White space, control characters, quoting, and what is printable but invisible.
 _noise = re.compile(
     "[\\s\x00-\x1f\x7f\"'\\\\()\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180d\ufe00-\ufe0f]+"
 )
 _folds = re.compile(r"[\r\n\t]")
-# Another full stop, and what joins letters or keeps them apart (RFC 5892 appendix A).
+# The ideographic full stop, and the joiner and non-joiner (RFC 5892 appendix A).
 _DOTS_AND_JOINERS = str.maketrans("\u3002", ".", "\u200c\u200d")
 _not_in_name = re.compile(rb"[^!-~]+")
 
@@ -54,7 +54,7 @@ def remove_claims(headers: Headers, authserv_ids: Sequence[str]) -> int:
 
 
 def _is_results_field(raw: bytes) -> bool:
-    """Also with junk or a line break before the colon: some readers do not mind."""
+    """Also true with junk or a line break before the colon: some readers do not mind."""
     name, colon, _ = raw.partition(b":")
     return bool(colon) and _not_in_name.sub(b"", name).lower() == b"authentication-results"
 
@@ -72,7 +72,7 @@ def _comparable(text: str) -> str:
 
 
 def _may_be_a_name(head: str) -> bool:
-    """No encoded word (RFC 2047), and of U-labels their only form (RFC 5891 section 4)."""
+    """No encoded word (RFC 2047), and U-labels in their only valid form (RFC 5891 section 4)."""
     if "=?" in head:
         return False
     if head.isascii():
@@ -81,7 +81,7 @@ def _may_be_a_name(head: str) -> bool:
 
 
 def _head(value: str) -> str | None:
-    """What stands before the first semicolon that ends something; None when that is too much."""
+    """What stands before the semicolon that ends the name; None when that is too long."""
     depth = place = marks = 0
     quoted = named = False
     while token := _token(value, place, LONGEST_HEAD):
@@ -102,7 +102,7 @@ def _head(value: str) -> str | None:
 
 
 def _without_comments(text: str) -> str:
-    """The text without what is in parentheses; one that has no counterpart stays."""
+    """The text without what is in parentheses; an unmatched parenthesis stays."""
     kept: list[str] = []
     begun: list[int] = []
     for part in _parentheses(text):
@@ -124,7 +124,7 @@ def _pattern(authserv_id: str) -> re.Pattern[str]:
 
 
 def _spellings(label: str) -> list[str]:
-    """A label as an A-label and as a U-label, also where it does not need to be one."""
+    """A label as an A-label and as a U-label, even where it need not be one."""
     if not label.startswith("xn--"):
         return [label, f"xn--{label}-"]
     try:

@@ -3,13 +3,13 @@
 
 Theory of operation.  An aiosmtpd SMTP is an asyncio protocol whose coroutine `_handle_client` is
 the session.  We keep that shape and replace what is inside: ARCHITECTURE.md, Decisions, says what
-was measured.  Bytes that come are kept in one buffer; the session's coroutine takes lines or
-blocks out of it, and the transport is paused while the buffer is full, so that neither a command
-line nor a message without end grows the process.  Replies are collected and sent when the
+was measured.  Bytes that arrive are kept in one buffer; the session's coroutine takes lines or
+blocks out of it, and the transport is paused while the buffer is full, so that neither an endless
+command line nor an endless message grows the process.  Replies are collected and sent when the
 coroutine waits for more input (RFC 2920 section 3.2).
 
-The client's going away cancels nothing: the coroutine learns of it at its next read, so a message
-that is being handed over is handed over.  deadlines.py says how long we wait.
+A client that goes away cancels nothing: the coroutine learns of it at its next read, so a handover
+that has begun is finished.  deadlines.py says how long we wait.
 """
 
 from __future__ import annotations
@@ -37,28 +37,28 @@ from qpsmtpd.smtp.reply import Reply
 
 log = logging.getLogger(__name__)
 
-#: Bytes that may wait unread; beyond it the client is paused by TCP.
+#: Bytes that may wait unread; beyond that, TCP pauses the client.
 HIGH_WATER = 256 * 1024
-#: Replies that are collected at most; then the other connections have their turn.
+#: At most this many replies are collected; then the other connections have their turn.
 MOST_REPLIES = 100
 _CR = 0x0D
 #: Seconds for a TLS handshake.
 TLS_TIMEOUT = 60.0
 #: Seconds that a client which reads nothing may delay the end of its connection.
 LINGER = 10.0
-#: Seconds that a silent client may delay the end of the server; others wait for the next one.
+#: Seconds that a silent client may delay the end of the server; new clients wait meanwhile.
 DRAIN_PATIENCE = 10.0
 
 
 class Host(Protocol):
-    """What a connection needs of the server that took it (server.py)."""
+    """What a connection needs from the server that accepted it (server.py)."""
 
     @property
     def snapshot(self) -> Snapshot:
         """The configuration for new connections."""
 
     def admit(self, protocol: SmtpProtocol, ip: str) -> int | Reply:
-        """Register a connection; how many its client has open now, or what a refused one is told.
+        """Register a connection.  Returns how many its client has open now, or the refusal.
 
         A client that is exempt from limits has 1.
         """
@@ -67,7 +67,7 @@ class Host(Protocol):
         """The connection is over."""
 
     def reverse_lookup(self, ip: str) -> ReverseLookup:
-        """Begin to look up the client's name; returns what waits for it."""
+        """Begin to look up the client's name; returns the function that waits for it."""
 
 
 class SmtpProtocol(SMTP):
@@ -118,7 +118,7 @@ class SmtpProtocol(SMTP):
         client = self._client or endpoint(transport.get_extra_info("peername"))
         local = self._local or endpoint(transport.get_extra_info("sockname"))
         if client is None or local is None:
-            # Reset before we saw it; what it sent could still be read, but from whom is it?
+            # Reset before we saw it: what it sent could still be read, but not who sent it.
             self._lost = True
             self.transport.abort()
             return
@@ -152,7 +152,7 @@ class SmtpProtocol(SMTP):
         self.transport.close()
 
     def data_received(self, data: bytes) -> None:
-        """Bytes came."""
+        """Bytes arrived."""
         if self._buffer:
             self._buffer = self._buffer[self._read :] + data
             self._read = 0
@@ -176,7 +176,7 @@ class SmtpProtocol(SMTP):
         return self.connection is not None and self.connection.session.tls is None
 
     def connection_lost(self, _error: Exception | None) -> None:
-        """The connection is closed, by whomever."""
+        """The connection is closed, by either side."""
         self._lost = True
         self._ended = True
         self._deadlines.stop()
@@ -213,10 +213,10 @@ class SmtpProtocol(SMTP):
             self._forget_if_over()
 
     def _forget_if_over(self) -> None:
-        """Tell the server, when the last reply is on its way too: it may be about to exit."""
+        """Tell the server once the last reply is on its way as well: it may be about to exit."""
         if self._finished and self._lost and self.connection is not None:
             self._host.forget(self)
-            # The connection knows us as its wire: without the circle both are freed at once.
+            # The connection knows us as its wire: without the cycle both are freed at once.
             self.connection = None
 
     async def _start_with_tls(self, context: ssl.SSLContext | None) -> TlsInfo:
@@ -231,13 +231,13 @@ class SmtpProtocol(SMTP):
         unsent = self.transport.get_write_buffer_size()
         self.transport.close()
         if unsent or (self.connection is not None and self.connection.session.tls):
-            # TLS waits for the client's good-bye.
+            # TLS waits for the client's close_notify.
             self._deadlines.stop_after(LINGER, self.transport.abort)
         else:
             self._deadlines.stop()
 
     def drain(self) -> None:
-        """The server stops: end the connection as soon as no transaction is under way."""
+        """The server is stopping: end the connection as soon as no transaction is under way."""
         if self.connection is None or self._finished:
             return
         self.connection.draining = True
@@ -287,7 +287,7 @@ class SmtpProtocol(SMTP):
         return buffer[start : end + 1]
 
     async def read_block(self) -> bytes:
-        """Whatever has come, at least one byte."""
+        """Whatever has arrived, at least one byte."""
         self._deadlines.idle = self._deadlines.data
         while not self._buffer:
             await (self._next_input() or self._input_after_flush())
@@ -296,17 +296,17 @@ class SmtpProtocol(SMTP):
         return block
 
     def unread(self, data: bytes) -> None:
-        """Put back what was read too much."""
+        """Put back what was read but not used."""
         self._buffer = data + self._buffer[self._read :]
         self._read = 0
 
     def _drop(self) -> None:
-        """Forget all that came."""
+        """Discard all input."""
         self._buffer = b""
         self._read = 0
 
     def write(self, data: bytes) -> None:
-        """Send; collected until the next read or flush."""
+        """Collect bytes to send; they go out at the next read or flush."""
         self._out.append(data)
 
     async def flush(self) -> None:
@@ -328,11 +328,11 @@ class SmtpProtocol(SMTP):
 
     @property
     def pending_input(self) -> bool:
-        """Whether something has come that was not read yet."""
+        """Whether something has arrived that has not been read yet."""
         return bool(self._buffer)
 
     async def early_input(self, seconds: float) -> bool:
-        """Wait for something to come; False when nothing did, or the client went away."""
+        """Wait for input; False if none came or the client went away."""
         if not self._buffer and not self._ended:
             self._early = self._loop.create_future()
             silence = self._loop.call_later(seconds, self._wake)
@@ -344,9 +344,9 @@ class SmtpProtocol(SMTP):
         return bool(self._buffer)
 
     async def start_tls(self, context: ssl.SSLContext) -> TlsInfo:
-        """Negotiate TLS; what was collected is sent before."""
+        """Negotiate TLS; what was collected is sent first."""
         assert self.transport is not None
-        # From here on every byte of the client belongs to the handshake.
+        # From here on every byte from the client belongs to the handshake.
         self.transport.pause_reading()
         self._send()
         handshake = self._loop.create_task(
@@ -382,13 +382,13 @@ class SmtpProtocol(SMTP):
         return info
 
     def _lost_in_handshake(self) -> None:
-        """What begins TLS does not tell us that the connection is lost meanwhile."""
+        """The loop's start_tls does not tell us when the connection is lost meanwhile."""
         assert self.transport is not None
         self.transport.abort()
         self._loop.call_soon(self.connection_lost, None)
 
     def _give_to_tls(self) -> None:
-        """Hand on what came before reading was paused: uvloop reads after connection_made."""
+        """Pass on what came before reading was paused: uvloop reads after connection_made."""
         data = self._buffer[self._read :]
         self._drop()
         assert self.transport is not None
@@ -402,10 +402,10 @@ class SmtpProtocol(SMTP):
     # --- waiting ----------------------------------------------------------------------------
 
     def _next_input(self) -> asyncio.Future[None] | None:
-        """Send what was collected.  Returns what to await until there is input, or no more of it.
+        """Send what was collected.  Returns what to await until there is input or its end.
 
         None when the client is too slow to take what we sent: then `_input_after_flush` waits.
-        Not a coroutine: it runs five times a message, and each costs as much as its work.
+        Not a coroutine: it runs five times per message, and one would cost as much as its work.
         """
         self._send()
         if self._writable is not None:
@@ -426,7 +426,7 @@ class SmtpProtocol(SMTP):
     async def _input_after_flush(self) -> None:
         before = len(self._buffer)
         await self.flush()
-        # What came meanwhile was announced to nobody.
+        # Nobody was told of what came meanwhile.
         if len(self._buffer) == before and (waiter := self._next_input()) is not None:
             await waiter
 
@@ -441,7 +441,7 @@ class SmtpProtocol(SMTP):
             waiter.set_exception(error)
 
     def _on_deadline(self) -> None:
-        """The client has let us wait too long."""
+        """The client has kept us waiting too long."""
         if self._flushing or self._handshaking:
             assert self.transport is not None
             self.transport.abort()
@@ -453,9 +453,9 @@ class SmtpProtocol(SMTP):
 
 
 def endpoint(name: Any) -> Endpoint | None:
-    """An Endpoint of what the socket calls a name; IPv4-mapped addresses become IPv4.
+    """The Endpoint for the name of a socket; IPv4-mapped addresses become IPv4.
 
-    None without a name: the connection is gone.  A unix socket is on this machine.
+    None without a name: the connection is gone.  A Unix socket is on this machine.
     """
     if name is None:
         return None
@@ -467,7 +467,7 @@ def endpoint(name: Any) -> Endpoint | None:
 
 
 def _tls_info(transport: asyncio.BaseTransport) -> TlsInfo | None:
-    """What was negotiated; None when nothing was (uvloop, of a connection that was aborted)."""
+    """What was negotiated; None if nothing was (uvloop, on a connection that was aborted)."""
     tls = transport.get_extra_info("ssl_object")
     if tls is None or tls.version() is None:
         return None

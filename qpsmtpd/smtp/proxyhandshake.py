@@ -1,20 +1,20 @@
 # SPDX-License-Identifier: MIT
 """ProxyHandshake: the first bytes of a connection that may come from a proxy such as HAProxy.
 
-Theory of operation.  Who connects from one of `proxy_networks` is a proxy, and has to say with a
-header of the PROXY protocol, before anything else, whose connection it passes on.  Who connects
-from elsewhere is a client: no header of a client is ever believed, it is an unknown command.  So
+Theory of operation.  Whatever connects from one of `proxy_networks` is a proxy, and has to say with
+a header of the PROXY protocol, before anything else, whose connection it passes on.  Whatever
+connects from elsewhere is a client: its header is never believed but is an unknown command.  So
 nobody can choose between the two, as the protocol's specification demands (section 2).
 
 Once the header has been read, an SmtpProtocol takes over the transport, with the addresses of the
-client as if it had come directly; what follows the header is handed on to it, TLS included.  From
-then on the address of the proxy has no meaning: not for relaying, not for DNS lists, not for
+client as if it had connected directly; what follows the header is passed on to it, TLS included.
+From then on the address of the proxy plays no part: not in relaying, not in DNS lists, not in the
 limits per client.
 
-A header without addresses of TCP (UNKNOWN, a unix socket) ends the connection with a 421, although
+A header without TCP addresses (UNKNOWN, a Unix socket) ends the connection with a 421, although
 the specification would have us take the proxy for the client: the proxy may be one of
-`relayclients`, and then a client of which nothing is known could relay.  With LOCAL, which proxies
-say in their health checks, the proxy is the client indeed.
+`relayclients`, and then a client about which nothing is known could relay.  With LOCAL, which
+proxies send in their health checks, the proxy really is the client.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ CLIENT_UNKNOWN = Reply(421, "4.3.5", "Client address unknown", disconnect=True)
 
 
 class ProxyHost(Host, Protocol):
-    """What such a connection needs of the server that took it (server.py)."""
+    """What such a connection needs from the server that accepted it (server.py)."""
 
     def expect_header(self, protocol: ProxyHandshake, ip: str) -> bool:
-        """Register a connection whose header is to come; False when the worker is full."""
+        """Register a connection whose header is still to come; False when the worker is full."""
 
     def expect_no_header(self, protocol: ProxyHandshake) -> None:
         """The header has come, or never will."""
@@ -47,7 +47,7 @@ class ProxyHost(Host, Protocol):
 class ProxyHandshake(asyncio.Protocol):
     """A connection until it is known whose it is.
 
-    client, local: its ends when somebody else accepted it, as SmtpProtocol takes them.
+    client, local: its ends when somebody else accepted it, as for SmtpProtocol.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class ProxyHandshake(asyncio.Protocol):
         self._wait_for_header(settings.proxy_timeout)
 
     def data_received(self, data: bytes) -> None:
-        """Bytes came: of the header, and maybe of what follows it."""
+        """Bytes arrived: of the header, and perhaps of what follows it."""
         if self._timer is None:
             return
         self._data += data
@@ -109,7 +109,7 @@ class ProxyHandshake(asyncio.Protocol):
     # --- the server calls these -------------------------------------------------------------
 
     def drain(self) -> None:
-        """The server stops: tell the client so, if its header is under way."""
+        """The server is stopping: tell the client so, if its header is under way."""
         self._draining = True
         if self._timer is not None:
             self._timer.cancel()
@@ -128,7 +128,7 @@ class ProxyHandshake(asyncio.Protocol):
     def _pass_on(self, header: ProxyHeader) -> None:
         if header.kind == "unusable":
             self._say(CLIENT_UNKNOWN)
-            self._refuse(f"its client's address is {header.family}")
+            self._refuse(f"its client's address is {header.family}, not TCP")
             return
         self._stop_waiting()
         if header.kind == "proxy":
@@ -157,7 +157,7 @@ class ProxyHandshake(asyncio.Protocol):
         self._transport.close()
 
     def _stop_waiting(self) -> bool:
-        """Whether it was waiting until now."""
+        """Stop waiting for the header; whether it was still expected."""
         if self._timer is None:
             return False
         self._timer.cancel()

@@ -2,7 +2,7 @@
 """The header with which a proxy says whose connection it passes on: PROXY protocol 1 and 2.
 
 `parse` looks at what a connection has brought so far and says what it is. It never waits, and it
-reads nothing behind the header. The sections named here are those of HAProxy's proxy-protocol.txt
+reads nothing beyond the header. The sections named here are those of HAProxy's proxy-protocol.txt
 (2020-03-05).
 """
 
@@ -21,7 +21,7 @@ from qpsmtpd.mail.ip import Endpoint, canonical_ip
 #: Bytes of the longest header of version 1, CRLF included (section 2.1).
 MAX_LINE = 107
 #: Bytes of the longest header of version 2 that is read. Senders keep to 536 (section 2); the
-#: format itself could make every connection that waits hold 64 KB.
+#: format itself would let every waiting connection hold 64 KB.
 MAX_BINARY = 4096
 
 _LINE_START = b"PROXY "
@@ -47,7 +47,7 @@ _CRC32C = 3  # type of the TLV with a checksum (section 2.2.3)
 
 
 class BadHeaderError(ValueError):
-    """The bytes are no header, whatever follows; the text says why."""
+    """The bytes are not a header, whatever follows; the text says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class ProxyHeader:
 
     length: its bytes; what follows them is the client's.
     kind: "client" when it names both ends of the client's connection; "proxy" when the proxy
-    speaks for itself (its health checks); "unusable" when the client has no addresses of TCP.
+    speaks for itself (its health checks); "unusable" when the client has no TCP addresses.
     client, local: the ends of the client's connection, None unless kind is "client".
     family: what an unusable header named in place of TCP.
     """
@@ -107,7 +107,7 @@ def _text_endpoint(family: str, address: str, port: str) -> Endpoint:
     try:
         parsed = IPv4Address(address) if family == "TCP4" else IPv6Address(address)
     except ValueError:
-        raise BadHeaderError(f"malformed address of {family}") from None
+        raise BadHeaderError(f"malformed {family} address") from None
     if int(port) > 0xFFFF:
         raise BadHeaderError("port too high")
     return Endpoint(canonical_ip(str(parsed)), int(port))
@@ -155,7 +155,7 @@ def _packed_address(family: socket.AddressFamily, packed: bytes) -> str:
 
 
 def _check_vectors(header: bytes, begin: int) -> None:
-    """Skip the type-length-value vectors; the one that is a checksum has to be right."""
+    """Skip the type-length-value vectors; a checksum among them has to be right."""
     while begin < len(header):
         value = begin + _TLV.size
         if value > len(header):

@@ -3,7 +3,7 @@
 
 Whatever stands in them may come from a client or its DNS, and the readers of these fields are often
 simpler than their grammar. So a text is not only quoted: what could end it, or begin another
-result in the eyes of a reader who does not know quotes and comments, becomes a question mark.
+result for a reader that does not know quotes and comments, becomes a question mark.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from qpsmtpd.mail.trail import Answer
 from qpsmtpd.nexthop.hopenvelope import needs_utf8
 from qpsmtpd.smtp.replies import reply_to
 
-#: Octets of one text in Authentication-Results; an address of RFC 5321 has fewer.
+#: Octets of one text in Authentication-Results; an RFC 5321 address is shorter.
 LONGEST_TEXT = 512
 _CUT = "[cut]"
 _WIDTH = 78
@@ -31,7 +31,7 @@ _MOST_TAG = 900
 
 _NOT_PLAIN = re.compile(r"[^A-Za-z0-9._:\[\]-]")
 _is_harmless = re.compile(r"[A-Za-z0-9 ._@/+-]*").fullmatch
-#: A value that needs no quotes: a token, or a mailbox (RFC 8601 section 2.2). Both may have more
+#: A value that needs no quotes: a token, or a mailbox (RFC 8601 section 2.2). Both may have other
 #: characters, in which case they are quoted all the same.
 _LABEL = "[A-Za-z0-9]+(?:-+[A-Za-z0-9]+)*"
 _is_bare = re.compile(
@@ -74,14 +74,14 @@ async def received_value(tx: Transaction, info: ReceivedInfo, me: str, version: 
 
 
 def authentication_results(tx: Transaction, me: str) -> str:
-    """The value of our Authentication-Results field: of the connection and of this message."""
+    """The value of our Authentication-Results field: for the connection and this message."""
     session = tx.session
     text = f"{_authserv_id(me)};\r\n\t{_login(session.auth_user, session.auth_mechanism)}"
     for result in (*session.auth_results, *tx.auth_results):
         text += f";\r\n\t{_result(result)}"
     if text.isascii() or needs_utf8(tx, tx.recipients):
         return text
-    # RFC 8616 allows UTF-8 in messages that need SMTPUTF8 anyway; ours must not make one of them.
+    # RFC 8616 allows UTF-8 in messages that need SMTPUTF8 anyway; our field must not cause that.
     return _not_ascii.sub("?", text)
 
 
@@ -104,7 +104,7 @@ def _result(result: AuthResult) -> str:
 
 
 def _folded(parts: list[str]) -> str:
-    """The parts with blanks between them, on lines that are as long as usual at most."""
+    """The parts with blanks between them, folded into lines of the usual length."""
     text, width = parts[0], len(parts[0])
     for part in parts[1:]:
         fits = width + 1 + len(part) <= _WIDTH
@@ -123,9 +123,9 @@ _authserv_id = functools.lru_cache(maxsize=16)(_pvalue)
 
 
 def _harmless(text: str) -> str:
-    """A text that ends no quoted string, no comment, no result and no line, and is not long.
+    """A text that cannot end a quoted string, comment, result or line, and is not long.
 
-    One that was cut says so: the beginning of a domain may be the domain of somebody else.
+    One that was cut says so: the beginning of a domain may be somebody else's domain.
     """
     if _is_harmless(text) and len(text) <= LONGEST_TEXT:
         return text
@@ -149,7 +149,7 @@ def clean(text: str) -> str:
 
 
 def date_now() -> str:
-    """The date and time of RFC 5322 section 3.3, local zone."""
+    """The date and time now as RFC 5322 section 3.3 writes it, in the local zone."""
     return _date(int(time.time()))
 
 

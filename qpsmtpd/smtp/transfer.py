@@ -2,7 +2,7 @@
 """The command DATA: read the message, let the plugins decide, hand it over, reply.
 
 One message flows through here in one direction: stream → DataReader → Spool → Message → hooks →
-queue hook → reply → log line.  250 is said only after the queue hook accepted; until then the
+queue hook → reply → log line.  250 is sent only after the queue hook has accepted; until then the
 responsibility is the client's, so every other way out is a refusal or a closed connection.
 """
 
@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 
 async def data(connection: Connection, argument: str) -> Reply:
-    """DATA: everything from the command to the reply behind the dot."""
+    """DATA: everything from the command to the reply after the dot."""
     fault = _sequence_fault(connection, argument)
     if fault is not None:
         return fault
@@ -143,7 +143,7 @@ async def _headers_end(
 
 
 def _begin_taps(transaction: Transaction, reader: DataReader) -> Taps | None:
-    """From here on the body is given to whoever has asked for it."""
+    """From here on the body is passed to whoever asked for it."""
     wanted, transaction.taps = transaction.taps, None
     if not wanted:
         return None
@@ -153,7 +153,7 @@ def _begin_taps(transaction: Transaction, reader: DataReader) -> Taps | None:
 
 
 def _tap_fault(connection: Connection, transaction: Transaction, taps: Taps) -> Reply | None:
-    """What taps that failed cost.  If it is nothing, their plugins know nothing of the message."""
+    """The refusal that a failed tap causes.  Without one, its plugin skips this message."""
     for plugin, error in taps.faults:
         answer = connection.snapshot.chain.tap_fault(plugin, error)
         transaction.trail.add(answer)
@@ -235,7 +235,7 @@ def _add_tags(transaction: Transaction) -> None:
 
 
 async def _queue(connection: Connection, transaction: Transaction) -> Reply:
-    """Hand the message over.  Nothing here is interrupted by the client."""
+    """Hand the message over.  The client cannot interrupt this."""
     transaction.envelope_changeable = False
     if connection.snapshot.chain.tags:
         _add_tags(transaction)

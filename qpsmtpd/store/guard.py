@@ -3,9 +3,10 @@
 
 Operations that come in while a batch is being carried out make up the next batch, so one
 connection (or thread) serves all sessions, and it never gets an operation that nobody waits for
-any more.  A batch has its answer within `timeout` seconds of its first operation, or the store is
-down: everybody who waits gets StoreError, and from then on everybody at once.  Meanwhile the store
-is probed in the background.  The log has one line when it goes down, and one when it is back.
+any more.  A batch is answered within `timeout` seconds of its first operation, or the store is
+down: everybody who is waiting gets StoreError, and from then on everybody gets it at once.
+Meanwhile the store is probed in the background.  The log has one line when it goes down, and one
+when it is back.
 
 A caller that is cancelled leaves; the batch goes on.
 """
@@ -23,17 +24,17 @@ from qpsmtpd.store.operation import PROBE, Operation
 
 log = logging.getLogger(__name__)
 
-#: Operations that go out together at most.
+#: At most this many operations go out together.
 MAX_BATCH = 500
 
 #: Seconds until a store that is down is probed, and the most between two probes: each one that
-#: fails doubles the wait.  (A probe may leave a look-up of the server's name behind, in a thread
-#: that others wait for.)
+#: fails doubles the wait.  (A probe may leave behind a lookup of the server's name, in a thread
+#: that others are waiting for.)
 RETRY = 1.0
 MAX_RETRY = 8.0
 
 #: The first wait doubles as well, up to MAX_PENALTY, if the store goes down within RELAPSE seconds
-#: of being back.
+#: of coming back.
 RELAPSE = 5.0
 MAX_PENALTY = 60.0
 
@@ -45,14 +46,14 @@ class Backend(Protocol):
     place: str
 
     async def run(self, batch: Sequence[Operation]) -> Sequence[Any]:
-        """Carry out operations in their order; their answers.
+        """Carry out operations in order; returns their answers.
 
         Opens what has to be opened.  Any exception means that the store is down; it may also be
-        cancelled.  Is not called again before it has ended.
+        cancelled.  It is not called again before it has ended.
         """
 
     async def close(self) -> None:
-        """Close what `run` has opened; it is not called any more."""
+        """Close what `run` has opened; `run` is not called any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +67,7 @@ class Guard:
     """A back end with a deadline and a circuit breaker."""
 
     def __init__(self, backend: Backend, timeout: float) -> None:
-        """`timeout`: seconds that anybody waits at most."""
+        """`timeout`: the most seconds that anybody waits."""
         self._backend = backend
         self._timeout = timeout
         self._waiting: list[_Call] = []
@@ -91,7 +92,7 @@ class Guard:
         return await call.answer
 
     async def close(self) -> None:
-        """Close the store; whoever waits still gets an answer in time."""
+        """Close the store; whoever is waiting still gets an answer in time."""
         if self._worker is not None:
             await self._worker
         self._reason = self._reason or "closed"
@@ -107,7 +108,7 @@ class Guard:
     # --- up -------------------------------------------------------------------------------------
 
     async def _work(self) -> None:
-        """Carry out everything that waits, batch by batch."""
+        """Carry out everything that is waiting, batch by batch."""
         try:
             while self._waiting:
                 batch, self._waiting = self._waiting[:MAX_BATCH], self._waiting[MAX_BATCH:]
@@ -170,7 +171,7 @@ class Guard:
 
 
 def _text(error: Exception) -> str:
-    """What an exception says, "" for a time-out."""
+    """What an exception says, "" for a timeout."""
     if isinstance(error, TimeoutError):
         return ""
     return str(error) or type(error).__name__

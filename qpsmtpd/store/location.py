@@ -22,7 +22,7 @@ _PORT = 6379
 #: What `parse_location` says would be right.
 WANTED = (
     "an absolute path of a SQLite file, redis://HOST[:PORT][/DB], rediss://HOST[:PORT][/DB] or "
-    "unix:///PATH[?db=DB]; [USER]:PASSWORD@ may stand behind the slashes"
+    "unix:///PATH[?db=DB]; [USER]:PASSWORD@ may follow the slashes"
 )
 
 
@@ -30,8 +30,8 @@ WANTED = (
 class RedisLocation:
     """A Redis or Valkey server.
 
-    socket: the path of its socket, "" when host and port count.
-    ca_file: the certificates that its own is checked with, "" means those of the system.
+    socket: the path of its socket, "" when host and port apply.
+    ca_file: the CA certificates that its own is verified with, "" means those of the system.
     """
 
     host: str = ""
@@ -57,7 +57,7 @@ Location = Path | RedisLocation
 def parse_location(text: str) -> Location:
     """Read the location of a store.
 
-    Raises ValueError, whose text says what would be right, and never has the password in it.
+    Raises ValueError, whose text says what would be right and never contains the password.
     """
     if text.startswith("/"):
         return Path(text)
@@ -111,14 +111,14 @@ def _query(url: SplitResult, known: set[str]) -> dict[str, str]:
 
 def _number(text: str) -> int:
     if not re.fullmatch(r"\d{1,6}", text, re.ASCII):
-        raise ValueError("no number")
+        raise ValueError("not a number")
     return int(text)
 
 
 def missing_package(location: Location) -> str:
     """The Debian package that this location needs and that is not installed, else "".
 
-    If it is installed, it is imported: that takes long, and no mail is to wait for it later.
+    If it is installed, it is imported: that takes long, and no mail should wait for it later.
     """
     if isinstance(location, RedisLocation):
         try:

@@ -18,10 +18,10 @@ FILE_NAME = "store.sqlite"
 
 
 class SharedStore(StoreClient):
-    """A store to be closed.  Nothing is opened before it is used."""
+    """A store that has to be closed.  Nothing is opened before it is used."""
 
     def __init__(self, backend: Backend, timeout: float) -> None:
-        """`timeout`: seconds that anybody waits at most."""
+        """`timeout`: the most seconds that anybody waits."""
         self._guard = Guard(backend, timeout)
         super().__init__(self._guard.ask)
 
@@ -31,14 +31,14 @@ class SharedStore(StoreClient):
 
 
 def shared_store(location: Location, timeout: float) -> SharedStore:
-    """The store there."""
+    """The store at this location."""
     if isinstance(location, RedisLocation):
         return SharedStore(RedisBackend(location, timeout), timeout)
     return SharedStore(SqliteBackend(location, timeout, Clock()), timeout)
 
 
 def default_location(environment: Mapping[str, str], spool_dir: Path) -> Path:
-    """Where the store is when nobody says: where systemd lets us keep state, or in the spool."""
+    """Where the store is by default: where systemd lets us keep state, or in the spool."""
     # systemd separates several directories by colons; ours has one.
     state = environment.get("STATE_DIRECTORY", "").partition(":")[0]
     return Path(state or spool_dir) / FILE_NAME

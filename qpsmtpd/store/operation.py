@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""Operations: what a back end can be asked to do.  Each one is atomic, for all processes.
+"""Operations: what a back end can be asked to do.  Each one is atomic across all processes.
 
-`name` is the full name of an entry.  `ttl` is the number of seconds after which it is gone.  The
-answers: Get, Add and Replace bytes or None, Increment and Count an int, the others None.
+`name` is the full name of an entry.  `ttl` is the number of seconds after which it is gone.  Get,
+Add and Replace answer bytes or None, Increment and Count an int, the others None.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Put:
 
 @dataclass(frozen=True, slots=True)
 class Add:
-    """Write an entry unless there is one; the value that was there."""
+    """Write an entry unless there is one; answers the value that was there."""
 
     name: bytes
     value: bytes
@@ -37,7 +37,7 @@ class Add:
 
 @dataclass(frozen=True, slots=True)
 class Replace:
-    """Write an entry if its value is `old`; the value that was there."""
+    """Write an entry if its value is `old`; answers the value that was there."""
 
     name: bytes
     old: bytes
@@ -54,7 +54,7 @@ class Delete:
 
 @dataclass(frozen=True, slots=True)
 class Increment:
-    """Add to a counter, which begins with 0; the sum.  Only the first one sets its end."""
+    """Add to a counter, which begins at 0; answers the sum.  Only the first sets the expiry."""
 
     name: bytes
     by: int
@@ -70,5 +70,5 @@ class Count:
 
 Operation = Get | Put | Add | Replace | Delete | Increment | Count
 
-#: What finds out whether a store works again: one that is full or read-only does not.
+#: Shows whether a store works again: one that is full or read-only does not.
 PROBE = Put(b"probe", b"", 60)

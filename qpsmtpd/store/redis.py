@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: MIT
 """RedisBackend: the store of several machines, on a Redis or Valkey server.
 
-A batch is sent as a whole, on one connection, and its replies are read then.  What takes more than
+A batch is sent as a whole, on one connection, and then its replies are read.  What takes more than
 one command is a script, which the server runs as a whole.  A call that was cancelled (its deadline
 has passed) may have left replies on their way: the connection is never used again.  One that was
-lost while nobody used it is made anew once; in the rare case that the server had carried out the
-batch before, its increments count twice.
+lost while idle is replaced once; in the rare case that the server had carried out the batch
+already, its increments count twice.
 
 Of python3-redis only the connections are used: its clients, with their pools and retries, take
 four times as long.
@@ -54,7 +54,7 @@ class RedisBackend:
         self._location = location
         self._timeout = timeout
         self._connection: AbstractConnection | None = None
-        #: One whose next reply is anybody's guess.
+        #: A connection whose next reply could be to anything.
         self._abandoned: AbstractConnection | None = None
 
     async def run(self, batch: Sequence[Operation]) -> Sequence[Any]:
@@ -69,7 +69,7 @@ class RedisBackend:
             except (ConnectionLostError, OSError):
                 if not reused:
                     raise
-                # Servers, and what is between, close connections that are idle.
+                # Servers, and what lies between, close idle connections.
                 return await self._exchange(batch)
         except (RedisError, OSError) as error:
             raise StoreError(_reason(error)) from error
@@ -100,7 +100,7 @@ class RedisBackend:
         return self._connection
 
     async def _disconnect(self) -> None:
-        """End what must not be used any more; what goes wrong with that is of no interest."""
+        """Close what must not be used any more; what goes wrong with that does not matter."""
         connection, self._abandoned = self._abandoned, None
         if connection is not None:
             with contextlib.suppress(Exception):
@@ -109,7 +109,7 @@ class RedisBackend:
 
 
 def _connection(location: RedisLocation) -> AbstractConnection:
-    """A connection that is not open yet, and that never repeats anything."""
+    """A connection that is not open yet, and that never retries anything."""
     from redis.asyncio import Connection, SSLConnection, UnixDomainSocketConnection
     from redis.asyncio.retry import Retry
     from redis.backoff import NoBackoff
@@ -119,7 +119,7 @@ def _connection(location: RedisLocation) -> AbstractConnection:
         "username": location.user or None,
         "password": location.password or None,
         "retry": Retry(NoBackoff(), 0),
-        # The guard has the deadline.
+        # The guard keeps the deadline.
         "socket_timeout": None,
         "socket_connect_timeout": None,
     }

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: MIT
 """SqliteBackend: the store of one machine, a file that all its workers share.
 
-A thread of its own carries out the batches, each with changes in one transaction.  The file
+A thread of its own carries out the batches; one that changes anything is a transaction.  The file
 survives the death of any process (write-ahead log).  It holds nothing that cannot be learned
-again: one that is damaged, or that another version made, is moved aside, and one that is missing
-is made.  Entries that are gone by their time are removed little by little.
+again: one that is damaged, or was made by another version, is moved aside, and a missing one is
+made.  Expired entries are removed little by little.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from qpsmtpd.store.operation import Add, Count, Delete, Get, Increment, Operatio
 
 log = logging.getLogger(__name__)
 
-#: Entries that are removed in one go, and seconds between two goes that found fewer.
+#: Entries removed in one go, and seconds until the next go after one that found fewer.
 PURGED = 500
 PURGE_INTERVAL = 60.0
 
-#: Of the tables below, kept in the file.
+#: The version of the tables below, stored in the file.
 _VERSION = 1
 _TABLES = f"""
     BEGIN IMMEDIATE;
@@ -60,7 +60,7 @@ _PURGE = """
     WHERE name IN (SELECT name FROM entry WHERE expires <= ? ORDER BY expires LIMIT ?)
 """
 
-#: How the names of errors begin that mean that the file is damaged.
+#: Errors whose names begin like this mean that the file is damaged.
 _DAMAGED = ("SQLITE_CORRUPT", "SQLITE_NOTADB")
 
 
@@ -76,16 +76,16 @@ class SqliteBackend:
     """Implements guard.Backend."""
 
     def __init__(self, path: Path, timeout: float, clock: Clock) -> None:
-        """`timeout`: seconds to wait for other processes; `clock`: of the times of entries."""
+        """`timeout`: seconds to wait for other processes; `clock`: for the times of entries."""
         self.place = str(path)
         self._file = _File(path, timeout, clock)
         self._jobs: queue.SimpleQueue[_Job] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
 
     async def run(self, batch: Sequence[Operation]) -> Sequence[Any]:
-        """Carry out operations; when cancelled, those that have not begun are dropped."""
+        """Carry out operations; if cancelled before they have begun, they are dropped."""
         if self._thread is None:
-            # A disk that hangs must not keep the process from ending: hence a daemon.
+            # A disk that hangs must not keep the process from ending: hence a daemon thread.
             self._thread = threading.Thread(target=self._serve, name="store", daemon=True)
             self._thread.start()
         return await self._in_thread(batch)
@@ -117,12 +117,12 @@ class SqliteBackend:
     def _outcome(self, batch: Sequence[Operation]) -> Sequence[Any] | Exception:
         try:
             return self._file.run(batch)
-        except Exception as error:  # of whatever kind: somebody waits for it
+        except Exception as error:  # of any kind: somebody is waiting for it
             return error
 
 
 def _tell(job: _Job, outcome: Sequence[Any] | Exception) -> None:
-    """Called in the thread.  A loop that is closed has nobody who waits."""
+    """Called in the thread.  Nobody waits on a loop that is closed."""
     with suppress(RuntimeError):
         job.loop.call_soon_threadsafe(_settle, job.answers, outcome)
 
@@ -203,7 +203,7 @@ class _File:
                 connection.execute("PRAGMA journal_mode = WAL")
                 connection.executescript(_TABLES)
                 return connection
-        self._replace(f"is of version {version}, not {_VERSION}")
+        self._replace(f"has version {version}, not {_VERSION}")
         return self._open()
 
     def _replace(self, why: str) -> None:
@@ -213,7 +213,7 @@ class _File:
             if _inode(self._path) != self._inode:
                 return
             aside = self._path.with_name(f"{self._path.name}.bad")
-            log.warning("store %s %s: moved to %s, and made anew", self._path, why, aside)
+            log.warning("store %s %s; moved it to %s, and made a new one", self._path, why, aside)
             self._path.rename(aside)
 
     def _make(self) -> None:
@@ -222,7 +222,7 @@ class _File:
             os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
         except FileExistsError:
             return
-        # The log of a file that is no more would be carried out on this one.
+        # The log of a file that is gone would be applied to this one.
         for suffix in ("-wal", "-shm"):
             self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""StoreClient: the store as plugins see it (services.Store), whoever carries out its operations."""
+"""StoreClient: the store as plugins see it (services.Store), whatever its back end."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from qpsmtpd.store.operation import Add, Count, Delete, Get, Increment, Operatio
 
 Ask = Callable[[Operation], Awaitable[Any]]
 
-#: Between the parts of a name; names of plugins cannot have it.
+#: Between the parts of a name; names of plugins cannot contain it.
 _SEPARATOR = "|"
 
-#: How often `update` begins anew because somebody else was faster.
+#: How often `update` starts over because somebody else was faster.
 _ATTEMPTS = 100
 
 
@@ -46,12 +46,12 @@ class StoreClient:
         await self._ask(Put(self._value(key), value, ttl))
 
     async def add(self, key: str, value: bytes, ttl: float) -> bytes | None:
-        """Write a value unless there is one; the one that was there."""
+        """Write a value unless there is one; returns the one that was there."""
         there: bytes | None = await self._ask(Add(self._value(key), value, ttl))
         return there
 
     async def update(self, key: str, change: Callable[[bytes | None], bytes], ttl: float) -> bytes:
-        """Change a value into another one, as if nobody else could meanwhile."""
+        """Change a value into another one, as if nobody else could change it meanwhile."""
         name = self._value(key)
         old = await self._ask(Get(name))
         for _ in range(_ATTEMPTS):
@@ -70,7 +70,7 @@ class StoreClient:
         await self._ask(Delete(self._value(key)))
 
     async def increment(self, key: str, by: int, ttl: float) -> int:
-        """Add to a counter; the sum."""
+        """Add to a counter; returns the sum."""
         total: int = await self._ask(Increment(self._counter(key), by, ttl))
         return total
 
@@ -86,6 +86,6 @@ class StoreClient:
         return self._name("count", key)
 
     def _name(self, kind: str, key: str) -> bytes:
-        # What clients send may be no UTF-8, and is in strings with surrogates then.
+        # What clients send may not be UTF-8; the strings then have surrogates in them.
         text = f"{kind}{_SEPARATOR}{self._scope}{key}"
         return text.encode("utf-8", "surrogatepass")

@@ -85,7 +85,7 @@ def test_broken_files_stop_no_installation(release: str) -> None:
         (etc / "debian-rcpthosts").unlink()
         (etc / "debian-rcpthosts").symlink_to("/srv/not/mounted")
         said = install(system)
-        assert "/etc/qpsmtpd/debian-rcpthosts is no file and is left alone" in said
+        assert "/etc/qpsmtpd/debian-rcpthosts is not a file and is left alone" in said
         assert (etc / "debian-queue-method").read_bytes() == NO_TEXT  # an edit, as far as we know
         assert variables(etc / "debconf-settings")["ENABLED"] == "false"
         with pytest.raises(RuntimeError, match="/etc/qpsmtpd/plugins:"):

@@ -138,7 +138,7 @@ def test_prefork_options(capsys: pytest.CaptureFixture[str]) -> None:
     assert options.listen == (ListenAddress("192.0.2.1", 26),)
     assert (options.max_connections, options.max_from_ip, options.debug) == (30, 30, True)
     assert capsys.readouterr().err.splitlines() == [
-        f"qpsmtpd-prefork: {option} has no meaning"
+        f"qpsmtpd-prefork: {option} has no effect"
         for option in ("--idle-children", "--renice-parent", "--pretty-child", "--quiet")
     ]
 

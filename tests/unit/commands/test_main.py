@@ -148,7 +148,7 @@ def test_a_good_configuration(
     assert problems == [
         f"{directory}/plugins:2: warning: queue/discard: every message is accepted and thrown away"
     ]
-    assert summary == f"{directory}: 0 errors, 1 warnings"
+    assert summary == f"{directory}: 0 errors, 1 warning"
     assert caplog.records == []
     assert not (tmp_path / "spool").exists()
 

@@ -238,8 +238,8 @@ def test_each_kind_of_refusal_is_logged(caplog: pytest.LogCaptureFixture) -> Non
         Refusal.FULL,
     ]
     assert [message.partition(" ip=")[0] for message in caplog.messages] == [
-        "too many connections of one client limit=1",
-        "too many connections of one network limit=2",
+        "too many connections from one client limit=1",
+        "too many connections from one network limit=2",
         "too many connections limit=3",
     ]
 

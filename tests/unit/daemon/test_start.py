@@ -77,7 +77,9 @@ async def test_pid_file(
         with socket.create_server(("127.0.0.1", 0)) as listening:
             monkeypatch.setattr(start, "bind", lambda _addresses: [Listener(listening)])
             assert start.run(RunOptions(config=(directory,), pid_file=pid_file)) == 1
-        assert f"{pid_file}: qpsmtpd runs already, with process id {daemon.pid}" in caplog.text
+        assert (
+            f"{pid_file}: qpsmtpd is already running, with process id {daemon.pid}" in caplog.text
+        )
         assert pid_file.exists()
         daemon.signal(signal.SIGTERM)
         assert await daemon.ended() == 0

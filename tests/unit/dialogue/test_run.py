@@ -191,7 +191,7 @@ async def test_run_file(tmp_path: Path) -> None:
 async def test_a_mismatch_names_the_line_and_shows_the_conversation() -> None:
     message = await refused("S: 220 *\nC: NOOP\nS: 250 *", says(b"220 hi\r\n", b"500 what\r\n"))
     assert message == (
-        "x.smtp:3: the server did not keep to the script\n"
+        "x.smtp:3: the server did not follow the script\n"
         "  expected: 250 *\n"
         "  got:      500 what\n"
         "\n"

@@ -42,14 +42,14 @@ def test_does_not_run(machine: FakeMachine) -> None:
     machine.file("/usr/sbin/postfix", mode=0o755)
     machine.directory(PUBLIC)
     installation = an_installation(machine, CHAIN)
-    assert check(installation) == ["error does not exist: Postfix does not run"]
+    assert check(installation) == ["error does not exist: Postfix is not running"]
     assert repairs(installation) == ["systemctl start postfix"]
 
 
 def test_takes_connections(machine: FakeMachine) -> None:
     directory = machine.directory(PUBLIC, 0o710)
     with listening_unix(directory / "cleanup"):
-        assert check(an_installation(machine, CHAIN)) == ["ok Postfix takes connections"]
+        assert check(an_installation(machine, CHAIN)) == ["ok Postfix accepts connections"]
 
 
 def test_not_in_the_group(machine: FakeMachine) -> None:
@@ -81,7 +81,7 @@ def test_nobody_behind_the_socket(machine: FakeMachine) -> None:
 
 def test_no_socket(machine: FakeMachine) -> None:
     machine.file(SOCKET, mode=0o666)
-    assert check(an_installation(machine, CHAIN)) == ["error is no socket"]
+    assert check(an_installation(machine, CHAIN)) == ["error is not a socket"]
 
 
 def test_running_without_the_group(machine: FakeMachine) -> None:
@@ -126,4 +126,4 @@ def test_without_the_user(machine: FakeMachine) -> None:
     directory = machine.directory(PUBLIC, 0o710)
     machine.users = {}
     with listening_unix(directory / "cleanup"):
-        assert check(an_installation(machine, CHAIN)) == ["ok Postfix takes connections"]
+        assert check(an_installation(machine, CHAIN)) == ["ok Postfix accepts connections"]

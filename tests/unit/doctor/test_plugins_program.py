@@ -78,7 +78,7 @@ def test_exim_of_debian_lets_everybody(exim: Installation, machine: FakeMachine)
 
 def test_exim_does_not_tell(exim: Installation, machine: FakeMachine) -> None:
     machine.answers.clear()
-    assert check_exim(exim)[1] == "notice does not tell whether it trusts user qpsmtpd"
+    assert check_exim(exim)[1] == "notice does not say whether it trusts user qpsmtpd"
 
 
 def test_exim_without_its_rights(exim: Installation, machine: FakeMachine) -> None:

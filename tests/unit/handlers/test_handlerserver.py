@@ -445,7 +445,7 @@ async def test_an_exchange_that_is_left_does_not_disturb_the_next() -> None:
     heard = await log_in(server, "TWO-STEPS", "", encoded("1"), encoded("2"))
     assert outcome(heard[2])[1]
     server.end_exchange()
-    with pytest.raises(HandlerError, match="no log-in under way"):
+    with pytest.raises(HandlerError, match="no login under way"):
         await server.go_on("x")
 
 

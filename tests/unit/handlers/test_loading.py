@@ -56,12 +56,15 @@ def test_a_file_of_the_administrator_is_read_anew(own: Path) -> None:
         ("..os:path", "is not MODULE:CLASS"),
         (":C", "is not MODULE:CLASS"),
         ("aiosmtpd.handlers:Mailbux", r"has no Mailbux \(did you mean Mailbox\?\)"),
-        ("no.such:C", r"there is no module no.such \(looked for /own/no/such.py, one installed\)"),
+        ("no.such:C", "there is no module no.such: not installed, nor in /own/no/such.py"),
         ("aiosmtpd.nothing:C", "there is no module aiosmtpd.nothing"),
         (sample("A_FUNCTION"), "is not a class, but <built-in function print>"),
         (sample("Pinging"), f"is a server, not a handler: write server={sample('Pinging')}"),
         ("aiosmtpd.handlers:Message", "is abstract: derive a class from it .* handle_message"),
-        (sample("OfSmtpd"), "process_message is of smtpd, and not called: write handle_DATA"),
+        (
+            sample("OfSmtpd"),
+            "process_message belongs to smtpd and is not called: write handle_DATA",
+        ),
     ],
 )
 def test_what_is_not_a_handler(place: str, problem: str) -> None:
@@ -223,8 +226,12 @@ def test_aiosmtpds_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
 @pytest.mark.parametrize(
     ("cls", "words", "problem"),
     [
-        (samples.Unmakeable, [], r"Unmakeable cannot be made: OSError: no such place \(.*:\d+\)"),
-        (samples.Exits, ["now=1"], r"Exits cannot be made: SystemExit: 3"),
+        (
+            samples.Unmakeable,
+            [],
+            r"Unmakeable cannot be created: OSError: no such place \(.*:\d+\)",
+        ),
+        (samples.Exits, ["now=1"], r"Exits cannot be created: SystemExit: 3"),
         (samples.FromCli, ["wrong"], "usage"),
     ],
 )

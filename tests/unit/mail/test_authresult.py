@@ -96,7 +96,7 @@ def test_what_is_not_a_property(properties: Any) -> None:
 @pytest.mark.parametrize("text", [None, 5, ValueError("an exception is not a text")])
 @pytest.mark.parametrize("name", ["reason", "comment"])
 def test_what_is_not_a_text(name: str, text: Any) -> None:
-    with pytest.raises(ValueError, match=f"{name} is .*: it must be a text"):
+    with pytest.raises(ValueError, match=f"{name} is .*: it must be a string"):
         AuthResult("spf", "pass", **{name: text})
 
 

@@ -217,7 +217,7 @@ def test_the_envelope_changes_at_its_time_only() -> None:
         lambda: tx.remove_recipient(address("v@example.test")),
         lambda: tx.replace_reverse_path(None),
     ):
-        with pytest.raises(RuntimeError, match="from hook_data to hook_queue_pre only"):
+        with pytest.raises(RuntimeError, match="only from hook_data to hook_queue_pre"):
             change()
     assert tx.recipients == []
 

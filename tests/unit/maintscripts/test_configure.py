@@ -186,7 +186,7 @@ def test_a_maildir_that_cannot_be_made_is_no_failure(
     blocked = machine(tmp_path, {METHOD: "maildir", MAILDIR: "/srv/mail/Maildir"})
     blocked.write("srv", "a file")
     blocked.configure()
-    assert "/srv/mail/Maildir could not be made" in capsys.readouterr().err
+    assert "/srv/mail/Maildir could not be created" in capsys.readouterr().err
 
 
 def test_secrets_are_protected(tmp_path: Path) -> None:
@@ -238,8 +238,8 @@ def test_what_is_no_file_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFix
     assert ask.SOCKET in staged
     assert not {DOMAINS, QUEUE_METHOD} & set(staged)
     said = capsys.readouterr().err
-    assert f"/{DOMAINS} is no file" in said
-    assert f"/{QUEUE_METHOD} is no file" in said
+    assert f"/{DOMAINS} is not a file" in said
+    assert f"/{QUEUE_METHOD} is not a file" in said
 
 
 def test_a_disk_that_is_full_is_reported_by_name(

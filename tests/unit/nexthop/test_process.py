@@ -165,7 +165,7 @@ async def test_it_is_killed_when_we_are_gone(tmp_path: Path, listen: Listening) 
 async def test_a_hand_over_that_hangs_up(tmp_path: Path, listen: Listening) -> None:
     program = a_set_id_program(tmp_path, "")
     listen(answer=receive)
-    with pytest.raises(ProgramError, match="hand-over has ended"):
+    with pytest.raises(ProgramError, match="handover service ended"):
         await fed(program)
 
 
@@ -176,7 +176,7 @@ async def test_a_hand_over_that_dies_later(tmp_path: Path, listen: Listening) ->
 
     program = a_set_id_program(tmp_path, "")
     listen(answer=answer)
-    with pytest.raises(ProgramError, match="does not say how the command did"):
+    with pytest.raises(ProgramError, match="without reporting the exit status"):
         await fed(program)
 
 
@@ -201,7 +201,7 @@ async def test_a_connection_that_is_reset() -> None:
     running = process.HandedOver(ours)
     ours.send(b"kill")
     theirs.close()
-    with pytest.raises(ProgramError, match="does not say how the command did"):
+    with pytest.raises(ProgramError, match="without reporting the exit status"):
         await running.ended()
     running.close()
 

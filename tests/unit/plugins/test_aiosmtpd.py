@@ -286,7 +286,7 @@ async def test_the_transport_closes(tmp_path: Path) -> None:
 async def test_who_says_that_the_client_has_no_name(tmp_path: Path) -> None:
     async with talking(tmp_path, line("Forgets")) as (client, _):
         assert (await client.command("HELO x")).startswith("250 ")
-        assert (await client.command(MAIL[1])).startswith("503 5.5.1 Say HELO")
+        assert (await client.command(MAIL[1])).startswith("503 5.5.1 Send HELO")
 
 
 @pytest.mark.filterwarnings("ignore:Use the 5-argument handle_EHLO")
@@ -342,14 +342,14 @@ async def test_a_recipient_that_is_not_appended_is_none(
     async with talking(tmp_path, line("ForgetsRecipients", *words), "rcpt_ok") as (client, _):
         assert await client.commands(*MAIL) == [250, 250]
         assert await client.command(RCPT) == FAULT
-        assert (await client.command("DATA")).startswith("503 5.5.1 RCPT first")
+        assert (await client.command("DATA")).startswith("503 5.5.1 Send RCPT first")
 
 
 async def test_a_sender_that_is_not_set_is_none(tmp_path: Path) -> None:
     async with talking(tmp_path, line("Forgets"), "rcpt_ok") as (client, _):
         assert (await client.command("EHLO x")).startswith("250-")
         assert await client.command(MAIL[1]) == FAULT
-        assert (await client.command(RCPT)).startswith("503 5.5.1 MAIL first")
+        assert (await client.command(RCPT)).startswith("503 5.5.1 Send MAIL first")
 
 
 @pytest.mark.parametrize(

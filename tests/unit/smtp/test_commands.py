@@ -50,7 +50,7 @@ async def test_the_name_is_the_first_word_only(verb: str) -> None:
 async def test_hello_needs_a_name(verb: str, name: str) -> None:
     assert await replies_to(f"{verb} {name}", "MAIL FROM:<>") == [
         "501 5.5.4 A host name is required",
-        "503 5.5.1 Say HELO or EHLO first",
+        "503 5.5.1 Send HELO or EHLO first",
     ]
 
 
@@ -106,7 +106,7 @@ async def test_a_refused_hello_was_not_said(kind: str) -> None:
     plugins = (a_plugin_with(**{kind: always(deny("Liar"))}),)
     assert await replies_to(f"{kind} liar.example", "MAIL FROM:<>", plugins=plugins) == [
         "550 5.7.1 Liar",
-        "503 5.5.1 Say HELO or EHLO first",
+        "503 5.5.1 Send HELO or EHLO first",
     ]
 
 
@@ -137,7 +137,7 @@ async def test_rset() -> None:
     wire = await talk(ENVELOPE + b"RSET\r\nDATA\r\nRSET x\r\n", plugins=(Catcher(),))
     assert wire.replies[4:] == [
         "250 2.0.0 OK",
-        "503 5.5.1 MAIL first",
+        "503 5.5.1 Send MAIL first",
         "501 5.5.4 No parameters allowed",
     ]
 
@@ -172,7 +172,12 @@ async def test_noop_may_have_an_argument(line: str, argument: str) -> None:
         ("NOOP", "noop", None, "250 2.0.0 OK"),
         ("NOOP", "noop", accept("Yes"), "250 2.0.0 Yes"),
         ("NOOP", "noop", deny("Enough"), "500 5.5.1 Enough"),
-        ("VRFY u", "vrfy", None, "252 2.5.0 Cannot verify, but will take a message and try"),
+        (
+            "VRFY u",
+            "vrfy",
+            None,
+            "252 2.5.0 Cannot verify, but will accept a message and try to deliver it",
+        ),
         ("VRFY u", "vrfy", accept(), "250 2.5.0 User OK"),
         ("VRFY u", "vrfy", deny("No such user"), "554 5.7.1 No such user"),
         ("VRFY", "vrfy", accept(), "501 5.5.4 Syntax error in command"),

@@ -61,8 +61,8 @@ async def test_mail(line: str, reply: str) -> None:
 
 async def test_order() -> None:
     wire = await talk(MAIL + b"RCPT TO:<a@b>\r\nHELO client.example\r\nRCPT TO:<a@b>\r\n")
-    assert wire.replies[1:3] == ["503 5.5.1 Say HELO or EHLO first", "503 5.5.1 MAIL first"]
-    assert wire.replies[4] == "503 5.5.1 MAIL first"
+    assert wire.replies[1:3] == ["503 5.5.1 Send HELO or EHLO first", "503 5.5.1 Send MAIL first"]
+    assert wire.replies[4] == "503 5.5.1 Send MAIL first"
 
 
 async def test_parameters_are_taken_after_helo_too() -> None:
@@ -95,7 +95,7 @@ async def test_utf8_recipient() -> None:
 @pytest.mark.parametrize(
     ("verdict", "reply"),
     [
-        (None, "450 4.7.1 No plugin decided about this recipient"),
+        (None, "450 4.7.1 Recipient not accepted for now, please try again later"),
         (accept("In"), "250 2.1.5 In"),
         (deny("Out", status="5.1.1"), "550 5.1.1 Out"),
         (defer("Later"), "450 4.7.1 Later"),
@@ -154,13 +154,13 @@ async def test_a_refused_mail_leaves_no_transaction(line: str) -> None:
     lines = ["MAIL FROM:<a@b.example>", line, "RCPT TO:<a@example.test>"]
     plugins = (a_plugin_with(rcpt=always(accept())),)
     replies = await after_ehlo(*lines, plugins=plugins, databytes=10)
-    assert replies[-1] == "503 5.5.1 MAIL first"
+    assert replies[-1] == "503 5.5.1 Send MAIL first"
 
 
 async def test_a_refused_sender_leaves_no_transaction() -> None:
     plugins = (a_plugin_with(mail=always(deny("No")), rcpt=always(accept())),)
     replies = await after_ehlo("MAIL FROM:<>", "RCPT TO:<a@example.test>", plugins=plugins)
-    assert replies == ["550 5.7.1 No", "503 5.5.1 MAIL first"]
+    assert replies == ["550 5.7.1 No", "503 5.5.1 Send MAIL first"]
 
 
 # --- hooks that parse -----------------------------------------------------------------------

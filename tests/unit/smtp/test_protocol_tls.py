@@ -48,7 +48,7 @@ async def test_starttls(files: dict[str, list[str]]) -> None:
         client = await (await Client.connect(serving.host, serving.port)).greeted()
         assert "STARTTLS" in await client.command("EHLO x")
         await client.start_tls(CONTEXT)
-        assert await client.command("MAIL FROM:<>") == "503 5.5.1 Say HELO or EHLO first"
+        assert await client.command("MAIL FROM:<>") == "503 5.5.1 Send HELO or EHLO first"
         assert "STARTTLS" not in await client.command("EHLO x")
         assert await client.commands("MAIL FROM:<>", "RCPT TO:<a@b.example>") == [250, 250]
         assert await client.command("DATA")

@@ -48,8 +48,8 @@ async def outcome(message: bytes = MESSAGE, *plugins: Any, **more: Any) -> tuple
 
 async def test_order() -> None:
     wire = await talk(b"DATA\r\nEHLO x\r\nMAIL FROM:<>\r\nDATA\r\nDATA x\r\n")
-    assert wire.replies[1] == "503 5.5.1 MAIL first"
-    assert wire.replies[4:] == ["503 5.5.1 RCPT first", "501 5.5.4 No parameters allowed"]
+    assert wire.replies[1] == "503 5.5.1 Send MAIL first"
+    assert wire.replies[4:] == ["503 5.5.1 Send RCPT first", "501 5.5.4 No parameters allowed"]
 
 
 async def test_a_message() -> None:

@@ -164,7 +164,8 @@ async def test_a_damaged_file_is_moved_aside(path: Path, caplog: pytest.LogCaptu
     async with opened(path) as store:
         assert await store.increment("a", 1, LONG) == 1
     assert [record.getMessage() for record in caplog.records] == [
-        f"store {path} is damaged: file is not a database: moved to {path}.bad, and made anew"
+        f"store {path} is damaged: file is not a database;"
+        f" moved it to {path}.bad, and made a new one"
     ]
     assert Path(f"{path}.bad").read_bytes() == b"no database" * 1000
 
@@ -240,7 +241,7 @@ async def test_a_file_of_another_version(path: Path, caplog: pytest.LogCaptureFi
     async with opened(path) as store:
         assert await store.get("a") is None
         await store.put("a", b"1", LONG)
-    assert "is of version 99, not 1" in caplog.text
+    assert "has version 99, not 1" in caplog.text
 
 
 @pytest.mark.parametrize("place", ["no/such/directory/store", "."])
