@@ -80,6 +80,7 @@ def set_id_problem(machine: Machine, program: str, running: Running | None) -> F
 
 
 def _handed_over(machine: Machine) -> set[str]:
-    """The programs that the handover service runs; each word of its command is one, with arguments."""
+    """The programs that the handover service runs: each word of its command is one, with arguments
+    of its own."""
     words = shlex.split(Unit(machine, HANDOVER_SERVICE).value("ExecStart"))
     return {word.partition(" ")[0] for word in words}
