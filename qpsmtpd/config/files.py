@@ -2,11 +2,11 @@
 """ConfigFiles: reads the files of the configuration directories.
 
 Each file is looked up by its name in several directories; the first that has it counts.  A file
-holds one value per line.  Blanks around it do not count, empty lines and lines that begin with `#`
-are skipped; there are no comments behind a value, no continuation lines and no quotes.
+has one value per line.  Blanks around it are ignored, empty lines and lines that begin with `#` are
+skipped; there are no comments after a value, no continuation lines and no quotes.
 
 `$include PATH` on a line of its own stands for the lines of another file, or of all files of a
-directory in the order of their names, without those that begin with a dot.  A relative PATH is
+directory in the order of their names, except those that begin with a dot.  A relative PATH is
 looked up like the name of a file, in the configuration directories.
 
 Whatever has been read once is remembered: one object is one state of the configuration.
@@ -28,8 +28,8 @@ _INCLUDE = "$include"
 class ConfigFiles:
     """The configuration files, as they were when first asked for.
 
-    `warnings` collects what is odd but no error; `files` names everything that was read.  Every
-    method raises ConfigError when a file is there but cannot be read.
+    `warnings` collects what is odd but not an error; `files` names everything that was read.  Every
+    method raises ConfigError when a file exists but cannot be read.
     """
 
     def __init__(self, directories: Sequence[Path]) -> None:
@@ -40,15 +40,15 @@ class ConfigFiles:
         self._mappings: dict[str, Mapping[bytes, bytes]] = {}
 
     def find(self, name: str) -> Path | None:
-        """The path of a file, None when no directory has it."""
+        """The path of a file; None when no directory has it."""
         paths = (directory / name for directory in self.directories)
         return next((path for path in paths if _exists(path)), None)
 
     def path(self, name: str | Path) -> Path:
-        """Where a file is that the administrator named, which need not exist.
+        """The path of a file that the administrator named; it need not exist.
 
-        A relative name is looked up in the directories, then in the working directory; what is
-        nowhere should be in the first directory.
+        A relative name is looked up in the directories, then in the working directory; a file that
+        is nowhere belongs in the first directory.
         """
         places = [directory / name for directory in self.directories] + [Path(name)]
         return next(filter(_seems_there, places), places[0])
@@ -69,7 +69,7 @@ class ConfigFiles:
         return next((entry.text for entry in self.entries(name)), default)
 
     def mapping(self, name: str) -> Mapping[bytes, bytes]:
-        """The constant database NAME.cdb, empty when there is none."""
+        """The constant database NAME.cdb; empty when there is none."""
         if name not in self._mappings:
             path = self.find(f"{name}.cdb")
             self._mappings[name] = self._open_database(path) if path else {}
@@ -82,7 +82,7 @@ class ConfigFiles:
         except OSError as error:
             raise ConfigError(str(path), f"cannot be read: {error.strerror}") from error
         except CdbError as error:
-            raise ConfigError(str(path), f"is no constant database: {error}") from error
+            raise ConfigError(str(path), f"is not a constant database: {error}") from error
 
     # --- lines ------------------------------------------------------------------------------
 
@@ -118,7 +118,7 @@ class ConfigFiles:
             first = includes.get(file.resolve())
             if first:
                 raise ConfigError(
-                    entry.where, f"circular {_INCLUDE}: {file} leads back here by its line {first}"
+                    entry.where, f"circular {_INCLUDE}: {file} leads back here, from {first}"
                 )
             yield from self._read(file, includes)
 
@@ -135,7 +135,7 @@ def _exists(path: Path) -> bool:
 
 
 def _seems_there(path: Path) -> bool:
-    """Whether there is a file, or we may not know: reading it will tell."""
+    """Whether a file exists, or we may not know: reading it will tell."""
     try:
         return path.exists()
     except OSError:
@@ -143,7 +143,7 @@ def _seems_there(path: Path) -> bool:
 
 
 def _files_of(path: Path) -> list[Path]:
-    """The file itself, or what is to be read of a directory."""
+    """The file itself, or the files to read in a directory."""
     try:
         if not path.is_dir():
             return [path]

@@ -46,9 +46,9 @@ async def load(
 ) -> Snapshot:
     """Load the configuration in these directories.  Raises ConfigErrors, with nothing left open.
 
-    environment: of the daemon; QPSMTPD_RESOLVER="IP:PORT" names the name server to ask.
+    environment: the daemon's; QPSMTPD_RESOLVER="IP:PORT" is the name server to ask.
     resolver: in place of the real one.
-    check_only: make no directories; and warn about files that nobody reads.
+    check_only: create no directories, and warn about files that nothing reads.
     """
     loading = _Loading(ConfigFiles(directories), environment, resolver, check_only)
     try:
@@ -60,7 +60,7 @@ async def load(
 
 
 class _Loading:
-    """One attempt, and the problems found up to now."""
+    """One attempt, and the problems found so far."""
 
     def __init__(
         self,
@@ -138,7 +138,7 @@ class _Loading:
 
     @contextmanager
     def _problems_of(self, where: str, name: str) -> Iterator[None]:
-        """Whatever goes wrong inside is a problem of this plugin."""
+        """Record whatever goes wrong inside as a problem of this plugin."""
         try:
             yield
         except ConfigError as error:
@@ -199,7 +199,7 @@ def new_store(settings: Settings, environment: Mapping[str, str]) -> SharedStore
 
 
 def _mechanisms(chain: Chain) -> tuple[str, ...]:
-    """What AUTH may offer; a plugin with the general hook takes any of it."""
+    """What AUTH may offer; a plugin with the general hook takes any mechanism."""
     return tuple(
         mechanism for hook, mechanism in _MECHANISMS.items() if chain.hooks & {hook, "auth"}
     )

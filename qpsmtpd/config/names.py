@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-#: Today's name of a plugin and the arguments that the old one implied.
+#: The current name of a plugin, and the arguments that the old name implied.
 _ALIASES: dict[str, tuple[str, tuple[str, ...]]] = {
     "check_badmailfrom": ("badmailfrom", ()),
     "check_badmailfrom_patterns": ("badmailfrom", ()),
@@ -49,7 +49,7 @@ PERL_PLUGINS = frozenset(_PERL_PLUGINS.split())
 
 
 def todays_name(name: str) -> tuple[str, Sequence[str]]:
-    """The name that a plugin has today, and arguments that its old name stands for."""
+    """The current name of a plugin, and the arguments that an old name implies."""
     return _ALIASES.get(name, (name, ()))
 
 
@@ -59,5 +59,5 @@ def old_names(name: str) -> list[str]:
 
 
 def module_name(name: str) -> str:
-    """The module of a plugin below `qpsmtpd.plugins`: queue.qmail_queue of queue/qmail-queue."""
+    """The module of a plugin below `qpsmtpd.plugins`: queue/qmail-queue is queue.qmail_queue."""
     return name.replace("-", "_").replace("/", ".")

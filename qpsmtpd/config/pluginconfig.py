@@ -24,10 +24,10 @@ Ask = Callable[[Plugin[Any]], Awaitable[Sequence[str] | None]]
 class PluginConfig:
     """Implements services.Config.
 
-    `add` names plugins that have started; those with `hook_config` or `hook_user_config` are asked
-    from then on, and the first that knows a file supplies it.  A fault of theirs is a ConfigError:
-    a file that is missing by accident must not pass for one that is empty.  Only with
-    `on_fault=skip` the next one is asked, and at last the file.
+    `add` takes plugins that have started; those with `hook_config` or `hook_user_config` are asked
+    from then on, and the first that knows a file supplies it.  A fault in one is a ConfigError: a
+    file that is missing by accident must not pass for an empty one.  Only with `on_fault=skip` is
+    the next plugin asked, and finally the file read.
     """
 
     def __init__(self, files: ConfigFiles) -> None:
@@ -57,15 +57,15 @@ class PluginConfig:
         return next((entry.text for entry in await self.entries(name)), default)
 
     async def mapping(self, name: str) -> Mapping[bytes, bytes]:
-        """The constant database NAME.cdb, empty when there is none; no plugin is asked."""
+        """The constant database NAME.cdb; empty when there is none.  No plugin is asked."""
         return self._files.mapping(name)
 
     def path(self, name: str | Path) -> Path:
-        """Where a file is that the administrator named."""
+        """The path of a file that the administrator named."""
         return self._files.path(name)
 
     async def user_config(self, recipient: Recipient, name: str) -> list[str]:
-        """All lines of the file for one user: that of `hook_user_config`, or everybody's."""
+        """All lines of the file for one user: from `hook_user_config`, or else everybody's."""
         for chained in self._asked:
             lines = await self._ask(
                 chained, name, lambda plugin: plugin.hook_user_config(recipient, name)

@@ -2,8 +2,8 @@
 """PluginFinder: from the name of a plugin to its class.
 
 The directories of the file `plugin_dirs` come first: the plugin `site/quota` is site/quota.py in
-one of them.  Then the plugins that we ship.  A file holds exactly one plugin.  Local files are read
-anew for every configuration, so that a reload takes what has been edited.
+one of them.  The plugins that we ship come after them.  A file has exactly one plugin.  Local files
+are read again for every configuration, so that a reload uses what has been edited.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ _is_name = re.compile(r"[\w-]+(?:/[\w-]+)*", re.ASCII).fullmatch
 class PluginFinder:
     """Finds the plugins of one configuration.
 
-    `replaced` has the Perl files that stand in the directories under the name of a plugin that we
-    ship, by that name.
+    `replaced` has the Perl files in the directories that are named like a plugin that we ship, by
+    that name.
     """
 
     def __init__(self, directories: Sequence[Path] = ()) -> None:
@@ -44,14 +44,14 @@ class PluginFinder:
         self._local: dict[Path, type[Plugin[Any]]] = {}
 
     def find(self, name: str) -> type[Plugin[Any]]:
-        """The class of a plugin.  Raises PluginError that says what to do."""
+        """The class of a plugin.  Raises a PluginError that says what to do."""
         if "::" in name:
             raise PluginError(
                 f"{name} is a Perl module: rewrite it in Python (CONTRIBUTING.md) or remove "
                 "this line"
             )
         if not _is_name(name):
-            raise PluginError(f"{name!r} is no name of a plugin")
+            raise PluginError(f"{name!r} is not the name of a plugin")
         local = self.local_file(name)
         if local and local.suffix == ".py":
             return self._load_local(name, local)
@@ -62,7 +62,7 @@ class PluginFinder:
         raise PluginError(self._missing(name, local))
 
     def local_file(self, name: str) -> Path | None:
-        """The plugin's file in the first directory that has it; a Perl file is without .py."""
+        """The plugin's file in the first directory that has it; a Perl file has no suffix .py."""
         python = module_name(name).replace(".", "/") + ".py"
         for directory in self.directories:
             for path in (directory / f"{name}.py", directory / python, directory / name):
@@ -83,17 +83,17 @@ class PluginFinder:
     def _missing(self, name: str, perl_file: Path | None) -> str:
         if perl_file:
             return (
-                f"local Perl plugin {perl_file}: rewrite it in Python (CONTRIBUTING.md) or "
+                f"{perl_file} is a Perl plugin: rewrite it in Python (CONTRIBUTING.md) or "
                 "remove this line"
             )
         if name in PERL_PLUGINS:
             return f"the plugin {name} is not available in this version: remove this line"
-        places = ", ".join([*map(str, self.directories), "the plugins shipped"])
+        places = ", ".join([*map(str, self.directories), "the shipped plugins"])
         return f"there is no plugin {name} (looked in {places})"
 
 
 def is_shipped(name: str) -> bool:
-    """Whether we ship a plugin of this name."""
+    """Whether we ship a plugin with this name."""
     try:
         spec = importlib.util.find_spec(_SHIPPED + module_name(name))
     except ModuleNotFoundError:

@@ -10,7 +10,7 @@ from qpsmtpd.logs.levels import LogLevel
 
 _shift_of = re.compile(r"([+-][0-7])").fullmatch
 
-#: The logger whose level says what anybody listens to.
+#: The logger whose level says which records anybody wants.
 _LISTENED = logging.getLogger("qpsmtpd")
 
 
@@ -18,7 +18,7 @@ class PluginLevel(logging.Filter):
     """Gives records another level: a fixed one ("6", "LOGINFO"), or "+1" less important."""
 
     def __init__(self, text: str) -> None:
-        """Raises ValueError that says what would be right."""
+        """Raises a ValueError that says what would be right."""
         super().__init__()
         self._shift = int(text) if _shift_of(text) else 0
         self._fixed = None if _shift_of(text) else _parse(text)
@@ -41,7 +41,7 @@ def _parse(text: str) -> LogLevel:
 
 
 def set_plugin_level(logger: logging.Logger, text: str) -> None:
-    """Apply the argument `loglevel` to the logger of a plugin; "" is none."""
+    """Apply the argument `loglevel` to the logger of a plugin; "" means none was given."""
     for old in [kept for kept in logger.filters if isinstance(kept, PluginLevel)]:
         logger.removeFilter(old)
     logger.setLevel(logging.DEBUG if text else logging.NOTSET)

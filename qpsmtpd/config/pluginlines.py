@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""Plugin lines: reads the files `plugins` and `logging` as far as that goes without starting.
+"""Plugin lines: reads the files `plugins` and `logging`, without starting any plugin.
 
-A line is the name of a plugin and its arguments, split at white space; there are no quotes.  With
-`NAME:1`, `NAME:2` a plugin can stand in the chain several times.
+A line is the name of a plugin and its arguments, split at white space; there are no quotes.  As
+`NAME:1`, `NAME:2` a plugin can be in the chain several times.
 """
 
 from __future__ import annotations
@@ -34,30 +34,30 @@ _names = re.compile(r"(?P<plugin>.+?)(?::(?P<instance>\d+))?").fullmatch
 
 @dataclass(frozen=True, kw_only=True)
 class CommonOptions:
-    """Arguments that every plugin takes, unless it has one of that name itself."""
+    """Arguments that every plugin takes, unless it has an option with that name itself."""
 
     on_fault: Literal["defer", "skip"] = opt(
         "defer",
-        doc="What a fault or time-out of the plugin costs: defer (451 for the transaction), "
+        doc="What happens on a fault or timeout of the plugin: defer (451 for the transaction), "
         "or skip (as if it had no opinion).",
     )
     mode: Mode = opt(
         "enforce",
-        doc="What the plugin's verdicts do: enforce them; shadow only logs what they would have "
-        "been, and goes on; tag lets a message pass that it would refuse, with a header field "
+        doc="What the plugin's verdicts do: enforce applies them; shadow only logs what they would "
+        "have been, and goes on; tag lets a message that it would refuse pass, with a header field "
         "X-Qpsmtpd-Tag. Not for plugins that deliver.",
     )
     hook_timeout: Seconds | None = opt(None, doc="How long each hook of the plugin may take.")
     loglevel: str = opt(
         "",
-        doc="Level of the plugin's log lines: 0 to 7, or +1 less, -1 more important.",
+        doc="Level of the plugin's log lines: 0 to 7, or +1 (less important), -1 (more important).",
         check=PluginLevel,
     )
 
 
 @dataclass(frozen=True)
 class PluginLine:
-    """One line: `name` is the plugin's name in the chain, with the number of the instance."""
+    """One line; `name` is the plugin's name in the chain, with the number of the instance."""
 
     where: str
     name: str
@@ -73,7 +73,7 @@ class PluginLine:
 
 @dataclass
 class PluginLines:
-    """The lines of both files that could be understood, in order, and the problems of all."""
+    """The lines of both files that could be understood, in order, and all problems."""
 
     logging: list[PluginLine] = field(default_factory=list)
     plugins: list[PluginLine] = field(default_factory=list)
@@ -104,13 +104,13 @@ def read_plugin_lines(files: ConfigFiles, finder: PluginFinder) -> PluginLines:
 
 
 def plugin_name(entry: Entry) -> str:
-    """The name in the chain of the plugin on a line, without a look at the plugin."""
+    """The name in the chain of the plugin on a line, without loading the plugin."""
     name, _, suffix = _split_name(next(iter(entry.text.split())))
     return name + suffix
 
 
 def read_line(entry: Entry, finder: PluginFinder, problems: list[Problem]) -> Iterator[PluginLine]:
-    """The plugin on a line, if it can be understood; else what is wrong is added to `problems`."""
+    """The plugin on a line, if it can be understood; otherwise `problems` gets what is wrong."""
     if not _is_printable(entry.text):
         problems.append(Problem(entry.where, "only printable ASCII characters are allowed here"))
         return
@@ -143,7 +143,7 @@ def read_line(entry: Entry, finder: PluginFinder, problems: list[Problem]) -> It
 
 
 def _split_name(word: str) -> tuple[str, Sequence[str], str]:
-    """The plugin's name today, arguments that the old name implied, and ":1" of an instance."""
+    """The plugin's current name, arguments that an old name implies, and ":1" of an instance."""
     match = _names(word)
     assert match is not None
     name, implied = todays_name(match["plugin"])
@@ -179,15 +179,15 @@ def _replaced(lines: Sequence[PluginLine], finder: PluginFinder) -> Iterator[Pro
     for line in lines:
         file = finder.replaced.get(line.plugin)
         if file:
-            text = f"{line.name}: the plugin shipped is used, not the Perl file {file}"
+            text = f"{line.name}: the shipped plugin is used, not the Perl file {file}"
             yield Problem(line.where, text, "warning")
 
 
-# --- what is odd about a chain, by what its plugins declare of themselves ---------------------
+# --- what is odd about a chain, by what its plugins declare about themselves ------------------
 
 
 def _lint(lines: Sequence[PluginLine], where: str) -> Iterator[Problem]:
-    """The problems of a chain; `where` is the file of those that no line has."""
+    """The problems of a chain; `where` is the file, for problems that are not on any line."""
     hooks = {hook for line in lines for hook in line.cls.hooks()}
     if "queue" not in hooks:
         yield Problem(where, "no plugin delivers messages (queue/maildir, queue/smtp-forward …)")
@@ -229,7 +229,7 @@ def _too_early(line: PluginLine, below: Sequence[PluginLine]) -> Iterator[str]:
 
 
 def _not_asked(line: PluginLine, above: Sequence[PluginLine]) -> Iterator[str]:
-    """It would like to refuse recipients that have been accepted before."""
+    """The plugin is to refuse recipients that one above it has accepted already."""
     accepting = next((other for other in above if _accepts(other)), None)
     if accepting is not None and _judges_recipients(line):
         yield (
@@ -243,7 +243,7 @@ def _accepts(line: PluginLine) -> bool:
 
 
 def _judges_recipients(line: PluginLine) -> bool:
-    """A plugin that delivers does so only when it is told to ask the next hop."""
+    """Whether it may refuse recipients; a plugin that delivers does so only if told to ask."""
     hooks = line.cls.hooks()
     if "queue" in hooks:
         return isinstance(line.options, NextHopOptions) and line.options.check_recipients
@@ -251,10 +251,10 @@ def _judges_recipients(line: PluginLine) -> bool:
 
 
 def _not_spoken(line: PluginLine, below: Sequence[PluginLine]) -> Iterator[str]:
-    """It leaves its rejections to a plugin that is not there."""
+    """The plugin leaves its rejections to one that is not in the chain."""
     left = isinstance(line.options, RejectOptions) and line.options.reject == "naughty"
     if left and not any(_speaks(other) for other in below):
-        yield "`reject naughty` refuses nobody: no plugin below speaks what is left to it (naughty)"
+        yield "`reject naughty` refuses nobody: no plugin below issues what it defers (naughty)"
 
 
 def _speaks(line: PluginLine) -> bool:

@@ -12,9 +12,9 @@ from qpsmtpd.errors import ConfigError, QpsmtpdError
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing that is wrong: `where` is "FILE:LINE" (or a file), `text` says what is right.
+    """One thing that is wrong: `where` is "FILE:LINE" (or a file), `text` says what would be right.
 
-    With an error the configuration is not used; with a warning it is.
+    A configuration with errors is not used; one with warnings is.
     """
 
     where: str
@@ -31,8 +31,8 @@ class Problem:
         return cls(error.where, error.problem)
 
 
-class ConfigErrors(QpsmtpdError):  # noqa: N818 (it is all of them)
-    """The configuration cannot be used; `problems` has every reason, and the warnings."""
+class ConfigErrors(QpsmtpdError):  # noqa: N818 (several at once)
+    """The configuration cannot be used; `problems` has all the reasons, and the warnings."""
 
     def __init__(self, problems: Iterable[Problem]) -> None:
         self.problems = list(problems)
@@ -40,5 +40,5 @@ class ConfigErrors(QpsmtpdError):  # noqa: N818 (it is all of them)
 
 
 def errors_in(problems: Iterable[Problem]) -> list[Problem]:
-    """Those problems that are no mere warnings."""
+    """The problems that are not just warnings."""
     return [problem for problem in problems if problem.severity == "error"]

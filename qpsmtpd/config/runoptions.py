@@ -19,7 +19,7 @@ _ADDRESS = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class ListenAddress:
-    """Where to listen; host "" is every address, IPv4 and IPv6.  tls: TLS from the start."""
+    """Where to listen; host "" means every address, IPv4 and IPv6.  tls: TLS from the start."""
 
     host: str
     port: int
@@ -34,11 +34,11 @@ class ListenAddress:
 class RunOptions:
     """How to run the daemon.
 
-    config: directories of the configuration, best first.
+    config: directories of the configuration, in order of precedence.
     listen: empty means the sockets that systemd passes.
-    workers: number of processes; 0 is one per core.
-    user: whom to become after binding; None stays.
-    max_from_ip, max_connections, reverse_lookup: in place of the settings; None leaves them.
+    workers: number of processes; 0 means one per core.
+    user: the user to become after binding; None means no change.
+    max_from_ip, max_connections, reverse_lookup: override the settings, unless None.
     """
 
     config: tuple[Path, ...]
@@ -59,7 +59,7 @@ class RunOptions:
 
 
 def parse_listen(text: str, *, tls: bool = False) -> ListenAddress:
-    """Read ADDR:PORT, [IPV6]:PORT, :PORT or PORT.  Raises ValueError that says what is right."""
+    """Read ADDR:PORT, [IPV6]:PORT, :PORT or PORT.  Raises a ValueError that says what is right."""
     match = _ADDRESS.fullmatch(text)
     if not match or not 0 <= int(match["port"]) <= 65535:
         raise ValueError("ADDRESS:PORT, [IPV6]:PORT, :PORT or PORT")
@@ -70,10 +70,10 @@ def parse_listen(text: str, *, tls: bool = False) -> ListenAddress:
 def config_directories(
     config: Path | None, environment: Mapping[str, str], program: str = ""
 ) -> tuple[Path, ...]:
-    """The directories of the configuration, best first; each file is looked up in all of them.
+    """The directories of the configuration, in the order in which each file is looked up.
 
-    The named directory (or QPSMTPD_CONFIG, or /etc/qpsmtpd), `config` beside the program, and the
-    control files of qmail.
+    They are the named directory (or QPSMTPD_CONFIG, or /etc/qpsmtpd), `config` beside the program,
+    and the directory of qmail's control files.
     """
     first = config or Path(environment.get("QPSMTPD_CONFIG") or DEFAULT_CONFIG)
     beside = [Path(program).parent / "config"] if "/" in program else []

@@ -38,26 +38,26 @@ _host_name = matching(_is_host, "a host name")
 
 def _check_proxies(network: IPNetwork) -> None:
     if network.prefixlen == 0:
-        raise ValueError("a network of proxies: it lets every client say that it is another one")
+        raise ValueError("a network of proxies: any client could then claim any address")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     """The settings of one configuration.
 
-    Sizes are in bytes.  0 means "no limit" for databytes and the numbers of connections only.
+    Sizes are in bytes.  0 means "no limit" only for databytes and the numbers of connections.
     """
 
     # --- files that the Perl version reads too ---
     me: str = opt(
         "",
         check=_host_name,
-        doc="Our host name, for the greeting and more; that of the system if empty.",
+        doc="Our host name, for the greeting and more; by default the system's.",
     )
     smtpgreeting: str = opt(
         "",
         check=matching(_is_printable, "plain ASCII text (RFC 5321 section 4.2)"),
-        doc="Text of the greeting after 220; hides version and name.",
+        doc="Text of the greeting after 220, in place of our name and version.",
     )
     timeout: Seconds = opt(
         Seconds(300),
@@ -67,40 +67,40 @@ class Settings:
     timeoutsmtpd: Seconds | None = opt(
         None,
         least=1,
-        doc="How long to wait for a command, in place of timeout; the name that qmail uses.",
+        doc="How long to wait for a command, in place of timeout; this is qmail's name for it.",
     )
-    databytes: Size = opt(Size(0), doc="Largest message accepted; 0 is any.")
+    databytes: Size = opt(Size(0), doc="Largest message accepted; 0 means no limit.")
     size_threshold: Size = opt(
         Size(256 << 10), doc="Messages up to this size stay in memory instead of a file (was 0)."
     )
     spool_dir: Path = opt(
         Path(),
         check=matching(os.path.isabs, "an absolute path"),
-        doc="Directory of scratch files; made if missing. Without it one in /tmp.",
+        doc="Directory for scratch files; created if missing. By default one in /tmp.",
     )
     spool_perms: str = opt(
         "0700",
-        check=matching(_is_octal, "an octal number like 0700"),
+        check=matching(_is_octal, "an octal number such as 0700"),
         doc="Octal permissions of spool_dir.",
     )
     plugin_dirs: tuple[Path, ...] = opt(
-        (), doc="Directories of local plugins, one a line; they precede the plugins shipped."
+        (), doc="Directories of local plugins, one a line; these precede the shipped plugins."
     )
     loglevel: str = opt(
         "4",
         check=LogLevel.parse,
-        doc="What goes to stderr while the file logging is empty: 0 to 7.",
+        doc="Level of what goes to stderr while the file logging is empty: 0 to 7.",
     )
-    tls_before_auth: bool = opt(False, doc="Whether AUTH is offered under TLS only.")
+    tls_before_auth: bool = opt(False, doc="Whether AUTH is offered only under TLS.")
     me_auth_results: str = opt(
         "",
         check=_host_name,
-        doc="Our name in Authentication-Results, in place of me; none adds no such field.",
+        doc="Our name in Authentication-Results, in place of me; with none no such field is added.",
     )
     # --- files of our own ---
     auth_results_of_others: Literal["keep", "rename"] = opt(
         "keep",
-        doc="What becomes of Authentication-Results of other servers: keep them, or rename them to "
+        doc="What to do with Authentication-Results of other servers: keep them, or rename them to "
         "Original-Authentication-Results as the Perl version 1.0 did, which breaks DKIM signatures "
         "that cover them. Those that claim to be ours are removed, or renamed with the others.",
     )
@@ -113,57 +113,57 @@ class Settings:
         Size(256 << 10), least=1000, doc="Largest header section of a message."
     )
     max_headers: int = opt(1000, least=1, doc="Header fields of a message.")
-    max_errors: int = opt(100, least=1, doc="Error replies in one session; the next one closes it.")
+    max_errors: int = opt(100, least=1, doc="Error replies in one session; one more closes it.")
     max_junk_commands: int = opt(
         100, least=1, doc="Commands other than MAIL, RCPT and DATA since the last message."
     )
-    max_auth_failures: int = opt(3, least=1, doc="Failed log-ins in one session.")
+    max_auth_failures: int = opt(3, least=1, doc="Failed logins in one session.")
     max_connections: int = opt(
-        10000, least=0, doc="Connections at a time, of all workers together; 0 is any number."
+        10000, least=0, doc="Connections at a time, for all workers together; 0 means no limit."
     )
     max_from_ip: int = opt(
         0,
         least=0,
-        doc="Connections of one client address at a time; 0 is any number. The plugin hosts_allow, "
-        "if it is used, permits some clients more or less.",
+        doc="Connections of one client address at a time; 0 means no limit. The plugin "
+        "hosts_allow, if it is used, permits some clients more or fewer.",
     )
     max_from_network: int = opt(
-        0, least=0, doc="Connections of one client network at a time; 0 is any number."
+        0, least=0, doc="Connections of one client network at a time; 0 means no limit."
     )
     network_prefix_ipv4: int = opt(
-        24, least=1, most=32, doc="Bits of the prefix that makes an IPv4 network."
+        24, least=1, most=32, doc="Length in bits of the prefix of an IPv4 client network."
     )
     network_prefix_ipv6: int = opt(
-        64, least=1, most=128, doc="Bits of the prefix that makes an IPv6 network."
+        64, least=1, most=128, doc="Length in bits of the prefix of an IPv6 client network."
     )
     admission_exempt: tuple[IPNetwork, ...] = opt(
         (),
         doc="Clients that max_from_ip and max_from_network do not limit, such as other servers of "
-        "your own: one address or network a line. max_connections holds for them too.",
+        "your own: one address or network a line. max_connections applies to them too.",
     )
     proxy_networks: tuple[IPNetwork, ...] = opt(
         (),
         check=_check_proxies,
         doc="Proxies such as HAProxy, one address or network a line. Each must begin every "
-        "connection with a PROXY header, and can name any client, also one that may relay.",
+        "connection with a PROXY header, and can name any client, even one that may relay.",
     )
     proxy_timeout: Seconds = opt(
         Seconds(10), least=1, doc="How long to wait for the header of a proxy."
     )
     hook_timeout: Seconds = opt(
-        Seconds(120), least=1, doc="How long one hook of a plugin may take, but for the hook queue."
+        Seconds(120), least=1, doc="How long a hook of a plugin may take, except the hook queue."
     )
     store: str = opt(
         "",
-        doc="What plugins such as rate_limit remember: redis://[[USER]:PASSWORD@]HOST[:PORT][/DB] "
-        "(rediss:// with TLS) or unix://[[USER]:PASSWORD@]/PATH[?db=DB], a Redis or Valkey server, "
-        "which several machines may share; or the absolute path of a SQLite file. Without it "
-        "/var/lib/qpsmtpd/store.sqlite under systemd, else a file in spool_dir.",
+        doc="Where plugins such as rate_limit keep their data: a Redis or Valkey server, which "
+        "several machines may share, as redis://[[USER]:PASSWORD@]HOST[:PORT][/DB] (rediss:// with "
+        "TLS) or unix://[[USER]:PASSWORD@]/PATH[?db=DB]; or the absolute path of a SQLite file. By "
+        "default /var/lib/qpsmtpd/store.sqlite under systemd, else a file in spool_dir.",
     )
     store_timeout: Seconds = opt(
         Seconds(1),
         least=0.05,
-        doc="How long to wait for the store; one that is down or slow stops no mail.",
+        doc="How long to wait for the store; one that is down or slow does not stop mail.",
     )
     reverse_lookup: bool = opt(True, doc="Whether the client's name is looked up in the DNS.")
     reverse_timeout: Seconds = opt(
@@ -192,7 +192,7 @@ class Settings:
 
     @property
     def stderr_level(self) -> LogLevel:
-        """The least important level that goes to stderr."""
+        """The lowest level that goes to stderr."""
         return LogLevel.parse(self.loglevel)
 
 

@@ -31,8 +31,8 @@ class Snapshot:
     """One configuration, ready for use.
 
     logging: the plugins that log lines go to.
-    tls_context: for STARTTLS and implicit TLS; None without a plugin that has one.
-    auth_mechanisms: what AUTH may offer; plugin_mechanisms: those of them that plugins speak.
+    tls_context: for STARTTLS and implicit TLS; None if no plugin supplies one.
+    auth_mechanisms: what AUTH may offer; plugin_mechanisms: those of them that plugins implement.
     files: every file that was read.  warnings: what is odd about them.
     releases: what closes the resolver and the store.
     """

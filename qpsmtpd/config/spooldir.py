@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The directory of scratch files: made when missing, and looked at before it is used."""
+"""The directory for scratch files: created if missing, and checked before it is used."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from qpsmtpd.config.problems import Problem
 
 
 def default_spool_dir() -> Path:
-    """Where scratch files go without the file `spool_dir`: a directory of this user alone."""
+    """Where scratch files go without the file `spool_dir`: a directory of this user only."""
     return Path(tempfile.gettempdir()) / f"qpsmtpd-{os.geteuid()}"
 
 
 def prepare_spool_dir(directory: Path, mode: int) -> list[Problem]:
-    """Make the directory if it is missing; return what is wrong with it."""
+    """Create the directory if it is missing; return what is wrong with it."""
     where = f"spool_dir {directory}"
     try:
         if not directory.exists():
@@ -30,10 +30,10 @@ def prepare_spool_dir(directory: Path, mode: int) -> list[Problem]:
 
 def _problems(directory: Path, mode: int, where: str) -> Iterator[Problem]:
     if not directory.is_dir() or not os.access(directory, os.W_OK | os.X_OK):
-        yield Problem(where, "is no directory that we may write to")
+        yield Problem(where, "is not a directory that qpsmtpd can write to")
         return
     status = directory.lstat()
-    # Everybody can make a directory of that name in /tmp and wait for us to write into it.
+    # Anybody can create a directory with that name in /tmp and wait for us to write into it.
     if directory == default_spool_dir() and status.st_uid != os.geteuid():
         yield Problem(where, "belongs to somebody else: name another directory in spool_dir")
     # The upper bits (set-group-ID on Debian) say nothing about who can look inside.

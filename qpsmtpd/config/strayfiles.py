@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""Stray files: those in the directory of the configuration that nobody reads.
+"""Stray files: those in the directory of the configuration that nothing reads.
 
-A file is somebody's when a setting or a plugin, shipped or in use, has its name, when it was read,
-as what `$include` names is, or when a word of a plugin line names it.  Only the first directory is
-looked at: the control files of qmail are qmail's.
+A file is in use if a setting or a plugin, shipped or in the chain, has a file with its name, if it
+was read (as a file that `$include` names), or if a word of a plugin line names it.  Only the first
+directory is searched: the control files of qmail are qmail's.
 """
 
 from __future__ import annotations
@@ -23,24 +23,24 @@ from qpsmtpd.config.problems import Problem
 from qpsmtpd.config.settings import Settings, file_of
 from qpsmtpd.plugin.base import Plugin
 
-#: Copies, what package managers leave, what is for people, and what is the Debian package's own.
+#: Copies, what package managers leave, what is for people, and what belongs to the Debian package.
 _IGNORED = (
     *(".*", "#*#", "*~", "*.bak", "*.old", "*.orig", "*.save", "*.sample", "*.example"),
     *("*.dpkg-*", "*.ucf-*", "README*", "debian-*", "debconf-*"),
 )
 
-#: How alike two names are, from 0 to 1, of which one is a misspelling of the other.
+#: How alike two names must be, from 0 to 1, for one to be a misspelling of the other.
 _LIKENESS = 0.75
 
 
 def stray_files(files: ConfigFiles, used: Iterable[type[Plugin[Any]]]) -> Iterator[Problem]:
-    """A warning for each stray file; `used` are the plugins in use, which have started."""
+    """A warning for each stray file; `used` are the plugins of the chain, which have started."""
     strays = list(_unread(files))
     if not strays:
         return
     known = {"plugins", "logging", *(file_of(field.name) for field in fields(Settings))}
     known.update(name for cls in (*used, *shipped_plugins().values()) for name in cls.files)
-    # A database is made from a file that need not be read itself, and the other way round.
+    # A database may be made from a file that is not read itself, and the other way round.
     known |= {f"{name}.cdb" for name in known} | {name.removesuffix(".cdb") for name in known}
     for path in strays:
         if path.name not in known:
@@ -48,7 +48,7 @@ def stray_files(files: ConfigFiles, used: Iterable[type[Plugin[Any]]]) -> Iterat
 
 
 def _unread(files: ConfigFiles) -> Iterator[Path]:
-    """The files that have not been read, nor are named on a plugin line."""
+    """The files that have not been read and are not named on a plugin line."""
     directory, *others = files.directories
     if not os.access(directory, os.R_OK) or (others and directory == others[-1]):
         return  # the last one is that of qmail
@@ -68,7 +68,7 @@ def _words(files: ConfigFiles) -> Iterator[str]:
 def _text(name: str, known: Iterable[str]) -> str:
     near = difflib.get_close_matches(name, known, n=1, cutoff=_LIKENESS)
     hint = f" (did you mean {near[0]!r}?)" if near else ""
-    return f"nobody reads this file: no setting and no plugin has one of this name{hint}"
+    return f"nothing reads this file: no setting and no plugin has a file with this name{hint}"
 
 
 def _printable(path: Path) -> str:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Access: whether a user may reach a file, by the permission bits of every directory on the way.
 
-Access control lists are not looked at, nor what a unit of systemd takes away.
+Access control lists are not considered, nor is what a systemd unit takes away.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _WORDS = {READ: "read", WRITE: "write", EXECUTE: "enter"}
 def obstacle(machine: Machine, path: str | Path, account: Account, wanted: int) -> Obstacle | None:
     """The first thing that keeps the user from the file; None when nothing does.
 
-    wanted: READ, WRITE, EXECUTE, added up.
+    wanted: a combination of READ, WRITE and EXECUTE.
     """
     for step in _steps(machine, Path(path)):
         needed = wanted if step == _real(machine, Path(path)) else EXECUTE
@@ -46,7 +46,7 @@ def _obstacle_at(machine: Machine, path: Path, account: Account, needed: int) ->
     try:
         status = machine.status(path)
     except PermissionError:
-        return Obstacle(path, "hidden", "cannot be looked at by us; run this as root")
+        return Obstacle(path, "hidden", "cannot be examined without root; run this as root")
     if status is None:
         return Obstacle(path, "missing", "does not exist")
     if permitted(status, account, needed):
@@ -69,7 +69,7 @@ def permitted(status: os.stat_result, account: Account, needed: int) -> bool:
 
 
 def only_root_changes(machine: Machine, path: Path) -> bool:
-    """Whether nobody but root can change a file, or put another one in its place."""
+    """Whether only root can change a file, or put another one in its place."""
     steps = {*_steps(machine, path), path, *path.parents}
     try:
         return all(_is_roots(machine.status(step)) for step in steps)

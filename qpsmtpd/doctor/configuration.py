@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Configuration: loads it as the daemon's user would, and has every problem of it."""
+"""Configuration: loads it as the daemon's user would, and reports all its problems."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from qpsmtpd.doctor.examination import text_of
 from qpsmtpd.doctor.installation import Installation
 from qpsmtpd.plugin.finding import Finding
 
-#: What is in a problem with permissions.
+#: Part of the text of a problem with permissions.
 _DENIED = os.strerror(errno.EACCES)
 
-_NONSENSE = "the process that loads the configuration tells nonsense"
+_NONSENSE = "the process that loads the configuration gave an invalid answer"
 
 
 def check_configuration(installation: Installation) -> Iterator[Finding]:
@@ -35,7 +35,7 @@ def _finding(installation: Installation, problem: Problem) -> Finding:
     subject = problem.where or str(installation.directories[0])
     account, uid = installation.account, installation.machine.uid
     if uid != 0 and account is not None and account.uid != uid and _DENIED in problem.text:
-        advice = "This may hold for you only; run this as root."
+        advice = "This may be a problem only for you; run this as root."
         return Finding.notice(subject, problem.text, advice)
     finding = Finding.error if problem.severity == "error" else Finding.warning
     return finding(subject, problem.text)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Confinement: what the service's unit takes away from the daemon (systemd.exec(5)), or gives."""
+"""Confinement: what the service's unit denies the daemon (systemd.exec(5)), or allows."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from qpsmtpd.doctor.processes import Running
 from qpsmtpd.doctor.units import SERVICE, Unit
 from qpsmtpd.plugin.finding import Finding
 
-#: Runs set-id programs for the daemon, which may not.
+#: Runs set-id programs for the daemon, which may not do so itself.
 HANDOVER_SOCKET = "qpsmtpd-handover.socket"
 HANDOVER_SERVICE = "qpsmtpd-handover@.service"
 
@@ -27,7 +27,7 @@ _YES = frozenset({"yes", "true", "on", "1"})
 
 
 def read_only(machine: Machine, path: Path) -> Finding | None:
-    """What is to be said when the unit does not let the daemon write to a directory."""
+    """The finding if the unit does not let the daemon write to a directory; None if it does."""
     unit = Unit(machine, SERVICE)
     if unit.value("ProtectSystem") != "strict":
         return None
@@ -37,7 +37,7 @@ def read_only(machine: Machine, path: Path) -> Finding | None:
     return Finding.error(
         str(path),
         f"{SERVICE} does not let the daemon write here (ProtectSystem=strict)",
-        "Let it:",
+        "Allow it:",
         f"mkdir -p {_DROP_INS}",
         f"printf '{setting}' >> {_DROP_INS}/local.conf",
         "systemctl daemon-reload",
@@ -57,16 +57,16 @@ def _writable(unit: Unit) -> Iterator[Path]:
 
 
 def set_id_problem(machine: Machine, program: str, running: Running | None) -> Finding | None:
-    """What keeps a set-id program from its rights when the daemon wants it to run."""
+    """What keeps a set-id program from its privileges when the daemon wants to run it."""
     held = running is not None and running.no_new_privileges
     confined = Unit(machine, SERVICE).value("NoNewPrivileges").lower() in _YES
     if not held and not confined:
         return None
     if not Unit(machine, HANDOVER_SOCKET).file:
-        text = f"needs the rights of its owner, which {SERVICE} takes away (NoNewPrivileges)"
+        text = f"needs its owner's privileges, which {SERVICE} denies it (NoNewPrivileges)"
         restart = f"systemctl restart {SERVICE}"
         return Finding.error(
-            program, text, f"Install {HANDOVER_SOCKET}, or change that and:", restart
+            program, text, f"Install {HANDOVER_SOCKET}, or change that setting and:", restart
         )
     if program not in _handed_over(machine):
         text = f"is not among the programs that {HANDOVER_SERVICE} runs for the daemon"
@@ -80,6 +80,7 @@ def set_id_problem(machine: Machine, program: str, running: Running | None) -> F
 
 
 def _handed_over(machine: Machine) -> set[str]:
-    """The programs that the hand-over runs; each is a word of its command, with its arguments."""
+    """The programs that the handover service runs: each word of its command is one, with arguments
+    of its own."""
     words = shlex.split(Unit(machine, HANDOVER_SERVICE).value("ExecStart"))
     return {word.partition(" ")[0] for word in words}

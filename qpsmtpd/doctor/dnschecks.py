@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""DNS checks: whether the name servers answer, and our own name."""
+"""DNS checks: whether the name servers answer, and whether our own name is right."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from qpsmtpd.plugin.services import Resolver
 
 T = TypeVar("T")
 
-#: Seconds for one look-up.
+#: Seconds for one lookup.
 TIMEOUT = 6.0
 
 #: A name that has addresses wherever the public DNS can be asked.
@@ -23,7 +23,7 @@ _WELL_KNOWN = "a.root-servers.net"
 
 
 def check_dns(installation: Installation) -> list[Finding]:
-    """The resolver of the daemon, our name, and if all is well what the plugins found."""
+    """The daemon's resolver, our name, and what the plugins found, if the resolver works."""
     return asyncio.run(_check(installation))
 
 
@@ -31,7 +31,7 @@ async def _check(installation: Installation) -> list[Finding]:
     try:
         resolver = installation.resolver()
     except (OSError, ValueError) as failure:
-        advice = "See /etc/resolv.conf and QPSMTPD_RESOLVER."
+        advice = "Check /etc/resolv.conf and QPSMTPD_RESOLVER."
         return [Finding.error("name servers", str(failure), advice)]
     try:
         return await _ask(installation, resolver)
@@ -50,11 +50,11 @@ async def _ask(installation: Installation, resolver: Resolver) -> list[Finding]:
     return [first, name, *installation.found("DNS")]
 
 
-async def _in_time(look_up: Awaitable[T]) -> T:
-    """The answer.  Raises DnsError when there is none in time."""
+async def _in_time(lookup: Awaitable[T]) -> T:
+    """The answer.  Raises DnsError if there is none in time."""
     try:
         async with asyncio.timeout(TIMEOUT):
-            return await look_up
+            return await lookup
     except TimeoutError:
         raise DnsError("no answer in time") from None
 
@@ -64,10 +64,10 @@ async def _name_servers(resolver: Resolver) -> Finding:
         found = await _in_time(resolver.a(_WELL_KNOWN))
     except DnsError as failure:
         text = f"nobody answers ({failure})"
-        advice = "See /etc/resolv.conf, and whether a firewall lets questions out."
+        advice = "Check /etc/resolv.conf, and whether a firewall lets DNS queries out."
         return Finding.warning("name servers", text, advice)
     if not found:
-        text = f"{_WELL_KNOWN} is said not to exist, so the public DNS is not asked"
+        text = f"say that {_WELL_KNOWN} does not exist, so they do not ask the public DNS"
         return Finding.notice("name servers", text)
     return Finding.ok("name servers", "answer")
 
@@ -82,13 +82,13 @@ async def _our_name(resolver: Resolver, me: str) -> Finding:
     except DnsError as failure:
         return Finding.warning(subject, str(failure))
     if not addresses:
-        advice = "Write the name that the world knows into the file me, or make it known."
+        advice = "Write this machine's public name into the file me, or add this name to the DNS."
         return Finding.notice(subject, "has no address in the DNS", advice)
     one_way = [address for address, found in names.items() if not _has(found, me)]
     public = [address for address in one_way if ipaddress.ip_address(address).is_global]
     if public:
-        text = f"the reverse look-up of {', '.join(public)} does not lead back to it"
-        advice = "It matters for mail that goes out; see your provider."
+        text = f"the reverse lookup of {', '.join(public)} does not lead back to it"
+        advice = "This matters for outgoing mail; ask your provider to set the reverse name."
         return Finding.notice(subject, text, advice)
     return Finding.ok(subject, f"leads to {', '.join(addresses)}")
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Examination: what a plugin found, as values here and as words between processes.
 
-The process that examines a plugin runs its code, as the daemon's user; it may tell us anything.
-So what comes from it is taken apart with care: words of the expected types, and nothing in a text
+The process that examines a plugin runs its code as the daemon's user, and may tell us anything.  So
+what comes from it is checked: the words must be of the expected types, and texts lose everything
 that a terminal would obey.
 """
 
@@ -13,7 +13,7 @@ from typing import Any, Self
 
 from qpsmtpd.plugin.finding import Finding, Severity
 
-#: The heading for what has no other one.
+#: The heading for whatever belongs under none of the others.
 OTHERS = "Plugins"
 
 #: The headings under which plugins may report.
@@ -24,7 +24,7 @@ AREAS = ("User and files", "Mail systems", "Next hops", "Certificates", "DNS", O
 class Examination:
     """What one plugin of the chain found; every finding has its area.
 
-    name: that of its line.  hooks: those that it has.
+    name: the name on its line.  hooks: the hooks that it has.
     """
 
     name: str
@@ -32,12 +32,12 @@ class Examination:
     findings: tuple[Finding, ...]
 
     def words(self) -> list[Any]:
-        """What can be written as JSON."""
+        """The examination in a form that JSON can hold."""
         return [list(self.hooks), [_words_of(finding) for finding in self.findings]]
 
     @classmethod
     def of(cls, name: str, words: Any) -> Self:
-        """The examination that was written down; raises ValueError for anything else."""
+        """The examination that `words` made this of; raises ValueError for anything else."""
         match words:
             case [[*hooks], [*findings]]:
                 return cls(name, tuple(map(text_of, hooks)), tuple(map(_finding_of, findings)))

@@ -50,20 +50,21 @@ AREAS: dict[str, Area] = {
 def examine(installation: Installation) -> dict[str, list[Finding]]:
     """The findings of every area, by its title.
 
-    The plugins come first: what root has read since a process was forked is not in its memory.
+    The plugins come first, so that their processes, which are forked, have nothing in memory that
+    root reads later.
     """
     examined = replace(installation, examined=tuple(examine_plugins(installation)))
     return {title: _findings(area, examined) for title, area in AREAS.items()}
 
 
 def _findings(area: Area, installation: Installation) -> list[Finding]:
-    """What an area finds; what it cannot look at is a finding too."""
+    """What an area finds; what it cannot examine is a finding too."""
     found: list[Finding] = []
     try:
         found.extend(area(installation))
     except (OSError, QpsmtpdError) as failure:
         found.append(
-            Finding.error(str(installation.directories[0]), f"cannot be looked at: {failure}")
+            Finding.error(str(installation.directories[0]), f"cannot be examined: {failure}")
         )
     return found
 

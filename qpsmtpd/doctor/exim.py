@@ -25,7 +25,7 @@ class Exim:
     """An Exim that is installed.
 
     split: its configuration is made from conf.d.  own: the administrator wrote it all, and Debian's
-    settings are not used.  interfaces: the setting dc_local_interfaces; empty is all addresses.
+    settings are not used.  interfaces: the setting dc_local_interfaces; empty means all addresses.
     """
 
     split: bool
@@ -34,7 +34,7 @@ class Exim:
 
     @classmethod
     def read(cls, machine: Machine) -> Exim | None:
-        """The Exim of the system, None when there is none."""
+        """The system's Exim; None if there is none."""
         if not machine.runnable(PROGRAM):
             return None
         settings = settings_of(machine)
@@ -53,14 +53,14 @@ class Exim:
 
     @property
     def addresses(self) -> list[ListenAddress]:
-        """Where it listens; not known when the configuration is the administrator's own."""
+        """Where it listens; empty, as unknown, if the configuration is the administrator's own."""
         if self.own:
             return []
         return parse_interfaces(self.interfaces) or [ListenAddress("", _PORT)]
 
     @property
     def to_loopback(self) -> tuple[str, ...]:
-        """The commands that make it listen on loopback addresses only; none if it does."""
+        """The commands that make it listen on loopback addresses only; empty if it does already."""
         if self.addresses and all(is_loopback(address.host) for address in self.addresses):
             return ()
         if self.own:
@@ -75,7 +75,7 @@ class Exim:
 
 
 def parse_interfaces(text: str) -> list[ListenAddress]:
-    """The addresses of dc_local_interfaces, a list with semicolons; what is none is left out."""
+    """The addresses in dc_local_interfaces, separated by semicolons; other words are left out."""
     return list(_addresses(text.removeprefix("<;")))
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Hops: whether there is a next hop, and what the plugins say of each."""
+"""Hops: whether there is a next hop, and what the plugins say about each."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from qpsmtpd.plugin.finding import Finding
 
 
 def check_next_hops(installation: Installation) -> Iterator[Finding]:
-    """Each plugin that delivers."""
+    """What each plugin that delivers found, and whether there is one."""
     examined = installation.examined
     if examined and not any("queue" in plugin.hooks for plugin in examined):
         text = "no plugin delivers messages, so qpsmtpd does not start"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Installation: what the areas look at – the configuration, the user, and where we listen."""
+"""Installation: what the areas examine – the configuration, the user, and where we listen."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _CREDENTIALS = f"/run/credentials/{SERVICE}"
 class Installation:
     """One installation of qpsmtpd.  Reading it raises ConfigError when that is impossible.
 
-    directories: of the configuration, best first.
+    directories: those of the configuration, in order of precedence.
     listen: where the daemon is to listen, in place of what the units say.
     make_resolver: makes a resolver in place of the daemon's, for one event loop.
     examined: what the plugins have found.
@@ -60,7 +60,7 @@ class Installation:
 
     @property
     def entries(self) -> Sequence[Entry]:
-        """The lines of the files logging and plugins."""
+        """The lines of the files `logging` and `plugins`."""
         return [*self.files.entries("logging"), *self.files.entries("plugins")]
 
     def found(self, area: str) -> Iterator[Finding]:
@@ -90,7 +90,7 @@ class Installation:
 
     @cached_property
     def enabled(self) -> bool:
-        """Whether the daemon is started with the system."""
+        """Whether the daemon starts with the system."""
         return enabled(self.machine)
 
     @cached_property
@@ -107,7 +107,7 @@ class Installation:
         return environment
 
     def look(self) -> None:
-        """See what perhaps only root may see; a process of the daemon's user takes it along."""
+        """Read what perhaps only root may see, so that processes forked later have it."""
         _ = (self.account, self.wanted, self.running, self.environment)
 
     def resolver(self) -> Resolver:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Listeners: which programs listen on TCP ports, by /proc (proc(5))."""
+"""Listeners: which programs listen on TCP ports, according to /proc (proc(5))."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _socket_link = re.compile(r"socket:\[(\d+)\]").fullmatch
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """A process: `name` is that of the kernel, of at most 15 characters."""
+    """A process; `name` is the one that the kernel has, of at most 15 characters."""
 
     pid: int
     name: str
@@ -38,19 +38,19 @@ class Program:
 
 @dataclass(frozen=True, slots=True)
 class Listening:
-    """A socket that listens; `programs` have it open, and are empty when we may not see that."""
+    """A listening socket; `programs` have it open, and are empty if we may not see them."""
 
     address: ListenAddress
     programs: tuple[Program, ...]
 
     @property
     def ours(self) -> bool:
-        """Whether the daemon has it."""
+        """Whether it belongs to the daemon."""
         return any(program.title == "qpsmtpd" for program in self.programs)
 
     @property
     def by_systemd(self) -> bool:
-        """Whether only systemd has it, for a unit that is not started yet."""
+        """Whether only systemd has it, for a unit that has not started yet."""
         return bool(self.programs) and all(program.pid == 1 for program in self.programs)
 
     def __str__(self) -> str:
@@ -60,7 +60,7 @@ class Listening:
 
 
 def listening(machine: Machine) -> list[Listening]:
-    """All TCP sockets that listen."""
+    """All listening TCP sockets."""
     found = list(_sockets(machine.read("/proc/net/tcp"), machine.read("/proc/net/tcp6")))
     owners = _owners(machine, {inode for _, inode in found}) if found else {}
     return [Listening(address, owners.get(inode, ())) for address, inode in found]
@@ -77,7 +77,7 @@ def _sockets(tcp: str, tcp6: str) -> Iterator[tuple[ListenAddress, str]]:
 
 
 def parse_table(text: str) -> Iterator[tuple[ListenAddress, str]]:
-    """The sockets of /proc/net/tcp or tcp6 that listen: address and inode."""
+    """The listening sockets in /proc/net/tcp or tcp6: address and inode."""
     for line in text.splitlines()[1:]:
         fields = line.split()
         if len(fields) > 9 and fields[3] == _LISTEN:
@@ -89,7 +89,7 @@ def parse_table(text: str) -> Iterator[tuple[ListenAddress, str]]:
 
 
 def _address(digits: str) -> str:
-    """An address as the kernel prints it: 32-bit words in the order of the machine's octets."""
+    """An address as the kernel prints it: as 32-bit words in the machine's byte order."""
     octets = bytes.fromhex(digits)
     if sys.byteorder == "little":
         words = (octets[start : start + 4][::-1] for start in range(0, len(octets), 4))

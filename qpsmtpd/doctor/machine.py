@@ -3,8 +3,8 @@
 
 No code of a plugin runs as root, nor does what a plugin parses: `as_user` forks a process that
 becomes the daemon's user for good, without root's terminal and open files, and root gets text from
-it, of limited size and within limited time.  As its ids have changed, the kernel lets no other
-process of that user look into it (dumpable in prctl(2)).
+it, of limited size and within limited time.  As its ids have changed, the kernel does not let other
+processes of that user look into it (dumpable in prctl(2)).
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ T = TypeVar("T")
 #: Seconds that a command may take.
 COMMAND_TIMEOUT = 15.0
 
-#: Seconds and octets that a process of the daemon's user may take to answer.
+#: Seconds that a process of the daemon's user may take to answer, and octets that it may send.
 CHILD_TIMEOUT = 300.0
 MOST_OCTETS = 1 << 20
 
@@ -44,7 +44,7 @@ _SEARCH_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 class Machine:
     """The machine, or the part of a file system below `root`.
 
-    environment: of the doctor.
+    environment: the doctor's.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class Machine:
     # --- files ------------------------------------------------------------------------------
 
     def path(self, path: str | Path) -> Path:
-        """Where a path of the machine is for us."""
+        """The path under which we find a file of the machine."""
         return self.root / str(path).lstrip("/")
 
     def read(self, path: str | Path) -> str:
@@ -74,14 +74,14 @@ class Machine:
             return []
 
     def link(self, path: str | Path) -> str:
-        """Where a symbolic link leads; empty when it cannot be read."""
+        """The target of a symbolic link; empty if it cannot be read."""
         try:
             return str(self.path(path).readlink())
         except OSError:
             return ""
 
     def status(self, path: str | Path) -> os.stat_result | None:
-        """The status of a file, None when there is none.  Raises PermissionError."""
+        """The status of a file; None if it does not exist.  Raises PermissionError."""
         try:
             return self.path(path).stat()
         except PermissionError:
@@ -90,7 +90,7 @@ class Machine:
             return None
 
     def exists(self, path: str | Path) -> bool:
-        """Whether a file is there, as far as we may know."""
+        """Whether a file exists, as far as we may know."""
         with suppress(PermissionError):
             return self.status(path) is not None
         return False
@@ -112,7 +112,7 @@ class Machine:
     # --- processes --------------------------------------------------------------------------
 
     def run(self, *command: str) -> Output | None:
-        """Run a command that only tells something; None when it cannot be run or is too slow."""
+        """Run a command that only prints something; None if it cannot be run or is too slow."""
         environment = {**self.environment, "PATH": _SEARCH_PATH, "LC_ALL": "C"}
         try:
             done = subprocess.run(  # noqa: S603 (all commands are ours)
@@ -168,26 +168,26 @@ class Machine:
             return str(gid)
 
     def can_be(self, account: Account | None) -> bool:
-        """Whether `as_user` runs something: root does not do so for a user that is missing."""
+        """Whether `as_user` runs anything: for a missing user, root does not."""
         return account is not None or not self.privileged
 
     def as_user(self, account: Account | None, function: Callable[[], T]) -> T:
-        """What a function returns when the user runs it; who is not root runs it right here.
+        """What a function returns when the user runs it; unless we are root, it runs right here.
 
-        From the user's process it comes as JSON, so the function returns what JSON can hold (tuples
-        become lists): the user may have been taken over, and we may be root.  Raises OSError when
-        nothing comes.
+        The result comes from the user's process as JSON, so it must be something that JSON can hold
+        (tuples become lists): the user may have been taken over, and we may be root.  Raises
+        OSError if no result comes.
         """
         if not self.privileged:
             return function()
         if account is None:
-            raise OSError("the daemon's user does not exist, and as root no plugin is run")
+            raise OSError("the daemon's user does not exist, and plugins are not run as root")
         return _in_child(account, function)
 
     # --- network ----------------------------------------------------------------------------
 
     def local(self, address: str) -> bool:
-        """Whether an IP address is one of this machine: only those can be bound to."""
+        """Whether an IP address belongs to this machine: others cannot be bound."""
         try:
             version = ipaddress.ip_address(address).version
         except ValueError:
@@ -217,7 +217,7 @@ def _in_child(account: Account, function: Callable[[], T]) -> T:
     try:
         answer = _read(ours)
     except OSError as error:
-        raise OSError(f"what runs as user {account.name} {error}") from None
+        raise OSError(f"the process of user {account.name} {error}") from None
     finally:
         os.close(ours)
         os.kill(child, signal.SIGKILL)
@@ -247,7 +247,7 @@ def _answer(account: Account, function: Callable[[], object], pipe: int) -> NoRe
 
 
 def _let_go(pipe: int) -> None:
-    """Leave root's terminal, into which the user could type (TIOCSTI), and all but the pipe."""
+    """Leave root's terminal, where the user could type (TIOCSTI), and close all but the pipe."""
     os.setsid()
     null = os.open(os.devnull, os.O_RDWR)
     for descriptor in (0, 1, 2):
@@ -259,16 +259,16 @@ def _let_go(pipe: int) -> None:
 
 
 def _read(pipe: int) -> bytes:
-    """All that comes out of a pipe.  Raises OSError when that is too much, or takes too long."""
+    """All that comes out of a pipe.  Raises OSError if that is too much, or takes too long."""
     end = time.monotonic() + CHILD_TIMEOUT
     answer = b""
     while True:
         ready, _, _ = select.select([pipe], [], [], max(0.0, end - time.monotonic()))
         if not ready:
-            raise OSError("does not come to an end")
+            raise OSError("does not end")
         block = os.read(pipe, 65536)
         answer += block
         if len(answer) > MOST_OCTETS:
-            raise OSError("does not stop answering")
+            raise OSError("answers without end")
         if not block:
             return answer

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""Mail systems: what Exim or Postfix are set up to listen on, and how to get them out of our way.
+"""Mail systems: where Exim and Postfix are set up to listen, and how to get them out of our way.
 
-Their configuration is theirs: the commands are only printed.
+We do not touch their configuration: the commands are only printed.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _ASK_AGAIN = "dpkg-reconfigure qpsmtpd"
 
 
 def check_mail_systems(installation: Installation) -> Iterator[Finding]:
-    """Each mail system that is installed: its configuration, and where that makes it listen."""
+    """Each installed mail system: its configuration, and where that makes it listen."""
     postfix, exim = Postfix.read(installation.machine), Exim.read(installation.machine)
     if postfix is not None:
         yield _addresses(installation, "Postfix", postfix.addresses)
@@ -39,7 +39,7 @@ def check_mail_systems(installation: Installation) -> Iterator[Finding]:
 def _check_exim(installation: Installation, exim: Exim) -> Iterator[Finding]:
     yield Finding.ok("Exim", exim.form)
     if exim.own:
-        text = "where it listens is not known from a configuration of your own"
+        text = "its configuration is your own, so it is not known where it listens"
         yield Finding.notice("Exim", text, "If it is in the way of qpsmtpd:", *exim.to_loopback)
     else:
         yield _addresses(installation, "Exim", exim.addresses)
@@ -48,7 +48,7 @@ def _check_exim(installation: Installation, exim: Exim) -> Iterator[Finding]:
 def _addresses(installation: Installation, name: str, theirs: list[ListenAddress]) -> Finding:
     clashes = _clashes(installation, theirs)
     if not clashes:
-        where = f"listens on {listed(theirs)}" if theirs else "takes no mail from the network"
+        where = f"listens on {listed(theirs)}" if theirs else "accepts no mail from the network"
         return Finding.ok(name, f"{where}, not in the way of qpsmtpd")
     advice, commands = _out_of_the_way(installation, name)
     text = f"is set up to listen on {listed(clashes)}"
@@ -64,7 +64,7 @@ def _clashes(installation: Installation, theirs: list[ListenAddress]) -> list[Li
 
 
 def in_the_way(installation: Installation, name: str) -> bool:
-    """Whether Exim or Postfix is set up to listen where we are to, or may be."""
+    """Whether Exim or Postfix is, or may be, set up to listen where we are to listen."""
     mta = _READERS[name](installation.machine)
     if isinstance(mta, Exim) and mta.own:
         return True
@@ -76,15 +76,15 @@ def _out_of_the_way(installation: Installation, name: str) -> tuple[str, tuple[s
     mta = _READERS[name](installation.machine)
     commands = mta.to_loopback if mta else ()
     if not any(map(_needs_loopback, installation.wanted)):
-        return f"Let {name} listen on loopback addresses only:", commands
+        return f"Let {name} listen only on loopback addresses:", commands
     public = " ".join(installation.machine.public_addresses()) or "those reached from outside"
     advice = (
         f"qpsmtpd is to listen on loopback addresses as well, which {name} needs. Let qpsmtpd "
-        f"listen on the public addresses only ({public}), and {name} on the others:"
+        f"listen only on the public addresses ({public}), and {name} on the others:"
     )
     return advice, (_ASK_AGAIN, *commands)
 
 
 def _needs_loopback(address: ListenAddress) -> bool:
-    """Whether it takes the loopback addresses that a mail system usually has."""
+    """Whether it covers the loopback addresses that a mail system usually has."""
     return any(overlap(address, ListenAddress(host, 25)) for host in ("127.0.0.1", "::1"))

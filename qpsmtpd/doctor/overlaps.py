@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Addresses: when two programs that listen are in each other's way."""
+"""Addresses: when two listening programs are in each other's way."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _LOCALHOST = frozenset({"127.0.0.1", "::1"})
 
 
 def hosts_of(host: str) -> frozenset[str]:
-    """The addresses that a host stands for: "" is all, a name other than localhost is itself."""
+    """The addresses that a host stands for: "" means all; other names than localhost stay as is."""
     if not host:
         return ANY
     if host == "localhost":
@@ -26,7 +26,7 @@ def hosts_of(host: str) -> frozenset[str]:
 
 
 def overlap(one: ListenAddress, other: ListenAddress) -> bool:
-    """Whether both cannot be listened on at the same time."""
+    """Whether two programs cannot listen on both at the same time."""
     if one.port != other.port:
         return False
     ours, theirs = hosts_of(one.host), hosts_of(other.host)

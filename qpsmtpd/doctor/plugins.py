@@ -4,9 +4,9 @@
     root ──▶ a process of the daemon's user for each line ──▶ plugin ──▶ text ──▶ root
 
 A plugin, ours or an administrator's, is imported in such a process and nowhere else: root reads the
-lines of the file `plugins` as text.  One process for each line, so that a plugin can neither forge
-nor spoil what another one says.  The commands of a plugin whose file others than root can change
-are not shown: root would be asked to run what those others wrote.
+lines of the file `plugins` as text.  Each line has its own process, so that a plugin can neither
+forge nor spoil what another one says.  The commands of a plugin whose file users other than root
+can change are not shown: root would be asked to run what those users wrote.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ TIMEOUT = 60.0
 
 
 def examine_plugins(installation: Installation) -> Iterator[Examination]:
-    """What each line of the chain finds; nothing of lines that are wrong."""
+    """What the plugin on each line finds; nothing for lines that are wrong."""
     installation.look()
     if not installation.machine.can_be(installation.account):
         return
     try:
         entries = installation.entries
     except ConfigError:
-        return  # which the configuration is told of
+        return  # which the area Configuration reports
     for entry in entries:
         examination = _examine_as_user(installation, entry)
         if examination is not None:
@@ -73,7 +73,7 @@ def _without_commands_of_others(
     file = finder.local_file(examination.name.partition(":")[0])
     if file is None or only_root_changes(installation.machine, file):
         return examination
-    hidden = f"Its commands are not shown, as others than root can change {file}."
+    hidden = f"Its commands are not shown, as users other than root can change {file}."
     findings = [
         replace(finding, advice=hidden, commands=()) if finding.commands else finding
         for finding in examination.findings
@@ -85,7 +85,7 @@ def _without_commands_of_others(
 
 
 def _in_process(installation: Installation, entry: Entry) -> list[Any] | None:
-    """The words of the examination, None when the line is wrong."""
+    """The words of the examination; None if the line is wrong."""
     finder = PluginFinder(installation.settings.plugin_dirs)
     line = next(read_line(entry, finder, []), None)
     return asyncio.run(_examine(installation, line)).words() if line else None
@@ -101,9 +101,10 @@ async def _examine(installation: Installation, line: PluginLine) -> Examination:
                 async for finding in _said(plugin, Surroundings(installation)):
                     findings.append(finding)
         except ConfigError:
-            pass  # which the configuration is told of
+            pass  # which the area Configuration reports
         except TimeoutError:
-            findings.append(Finding.warning(line.name, f"is not examined within {TIMEOUT:g} s"))
+            text = f"cannot be examined: it takes longer than {TIMEOUT:g} s"
+            findings.append(Finding.warning(line.name, text))
         except Exception as error:
             text = f"cannot be examined: {type(error).__name__}: {error} ({place_of(error)})"
             findings.append(Finding.warning(line.name, text))
@@ -150,7 +151,7 @@ def _resolver(installation: Installation, stack: AsyncExitStack) -> Resolver:
     try:
         resolver = installation.resolver()
     except (OSError, ValueError):
-        resolver = DnsResolver([])  # which the area DNS tells of
+        resolver = DnsResolver([])  # which the area DNS reports
     # Only the real one has something to close.
     close: Callable[[], Awaitable[None]] | None = getattr(resolver, "close", None)
     if close is not None:
@@ -166,6 +167,6 @@ class _Config(PluginConfig):
         self._installation = installation
 
     def path(self, name: str | Path) -> Path:
-        """Where a file is on the machine; the daemon's working directory is not known."""
+        """The path of a file on the machine; the daemon's working directory is unknown."""
         places = [directory / name for directory in self._installation.directories]
         return next(filter(self._installation.machine.exists, places), places[0])

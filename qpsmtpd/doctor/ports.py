@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Ports: whether the addresses that qpsmtpd wants to listen on are free, or whose they are."""
+"""Ports: whether the addresses that qpsmtpd is to listen on are free, or who has them."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from qpsmtpd.doctor.overlaps import listed, overlap
 from qpsmtpd.doctor.units import SOCKET
 from qpsmtpd.plugin.finding import Finding
 
-#: The mail systems whose set-up is known.
+#: The mail systems that we know how to set up.
 _RESTARTS = {"Exim": "systemctl restart exim4", "Postfix": "systemctl restart postfix"}
 _SMTP = ListenAddress("", 25)
 
 
 def check_ports(installation: Installation) -> Iterator[Finding]:
-    """Who listens where we want to; on port 25 when nothing says where that is."""
+    """Who listens where we are to listen; on port 25 if nothing says where that is."""
     sockets = listening(installation.machine)
     if not sockets and not installation.machine.exists("/proc/net/tcp"):
-        yield Finding.notice("/proc/net/tcp", "cannot be read, so who listens is not known")
+        yield Finding.notice("/proc/net/tcp", "cannot be read, so it is not known who listens")
         return
     if not installation.wanted:
         yield from _without_addresses(sockets)
@@ -33,8 +33,8 @@ def check_ports(installation: Installation) -> Iterator[Finding]:
 
 
 def _without_addresses(sockets: list[Listening]) -> Iterator[Finding]:
-    text = "no unit of systemd says where qpsmtpd is to listen"
-    yield Finding.notice("addresses", text, "Say it with --listen to have this checked.")
+    text = "no systemd unit says where qpsmtpd is to listen"
+    yield Finding.notice("addresses", text, "Give the addresses with --listen to check them.")
     for found in sockets:
         if overlap(found.address, _SMTP):
             yield Finding.notice(str(found.address), f"{found} listens here")
@@ -55,8 +55,9 @@ def _check(
         yield Finding.ok(subject, f"{sockets[0]} listens for qpsmtpd")
     else:
         start = f"systemctl start {SOCKET}" if installation.machine.systemd else ""
-        advice = "Start it when all else is well:" if start else ""
-        yield Finding.notice(subject, "free, qpsmtpd does not run", advice, *filter(None, [start]))
+        advice = "Start it when everything else is in order:" if start else ""
+        text = "is free; qpsmtpd is not running"
+        yield Finding.notice(subject, text, advice, *filter(None, [start]))
 
 
 def _held(installation: Installation, found: Listening) -> bool:
@@ -82,4 +83,4 @@ def _remedy(installation: Installation, found: Listening) -> tuple[str, tuple[st
         return advice, ("dpkg-reconfigure qpsmtpd",)
     if in_the_way(installation, title):
         return f"See {title} below.", ()
-    return "It is set up otherwise by now; restart it:", (_RESTARTS[title],)
+    return "It is no longer set up to listen there; restart it:", (_RESTARTS[title],)

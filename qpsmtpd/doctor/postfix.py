@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Postfix: where it listens, whom it relays for, and the commands to move it (postconf(1))."""
+"""Postfix: where it listens, for which clients it relays, and the commands to move it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Service:
 
     @property
     def port(self) -> int:
-        """The number of its port, 0 when that is not known."""
+        """The number of its port; 0 if that is unknown."""
         port = self.name.rpartition(":")[2]
         return int(port) if port.isdigit() else _PORTS.get(port, 0)
 
@@ -51,7 +51,7 @@ class Postfix:
 
     @classmethod
     def read(cls, machine: Machine) -> Postfix | None:
-        """The Postfix of the system, None when there is none."""
+        """The system's Postfix, by postconf(1); None if there is none."""
         interfaces = machine.run("postconf", "-xh", "inet_interfaces")
         if interfaces is None or interfaces.status:
             return None
@@ -75,12 +75,12 @@ class Postfix:
 
     @property
     def trusts_loopback(self) -> bool:
-        """Whether whoever connects from this machine may send mail to everywhere."""
+        """Whether clients on this machine may send mail to any destination."""
         return any(map(_has_loopback, self.networks))
 
     @property
     def to_loopback(self) -> tuple[str, ...]:
-        """The commands that leave loopback addresses only to port 25; none if that is so.
+        """The commands that leave port 25 only on loopback addresses; empty if that is so already.
 
         Other ports stay as they are: clients submit their mail there.
         """

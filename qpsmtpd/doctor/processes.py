@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Processes: what the kernel says about the daemon that runs now (proc(5))."""
+"""Processes: what the kernel says about the running daemon (proc(5))."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from qpsmtpd.doctor.units import SERVICE
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """The daemon that runs now.
+    """The running daemon.
 
-    groups: those of its process.  no_new_privileges: set-id programs run without their rights.
+    groups: those of its process.  no_new_privileges: set-id programs run without their privileges.
     """
 
     groups: frozenset[int]
@@ -21,7 +21,7 @@ class Running:
 
 
 def running(machine: Machine) -> Running | None:
-    """The main process of the service; None when it does not run."""
+    """The main process of the service; None if it is not running."""
     if not machine.systemd:
         return None
     output = machine.run("systemctl", "show", "-p", "MainPID", "--value", SERVICE)

@@ -24,7 +24,7 @@ _INDENT = 10
 
 
 def exit_status(findings: Findings) -> int:
-    """0 when there is nothing to do, 1 with warnings, 2 with errors."""
+    """0 if there is nothing to do, 1 with warnings, 2 with errors."""
     worst = max((found.severity for area in findings.values() for found in area), default=0)
     return max(0, worst - Severity.NOTICE)
 

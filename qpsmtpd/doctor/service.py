@@ -31,7 +31,7 @@ def _no_user(installation: Installation) -> Iterator[Finding]:
     subject, text = f"user {installation.user}", "does not exist"
     if installation.user == DEFAULT_USER:
         make = "adduser --system --group --home /var/spool/qpsmtpd --no-create-home qpsmtpd"
-        yield Finding.error(subject, text, "Make it, as the package does:", make)
+        yield Finding.error(subject, text, "Create it, as the package does:", make)
     else:
         yield Finding.error(subject, f"{text}, but {SERVICE} names it (User=)")
 
@@ -40,10 +40,10 @@ def _no_user(installation: Installation) -> Iterator[Finding]:
 
 
 def check_units(installation: Installation) -> Iterator[Finding]:
-    """Whether systemd starts the daemon, and whether it runs."""
+    """Whether systemd starts the daemon, and whether it is running."""
     machine = installation.machine
     if not machine.systemd:
-        yield Finding.notice("systemd", "does not run this machine; its units are not looked at")
+        yield Finding.notice("systemd", "does not run this machine; its units are not examined")
         return
     for name in (SOCKET, SERVICE):
         unit = Unit(machine, name)
@@ -57,7 +57,7 @@ def _state(installation: Installation, name: str) -> Finding:
     enabled, active = (_ask(installation, verb, name) for verb in ("is-enabled", "is-active"))
     text = f"{enabled}, {active}"
     if active == "failed":
-        advice = "Mend what the log says, and start it again:"
+        advice = "Fix what the log reports, and start it again:"
         commands = (f"journalctl -u {name} -n 20", f"systemctl restart {name}")
         return Finding.error(name, text, advice, *commands)
     if name != SOCKET or (enabled, active) == ("enabled", "active"):

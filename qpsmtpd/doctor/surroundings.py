@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Surroundings: what plugins get to see of an installation (plugin/system.py)."""
+"""Surroundings: what plugins may see of an installation (plugin/system.py)."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ class Surroundings:
 
     @property
     def account(self) -> Account | None:
-        """The daemon's user, None when there is no such user."""
+        """The daemon's user; None if it does not exist."""
         return self._installation.account
 
     def path(self, path: str | Path) -> Path:
-        """Where a file of the machine is for us."""
+        """The path under which we find a file of the machine."""
         return self._machine.path(path)
 
     def read(self, path: str | Path) -> str:
@@ -42,11 +42,11 @@ class Surroundings:
         return self._machine.read(path)
 
     def status(self, path: str | Path) -> os.stat_result | None:
-        """The status of a file, None when there is none.  Raises PermissionError."""
+        """The status of a file; None if it does not exist.  Raises PermissionError."""
         return self._machine.status(path)
 
     def exists(self, path: str | Path) -> bool:
-        """Whether a file is there, as far as we may know."""
+        """Whether a file exists, as far as we may know."""
         return self._machine.exists(path)
 
     def existing(self, path: str | Path) -> Path:
@@ -58,7 +58,7 @@ class Surroundings:
         return self._machine.runnable(path)
 
     def run(self, *command: str) -> Output | None:
-        """Run a command that only tells something."""
+        """Run a command that only prints something."""
         return self._machine.run(*command)
 
     def group_name(self, gid: int) -> str:
@@ -66,25 +66,25 @@ class Surroundings:
         return self._machine.group_name(gid)
 
     def obstacle(self, path: str | Path, wanted: int) -> Obstacle | None:
-        """What keeps the daemon's user from a file, None when nothing does."""
+        """What keeps the daemon's user from a file; None if nothing does."""
         account = self.account
         return obstacle(self._machine, path, account, wanted) if account else None
 
     def confinement(self, path: str | Path) -> Finding | None:
-        """What is to be said when the daemon's unit does not let it write to a directory."""
+        """The finding if the daemon's unit does not let it write to a directory; else None."""
         return read_only(self._machine, Path(path))
 
     def set_id_problem(self, program: str) -> Finding | None:
-        """What keeps a set-id program from its rights when the daemon wants it to run."""
+        """What keeps a set-id program from its privileges when the daemon wants to run it."""
         return set_id_problem(self._machine, program, self._installation.running)
 
     def running_groups(self) -> frozenset[int] | None:
-        """The groups of the daemon that runs now, None when it does not run."""
+        """The groups of the running daemon; None if it is not running."""
         running = self._installation.running
         return running.groups if running else None
 
     def listens(self, host: str, port: int) -> str:
-        """Where the daemon is to listen itself, if that is this address; else empty."""
+        """Where the daemon itself is to listen, if that overlaps this address; else empty."""
         if not self._machine.local(host):
             return ""
         address = ListenAddress(host, port)

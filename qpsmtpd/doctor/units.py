@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Units: reads what units of systemd say, from their files and drop-ins (systemd.unit(5))."""
+"""Units: reads systemd units, from their files and drop-ins (systemd.unit(5))."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from qpsmtpd.doctor.machine import Machine
 SOCKET = "qpsmtpd.socket"
 SERVICE = "qpsmtpd.service"
 
-#: The best first.
+#: In order of precedence.
 _DIRECTORIES = (
     "/etc/systemd/system",
     "/run/systemd/system",
@@ -31,14 +31,14 @@ class Unit:
 
     def __init__(self, machine: Machine, name: str) -> None:
         files = _files(machine, name)
-        #: The unit file; empty when there is none, or the unit is masked.
+        #: The unit file; empty if there is none, or the unit is masked.
         self.file = next((file for file in files if not file.endswith(".conf")), "")
         if machine.link(self.file) == "/dev/null":
             self.file = ""
         self._lines = [line for file in files if self.file for line in _lines(machine.read(file))]
 
     def values(self, key: str) -> list[str]:
-        """All values of a setting; an empty one takes back those before it."""
+        """All values of a setting; an empty one clears those before it."""
         values: list[str] = []
         for line in self._lines:
             match = _assignment(line)
@@ -70,7 +70,7 @@ def _lines(text: str) -> Iterator[str]:
 
 
 def enabled(machine: Machine) -> bool:
-    """Whether the daemon is started with the system."""
+    """Whether the daemon starts with the system."""
     return any(
         unit in machine.names(f"{directory}/{wants}")
         for directory in _DIRECTORIES[:2]
@@ -88,7 +88,7 @@ def listen_addresses(machine: Machine) -> list[ListenAddress]:
 
 
 def _stream(text: str, v6_only: str) -> ListenAddress | None:
-    """The address of a ListenStream=, None for sockets of other kinds."""
+    """The address of a ListenStream=; None for sockets of other kinds."""
     try:
         address = parse_listen(text)
     except ValueError:

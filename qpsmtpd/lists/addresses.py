@@ -27,7 +27,7 @@ class Listed:
 class AddressList:
     """A list that refuses: addresses, domains and patterns with reasons, as in badmailfrom.
 
-    A line is a word and, after white space, the reason that the client gets to read. The word is
+    A line is a word and, after white space, the reason that the client gets. The word is
 
     - `user@example.com`: this address;
     - `@example.com`: every address in this domain (not in those below it);
@@ -74,7 +74,7 @@ class AddressList:
 class AddressSet:
     """A list that admits: addresses, and domains with or without an @ in front, no patterns.
 
-    A domain does not stand for addresses in it that are routed on (`Address.is_route`).
+    A domain does not stand for addresses in it that name a further route (`Address.is_route`).
     """
 
     __slots__ = ("_addresses", "_domains")

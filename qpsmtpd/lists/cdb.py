@@ -3,10 +3,10 @@
 
 The format: 256 pairs (position, number of slots) of the hash tables, then the records (key length,
 value length, key, value), then the tables, whose slots are pairs (hash, position of the record).
-All numbers are 32 bits, little-endian. A key's table is the low byte of its hash, its first slot
-follows from the other bits; the search goes on from there, around the end, until an empty slot.
+All numbers are 32 bits, little-endian. The low byte of a key's hash selects the table, the other
+bits the first slot; the search goes on from there, around the end, up to an empty slot.
 
-Any file may be given: every position is checked before it is followed.
+The file need not be trusted: every position is checked before it is followed.
 """
 
 from collections.abc import Iterator, Mapping
@@ -23,13 +23,13 @@ _HEADER = Struct(f"<{_TABLES * 2}I")
 
 
 class CdbError(ValueError):
-    """The file is no constant database, or a damaged one."""
+    """The file is not a constant database, or is damaged."""
 
 
 class Cdb(Mapping[bytes, bytes]):
-    """A constant database as a read-only mapping; of a key's several records the first counts.
+    """A constant database as a read-only mapping; of several records for a key the first counts.
 
-    A look-up reads only the pages it needs and sees the file as it was when opened, provided that
+    A lookup reads only the pages it needs and sees the file as it was when opened, provided that
     it is replaced by renaming, as the tools that write such files do. `len` and iteration read all
     of it. After `close` every access raises ValueError.
     """
@@ -50,7 +50,7 @@ class Cdb(Mapping[bytes, bytes]):
 
     @classmethod
     def open(cls, path: str | PathLike[str]) -> Self:
-        """Map the file into memory; raises OSError, or CdbError when it is no such database."""
+        """Map the file into memory; raises OSError, or CdbError if it is not such a database."""
         with Path(path).open("rb") as file:
             try:
                 data = mmap(file.fileno(), 0, access=ACCESS_READ)
@@ -93,7 +93,7 @@ class Cdb(Mapping[bytes, bytes]):
         return sum(1 for _ in self)
 
     def _find(self, key: bytes) -> int | None:
-        """The position of the key's first record, None when it has none."""
+        """The position of the key's first record; None if it has none."""
         wanted = _hash(key)
         table, slots = self._tables[wanted % _TABLES]
         first = wanted // _TABLES

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: MIT
 """DnsList: asks one DNS list (RFC 5782) and judges its answer.
 
-Something is listed when every address in the answer is a code in 127.0.0.0/8.  127.0.0.1 and
-127.255.255.0/24 are no codes (RFC 5782 section 5; lists use them to tell that they are closed, or
-that the name server asks too much), nor is anything outside, as an expired domain with a wildcard
-gives it: the list is in error then, and nobody is listed by it.  A failure lists nobody either.
+An entry is listed if every address in the answer is a code in 127.0.0.0/8.  127.0.0.1 and
+127.255.255.0/24 are not codes (RFC 5782 section 5; lists use them to say that they are closed, or
+that the name server asks too much), nor is any address outside that network, such as an expired
+domain with a wildcard gives: then the list is in error, and nothing counts as listed.  Nor does
+anything if the lookup fails.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ def reversed_address(ip: str) -> str:
 
 
 def are_codes(addresses: Iterable[str]) -> bool:
-    """Whether all addresses are codes of listings."""
+    """Whether all addresses are codes that stand for a listing."""
     return all(_is_code(ipaddress.IPv4Address(address)) for address in addresses)
 
 
@@ -58,7 +59,7 @@ class DnsList:
     async def codes(self, entry: str) -> list[str]:
         """The codes under which `entry` is listed: a domain, or a `reversed_address`.
 
-        Empty when it is not listed, and when the list fails.
+        Empty if it is not listed, or the list fails.
         """
         try:
             answers = await self._resolver.a(self._name(entry))

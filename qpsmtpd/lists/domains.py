@@ -11,7 +11,7 @@ from qpsmtpd.lists.patterns import Pattern
 from qpsmtpd.mail.domain import canonical_domain, domain_spellings, u_label_form
 from qpsmtpd.plugin.services import Entry
 
-# What may be in a label is left to the DNS: an entry that is none matches nothing.
+# Which labels are valid is left to the DNS: an entry with an invalid one matches nothing.
 _LABEL = r"[0-9A-Za-z_\xa1-\U0010ffff-]+"
 _is_domain = re.compile(rf"\.?{_LABEL}(?:\.{_LABEL})*|\[[0-9A-Za-z:.]+\]").fullmatch
 _is_pattern = re.compile(r"[{}\[\]()^$|*+?\\!]").search
@@ -60,7 +60,7 @@ class HelloList:
 
     With `patterns`, in a list that refuses (badhelo), a line with one of `{}[]()^$|*+?\\!` is a
     regular expression (see lists/patterns.py). One with ! in front stands for all names in which it
-    is not found. Raises ConfigError for a wrong expression.
+    is not found. Raises ConfigError for an invalid expression.
     """
 
     __slots__ = ("_absent", "_names", "_patterns")

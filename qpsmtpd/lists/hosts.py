@@ -2,8 +2,8 @@
 """HostList: lists of client addresses, as the files relayclients, dnsbl_allow and others hold them.
 
 An entry is an address, a network in CIDR notation, or a prefix that ends with the separator:
-`192.0.2.1`, `192.0.2.0/24`, `192.0.`, `2001:db8::/32`, `2001:db8:`.  Of IPv6 also a prefix of
-whole groups without final colon is understood, as the Perl version needed it: `2001:0db8`.
+`192.0.2.1`, `192.0.2.0/24`, `192.0.`, `2001:db8::/32`, `2001:db8:`.  An IPv6 prefix of whole groups
+without the final colon is understood too, as the Perl version required: `2001:0db8`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class HostList:
     """A set of addresses, given as networks; `address in hosts` asks whether it is in one."""
 
     def __init__(self, networks: Iterable[IPNetwork] = ()) -> None:
-        # One hash look-up per prefix length in use, however long the list.
+        # One hash lookup per prefix length in use, however long the list.
         self._networks: dict[tuple[int, int], set[int]] = {}
         for network in networks:
             bits = network.max_prefixlen - network.prefixlen
@@ -44,7 +44,7 @@ class HostList:
 
 
 def parse_hosts(text: str) -> IPNetwork:
-    """The network that an entry stands for.  Raises ValueError whose text says what is right."""
+    """The network that an entry stands for.  Raises a ValueError that says what would be right."""
     entry = text.lower()
     if _IPV4_PREFIX.fullmatch(entry):
         return _ipv4_prefix(entry)
@@ -62,7 +62,7 @@ def parse_hosts(text: str) -> IPNetwork:
 
 
 def _canonical_network(network: IPNetwork) -> IPNetwork:
-    """A network, of IPv4 when all its addresses are IPv4-mapped ones."""
+    """A network; an IPv4 one if all its addresses are IPv4-mapped."""
     if network.prefixlen < _MAPPED.prefixlen or network.network_address not in _MAPPED:
         return network
     first = parse_ip(str(network.network_address))
@@ -82,7 +82,7 @@ def _ipv6_prefix(entry: str) -> IPNetwork:
 
 
 async def read_hosts(config: Config, name: str) -> HostList:
-    """The list of a configuration file.  Raises ConfigError for an entry that is wrong."""
+    """The list in a configuration file.  Raises ConfigError for an invalid entry."""
     networks = []
     for entry in await config.entries(name):
         try:

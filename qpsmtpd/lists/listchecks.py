@@ -11,23 +11,23 @@ from qpsmtpd.lists.dnslists import are_codes
 from qpsmtpd.plugin.finding import Finding
 from qpsmtpd.plugin.services import Resolver
 
-#: Seconds for one look-up.
+#: Seconds for one lookup.
 TIMEOUT = 6.0
 
-#: What every list has to list, and never to list: of clients, of domains.
+#: What every list must list, and must never list: lists of clients, lists of domains.
 CLIENTS = ("2.0.0.127", "1.0.0.127")
 DOMAINS = ("test", "invalid")
 
-#: The heading in the report of the doctor.
+#: The heading in the doctor's report.
 _AREA = "DNS"
 
 
 async def check_lists(
     resolver: Resolver, zones: Iterable[str], tests: tuple[str, str], file: str
 ) -> AsyncIterator[Finding]:
-    """Whether lists list what they have to, and not what they must not; all are asked at once.
+    """Whether lists list what they must, and not what they must not; all are asked at once.
 
-    tests: CLIENTS or DOMAINS.  file: where the zones stand.
+    tests: CLIENTS or DOMAINS.  file: the file with the zones.
     """
     for finding in await asyncio.gather(*(_check(resolver, zone, tests, file) for zone in zones)):
         yield finding
@@ -35,7 +35,7 @@ async def check_lists(
 
 async def _check(resolver: Resolver, zone: str, tests: tuple[str, str], file: str) -> Finding:
     listed, unlisted = (f"{entry}.{zone}" for entry in tests)
-    remedy = f"Unless this passes, take it out of the file {file}."
+    remedy = f"If this persists, remove the list from the file {file}."
     try:
         async with asyncio.timeout(TIMEOUT):
             codes, wrong = await asyncio.gather(resolver.a(listed), resolver.a(unlisted))
@@ -53,7 +53,7 @@ def _judge(
         return Finding.error(subject, text, remedy, area=_AREA)
     if codes and not are_codes(codes):
         text = f"refuses our questions: it answers {', '.join(codes)}"
-        advice = "Many lists do so when asked through a public name server; ask through your own."
+        advice = "Many lists refuse questions from public name servers; use one of your own."
         return Finding.warning(subject, text, advice, area=_AREA)
     if not codes:
         # Lists of domains often lack the test entry; those of clients hardly ever do.

@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: MIT
-"""Pattern: a regular expression of an administrator, on the spellings of a domain or address.
+"""Pattern: an administrator's regular expression, on the spellings of a domain or address.
 
-A client chooses how it spells a name, the administrator one of several ways to write a pattern
-(`@bücher\\.example$`, `@xn--bcher-kva\\.example$`), and neither may get around the other. So
+A client chooses how it spells a name, and an administrator how to write a pattern
+(`@bücher\\.example$`, `@xn--bcher-kva\\.example$`); a match must not depend on either choice. So
 
-- what refuses is tried on every spelling: the canonical one, the one with U-labels, and what the
-  client wrote (of addresses also as a system that normalises characters would read it);
-- what admits is tried on the first two only: they are the same whatever the client wrote, so that
-  no spelling makes a stranger a friend.
+- a pattern that refuses is tried on every spelling: the canonical one, the one with U-labels, and
+  what the client wrote (for addresses, also as a system that normalizes characters would read it);
+- a pattern that admits is tried on the first two only: they are the same whatever the client wrote,
+  so that no spelling makes a stranger a friend.
 
-Upper and lower case are the same everywhere.
+Case never matters.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ class Pattern:
         self._search = compile_pattern(word, where).search
 
     def refuses(self, name: Spellings) -> bool:
-        """Whether a name is meant by an entry that refuses."""
+        """Whether an entry that refuses applies to a name."""
         return any(map(self._search, name.canonical)) or any(map(self._search, name.written))
 
     def admits(self, name: Spellings) -> bool:
-        """Whether a name is meant by an entry that admits."""
+        """Whether an entry that admits applies to a name."""
         return any(map(self._search, name.canonical))
 
 

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: MIT
-"""What plugins are made of: the base class, its options, what it may borrow, and the chain."""
+"""What plugins are made of: the base class, its options, the services it may use, and the chain."""

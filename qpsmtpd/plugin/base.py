@@ -3,7 +3,7 @@
 
 The signature and the docstring of a hook method are its manual.  A hook returns None for "no
 opinion"; the first plugin of the chain that returns something ends the hook.  A fault (an
-exception, a time-out) is never a pass: the client gets 451 for the transaction.
+exception, a timeout) is never a pass: the client gets 451 for the transaction.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class RejectOptions:
 
 @dataclass(frozen=True, slots=True)
 class HookResult:
-    """What `hook_deny` and `hook_ok` are told: which plugin said what in which hook."""
+    """What `hook_deny` and `hook_ok` get: which plugin said what in which hook."""
 
     plugin: str
     hook: str
@@ -96,15 +96,15 @@ class Plugin(Generic[O]):
     """Subclass it with your options (`class X(Plugin[Options])`), and override the hooks you need.
 
     Every overridden hook is called for every session: there is nothing to register.  A class may
-    declare of itself:
+    declare about itself:
 
-    files: the configuration files that it reads, with a sentence about what is in each; a constant
-      database is NAME.cdb.  Files that an option names are not among them.
-    after: the plugins that stand above it where both are in the chain; `auth/*` is a pattern.
-    accepts_recipients: that it accepts the recipients that are ours, so that plugins below are not
-      asked about those.
-    speaks_rejections: that it speaks the rejections that others left to it (`reject naughty`).
-    warning: what check-config says of every line with it, for instance that it loses mail.
+    files: the configuration files that it reads, with a sentence about the contents of each; a
+      constant database is NAME.cdb.  Files that an option names are not among them.
+    after: the plugins that must be above it if both are in the chain; `auth/*` is a pattern.
+    accepts_recipients: that it accepts our own recipients, so that plugins below are not asked
+      about them.
+    speaks_rejections: that it issues the rejections that others left to it (`reject naughty`).
+    warning: what check-config says about every line with it, for instance that it loses mail.
     """
 
     #: The options class of the plugin (a frozen dataclass made with `opt`), from Plugin[Options].
@@ -119,8 +119,8 @@ class Plugin(Generic[O]):
     speaks_rejections: ClassVar[bool] = False
     warning: ClassVar[str] = ""
 
-    #: How many connections of a client beyond max_from_ip this plugin decides about; above that
-    #: the daemon turns it away before any hook.
+    #: How many connections of a client beyond max_from_ip this plugin decides about; if there are
+    #: more, the daemon turns the client away before any hook.
     beyond_max_from_ip: ClassVar[int] = 0
 
     def __init__(self, name: str, options: O, services: Services) -> None:
@@ -141,7 +141,7 @@ class Plugin(Generic[O]):
 
     @classmethod
     def hooks(cls) -> list[str]:
-        """The names of the hooks that the plugin has, without the prefix, in their order."""
+        """The names of the hooks that the plugin has, without the prefix, in the usual order."""
         return [
             method.removeprefix("hook_")
             for method in HOOK_METHODS
@@ -153,8 +153,8 @@ class Plugin(Generic[O]):
     async def start(self) -> None:
         """Read configuration files and prepare; called once per worker and configuration.
 
-        Raises ConfigError when the configuration cannot work: the daemon then refuses to start,
-        or keeps the old configuration.  Does not connect anywhere.
+        Raises ConfigError if the configuration cannot work: the daemon then refuses to start, or
+        keeps the old configuration.  Does not connect anywhere.
         """
 
     async def stop(self) -> None:
@@ -171,25 +171,25 @@ class Plugin(Generic[O]):
         return None
 
     def sasl_mechanisms(self) -> Sequence[str]:
-        """The mechanisms of AUTH that `hook_auth_exchange` speaks; asked once, after `start`.
+        """The AUTH mechanisms that `hook_auth_exchange` implements; asked once, after `start`.
 
-        Such a mechanism takes the place of the daemon's own one of the same name.
+        Such a mechanism replaces the daemon's own with the same name.
         """
         return ()
 
     def examine(self, system: System) -> AsyncIterator[Finding] | Iterator[Finding]:
-        """Yield what `qpsmtpd doctor` is to say of what the plugin needs from this machine.
+        """Yield what `qpsmtpd doctor` is to say about what the plugin needs from this machine.
 
         A generator, plain or async.  The plugin has its options and services, but has not started:
-        `start` may be what fails.  It runs as the daemon's user, in a process of its own, and
-        changes nothing.
+        `start` may be what fails.  This runs as the daemon's user, in a process of its own, and
+        must not change anything.
         """
         return iter(())
 
     # --- helpers ----------------------------------------------------------------------------
 
     def immune(self, session: Session) -> bool:
-        """Whether the client or the sender is exempt from filtering (relay client, white list)."""
+        """Whether the client is exempt: it may relay, or it or the sender is on an allowlist."""
         transaction = session.transaction
         return bool(
             session.relay_client
@@ -208,13 +208,13 @@ class Plugin(Generic[O]):
     ) -> Verdict | None:
         """Reject the way the options `reject` and `reject_type` say (get_reject in Perl).
 
-        Returns the verdict; or None, when rejecting is off or left to the plugin naughty.
-        `default` is used when there is no reject_type; without either it is perm here and up to
-        the plugin naughty there.  `reason` is for the log only.
+        Returns the verdict; or None, if rejecting is off or left to the plugin naughty.  `default`
+        is used if there is no reject_type; without either it is perm, or what the plugin naughty
+        decides if the rejection is left to it.  `reason` is only for the log.
         """
         options = self.options
         if not isinstance(options, RejectOptions):
-            raise TypeError(f"{self.name}: its options are no RejectOptions")
+            raise TypeError(f"{self.name}: its options are not RejectOptions")
         tolerated = options.reject == "0"
         self.log.info(
             "fail%s reason=%r", " tolerated=yes" if tolerated else "", reason or text or status
@@ -231,7 +231,7 @@ class Plugin(Generic[O]):
         return verdict
 
     def _record(self, session: Session, verdict: Verdict, outcome: Outcome) -> None:
-        """Leave in the trail what the chain does not see."""
+        """Add to the trail what the chain does not see."""
         trail = (session.transaction or session).trail
         trail.add(Answer(self.name, trail.hook, verdict, outcome))
 
@@ -240,18 +240,18 @@ class Plugin(Generic[O]):
     def hook_logging(self, record: logging.LogRecord) -> None:
         """Write one log record somewhere.  Only for plugins in the file `logging`.
 
-        It gets what reaches `log_level`.  As soon as one of them is loaded, nothing goes to stderr
-        by itself.  Must not wait.
+        It gets what reaches `log_level`.  Once any such plugin is loaded, only these plugins write
+        to stderr.  Must not wait.
         """
 
     async def hook_config(self, name: str) -> Sequence[str] | None:
-        """Supply the lines of a configuration file in place of the file; asked before the file.
+        """Supply the lines of a configuration file in place of the file.
 
-        Asked for what plugins read after this one has started.
+        Called for what plugins read after this one has started.
         """
 
     async def hook_user_config(self, recipient: Recipient, name: str) -> Sequence[str] | None:
-        """Supply the lines of a configuration file for one user; asked before hook_config."""
+        """Supply the lines of a configuration file for one user; called before hook_config."""
 
     # --- connection -------------------------------------------------------------------------
 
@@ -259,7 +259,7 @@ class Plugin(Generic[O]):
         """A worker is ready to take connections."""
 
     async def hook_pre_connection(self, session: Session) -> Verdict | None:
-        """A client connected; nothing is known but its address.  A refusal closes: 550 or 451."""
+        """A client has connected; only its address is known.  A refusal closes: 550 or 451."""
 
     async def hook_connect(self, session: Session) -> Verdict | None:
         """Before the greeting.  A refusal is sent in its place and closes: 550 or 450."""
@@ -284,16 +284,16 @@ class Plugin(Generic[O]):
         """Parse the argument of AUTH: return mechanism and initial response, or refuse (501)."""
 
     async def hook_auth(self, session: Session, attempt: AuthAttempt) -> Verdict | None:
-        """Check a log-in by any mechanism, after the hook of that mechanism.  OK is 235."""
+        """Check a login by any mechanism, after the hook of that mechanism.  OK is 235."""
 
     async def hook_auth_plain(self, session: Session, attempt: AuthAttempt) -> Verdict | None:
-        """Check a log-in by PLAIN.  OK is 235; a refusal, or nobody's opinion, is 535."""
+        """Check a login by PLAIN.  OK is 235; a refusal, or no opinion, is 535."""
 
     async def hook_auth_login(self, session: Session, attempt: AuthAttempt) -> Verdict | None:
-        """Check a log-in by LOGIN.  OK is 235; a refusal, or nobody's opinion, is 535."""
+        """Check a login by LOGIN.  OK is 235; a refusal, or no opinion, is 535."""
 
     async def hook_auth_cram_md5(self, session: Session, attempt: AuthAttempt) -> Verdict | None:
-        """Check a log-in by CRAM-MD5.  OK is 235; a refusal, or nobody's opinion, is 535."""
+        """Check a login by CRAM-MD5.  OK is 235; a refusal, or no opinion, is 535."""
 
     async def hook_auth_exchange(
         self, session: Session, exchange: AuthExchange
@@ -301,7 +301,7 @@ class Plugin(Generic[O]):
         """One step of a mechanism of `sasl_mechanisms`: ask the client something, or decide.
 
         Called again with the client's answer after each Challenge.  OK is 235 and needs
-        `exchange.user`; a refusal, or nobody's opinion, is 535.  A client that gives up is never
+        `exchange.user`; a refusal, or no opinion, is 535.  A client that gives up is never
         logged in, whatever the hook says.
         """
 
@@ -327,77 +327,77 @@ class Plugin(Generic[O]):
         """Replace the text of the recipient before it is parsed."""
 
     async def hook_rcpt(self, tx: Transaction, recipient: Recipient) -> Verdict | None:
-        """RCPT.  Only an explicit accept takes the recipient; nobody's opinion is 450."""
+        """RCPT.  Only an explicit accept takes the recipient; no opinion is 450."""
 
     # --- message ----------------------------------------------------------------------------
 
     async def hook_data(self, tx: Transaction) -> Verdict | None:
         """DATA, before 354.  Refused with 554 or 451.
 
-        From here to `hook_queue_pre` plugins may add and remove recipients and replace the
-        reverse-path (`tx.add_recipient` and its neighbours).
+        From here to `hook_queue_pre`, plugins may add and remove recipients and replace the
+        reverse-path (`tx.add_recipient` and related methods).
         """
 
     async def hook_data_headers_end(self, tx: Transaction) -> Verdict | None:
         """The header section is complete (`tx.message` has it), and the client is still sending.
 
-        The last moment for `tx.tap`, to have the body as it is read.  Only a refusal that
+        The last moment for `tx.tap`, to get the body as it is read.  Only a refusal that
         disconnects has an effect: 554 or 421 at once.
         """
 
     async def hook_data_post_headers(self, tx: Transaction) -> Verdict | None:
-        """The message is complete; our own header fields are not added yet.
+        """The message is complete; our own header fields have not been added yet.
 
         For what belongs in Authentication-Results (`tx.auth_results`), and for reading what others
-        have said there.  A refusal counts: 552 or 452.
+        have said there.  Refused with 552 or 452.
         """
 
     async def hook_received_line(self, tx: Transaction, info: ReceivedInfo) -> str | None:
         """Supply the value of our Received field."""
 
     async def hook_data_post(self, tx: Transaction) -> Verdict | None:
-        """The message is complete, our header fields are on top.  Refused with 552 or 452."""
+        """The message is complete, with our header fields on top.  Refused with 552 or 452."""
 
     async def hook_queue_pre(self, tx: Transaction) -> Verdict | None:
-        """Before the hand-over.  A refusal is 552 or 452."""
+        """Before the handover.  Refused with 552 or 452."""
 
     async def hook_queue(self, tx: Transaction) -> Verdict | None:
         """Hand the message over.  Accept means the next hop has taken responsibility for it.
 
-        Not interrupted when the client goes away.  Refused with 552 or 452; nobody's opinion is
-        451.  A plugin that has certainly handed nothing over returns `unless_another(defer(...))`:
-        a queue plugin further down may then take the message.
+        Not interrupted when the client goes away.  Refused with 552 or 452; no opinion is 451.  A
+        plugin that has certainly not handed the message over returns `unless_another(defer(...))`:
+        a queue plugin further down may then take it.
         """
 
     async def hook_queue_post(self, tx: Transaction) -> Verdict | None:
-        """After the hand-over succeeded, before the reply.  The result is only logged."""
+        """After the handover has succeeded, before the reply.  The result is only logged."""
 
     # --- other commands ---------------------------------------------------------------------
 
     async def hook_vrfy(self, session: Session, argument: str) -> Verdict | None:
-        """VRFY.  OK is 250, a refusal 554, nobody's opinion 252."""
+        """VRFY.  OK is 250, a refusal 554, no opinion 252."""
 
     async def hook_noop(self, session: Session, argument: str) -> Verdict | None:
         """NOOP.  A refusal is 500."""
 
     async def hook_rset(self, session: Session) -> Verdict | None:
-        """RSET, with or without a transaction, which has ended by now.  A refusal is 500."""
+        """RSET.  The transaction, if there was one, has ended already.  A refusal is 500."""
 
     async def hook_help(self, session: Session, topic: str) -> Verdict | None:
-        """HELP.  OK's text is the help (214); a refusal is 500."""
+        """HELP.  The text of OK is the help (214); a refusal is 500."""
 
     async def hook_quit(self, session: Session) -> Verdict | None:
-        """QUIT.  OK's text takes the place of ours (221)."""
+        """QUIT.  The text of OK replaces ours (221)."""
 
     async def hook_unrecognized_command(
         self, session: Session, verb: str, argument: str
     ) -> Verdict | None:
-        """A verb that nobody knows.  OK is 250; a refusal 500, or 521 when disconnecting."""
+        """An unknown verb.  OK is 250; a refusal 500, or 521 when disconnecting."""
 
     # --- ends -------------------------------------------------------------------------------
 
     async def hook_reset_transaction(self, tx: Transaction) -> None:
-        """The transaction ends: handed over, refused, RSET, a new MAIL, or the client left."""
+        """The transaction ends: handed over, refused, RSET, a new MAIL, or the client has left."""
 
     async def hook_disconnect(self, session: Session) -> None:
         """The session ends; the client may be gone already."""
@@ -424,7 +424,7 @@ def rejection(kind: RejectType, text: str, status: str = "", reason: str = "") -
 
 
 def fit_status(status: str, decision: Decision) -> str:
-    """The status with the class that belongs to the decision: x.7.1 is 5.7.1 or 4.7.1."""
+    """The status with the class that fits the decision: x.7.1 is 5.7.1 or 4.7.1."""
     if not status:
         return ""
     if decision is Decision.ACCEPT:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """BlockingPool: threads for what plugins cannot do without blocking.
 
-They are apart from those of the spool and of the hand-over, so that a library that hangs in one
-plugin does not hold up mail that has nothing to do with it.
+They are separate from those of the spool and of the handover, so that a library that hangs in one
+plugin does not hold up unrelated mail.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
-#: Calls that run at a time, of all plugins of one configuration; the others wait.
+#: How many calls run at once, for all plugins of one configuration; the others wait.
 THREADS = 8
 
 
 class BlockingPool:
-    """A bounded pool of threads, which begins when it is first used."""
+    """A bounded pool of threads, which starts when it is first used."""
 
     def __init__(self, threads: int = THREADS) -> None:
         self._threads = threads
         self._executor: ThreadPoolExecutor | None = None
 
     async def run(self, function: Callable[..., T], *args: Any) -> T:
-        """What the function returns.  When nobody waits any more it runs on to its end."""
+        """What the function returns.  It runs to its end even if nobody waits any more."""
         if self._executor is None:
             self._executor = ThreadPoolExecutor(self._threads, "qpsmtpd-plugin")
         context = contextvars.copy_context()
@@ -36,7 +36,7 @@ class BlockingPool:
         return await asyncio.get_running_loop().run_in_executor(self._executor, call)
 
     async def close(self) -> None:
-        """Begin nothing more.  Does not wait for calls that hang."""
+        """Start no more calls.  Does not wait for calls that hang."""
         if self._executor is not None:
             self._executor.shutdown(wait=False, cancel_futures=True)
             self._executor = None

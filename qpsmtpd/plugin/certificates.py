@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""Certificates: whether one can be read, fits its key, is for us, and for how long.
+"""Certificates: whether one can be read, fits its key, is for our name, and for how long.
 
-What is in a certificate shows in a TLS handshake with ourselves, in memory: the client trusts it
-for what it is, and gets its fields.
+The contents of a certificate show in a TLS handshake with ourselves, in memory: the client trusts
+that very certificate, and gets its fields.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 from qpsmtpd.plugin.finding import Finding
 from qpsmtpd.plugin.system import System
 
-#: Seconds before its end at which a certificate should have been renewed.
+#: Seconds before its expiry at which a certificate should have been renewed.
 SOON = 30 * 86400
 
 #: Numbers of X509_verify_cert_error_string(3).
@@ -28,7 +28,7 @@ _RELOAD = "systemctl reload qpsmtpd.service"
 
 
 def check_certificate(system: System, cert: Path, key: Path, name: str) -> Iterator[Finding]:
-    """A certificate and its key; `name` is what clients know us by (file me)."""
+    """A certificate and its key; `name` is the name that clients know us by (file me)."""
     findings = [found for path in (cert, key) for found in _unreadable(system, path)]
     yield from findings or _check(system, cert, key, name)
 
@@ -41,7 +41,7 @@ def _unreadable(system: System, path: Path) -> Iterator[Finding]:
     if found is None:
         return
     if found.kind == "denied":
-        advice = "Give the group of the user the right to read it:"
+        advice = "Let the user's group read it:"
         commands = (f"chgrp {system.user} {path}", f"chmod g+r {path}")
         yield Finding.error(str(path), str(found), advice, *commands)
     else:
@@ -66,7 +66,7 @@ def _check(system: System, cert: Path, key: Path, name: str) -> Iterator[Finding
     except FileNotFoundError:
         yield Finding.error(subject, f"this or {key} does not exist", "See qpsmtpd plugins tls.")
     except OSError as failure:
-        text = f"cannot be read by us ({failure.strerror}); run this as root"
+        text = f"cannot be read ({failure.strerror}); run this as root"
         yield Finding.notice(subject, text)
 
 
@@ -74,17 +74,17 @@ def _validity(subject: str, fields: dict[str, Any]) -> Finding:
     end = str(fields.get("notAfter", ""))
     left = ssl.cert_time_to_seconds(end) - time.time()
     if left < SOON:
-        text = f"ends in {left / 86400:.0f} days ({end})"
+        text = f"expires in {left / 86400:.0f} days ({end})"
         return Finding.warning(subject, text, _RENEW, _RELOAD)
-    return Finding.ok(subject, f"is good until {end}, and fits its key")
+    return Finding.ok(subject, f"is valid until {end}, and fits its key")
 
 
 def _refused(subject: str, failure: ssl.SSLCertVerificationError) -> Finding:
     if failure.verify_code == _EXPIRED:
         return Finding.error(subject, "has expired", _RENEW, _RELOAD)
     if failure.verify_code == _NOT_YET_VALID:
-        return Finding.error(subject, "is not valid yet; see whether the clock is right")
-    return Finding.warning(subject, f"clients will not take it: {failure.verify_message}")
+        return Finding.error(subject, "is not valid yet; check the clock")
+    return Finding.warning(subject, f"clients will not accept it: {failure.verify_message}")
 
 
 def _name(subject: str, server: ssl.SSLContext, cert: Path, name: str) -> Finding:
@@ -100,7 +100,7 @@ def _name(subject: str, server: ssl.SSLContext, cert: Path, name: str) -> Findin
 def shake_hands(server: ssl.SSLContext, cert: Path, name: str | None = None) -> dict[str, Any]:
     """The fields of the server's certificate, as a client that trusts it sees them.
 
-    Raises SSLCertVerificationError when even that client refuses it, or it is not for the name.
+    Raises SSLCertVerificationError if even that client refuses it, or it is not for the name.
     """
     trusting = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     trusting.check_hostname = name is not None

@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: MIT
 """Chain: runs one hook over the plugins, in the order of the file `plugins`.
 
-The first plugin that has an opinion ends the hook.  A plugin that raises or does not come back in
-time has no opinion that could be trusted: the hook ends with FAULT, a 451 for this transaction,
-unless the administrator wrote `on_fault=skip` on its line.  A store that does not answer is no
+The first plugin that has an opinion ends the hook.  A plugin that raises or does not return in time
+has no opinion that could be trusted: the hook ends with FAULT, a 451 for this transaction, unless
+the administrator wrote `on_fault=skip` on its line.  A store that does not answer counts as no
 opinion.  This is the only place where exceptions of plugins are caught (those of taps: taps.py).
 
-What plugins answer goes into the trail of the transaction, or of the session outside of one.
+What plugins answer goes into the trail of the transaction, or of the session outside a transaction.
 
-A hook that never waits costs no timer: its coroutine is stepped once by hand, and only when it
-wants to wait does a time-out begin.
+A hook that never waits costs no timer: its coroutine is stepped once by hand, and a timeout begins
+only if it wants to wait.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ log = logging.getLogger(__name__)
 
 #: Seconds a hook may take, unless its line says `hook_timeout=`: the client waits that long.
 DEFAULT_TIMEOUT = 120.0
-#: The hand-over may take as long as RFC 5321 section 4.5.3.2.6 lets the client wait for us.
+#: The handover may take as long as RFC 5321 section 4.5.3.2.6 has the client wait for us.
 QUEUE_TIMEOUT = 600.0
 
 #: What a fault of a plugin costs: a temporary refusal.
 FAULT = defer("Internal error, please try again later", status="4.3.0", code=451)
 
-#: Seconds from which on an answer without opinion is recorded, if the plugin waited at all.
+#: Seconds after which even an answer without opinion is recorded, if the plugin waited at all.
 NOTABLE = 0.001
 
-#: Answers that observers hear of.
+#: Answers that observers are told about.
 _OBSERVED = frozenset({"decided", "provisional", "passed"})
 
 #: What hooks may return in place of a verdict.
@@ -62,7 +62,7 @@ Hook = Callable[..., Coroutine[Any, Any, Any]]
 
 @dataclass(frozen=True)
 class ChainedPlugin:
-    """A plugin with what its line says about how the chain treats it.
+    """A plugin, and how its line says that the chain treats it.
 
     skip_faults: a fault counts as "no opinion" (on_fault=skip).
     timeout: seconds for each of its hooks; None means the default.
@@ -79,7 +79,7 @@ class ChainedPlugin:
 class Handler:
     """One hook of one plugin.
 
-    fault: the verdict that a fault costs; None is no opinion.
+    fault: the verdict that a fault costs; None means no opinion.
     """
 
     name: str
@@ -110,10 +110,10 @@ class Chain:
         self._handlers = {
             method.removeprefix("hook_"): self._handlers_of(method) for method in HOOK_METHODS
         }
-        #: The hooks that any plugin has, by their names without prefix ("rcpt").
+        #: The hooks that at least one plugin has, by their names without the prefix ("rcpt").
         self.hooks = frozenset(hook for hook, handlers in self._handlers.items() if handlers)
         self._observed = bool(self.hooks & {"ok", "deny"})
-        #: Whether a plugin adds header fields in place of refusing.
+        #: Whether a plugin adds header fields instead of refusing.
         self.tags = any(chained.plugin.mode == "tag" for chained in self.plugins)
 
     def _handlers_of(self, method: str) -> tuple[Handler, ...]:
@@ -138,7 +138,7 @@ class Chain:
     async def run(self, hook: str, session: Session, *args: Any) -> Answer | None:
         """Ask the plugins until one answers, with a verdict or with the value of this hook.
 
-        What they say goes into the trail.  None: nobody has an opinion.
+        What they say goes into the trail.  Returns None if none has an opinion.
         """
         handlers, transaction = self._handlers[hook], session.transaction
         if not handlers:
@@ -163,19 +163,19 @@ class Chain:
         return provisional
 
     def tap_fault(self, plugin: str, error: BaseException) -> Answer:
-        """What it costs that a plugin's tap on a body failed: what a fault in a hook does."""
+        """What a failed tap on a body costs: the same as a fault in a hook of its plugin."""
         log.error("fault in a tap plugin=%s", plugin, exc_info=error)
         lines = [chained for chained in self.plugins if chained.plugin.name == plugin]
         free = any(line.skip_faults or line.plugin.mode == "shadow" for line in lines)
         return Answer(plugin, "data", None if free else FAULT, "fault")
 
     async def notify_all(self, hook: str) -> None:
-        """Tell all plugins something that is about no session."""
+        """Tell all plugins something that concerns no particular session."""
         for handler in self._handlers[hook]:
             await self._ask(handler, hook, ())
 
     async def notify(self, hook: str, session: Session, *args: Any) -> None:
-        """Tell all plugins; nobody can stop it, and a fault is only logged."""
+        """Tell all plugins; none of them can stop it, and a fault is only logged."""
         trail = (session.transaction or session).trail
         for handler in self._handlers[hook]:
             answer = await self._ask(handler, hook, args or (session,))
@@ -183,14 +183,14 @@ class Chain:
                 trail.add(answer)
 
     async def _ask(self, handler: Handler, hook: str, args: tuple[Any, ...]) -> Answer | None:
-        """What one plugin answers; None when it has no opinion, and soon."""
+        """What one plugin answers; None if it says quickly that it has no opinion."""
         begun = perf_counter()
         try:
             coroutine = handler.call(*args)
             try:
                 wanted = coroutine.send(None)
             except StopIteration as finished:
-                # It never wanted to wait: no time-out is needed.
+                # It never wanted to wait: no timeout is needed.
                 value = finished.value
                 if value is None and not self._record_all:
                     return None
@@ -204,7 +204,7 @@ class Chain:
         return _answer(handler, hook, value, seconds)
 
     async def _tell(self, plugin: str, hook: str, session: Session, answer: Answer | None) -> None:
-        """Tell the observers what has an effect.  A value is neither a verdict nor a refusal."""
+        """Tell the observers of answers that have an effect.  A value is not a verdict to them."""
         if answer is not None and answer.outcome not in _OBSERVED:
             return
         verdict = None if answer is None else answer.verdict
@@ -214,7 +214,7 @@ class Chain:
 
 
 def _answer(handler: Handler, hook: str, value: Any, seconds: float) -> Answer:
-    """The answer that a value which a hook returned stands for."""
+    """The answer that the return value of a hook stands for."""
     if value.__class__ is Verdict and handler.mode == "enforce":
         outcome: Outcome = "provisional" if value.tentative else "decided"
         return Answer(handler.name, hook, value, outcome, seconds)
@@ -245,14 +245,14 @@ def _outcome(mode: Mode, value: Any) -> Outcome:
 
 
 def _broken(handler: Handler, hook: str, error: BaseException, seconds: float) -> Answer:
-    """Log what a hook raised; returns what that costs.  What is not a fault of it goes on."""
+    """Log what a hook raised; returns what that costs.  What is not its fault is raised again."""
     if isinstance(error, _NoAnswerError):
         log.error(
             "fault hook=%s plugin=%s: no answer within %gs", hook, handler.name, handler.timeout
         )
         return Answer(handler.name, hook, handler.fault, "timeout", seconds)
     if _is_of_the_store(error):
-        # That the store is down is in the log already.  A log-in without opinion would be refused.
+        # The log says already that the store is down.  A login without an opinion would be refused.
         log.debug("no opinion hook=%s plugin=%s: %s", hook, handler.name, error)
         value = handler.fault if hook.startswith("auth") else None
         return Answer(handler.name, hook, value, "store", seconds)
@@ -263,7 +263,7 @@ def _broken(handler: Handler, hook: str, error: BaseException, seconds: float) -
 
 
 class _NoAnswerError(Exception):
-    """A hook did not come back in time; a TimeoutError would be one of the plugin's own."""
+    """A hook did not return in time; a TimeoutError would be the plugin's own."""
 
 
 def _is_of_the_store(error: BaseException) -> bool:
@@ -274,13 +274,13 @@ def _is_of_the_store(error: BaseException) -> bool:
 
 
 def _cancelled_itself(error: BaseException) -> bool:
-    """Whether a plugin awaited something that was cancelled; else somebody ends this task."""
+    """Whether a plugin awaited something that was cancelled; if not, this task is being ended."""
     task = asyncio.current_task()
     return isinstance(error, asyncio.CancelledError) and task is not None and not task.cancelling()
 
 
 async def _within(coroutine: Coroutine[Any, Any, Any], wanted: Any, seconds: float) -> Any:
-    """Await a coroutine that wants to wait, for at most so long; raises _NoAnswerError."""
+    """Await a coroutine that wants to wait, for at most `seconds`; raises _NoAnswerError."""
     try:
         async with asyncio.timeout(seconds) as limit:
             return await _resume(coroutine, wanted)
@@ -292,7 +292,7 @@ async def _within(coroutine: Coroutine[Any, Any, Any], wanted: Any, seconds: flo
 
 @types.coroutine
 def _resume(coroutine: Coroutine[Any, Any, Any], wanted: Any) -> Generator[Any, Any, Any]:
-    """Go on with a coroutine that has been stepped once and wants to wait for `wanted`."""
+    """Resume a coroutine that has been stepped once and wants to wait for `wanted`."""
     try:
         while True:
             try:

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""What can be known to be wrong with a plugin before any client comes.
+"""Checks for mistakes in a plugin that can be found before any client connects.
 
-A hook that is not a coroutine function, an option without `opt()`, a misspelt `start`: each of
-them loads, and then costs every client a 451, or does nothing at all.  So they stop the start, by
-file and line, and all of them at once.
+A hook that is not a coroutine function, an option without `opt()`, a misspelt `start`: a plugin
+with any of these loads, and then costs every client a 451, or does nothing at all.  So the daemon
+refuses to start, and reports all of them at once, with file and line.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from qpsmtpd.errors import ConfigError, PluginError
 from qpsmtpd.plugin.base import HOOK_METHODS, Plugin
 from qpsmtpd.plugin.options import field_problem, is_option
 
-#: How alike two names are when one is taken for a slip of the other.
+#: How alike two names must be, from 0 to 1, for one to be taken for a misspelling of the other.
 _ALIKE = 0.75
 
 #: Methods of an options class that `parse` calls.
@@ -31,7 +31,7 @@ Method = tuple[str, Any]
 
 
 class PluginFaultsError(PluginError):
-    """A plugin is wrong in ways that would show only when clients come; each with its place."""
+    """A plugin has mistakes that would show only when clients connect; each has its place."""
 
     def __init__(self, faults: list[ConfigError]) -> None:
         super().__init__("; ".join(map(str, faults)))
@@ -39,14 +39,14 @@ class PluginFaultsError(PluginError):
 
 
 def check_plugin(cls: type[Plugin[Any]]) -> None:
-    """Raises PluginFaultsError when the plugin cannot work as it is written."""
+    """Raises PluginFaultsError if the plugin cannot work as it is written."""
     faults = [*_faults_of_options(cls), *_faults_of_methods(cls), *_faults_of_declarations(cls)]
     if faults:
         raise PluginFaultsError(faults)
 
 
 def unused_options(cls: type[Plugin[Any]], names: dict[str, Any]) -> None:
-    """Raises PluginFaultsError when the module of a plugin declares options that it does not use.
+    """Raises PluginFaultsError if the module of a plugin declares options that it does not use.
 
     names: everything that the module defines.
     """
@@ -60,7 +60,7 @@ def unused_options(cls: type[Plugin[Any]], names: dict[str, Any]) -> None:
 
 
 def _options_of(cls: type[Any]) -> list[Any]:
-    """The fields that a class has, as a dataclass or by mistake as plain values."""
+    """The fields of a class, as a dataclass has them, or as plain values by mistake."""
     declared = list(dataclasses.fields(cls)) if dataclasses.is_dataclass(cls) else []
     return [*declared, *vars(cls).values()]
 
@@ -89,7 +89,7 @@ def _members(cls: type[Any]) -> Iterator[Method]:
 
 
 def _problem_of_override(name: str, member: Any) -> str:
-    """What is wrong with a method that has the name of one of Plugin's; "" when nothing is."""
+    """What is wrong with a method named like one of Plugin's; "" when nothing is."""
     declared = getattr(Plugin, name)
     if not inspect.isfunction(declared) or isinstance(member, property):
         return ""
@@ -103,7 +103,7 @@ def _problem_of_override(name: str, member: Any) -> str:
 
 
 def _problem_of_parameters(declared: Any, member: Any, name: str) -> str:
-    """Whether the method takes what it will be given, in that order."""
+    """What is wrong with the parameters of a method, or their order; "" when nothing is."""
     wanted = list(inspect.signature(declared).parameters.values())
     given = inspect.signature(member.__func__ if hasattr(member, "__func__") else member)
     positional = wanted[1:] if isinstance(member, staticmethod) else wanted
@@ -125,12 +125,12 @@ def _parameters(function: Any) -> str:
 
 
 def _problem_of_name(name: str, member: Any) -> str:
-    """A method that nobody calls, because its name is a slip of one that is called."""
+    """Whether nothing calls a method because it misspells the name of one that is called."""
     if not inspect.isroutine(member):
         return ""
     methods = [n for n in vars(Plugin) if not n.startswith("_") and n not in HOOK_METHODS]
     hint = _hint(name, methods)
-    return f"nobody calls this method{hint}" if hint else ""
+    return f"nothing calls this method{hint}" if hint else ""
 
 
 def _hint(name: str, known: typing.Sequence[str]) -> str:
@@ -167,7 +167,7 @@ def _is_text(value: Any) -> bool:
     return isinstance(value, str)
 
 
-#: What a class declares of itself: whether a value fits, and what would be right.
+#: What a class declares about itself: whether a value fits, and what would be right.
 _DECLARATIONS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "files": (_are_files, '{"NAME": "What is in the file."}'),
     "after": (_are_names, '("PLUGIN", ...), with a comma even after a single one'),
@@ -183,7 +183,7 @@ _DECLARATIONS: dict[str, tuple[Callable[[Any], bool], str]] = {
 def _faults_of_options(cls: type[Plugin[Any]]) -> Iterator[ConfigError]:
     options = cls.Options
     if not (isinstance(options, type) and dataclasses.is_dataclass(options)):
-        text = "the options of a plugin are a class with @dataclass(frozen=True, kw_only=True)"
+        text = "the options of a plugin must be a class with @dataclass(frozen=True, kw_only=True)"
         yield ConfigError(_place(options if isinstance(options, type) else cls), text)
         return
     try:
@@ -201,12 +201,12 @@ def _faults_of_option_members(options: type[Any]) -> Iterator[ConfigError]:
     for base in options.__mro__:
         for name, member in vars(base).items():
             if is_option(member):
-                text = f"it has no type: write {name}: int = opt(...), or what its type is"
+                text = f"it has no type: write {name}: int = opt(...), or another type"
                 yield ConfigError(_place(base, name), f"{name}: {text}")
             elif name in _OPTION_METHODS or name.startswith("_"):
                 continue
             elif inspect.isroutine(member) and (hint := _hint(name, _OPTION_METHODS)):
-                text = f"nobody calls this method{hint}"
+                text = f"nothing calls this method{hint}"
                 yield ConfigError(_place(base, name, member), f"{name}: {text}")
 
 
@@ -214,7 +214,7 @@ def _faults_of_option_members(options: type[Any]) -> Iterator[ConfigError]:
 
 
 def _place(cls: type[Any], name: str = "", member: Any = None) -> str:
-    """FILE:LINE of a class or of what it defines under this name."""
+    """FILE:LINE of a class, or of what it defines under this name."""
     function = member.__func__ if hasattr(member, "__func__") else member
     if inspect.isfunction(function):
         return f"{function.__code__.co_filename}:{function.__code__.co_firstlineno}"

@@ -15,7 +15,7 @@ _ANOTHER = ("Install it, or choose another delivery:", "dpkg-reconfigure qpsmtpd
 
 
 def check_directory(system: System, what: str, directory: Path) -> Finding:
-    """Whether the daemon can write to a directory, or make it; `what` is it for."""
+    """Whether the daemon can write to a directory, or create it; `what` says what it is for."""
     there = system.existing(directory)
     found = system.obstacle(there, os.W_OK | os.X_OK)
     closed = None if found else system.confinement(directory)
@@ -23,7 +23,7 @@ def check_directory(system: System, what: str, directory: Path) -> Finding:
         return closed
     subject, user = f"{what} {directory}", system.user
     if found is None:
-        made = "" if there == directory else "; it is made at start"
+        made = "" if there == directory else "; it is created at start"
         return Finding.ok(subject, f"user {user} can write to it{made}")
     if found.kind == "hidden":
         return Finding.notice(subject, str(found))
@@ -38,13 +38,13 @@ def check_program(system: System, program: str, *, set_id: bool) -> Iterator[Fin
         yield Finding.error(program, "does not exist", *_ANOTHER)
         return
     if not stat.S_ISREG(status.st_mode):
-        yield Finding.error(program, "is no program", *_ANOTHER)
+        yield Finding.error(program, "is not a program", *_ANOTHER)
         return
     found = system.obstacle(program, os.X_OK)
     if found is not None:
         yield Finding.error(program, str(found))
     elif status.st_mode & (stat.S_ISUID | stat.S_ISGID):
-        fine = Finding.ok(program, "can be run, with the rights of its owner")
+        fine = Finding.ok(program, "can be run, with its owner's privileges")
         yield system.set_id_problem(program) or fine
     elif set_id:
         yield Finding.error(program, "has lost its set-id bit, so it cannot write to its queue")

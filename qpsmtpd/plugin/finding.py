@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Finding: one thing that was looked at, and what is the matter with it."""
+"""Finding: one thing that was examined, and what is wrong with it, if anything."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Self
 
 
 class Severity(enum.IntEnum):
-    """How bad it is.  A notice is not a fault, but should be known."""
+    """How bad it is.  A notice is not a fault, but worth knowing."""
 
     OK = 0
     NOTICE = 1
@@ -22,9 +22,9 @@ class Severity(enum.IntEnum):
 class Finding:
     """One result of `qpsmtpd doctor`; made with `ok`, `notice`, `warning` or `error`.
 
-    subject: what was looked at.  text: what is found.
-    advice: what to do about it.  commands: how, exactly, for a shell of root.
-    area: the heading that has it in the report; empty is that of the plugin.
+    subject: what was examined.  text: what was found.
+    advice: what to do about it.  commands: how to do it, in a root shell.
+    area: its heading in the report; empty means that of the plugin.
     """
 
     severity: Severity
@@ -62,7 +62,7 @@ class Finding:
 
 
 async def findings_in(generator: object) -> AsyncIterator[Finding]:
-    """The findings of a generator of either kind; raises TypeError where there are none."""
+    """The findings of a plain or async generator; raises TypeError for anything else."""
     if isinstance(generator, AsyncIterator):
         async for finding in generator:
             yield _checked(finding)

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
 """Options: one declaration per option of a plugin, and everything derived from it.
 
-A plugin declares a frozen dataclass whose fields are made by `opt()`.  From it follow the parser
-of the plugin's line in the file `plugins`, the problems that `check-config` prints, and the
-documentation that `qpsmtpd plugins NAME` shows.
+A plugin declares a frozen dataclass whose fields are made by `opt()`.  The parser of the plugin's
+line in the file `plugins`, the problems that `check-config` prints, and the documentation that
+`qpsmtpd plugins NAME` shows are all derived from it.
 
 A line is split at white space; there is no quoting (as in the Perl version).  Words are read as
 `name value`, `name=value`, a flag's name alone, or the value of the next positional option.
@@ -39,7 +39,7 @@ class Seconds(float):
         for unit, factor in (("d", 86400), ("h", 3600), ("m", 60)):
             if self >= factor and self % factor == 0:
                 return f"{int(self // factor)}{unit}"
-        # Never 1e+06, which is no duration on a line.
+        # Never 1e+06, which a line cannot have as a duration.
         return f"{Decimal(repr(float(self))).normalize():f}s"
 
 
@@ -67,15 +67,15 @@ def opt(
 ) -> Any:
     """Declare an option.
 
-    default: its value when the line does not name it; without one the option is required.
+    default: its value if the line does not name it; an option without a default is required.
     doc: one or two sentences for the administrator.
     positional: a bare word on the line may be its value, in the order of declaration.
-    rest: all words that remain belong to it, spaces between them (one such option at most).
+    rest: all remaining words belong to it, with spaces between them (at most one such option).
     flag: its name alone means true.
     was: older names that still work.
     least, most: the smallest and the largest value.
-    check: raises ValueError, whose text says what would be right, when a value is not; see
-      `matching`.  Of a list, bounds and check are for each element.
+    check: raises ValueError for a wrong value; its text says what would be right (see `matching`).
+      In a list, bounds and check apply to each element.
     """
     metadata = {"doc": doc, "positional": positional, "rest": rest, "flag": flag, "was": tuple(was)}
     metadata |= {"least": least, "most": most, "check": check}
@@ -83,7 +83,7 @@ def opt(
 
 
 def matching(is_right: Callable[[str], object], wanted: str) -> Callable[[str], None]:
-    """A check for `opt`: the function has to find the value right, else `wanted` would be."""
+    """A check for `opt`: the function says whether a value is right, `wanted` what would be."""
 
     def check(value: str) -> None:
         if not is_right(value):
@@ -106,14 +106,14 @@ def field_problem(field: dataclasses.Field[Any], kind: Any) -> str:
     except (KeyError, IndexError, TypeError):
         return f"options cannot be of the type {_spelled(kind)}; {', '.join(_type_names())} can"
     if field.metadata["flag"] and kind is not bool:
-        return "a flag is of the type bool"
+        return "a flag must be of the type bool"
     if problem := _problem_of_bounds(field, kind):
         return problem
     if field.default is dataclasses.MISSING:
         return ""
     if field.default is None:
         optional = type(None) in typing.get_args(kind)
-        return "" if optional else "its default is None, so its type ends in | None"
+        return "" if optional else "its default is None, so its type must end in | None"
     try:
         fits = parse_value(kind, format_value(field.default)) == field.default
     except ValueError:
@@ -141,12 +141,12 @@ def _spelled(kind: Any) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class NoOptions:
-    """Of a plugin that takes none."""
+    """The options of a plugin that takes none."""
 
 
 @dataclasses.dataclass(frozen=True)
 class OptionDoc:
-    """What the documentation says of one option; `bounds` is "at least 1" or the like."""
+    """What the documentation says about one option; `bounds` is "at least 1" or the like."""
 
     name: str
     kind: str
@@ -235,9 +235,9 @@ _SCALARS: dict[Any, tuple[str, Callable[[str], Any]]] = {
 
 
 def parse_value(kind: Any, text: str) -> Any:
-    """Turn the words of an administrator into a value of a declared type.
+    """Turn an administrator's words into a value of a declared type.
 
-    Raises ValueError whose text says what would be right.
+    Raises a ValueError that says what would be right.
     """
     origin = typing.get_origin(kind)
     if kind not in _SCALARS and origin in (types.UnionType, typing.Union):
@@ -291,7 +291,7 @@ def format_value(value: Any) -> str:
 def read_value(field: dataclasses.Field[Any], kind: Any, text: str) -> Any:
     """The value of a field made by `opt`, within its bounds.
 
-    Raises ValueError whose text is the whole problem: "'0' is too small: the minimum is 1".
+    Raises a ValueError that states the whole problem: "'0' is too small: the minimum is 1".
     """
     try:
         value = parse_value(kind, text)
@@ -306,7 +306,7 @@ def read_value(field: dataclasses.Field[Any], kind: Any, text: str) -> Any:
 
 
 def check_value(field: dataclasses.Field[Any], value: Any, text: str) -> None:
-    """Whether a value is within the bounds of its field; raises ValueError as `read_value` does.
+    """Check a value against the bounds of its field; raises ValueError as `read_value` does.
 
     text: the value as the administrator wrote it.
     """
@@ -367,7 +367,7 @@ class _Parser:
                 self.problems.append(f"option {spelling(name)!r} is required")
 
     def _take(self, words: list[str]) -> int:
-        """Read the option that the words begin with; return how many words it took."""
+        """Read the option at the start of the words; return how many words it took."""
         word = words[0]
         name, equals, value = word.partition("=")
         field = self.names.get(_normal(name))
@@ -407,7 +407,7 @@ class _Parser:
             value = read_value(self.fields[name], self.kinds[name], text)
         except ValueError as error:
             self.problems.append(f"{spelling(name)}: {error}")
-            # The option is named, if wrongly: it must not be reported as missing as well.
+            # The option is given, if wrongly: it must not be reported as missing too.
             self.values.setdefault(name, None)
             return
         if isinstance(value, tuple) and isinstance(self.values.get(name), tuple):
@@ -419,8 +419,8 @@ def parse(cls: type[T], words: Sequence[str]) -> tuple[T | None, list[str]]:
     """Read the arguments of a plugin line.
 
     Returns the options, or None and every problem found.  A class may define a static method
-    `rewrite(words) -> words` that turns forms of old versions into today's, and `check()` that
-    returns problems which only show with all options known.
+    `rewrite(words) -> words` that turns the forms of older versions into the current ones, and a
+    method `check()` that returns problems which show only when all options are known.
     """
     parser = _Parser(cls)
     rewrite = getattr(cls, "rewrite", None)
@@ -452,7 +452,7 @@ def describe(cls: type[Any]) -> list[OptionDoc]:
 
 
 def spelling(name: str) -> str:
-    """The name of an option as the administrator writes it; both `_` and `-` are understood."""
+    """The name of an option as the administrator writes it; `-` is understood for `_` too."""
     return name.rstrip("_")
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Sources: Python files of the administrator's own, in the directories of `plugin_dirs`."""
+"""Sources: the administrator's own Python files, in the directories of `plugin_dirs`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _LOCAL = "qpsmtpd_local."
 def import_file(path: Path, name: str) -> ModuleType:
     """The module in this file, as it is now.  Raises PluginError with the place of the fault.
 
-    Elsewhere it is known as `qpsmtpd_local.` and the name.
+    Its name in `sys.modules` is `qpsmtpd_local.` and the given name.
     """
     module = _LOCAL + name
     spec = importlib.util.spec_from_file_location(
@@ -39,7 +39,7 @@ def import_file(path: Path, name: str) -> ModuleType:
 
 
 def place_of(error: BaseException, path: Path | None = None) -> str:
-    """FILE:LINE where an exception came from: the innermost place in `path`, or of all."""
+    """FILE:LINE where an exception came from: the innermost place, in `path` if given."""
     if isinstance(error, SyntaxError) and error.filename:
         return f"{error.filename}:{error.lineno}"
     frames = traceback.extract_tb(error.__traceback__)

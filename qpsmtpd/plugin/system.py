@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """System: the machine around the daemon, as `qpsmtpd doctor` shows it to plugins (`examine`).
 
-It has no method that changes anything.  Whatever it tells is seen by the daemon's user, for no
-plugin is examined by root.
+It has no method that changes anything.  It shows what the daemon's user can see, since plugins are
+not examined as root.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ class Output:
 class Obstacle:
     """Why a user cannot get at a file.
 
-    path: where the way ends.
+    path: the file or directory that is in the way.
     kind: it does not exist; its permissions forbid it; or we ourselves may not look.
-    gid: the group that would have got through, None when no group would.
+    gid: the group whose members could get through; None if no group could.
     """
 
     path: Path
@@ -54,16 +54,16 @@ class Facts(Protocol):
     """What can be seen of a machine."""
 
     def path(self, path: str | Path) -> Path:
-        """Where a file of the machine is for us: tests have machines that are directories."""
+        """The path under which we find a file of the machine: in tests, that is a directory."""
 
     def read(self, path: str | Path) -> str:
-        """The text of a file; empty when it cannot be read."""
+        """The text of a file; empty if it cannot be read."""
 
     def status(self, path: str | Path) -> os.stat_result | None:
-        """The status of a file, None when there is none.  Raises PermissionError."""
+        """The status of a file; None if it does not exist.  Raises PermissionError."""
 
     def exists(self, path: str | Path) -> bool:
-        """Whether a file is there, as far as we may know."""
+        """Whether a file exists, as far as we may know."""
 
     def existing(self, path: str | Path) -> Path:
         """The path, or the nearest directory above it that exists."""
@@ -72,7 +72,7 @@ class Facts(Protocol):
         """Whether a file is a program."""
 
     def run(self, *command: str) -> Output | None:
-        """Run a command that only tells something; None when it cannot be run or is too slow."""
+        """Run a command that only prints something; None if it cannot be run or is too slow."""
 
     def group_name(self, gid: int) -> str:
         """The name of a group by its id."""
@@ -87,26 +87,26 @@ class System(Facts, Protocol):
 
     @property
     def account(self) -> Account | None:
-        """The daemon's user, None when there is no such user."""
+        """The daemon's user; None if it does not exist."""
 
     def obstacle(self, path: str | Path, wanted: int) -> Obstacle | None:
-        """What keeps the daemon's user from a file, None when nothing does.
+        """What keeps the daemon's user from a file; None if nothing does.
 
-        wanted: os.R_OK, os.W_OK and os.X_OK, added up.
+        wanted: a combination of os.R_OK, os.W_OK and os.X_OK.
         """
 
     def confinement(self, path: str | Path) -> Finding | None:
-        """What is to be said when the daemon's unit does not let it write to a directory."""
+        """The finding if the daemon's unit does not let it write to a directory; else None."""
 
     def set_id_problem(self, program: str) -> Finding | None:
-        """What keeps a set-id program from its rights when the daemon wants it to run."""
+        """What keeps a set-id program from its privileges when the daemon wants to run it."""
 
     def running_groups(self) -> frozenset[int] | None:
-        """The groups of the daemon that runs now, None when it does not run."""
+        """The groups of the running daemon; None if it is not running."""
 
     def listens(self, host: str, port: int) -> str:
-        """Where the daemon is to listen itself, if that is this address; else empty."""
+        """Where the daemon itself is to listen, if that overlaps this address; else empty."""
 
     def trusting(self, host: str) -> str:
-        """The mail system that relays for whoever connects from this machine, if the host is this
-        machine; else empty."""
+        """The mail system that relays for all clients on this machine, if the host is this machine;
+        else empty."""

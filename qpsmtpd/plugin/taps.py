@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""Taps: gives the blocks of one body to the functions that plugins have registered for it.
+"""Taps: passes the blocks of one body to the functions that plugins have registered for it.
 
-The empty line that the body begins with is not for them.  A function that fails gets no further
-block; what that costs is for the chain to say, when the message is at its end.
+They do not get the empty line before the body.  A function that fails gets no further blocks; what
+that costs, the chain decides at the end of the message.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Taps:
     def __init__(self, taps: Iterable[Tap]) -> None:
         self._begun = False
         self._taps = list(taps)
-        #: Plugins whose function failed, and with what.
+        #: Plugins whose function failed, and the exceptions.
         self.faults: list[tuple[str, BaseException]] = []
 
     def listen(self, block: bytes) -> None:

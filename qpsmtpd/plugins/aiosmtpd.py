@@ -1,69 +1,68 @@
 # SPDX-License-Identifier: MIT
-"""aiosmtpd: run a handler that was written for aiosmtpd in the chain.
+"""aiosmtpd: run a handler written for aiosmtpd in the chain.
 
     aiosmtpd MODULE:CLASS [OPTION ...] [ARGUMENT ...]
     aiosmtpd aiosmtpd.handlers:Mailbox /var/spool/archive
     aiosmtpd site.policy:Policy filter limit=20
 
 CLASS is a handler as https://aiosmtpd.readthedocs.io/ describes them. MODULE is a file in one of
-the directories of `plugin_dirs` (site.policy is site/policy.py there), which is read anew at every
-reload and can import what is installed; or it is installed itself. Put the line before `rcpt_ok`.
+the directories of `plugin_dirs` (site.policy is site/policy.py there), which is read again at every
+reload and can import what is installed; or it is itself installed. Put the line before `rcpt_ok`.
 
 What follows the options goes to the handler. A class with `from_cli` gets the words as the command
-aiosmtpd would give them; the constructor of any other gets them as arguments, NAME=VALUE by name.
-They are text, or what the parameter is declared to be (int, float, bool, Path). After a word `--`
-no word is an option of ours.
+aiosmtpd would pass them; the constructor of any other class gets them as arguments, NAME=VALUE by
+name. They are text, or of the declared type of the parameter (int, float, bool, Path). After a word
+`--`, all words are for the handler.
 
 Each handler has a thread with an event loop of its own, as with aiosmtpd's Controller. So it may
-block, as aiosmtpd's own Mailbox, Message, Debugging and Proxy do: the sessions that wait for it
-wait, and no others. Hooks need not be coroutines. What is slow should be one all the same: of a
-handler never two pieces of code run at once. A hook that takes longer than `hook_timeout` is given
-up, and its session gets a new server, session and envelope object.
+block, as aiosmtpd's own Mailbox, Message, Debugging and Proxy do: only the sessions that wait for
+it are held up. Hooks need not be coroutines, but slow ones should be: a handler never runs two
+pieces of code at once. A hook that takes longer than `hook_timeout` is given up, and its session
+gets a new server, session and envelope object.
 
-The hooks, and what a 2xx of theirs means. A 4xx or 5xx refuses, with the handler's code and text;
-MISSING is no opinion; 421 and 521 close the connection.
+These are the hooks, and what a 2xx from each means. A 4xx or 5xx refuses, with the handler's code
+and text; MISSING means no opinion; 421 and 521 close the connection.
 
-- handle_HELO, handle_EHLO (with 4 arguments or 5): no opinion, so that other plugins are asked. The
+- handle_HELO, handle_EHLO (with 4 or 5 arguments): no opinion, so that other plugins are asked. The
   reply begins with our greeting; keywords may be added and taken away. `session.host_name` must be
-  set, and may be set to another name; without it the client has to say HELO again.
+  set, and may be set to another name; if it is not, the client has to say HELO again.
 - handle_MAIL: accepted, unless a plugin further down refuses. `envelope.mail_from` must be set, and
-  may be another address. MAIL's own parameters stay, whatever becomes of `mail_options`; what is
+  may be another address. The parameters of MAIL stay, whatever becomes of `mail_options`; what is
   added there is added.
-- handle_RCPT: no opinion. The plugins further down, such as `rcpt_ok`, decide whether the recipient
-  is taken: most handlers accept any domain, and a relay for everybody is not what you want. With
-  the option `accept_recipients` the handler decides. It must append to `envelope.rcpt_tos`, and may
-  append another address; with `accept_recipients`, several. Without any the client gets 451, for in
-  aiosmtpd the recipient would be lost behind a 250.
-- handle_DATA: the message is delivered; no other plugin is asked to. It has our Received field, and
-  is in memory as a whole. With the option `filter` it is called before the hand-over (hook
-  data_post), where 2xx is no opinion, and what it changes in `envelope.content`, `mail_from` and
-  `rcpt_tos` is handed over.
+- handle_RCPT: no opinion. The plugins further down, such as `rcpt_ok`, decide about the recipient:
+  most handlers accept any domain, which would make an open relay. With the option
+  `accept_recipients` the handler decides. It must append to `envelope.rcpt_tos`, and may append
+  another address; with `accept_recipients`, several. If it appends none the client gets 451, as in
+  aiosmtpd the recipient would be lost after a 250.
+- handle_DATA: the message is delivered, and no other plugin is asked to do so. It has our Received
+  field, and is in memory as a whole. With the option `filter` it is called before the handover
+  (hook data_post), where 2xx means no opinion, and what it changes in `envelope.content`,
+  `mail_from` and `rcpt_tos` is handed over.
 - handle_RSET, handle_NOOP, handle_VRFY, handle_QUIT: the reply.
 - handle_AUTH, auth_MECHANISM and authenticators: the client is logged in and may relay. A 2xx
   does not suffice: `session.authenticated` must be True, or a mechanism must have returned success.
-  A mechanism that the handler has is spoken by it alone; LOGIN and PLAIN are aiosmtpd's as soon as
-  there is an authenticator or handle_AUTH. The setting `tls_before_auth` holds.
+  A mechanism that the handler has is left to it alone; LOGIN and PLAIN are aiosmtpd's if there is
+  an authenticator or handle_AUTH. The setting `tls_before_auth` applies.
 - handle_STARTTLS: called with the first command after TLS began. False refuses all that follows.
-- handle_PROXY: called when a proxy of `proxy_networks` passed the connection on. False closes it.
-  As in aiosmtpd `session.peer` is then the proxy, and `session.proxy_data` has the client (as of a
-  header of version 1); a handler without this hook sees the client in `session.peer`.
+- handle_PROXY: called when a proxy of `proxy_networks` has passed the connection on. False closes
+  it. As in aiosmtpd, `session.peer` is then the proxy, and `session.proxy_data` has the client (as
+  in a header of version 1); a handler without this hook sees the client in `session.peer`.
 - handle_exception: its status is the answer to a fault, if it is a 4xx or 5xx.
 
 Everything else is a fault of the handler: an exception, None, no status, a 2xx after a fault. The
-client gets 451 4.3.0, and the log says why. A message is never accepted without a 2xx of
-handle_DATA; so a handler without it (aiosmtpd's Sink) takes none, where aiosmtpd would throw it
-away. aiosmtpd's Proxy says 250 also if its next hop took nothing, or not for everybody; here that
-is a 451. For daily use `queue/smtp-forward` does better.
+client gets 451 4.3.0, and the log says why. A message is never accepted without a 2xx from
+handle_DATA; so a handler without it (aiosmtpd's Sink) accepts none, where aiosmtpd would throw them
+away. aiosmtpd's Proxy says 250 even if its next hop took nothing, or not for everybody; here that
+is a 451. For everyday use `queue/smtp-forward` is better.
 
-`server` is an aiosmtpd.smtp.SMTP, and its documented attributes and methods work, with these
-limits. `transport` knows the addresses and can be closed. `push` adds lines to the reply. Nothing
-can be read but with `challenge_auth`. `tls_context` is None: TLS is the plugin tls's. The methods
-that do the daemon's part (smtp_MAIL, connection_made and the like) say that they do not.
+`server` is an aiosmtpd.smtp.SMTP, and its documented attributes and methods work, within limits.
+`transport` knows the addresses and can be closed. `push` adds lines to the reply. Nothing can be
+read except with `challenge_auth`. `tls_context` is None: TLS belongs to the plugin tls. The methods
+that do the daemon's work (smtp_MAIL, connection_made and the like) raise an error that says so.
 
-With `server=MODULE:CLASS`, a subclass of aiosmtpd.smtp.SMTP, the commands that it adds (smtp_PING)
-are answered by it, and so is HELP, but for HELP about a command of ours; its auth_ methods,
-_create_session and _create_envelope are used. A class that changes a command which aiosmtpd has is
-an error.
+With `server=MODULE:CLASS`, a subclass of aiosmtpd.smtp.SMTP, the class answers the commands that it
+adds (smtp_PING), and HELP, except HELP about a command of ours; its auth_ methods, _create_session
+and _create_envelope are used. A class that changes a command of aiosmtpd's is an error.
 """
 
 from __future__ import annotations
@@ -97,7 +96,7 @@ T = TypeVar("T")
 
 #: More than any message has: handlers get it as a whole.
 WHOLE = 1 << 62
-#: Of a handler that was not asked.
+#: The answer of a handler that was not asked.
 NO_ANSWER = HandlerAnswer(None, None, None, (), (), False, "", False)
 
 
@@ -107,25 +106,27 @@ class AiosmtpdOptions:
 
     handler: str = opt(positional=True, doc="The handler, as MODULE:CLASS.")
     filter_: bool = opt(
-        False, flag=True, doc="handle_DATA does not deliver; it looks at messages before that."
+        False, flag=True, doc="handle_DATA does not deliver: it filters messages before that."
     )
     accept_recipients: bool = opt(
-        False, flag=True, doc="A 2xx of handle_RCPT takes the recipient, of whatever domain."
+        False, flag=True, doc="A 2xx from handle_RCPT accepts the recipient, in any domain."
     )
     decode_data: bool = opt(False, flag=True, doc="envelope.content is text, not bytes.")
     authenticator: str = opt(
         "",
         doc="MODULE:NAME of a function (server, session, envelope, mechanism, auth_data), or "
-        "of a class whose instances can be called so. Judges LOGIN and PLAIN.",
+        "of a class whose instances can be called like that. It decides about LOGIN and PLAIN.",
     )
     auth_callback: str = opt(
         "", doc="MODULE:NAME of a function (mechanism, login, password), the older form of that."
     )
-    auth_required: bool = opt(False, flag=True, doc="MAIL is refused until the client logged in.")
+    auth_required: bool = opt(
+        False, flag=True, doc="MAIL is refused until the client has logged in."
+    )
     server: str = opt(
         "", doc="MODULE:CLASS of a subclass of aiosmtpd.smtp.SMTP with more commands."
     )
-    arguments: str = opt("", rest=True, doc="What the handler is made with.")
+    arguments: str = opt("", rest=True, doc="The arguments of the handler.")
 
     def words(self) -> list[str]:
         """The words for the handler."""
@@ -134,7 +135,7 @@ class AiosmtpdOptions:
 
     def check(self) -> Iterable[str]:
         if self.authenticator and self.auth_callback:
-            yield "authenticator and auth_callback exclude each other"
+            yield "give authenticator or auth_callback, not both"
 
 
 class Aiosmtpd(Plugin[AiosmtpdOptions]):
@@ -178,7 +179,7 @@ class Aiosmtpd(Plugin[AiosmtpdOptions]):
 
     async def _begin(self, cls: type[Any]) -> None:
         """Start the thread, and make the handler and a server in it, to see what they offer."""
-        # aiosmtpd warns of an attribute of its own at every log-in.
+        # aiosmtpd warns about an attribute of its own at every login.
         logging.getLogger("mail.log").setLevel(logging.ERROR)
         self._runner = Runner(self.name)
         try:
@@ -346,7 +347,7 @@ class Aiosmtpd(Plugin[AiosmtpdOptions]):
         return decisions.decide(f"smtp_{verb}", answer)
 
     def _asks(self, command: str) -> bool:
-        """Whether there is anything to call: a hook, what refuses TLS, or what requires AUTH."""
+        """Whether there is anything to call: a hook, or what may refuse TLS or require AUTH."""
         hooks = self._hooks
         if command in hooks or "STARTTLS" in hooks:
             return True
@@ -374,7 +375,7 @@ class Aiosmtpd(Plugin[AiosmtpdOptions]):
         try:
             return await self._runner.run(step(server))
         except asyncio.CancelledError:
-            # Given up, but maybe still at work: what it does yet must not touch what comes next.
+            # Given up, but maybe still running: it must not affect what comes next.
             session.notes.pop(self._server_note)
             raise
 

@@ -9,10 +9,9 @@ File `badmailfrom`, one entry a line, with a reason after it that the client get
 
 An entry is an address, a domain with an @ in front (names below it are others), or a regular
 expression, recognized by one of `/ ^ $ * + ! % ? \\`; that is found anywhere in the address unless
-it is anchored. Upper and lower case are the same. Anything else is an error, at start.
+it is anchored. Case does not matter. Anything else is an error, at start.
 
-Such a sender is refused at MAIL with 550 5.7.1. The null sender, relay clients and clients and
-senders on a white list are not looked at.
+Such a sender is refused at MAIL with 550 5.7.1. Exempt clients and the null sender are not tested.
 
 Differences from the Perl version: an entry without @ was ignored. An expression that has an @ also
 stands for the address it spells, so that `user+tag@example.com` works; upper case in expressions
@@ -32,7 +31,7 @@ class BadmailfromOptions(RejectOptions):
 
 
 class Badmailfrom(Plugin[BadmailfromOptions]):
-    """A black list of senders."""
+    """A blocklist of senders."""
 
     files = {
         "badmailfrom": "Senders that are refused: addresses, @domains or regular expressions, "

@@ -6,10 +6,9 @@ File `badmailfromto`, one pair a line, white space between them:
     spammer@example.com    user@example.org
     @example.net           user@example.org
 
-The first word is an address or a domain with an @ in front, the second an address; upper and lower
-case are the same. Anything else is an error, at start. Mail from the one to the other is refused at
-RCPT with 550 5.7.1. The null sender, relay clients and clients and senders on a white list are not
-looked at. Belongs before rcpt_ok.
+The first word is an address or a domain with an @ in front, the second an address; case does not
+matter. Anything else is an error, at start. Mail from the one to the other is refused at RCPT with
+550 5.7.1. Exempt clients and the null sender are not tested. Belongs before rcpt_ok.
 
 Differences from the Perl version: when several lines had the same sender in different forms only
 the last of them counted. Any white space may separate the words (0.94 wanted a tab).
@@ -31,7 +30,7 @@ from qpsmtpd.api import (
 
 
 class Badmailfromto(Plugin[NoOptions]):
-    """A black list of pairs."""
+    """A blocklist of pairs of sender and recipient."""
 
     files = {"badmailfromto": "Pairs of sender and recipient that are refused."}
 

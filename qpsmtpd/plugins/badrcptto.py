@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""badrcptto: refuse mail to addresses that are to get none.
+"""badrcptto: refuse mail to certain recipients.
 
 File `badrcptto`, one entry a line, with a reason after it that the client gets to read:
 
@@ -9,10 +9,10 @@ File `badrcptto`, one entry a line, with a reason after it that the client gets 
 
 An entry is an address, a domain with an @ in front (names below it are others), or a regular
 expression, recognized by one of `/ ^ $ * + ! % ? \\`; that is found anywhere in the address unless
-it is anchored. Upper and lower case are the same. Anything else is an error, at start.
+it is anchored. Case does not matter. Anything else is an error, at start.
 
-Such a recipient is refused at RCPT with 550 5.1.1. Relay clients and clients and senders on a white
-list reach everybody, and `<postmaster>` without a domain is always reached. Belongs before rcpt_ok.
+Such a recipient is refused at RCPT with 550 5.1.1. Exempt clients may write to everybody, and
+anybody may write to `<postmaster>` without a domain. Belongs before rcpt_ok.
 
 Differences from the Perl version: the reason is sent (0.94 ignored it), and without one the reply
 does not show the entry. An entry without @ was ignored. An expression that has an @ also stands for
@@ -25,7 +25,7 @@ from qpsmtpd.api import AddressList, NoOptions, Plugin, Recipient, Transaction, 
 
 
 class Badrcptto(Plugin[NoOptions]):
-    """A black list of recipients."""
+    """A blocklist of recipients."""
 
     files = {
         "badrcptto": "Recipients that are refused: addresses, @domains or regular expressions, "

@@ -1,19 +1,19 @@
 # SPDX-License-Identifier: MIT
-"""bogus_bounce: find non-delivery reports that are none.
+"""bogus_bounce: find messages that only pretend to be non-delivery reports.
 
     bogus_bounce [log|deny|denysoft] [reject 0|1|naughty] [reject_type TYPE]
 
-A message from the null sender reports on another message, so it goes to one recipient, the sender
-of that one (RFC 3464 section 2, RFC 3834 section 3.3), and has no return path. At the end of such a
-message it is found bogus when it has more than one recipient, or a field Return-Path that is not
-`<>`. What happens then: `log` writes a line to the log, which is also the default; `deny` refuses
-with 552 5.7.1, `denysoft` with 452. The options `reject` and `reject_type` say the same in the way
-of other plugins, and win.
+A message from the null sender reports on another message, so it goes to a single recipient, the
+sender of that message (RFC 3464 section 2, RFC 3834 section 3.3), and has no return path. A message
+from the null sender is bogus if it has more than one recipient, or a Return-Path field other than
+`<>`. This is tested at the end of the message. What happens then: `log`, the default, writes a line
+to the log; `deny` refuses with 552 5.7.1, `denysoft` with 452. The options `reject` and
+`reject_type` say the same as in other plugins, and take precedence.
 
-Relay clients and clients and senders on a white list are not looked at.
+Exempt clients are not tested.
 
-Differences from the Perl version: `deny` and `denysoft` only logged, the number of recipients was
-never noticed, and a Return-Path of `<>` was found wrong.
+Differences from the Perl version: there `deny` and `denysoft` only logged, the number of recipients
+was never checked, and a Return-Path of `<>` counted as bogus.
 """
 
 from __future__ import annotations
@@ -44,12 +44,12 @@ class BogusBounceOptions(RejectOptions):
         action = _action(line)
         if action is None:
             return words
-        # In front, so that options which say it explicitly win.
+        # In front, so that explicit options take precedence.
         return f"{_ACTIONS[action[1]]} {line[: action.start()]} {line[action.end() :]}".split()
 
 
 class BogusBounce(Plugin[BogusBounceOptions]):
-    """Looks at messages from the null sender."""
+    """Tests messages from the null sender."""
 
     async def hook_data_post(self, tx: Transaction) -> Verdict | None:
         if tx.reverse_path is not None or tx.message is None or self.immune(tx.session):

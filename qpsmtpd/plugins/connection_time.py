@@ -3,9 +3,9 @@
 
     connection_time [LEVEL]
 
-When a connection is closed, one line tells the seconds since it was accepted, with three decimals,
-at LEVEL: a number from 0 (emergency) to 7 (debug), or a name such as LOGINFO, which is the default.
-Refuses nothing.
+When a connection is closed, one line is logged with the seconds since it was accepted, to three
+decimal places, at LEVEL: a number from 0 (emergency) to 7 (debug), or a name such as LOGINFO, the
+default. Refuses nothing.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class ConnectionTimeOptions:
 
 
 class ConnectionTime(Plugin[ConnectionTimeOptions]):
-    """Looks at the clock."""
+    """Logs the duration of each connection."""
 
     async def hook_post_connection(self, session: Session) -> None:
         seconds = self.services.clock.monotonic() - session.started

@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: MIT
 """content_log: keep a copy of every message in a file.
 
-Each message, with the header fields that we added, is appended to the file at its end, lines ending
-in LF, and nothing between two messages. For debugging, and for a short time: it fills the disk, and
-holds other people's mail. The files can be read by the daemon alone. When several workers write at
-the same time, messages of more than a megabyte can get mixed up.
+Each message, with the header fields that we added, is appended to the file, with LF line ends and
+nothing between two messages. Use it for debugging, and for a short time: it fills the disk, and
+holds other people's mail. Only the daemon can read the files. When several workers write at the
+same time, messages of more than a megabyte can get mixed up.
 
 File `content_log_file`: the name of the file, with % and letters of strftime(3) for date and time;
-`mail/%Y%m%d`, relative to the working directory, when there is no such file. The directory must
-exist. File `content_log_enabled`: true, 1 or yes (or no such file) means on, anything else off.
+without it `mail/%Y%m%d`, relative to the working directory. The directory must exist. File
+`content_log_enabled`: true, 1 or yes (or no such file) means on, anything else off.
 
 Refuses nothing: when a copy cannot be written, or not within a minute, a line in the log says so,
 and the message goes on.

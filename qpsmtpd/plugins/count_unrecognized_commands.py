@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: MIT
-"""count_unrecognized_commands: hang up on clients that send what is no SMTP.
+"""count_unrecognized_commands: hang up on clients that do not speak SMTP.
 
     count_unrecognized_commands [MAX]
 
-The MAX-th command of a session that nobody knows (the fourth, by default) is answered 521 5.5.1,
-and the connection is closed; the ones before it get 500 as always. What ends up here are HTTP
-proxies, lines of a message whose DATA was refused, and programs that try passwords.
+The MAX-th unknown command of a session (the fourth, by default) is answered 521 5.5.1, and the
+connection is closed; the ones before it get 500 as usual. Typical causes are HTTP requests, the
+lines of a message whose DATA was refused, and programs that try passwords.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class CountUnrecognizedCommandsOptions:
 
 
 class CountUnrecognizedCommands(Plugin[CountUnrecognizedCommandsOptions]):
-    """Counts, and closes."""
+    """Counts unknown commands, and closes the connection."""
 
     async def hook_unrecognized_command(
         self, session: Session, verb: str, argument: str

@@ -1,23 +1,24 @@
 # SPDX-License-Identifier: MIT
-"""dns_whitelist_soft: exempt clients that DNS white lists name (RFC 5782) from later tests.
+"""dns_whitelist_soft: exempt clients on DNS allowlists (RFC 5782) from later tests.
 
     dns_whitelist_soft [timeout 4]
 
-File `whitelist_zones`, one list a line; a text behind it is noted in the log in place of its name:
+File `whitelist_zones`, one list a line; a text after it is logged in place of its name:
 
     list.example.org
     wl.example.net  trusted by example.net
 
-All lists are asked at the same time, from when the client connects. A client that one of them names
-is exempt from the other plugins' tests from MAIL on; those at connect and HELO have been made by
-then. This plugin must stand before those whose tests are to be spared. It never refuses anything.
+All lists are asked at the same time, as soon as the client connects. A client on any of them is
+exempt from the other plugins' tests from MAIL on; those at connect and HELO have been made by
+then. Put this plugin before those whose tests such clients are to be spared. It refuses nothing.
 
-A list that does not answer `timeout` after the first MAIL, fails, or gives no sensible answer
-lists nobody: an answer has to be within 127.0.0.0/8, but not 127.0.0.1, 127.0.0.255 or
-127.255.255.0/24, by which lists tell that they are closed or that we ask too much.
+A list counts as not listing the client if it has not answered `timeout` after the first MAIL, if
+it fails, or if its answer makes no sense: an answer has to be within 127.0.0.0/8, but not
+127.0.0.1, 127.0.0.255 or 127.255.255.0/24, by which lists say that they are closed or that we ask
+too much.
 
-Differences from the Perl version: exempt from MAIL on, not from RCPT; a list needs address records
-and not only TXT; IPv6 clients.
+Differences from the Perl version: clients are exempt from MAIL on, not from RCPT on; a list needs
+address records, not just TXT; IPv6 clients are looked up.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ from qpsmtpd.api import (
     reversed_address,
 )
 
-#: White lists answer with it who asks too much; taken as a hit it would exempt everybody.
+#: Allowlists answer this to those who ask too much; taken as a hit it would exempt everybody.
 _OVER_LIMIT = "127.0.0.255"
 
 
@@ -50,7 +51,7 @@ class DnsWhitelistSoftOptions:
 
 
 class DnsWhitelistSoft(Plugin[DnsWhitelistSoftOptions]):
-    """White lists of clients in the DNS."""
+    """Allowlists of clients in the DNS."""
 
     files = {"whitelist_zones": "DNS lists of clients that are exempt from tests."}
 
@@ -59,21 +60,21 @@ class DnsWhitelistSoft(Plugin[DnsWhitelistSoftOptions]):
         self._lists: list[tuple[DnsList, str]] = []
         for line in await services.config.lines("whitelist_zones"):
             zone, *text = line.split(None, 1)
-            white_list = DnsList(zone, services.resolver, services.clock)
-            self._lists.append((white_list, "".join(text) or white_list.zone))
-        #: The look-ups under way, one for each list.
-        self._look_ups = Note[list[asyncio.Task[str]]](f"{self.name}.look_ups")
+            allowlist = DnsList(zone, services.resolver, services.clock)
+            self._lists.append((allowlist, "".join(text) or allowlist.zone))
+        #: The lookups under way, one for each list.
+        self._lookups = Note[list[asyncio.Task[str]]](f"{self.name}.lookups")
 
     async def hook_connect(self, session: Session) -> Verdict | None:
         if self._lists and not self.immune(session):
             entry = reversed_address(session.client.ip)
-            session.notes[self._look_ups] = [
-                session.begin(_find(white_list, text, entry)) for white_list, text in self._lists
+            session.notes[self._lookups] = [
+                session.begin(_find(allowlist, text, entry)) for allowlist, text in self._lists
             ]
         return None
 
     async def hook_mail(self, tx: Transaction, sender: ReversePath) -> Verdict | None:
-        tasks = tx.session.notes.pop(self._look_ups)
+        tasks = tx.session.notes.pop(self._lookups)
         if tasks is None:
             return None
         try:
@@ -86,7 +87,7 @@ class DnsWhitelistSoft(Plugin[DnsWhitelistSoftOptions]):
         return None
 
     async def _collect(self, session: Session, tasks: list[asyncio.Task[str]]) -> None:
-        """Wait until a list names the client, or all have answered."""
+        """Wait until a list has the client, or all have answered."""
         for answer in asyncio.as_completed(tasks):
             listed_by = await answer
             if listed_by:
@@ -100,7 +101,7 @@ def _cancel(tasks: list[asyncio.Task[str]]) -> None:
         task.cancel()
 
 
-async def _find(white_list: DnsList, text: str, entry: str) -> str:
-    """The text of the list when it names the client, or ""."""
-    codes = await white_list.codes(entry)
+async def _find(allowlist: DnsList, text: str, entry: str) -> str:
+    """The text of the list if the client is on it, else ""."""
+    codes = await allowlist.codes(entry)
     return text if codes and _OVER_LIMIT not in codes else ""

@@ -1,36 +1,36 @@
 # SPDX-License-Identifier: MIT
-"""dnsbl: refuse clients that DNS lists name (RFC 5782).
+"""dnsbl: refuse clients on DNS blocklists (RFC 5782).
 
     dnsbl [reject ...] [reject_type ...] [timeout 30]
 
-File `dnsbl_zones`, one list a line, with what a listed client gets to read, where %IP% is its
-address; without that the client reads what the list itself says (its TXT record):
+File `dnsbl_zones`, one list a line, with the text that a listed client gets, where %IP% is its
+address; without one the client gets what the list itself says (its TXT record):
 
     zen.example.org
     bl.example.net:see https://example.net/why?%IP%
 
-All lists are asked at the same time, from when the client connects; the first in the file that
-names it decides. A listed client loses a point of karma, and is refused with 550 5.7.1 in place of
-the greeting. With `reject naughty` the plugin naughty refuses it later; then the recipients
-postmaster, abuse, mailer-daemon and root clear the client, so that it can ask for help.
+All lists are asked at the same time, as soon as the client connects; the first in the file that has
+it decides. A listed client loses a point of karma, and is refused with 550 5.7.1 in place of the
+greeting. With `reject naughty` the plugin naughty refuses it later; in that case, naming one of the
+recipients postmaster, abuse, mailer-daemon and root clears the client, so that it can ask for help.
 
-A list that does not answer within `timeout`, fails, or gives no sensible answer lists nobody: an
-answer has to be within 127.0.0.0/8, but not 127.0.0.1 or 127.255.255.0/24. Such answers are logged
-once an hour.
+A list counts as not listing the client if it does not answer within `timeout`, if it fails, or if
+its answer makes no sense: an answer has to be within 127.0.0.0/8, but not 127.0.0.1 or
+127.255.255.0/24. Such answers are logged once an hour.
 
-Not asked about are immune clients, and those in the file `dnsbl_allow`: addresses, networks, and
-beginnings of addresses with the separator behind them (`192.0.2.`).
+Exempt clients are not looked up, nor are those in the file `dnsbl_allow`: addresses, networks, and
+beginnings of addresses with their final separator (`192.0.2.`).
 
 When the daemon's environment has RBLSMTPD (tcpserver sets it for a connection), no list is asked.
 Unless it is empty, the client is refused with its value; %IP% in it is the client's address, and
-the first line of the file `dnsbl_rejectmsg` precedes it. Clients behind a proxy of `proxy_networks`
-are not concerned.
+the first line of the file `dnsbl_rejectmsg` precedes it. This does not apply to clients behind a
+proxy of `proxy_networks`.
 
 Old forms: `dnsbl disconnect` (any reject_type alone), `reject connect`.
 
-Differences from the Perl version: texts of zones are used, %IP% in them works; answers of lists
-that are closed or refuse us do not count; IPv6 clients; the lists are asked at once, in order of
-preference.
+Differences from the Perl version: the texts of zones are used, with %IP% in them; answers of lists
+that are closed or refuse us do not count; IPv6 clients are looked up; the lists are asked at the
+same time, and the first in the file takes precedence.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class DnsblOptions(RejectOptions):
 
     @staticmethod
     def rewrite(words: Sequence[str]) -> list[str]:
-        """A reject_type alone, and `reject connect`, are forms of old versions."""
+        """A reject_type alone, and `reject connect`, are the forms of older versions."""
         if len(words) == 1 and "=" not in words[0]:
             return ["reject_type", words[0]]
         pairs = zip(["", *words], words, strict=False)
@@ -80,7 +80,7 @@ class DnsblOptions(RejectOptions):
 
 
 class Dnsbl(Plugin[DnsblOptions]):
-    """Black lists of clients in the DNS."""
+    """Blocklists of clients in the DNS."""
 
     files = {
         "dnsbl_zones": "DNS lists of clients, with the text of the refusal after a colon.",
@@ -93,11 +93,11 @@ class Dnsbl(Plugin[DnsblOptions]):
         self._lists = await self._read_lists()
         self._allowed = await read_hosts(config, "dnsbl_allow")
         self._prefix = await config.value("dnsbl_rejectmsg")
-        #: The look-up under way, or done; one note for each instance of the plugin.
-        self._look_up = Note[asyncio.Task[str]](f"{self.name}.look_up")
+        #: The lookup under way, or done; one note for each instance of the plugin.
+        self._lookup = Note[asyncio.Task[str]](f"{self.name}.lookup")
 
     async def examine(self, system: System) -> AsyncIterator[Finding]:
-        """Whether each list answers, and lists what it has to (RFC 5782 section 5)."""
+        """Whether each list answers, and lists what it must (RFC 5782 section 5)."""
         zones = [found.zone for found, _ in await self._read_lists()]
         async for finding in check_lists(self.services.resolver, zones, CLIENTS, "dnsbl_zones"):
             yield finding
@@ -128,7 +128,7 @@ class Dnsbl(Plugin[DnsblOptions]):
         return None
 
     async def _read_lists(self) -> list[tuple[DnsList, str]]:
-        """The lists, and what the clients are told that they name."""
+        """The lists, and what clients on them are told."""
         services = self.services
         lines = [line.partition(":") for line in await services.config.lines("dnsbl_zones")]
         return [
@@ -137,7 +137,7 @@ class Dnsbl(Plugin[DnsblOptions]):
         ]
 
     def _variable(self, session: Session) -> str | None:
-        """RBLSMTPD.  tcpserver knows nothing of clients behind a proxy: it spoke of that."""
+        """RBLSMTPD.  tcpserver sees the proxy, not the client behind it: it means the proxy."""
         return self.services.environment.get("RBLSMTPD") if session.proxy is None else None
 
     def _applies(self, session: Session) -> bool:
@@ -149,14 +149,14 @@ class Dnsbl(Plugin[DnsblOptions]):
         )
 
     def _started(self, session: Session) -> asyncio.Task[str]:
-        task = session.notes.get(self._look_up)
+        task = session.notes.get(self._lookup)
         if task is None:
             task = session.begin(self._find(session.client.ip))
-            session.notes[self._look_up] = task
+            session.notes[self._lookup] = task
         return task
 
     async def _find(self, ip: str) -> str:
-        """What a listed client is told; "" when no list names it."""
+        """What a listed client is told; "" when no list has it."""
         entry = reversed_address(ip)
         lists = self._lists
         answers = await asyncio.gather(*(self._in_time(zone.codes(entry)) for zone, _ in lists))

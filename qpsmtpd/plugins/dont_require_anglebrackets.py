@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
 """dont_require_anglebrackets: take `MAIL FROM:user@example.com` for what it means.
 
-RFC 5321 section 4.1.2 wants paths in angle brackets, and without this plugin a command that lacks
-them is refused. With it the brackets are added; doing without them costs the client karma. The
-address must be right otherwise. Refuses nothing itself.
+RFC 5321 section 4.1.2 requires paths in angle brackets, and without this plugin a command that
+lacks them is refused. With it the brackets are added, and leaving them out costs the client karma.
+The address must be valid otherwise. Refuses nothing itself.
 """
 
 from __future__ import annotations

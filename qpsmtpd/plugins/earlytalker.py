@@ -3,23 +3,23 @@
 
     earlytalker [wait SECONDS] [check-at CONNECT|DATA ...] [defer-reject 1] [reject ...]
 
-RFC 5321 section 3.1 has the client wait for the greeting. Many senders of spam do not: who sends
-anything within `wait` seconds after connecting is refused with 550 in place of the greeting, and
-loses a point of karma. A patient client is greeted after `wait` seconds.
+RFC 5321 section 3.1 has the client wait for the greeting. Many senders of spam do not: a client
+that sends anything within `wait` seconds after connecting is refused with 550 in place of the
+greeting, and loses a point of karma. A patient client is greeted after `wait` seconds.
 
-`check-at DATA` (it may be given along with `check-at CONNECT`) makes the same test after the
-command DATA: who sends the message before it was asked for is refused with 554.
+`check-at DATA` (which may be given along with `check-at CONNECT`) makes the same test after the
+command DATA: a client that sends the message before it is asked to is refused with 554.
 
-With `defer-reject 1` the client that talked before the greeting is greeted all the same, and
-refused at MAIL, with 450 unless `reject_type` says otherwise.
+With `defer-reject 1` a client that talked before the greeting is greeted all the same, and refused
+at MAIL, with 450 unless `reject_type` says otherwise.
 
-Immune clients and those with a good history (plugin karma) are not made to wait. Another plugin
-may set the note `earlytalker_wait` to the seconds that this client has to wait.
+Exempt clients and those with a good history (plugin karma) need not wait. Another plugin may set
+the note `earlytalker_wait` to the seconds that a client has to wait.
 
 Old form: `action deny` (refuse), `action denysoft` (refuse with a temporary code), `action log`.
 
-Differences from the Perl version: `action denysoft` gave a permanent code; at DATA also what the
-client sent in the same packet as DATA is noticed.
+Differences from the Perl version: `action denysoft` gave a permanent code; at DATA, what the client
+sent in the same packet as the command is noticed too.
 """
 
 from __future__ import annotations
@@ -63,14 +63,16 @@ class EarlytalkerOptions(RejectOptions):
     check_at: tuple[Literal["CONNECT", "DATA"], ...] = opt(
         (), doc="When to test: CONNECT (the default), DATA, or both: the option may be repeated."
     )
-    defer_reject: bool = opt(False, doc="Refuse at MAIL who talked before the greeting.")
+    defer_reject: bool = opt(
+        False, doc="Refuse clients that talked before the greeting at MAIL, not at once."
+    )
     action: Literal["", "deny", "denysoft", "log"] = opt(
         "", doc="Old form of reject and reject_type."
     )
 
     @staticmethod
     def rewrite(words: Sequence[str]) -> list[str]:
-        """`action denysoft` is `reject 1 reject_type temp`; what is said explicitly wins."""
+        """`action denysoft` is `reject 1 reject_type temp`; explicit options take precedence."""
         rewritten = [part for word in words for part in word.split("=", 1)]
         for name, action in itertools.pairwise(rewritten.copy()):
             if name == "action" and action in _ACTIONS:

@@ -3,19 +3,19 @@
 
     headers [require From,Date] [past DAYS] [future DAYS] [reject 0|1|naughty] [reject_type TYPE]
 
-At the end of the message, 552 5.6.0 (with `reject_type temp` 452) when
+The message is refused at its end with 552 5.6.0 (452 with `reject_type temp`) if
 
-- nothing at all was sent;
-- a field of `require` (From) is missing;
-- a field is there twice that may be only once: Date, From, Sender, Reply-To, To, Cc, Bcc,
-  Message-Id, In-Reply-To, References, Subject (RFC 5322 section 3.6);
-- the Date is more than `past` days ago or more than `future` days ahead, if these are given. A Date
+- it is empty;
+- it lacks a field of `require` (From);
+- it has more than one of a field that may occur only once: Date, From, Sender, Reply-To, To, Cc,
+  Bcc, Message-Id, In-Reply-To, References, Subject (RFC 5322 section 3.6);
+- its Date is more than `past` days ago or more than `future` days ahead, if these are given. A Date
   that cannot be read is tolerated.
 
-Relay clients and clients and senders on a white list may send what they like, but nothing.
+Exempt clients may send any message that is not empty.
 
-Differences from the Perl version: the client read a number instead of the reason, and a missing or
-doubled field was rejected by plugin naughty even with `reject 0`.
+Differences from the Perl version: there the client got a number instead of the reason, and a
+missing or repeated field was rejected by the plugin naughty even with `reject 0`.
 """
 
 from __future__ import annotations
@@ -46,10 +46,10 @@ DAY = 86400
 class HeadersOptions(RejectOptions):
     """Options of headers."""
 
-    require: tuple[str, ...] = opt(("From",), doc="Fields that must be there, e.g. From,Date.")
-    past: float | None = opt(None, doc="The greatest age of a Date in days; any without it.")
+    require: tuple[str, ...] = opt(("From",), doc="Fields that must be present, e.g. From,Date.")
+    past: float | None = opt(None, doc="How many days old a Date may be; without it, any number.")
     future: float | None = opt(
-        None, doc="How many days a Date may be in the future; any without it."
+        None, doc="How many days a Date may be in the future; without it, any number."
     )
 
 
@@ -89,7 +89,7 @@ class HeaderCheck(Plugin[HeadersOptions]):
 
 
 def _seconds(date: str) -> float | None:
-    """A date of RFC 5322 section 3.3 in seconds since the epoch; None when it is none."""
+    """A date of RFC 5322 section 3.3 in seconds since the epoch; None when it is not a date."""
     try:
         moment = parsedate_to_datetime(date)
         # "-0000" is UTC from somewhere unknown; Python returns it without a zone.

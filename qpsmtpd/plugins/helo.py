@@ -4,32 +4,32 @@
     helo [policy lenient|rfc|strict] [reject ...] [reject_type ...] [timeout 5]
 
 A name that fails a test is refused with 550 5.7.1 and the connection closed, unless `reject_type`
-says otherwise; the client loses a point of karma. The tests are:
+says otherwise; the client loses a point of karma. A name fails
 
-- every policy: the name is in the file `badhelo`; it is `localhost`, but the client is another
-  machine; it is an address literal (`[192.0.2.1]`) of another client, or one that is misspelt; it
-  is an address without brackets, or numbers with dots between them (`127.1`). A literal of a
-  private network, as clients behind NAT have it, says nothing about who they are.
-- policies rfc and strict: it has no dot or forbidden characters; it has no address in the DNS; the
-  client's address has no name in the DNS.
-- policy strict: it is an address literal; it has nothing to do with the client: neither an address
-  of it is in the client's network (/24, of IPv6 /96), nor a name of the client's address in its
-  domain (the last two labels). The client gains a point of karma when both are. A name of the
-  client's address counts if it has that address itself.
+- under every policy: if it is in the file `badhelo`; if it is `localhost`, but the client is
+  another machine; if it is an address literal (`[192.0.2.1]`) with another address than the
+  client's, or a malformed one; if it is an address without brackets, or numbers with dots between
+  them (`127.1`). A literal with a private address, as clients behind NAT send it, passes.
+- under the policies rfc and strict: if it has no dot, or forbidden characters; if it has no address
+  in the DNS; if the client's address has no name in the DNS.
+- under the policy strict: if it is an address literal; if it is unrelated to the client: none of
+  its addresses is in the client's network (/24, for IPv6 /96), and no name of the client's address
+  is in its domain (the last two labels); such a name counts only if it has that address itself. A
+  client with both gains a point of karma.
 
 An entry of `badhelo`, one a line, is a name or, recognized by one of `{}[]()^$|*+?\\!`, a regular
-expression that is searched in the name; with ! in front, names in which it is not found are
-refused. A wrong expression is an error, at start. Upper and lower case are the same everywhere, a
-name with a final dot is the one without, and of an international name both ways to write it count.
+expression that is searched for in the name; with ! in front, names in which it is not found are
+refused. An invalid expression is an error, at start. Neither case nor a final dot matters, and
+either spelling of an international name stands for both.
 
-Immune clients are not tested. The DNS is asked everything at once; what it does not answer within
-`timeout` refuses nobody. The message gets the field X-HELO with the name, with a question mark for
-what is not printable ASCII.
+Exempt clients are not tested. All questions to the DNS are asked at once; nobody is refused for
+what it does not answer within `timeout`. The message gets the field X-HELO with the name, in which
+question marks replace what is not printable ASCII.
 
-Differences from the Perl version: `reject_type` was ignored; literals of other clients, not the
-right ones, are refused; a failure of the DNS refuses nobody; IPv6 addresses count; a final dot, or
-an odd way to write an address, got past the tests; whoever owns an address could give it the name
-of somebody else.
+Differences from the Perl version: there `reject_type` was ignored, the client's own literal was
+refused and not those of others, a final dot, or an odd way to write an address, got past the tests,
+and the owner of an address could give it somebody else's name. A failure of the DNS refuses nobody;
+IPv6 addresses count.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ from qpsmtpd.api import (
 
 _is_full_name = re.compile(r"[a-z0-9-]+(?:\.[a-z0-9-]+)+\.?", re.IGNORECASE).fullmatch
 
-#: Networks that are everywhere, so that an address in them tells nobody from anybody (RFC 1918,
+#: Networks that exist in many places, so that an address in them identifies nobody (RFC 1918,
 #: RFC 3927, RFC 6598, RFC 4193, RFC 4291 section 2.5.6).
 _PRIVATE = HostList(
     map(
@@ -127,19 +127,19 @@ class Helo(Plugin[HeloOptions]):
         return None
 
     def _bad_name(self, session: Session, host: str) -> str:
-        """What is wrong with a name, as far as can be told without the DNS; "" when nothing is."""
+        """What is wrong with a name, as far as this shows without the DNS; "" when nothing is."""
         if host in self._bad:
             return "Your HELO name is not accepted here"
         name = canonical_domain(host)
         if name == "localhost" and not session.client_is_local:
             return "You are not localhost"
         if looks_like_address(name):
-            return "Your HELO is an address without brackets"
+            return "The address in your HELO lacks its brackets"
         literal = literal_address(name)
         if literal is not None:
             return self._bad_literal(session, literal)
-        if _is_misspelt_literal(name):
-            return "The address literal in your HELO is misspelt"
+        if _is_malformed_literal(name):
+            return "The address literal in your HELO is malformed"
         if self.options.policy != "lenient" and not _is_full_name(host):
             return "Your HELO name is not fully qualified"
         return ""
@@ -152,11 +152,11 @@ class Helo(Plugin[HeloOptions]):
         return ""
 
     async def _bad_dns(self, session: Session, host: str) -> str:
-        """What the DNS says against a name; "" when it says nothing, or fails."""
+        """What the DNS says against a name; "" when it says nothing against it, or fails."""
         if self.options.policy == "lenient":
             return ""
         resolver = self.services.resolver
-        # About "" the resolver asks nobody.
+        # The resolver asks nobody about "".
         name = "" if literal_address(host) else canonical_domain(host)
         names, a, aaaa = await asyncio.gather(
             self._answer(resolver.ptr(session.client.ip)),
@@ -166,7 +166,7 @@ class Helo(Plugin[HeloOptions]):
         if name and a == [] and aaaa == []:
             return "Your HELO name does not resolve"
         if names == []:
-            return "Your address has no name in the DNS"
+            return "Your IP address has no name in the DNS"
         if self.options.policy != "strict" or None in (names, a, aaaa):
             return ""
         return await self._unrelated(session, host, names or [], [*(a or []), *(aaaa or [])])
@@ -182,7 +182,7 @@ class Helo(Plugin[HeloOptions]):
         if forward and backward:
             session.adjust_karma(1)
         unrelated = not forward and backward == []
-        return "Your HELO name is not the name of your address" if unrelated else ""
+        return "Your HELO name does not match your IP address" if unrelated else ""
 
     async def _answer(self, question: Awaitable[list[str]]) -> list[str] | None:
         """The answer; None when there is none in time."""
@@ -193,8 +193,8 @@ class Helo(Plugin[HeloOptions]):
             return None
 
 
-def _is_misspelt_literal(name: str) -> bool:
-    """Whether brackets hold what is meant for an address, but is none; asked of what is none."""
+def _is_malformed_literal(name: str) -> bool:
+    """Whether brackets hold something meant as an address; asked of names that are not literals."""
     inner = name.strip("[]")
     return inner != name and (
         ":" in inner or inner.replace(".", "").isdecimal() or looks_like_address(inner)

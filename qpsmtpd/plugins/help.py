@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: MIT
-"""help: answer HELP with texts of our own.
+"""help: answer HELP with texts of your own.
 
     help [help_dir DIR] [COMMAND FILE]...
     help not_implemented 1
 
-`HELP COMMAND` is answered 214 with the text of a file: the one named for the command in the
-arguments, or the one in `help_dir` that has the command's name in lower case. Without any arguments
-the directory is `help`, if there is one. HELP alone tells how to ask. With `not_implemented` every
-HELP is answered 502.
+`HELP COMMAND` is answered 214 with the text of a file: the one that the arguments name for the
+command, or the one in `help_dir` named after the command, in lower case. Without arguments the
+directory is `help`, if it exists. HELP alone says how to ask. With `not_implemented` every HELP is
+answered 502.
 
 Relative names are looked up in the directory of the configuration, then in the working directory.
 Files are read at start and on reload; one that is named but cannot be read is an error.
@@ -30,11 +30,11 @@ DEFAULT_DIRECTORY = Path("help")
 class HelpOptions:
     """Options of help."""
 
-    not_implemented: bool = opt(False, doc="Say 502 to every HELP.")
-    help_dir: Path | None = opt(None, doc="Directory of one file for each command.")
+    not_implemented: bool = opt(False, doc="Answer 502 to every HELP.")
+    help_dir: Path | None = opt(None, doc="Directory with one file for each command.")
     file: tuple[str, ...] = opt(
         (),
-        doc="COMMAND=FILE; COMMAND FILE says the same.",
+        doc="COMMAND=FILE; COMMAND FILE means the same.",
         check=matching(re.compile(".+=.+").fullmatch, "COMMAND=FILE"),
     )
 
@@ -55,7 +55,7 @@ def _rewritten(words: list[str]) -> Iterator[str]:
 
 
 class Help(Plugin[HelpOptions]):
-    """Knows a text for each command that has one."""
+    """Answers HELP from files."""
 
     async def start(self) -> None:
         self._texts = await asyncio.to_thread(self._read)
@@ -64,10 +64,10 @@ class Help(Plugin[HelpOptions]):
         if self.options.not_implemented:
             return deny("HELP is not implemented", status="5.5.1", code=502)
         if not topic:
-            return accept("Say HELP and the name of a command")
+            return accept("Send HELP and the name of a command")
         if not (topic.isascii() and topic.isalnum()):
-            return deny("This is no name of a command", status="5.5.4", code=502)
-        return accept(self._texts.get(topic.lower()) or f"There is no help on {topic.upper()}")
+            return deny("That is not the name of a command", status="5.5.4", code=502)
+        return accept(self._texts.get(topic.lower()) or f"There is no help for {topic.upper()}")
 
     def _read(self) -> dict[str, str]:
         texts: dict[str, str] = {}

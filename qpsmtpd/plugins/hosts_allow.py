@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: MIT
 """hosts_allow: limit the connections of each client, and admit or refuse networks.
 
-A client with more connections open than the daemon's option max-from-ip permits is told with 451
-4.7.0 to come again later, and disconnected. When the plugin karma knows the client, a good history
-(above 5) permits 3 connections more, and a history that is not good just one. Without max-from-ip
-there is no limit. Beyond those 3, the daemon turns the client away with 421 before it asks plugins;
-clients in the file admission_exempt are not counted.
+A client with more connections open than the setting `max_from_ip` permits is told with 451 4.7.0 to
+try again later, and disconnected. If the plugin karma knows the client, a good history (above 5)
+permits 3 more connections, and a bad one just a single connection. Without `max_from_ip` there is
+no limit. Beyond those 3, the daemon turns the client away with 421 before it asks plugins; clients
+in the file `admission_exempt` are not counted.
 
 Then the file `hosts_allow` is searched, one entry a line; the first that matches decides:
 
@@ -13,9 +13,9 @@ Then the file `hosts_allow` is searched, one entry a line; the first that matche
     198.51.100.7    DENYSOFT
     2001:db8::/32   DECLINED
 
-An entry is an address, a network or the beginning of an address (`192.0.2.`), a return code of the
-Perl version (DENY 550, DENYSOFT 451; OK and DECLINED admit the client), and what a client that is
-refused gets to read. Wrong entries are an error, at start.
+An entry is an address, a network or the beginning of an address (`192.0.2.`), then a return code of
+the Perl version (DENY 550, DENYSOFT 451; OK and DECLINED admit the client), then the text that a
+refused client gets. Invalid entries are an error, at start.
 
 Differences from the Perl version: IPv6 in both parts; it also runs under tcpserver, where only
 the file counts.
@@ -72,7 +72,7 @@ class HostsAllow(Plugin[NoOptions]):
 
 
 def _limit(session: Session) -> int:
-    """How many connections the client may have; 0 is no limit."""
+    """How many connections the client may have; 0 means no limit."""
     limit, history = session.max_connections_from_client, session.karma_history
     if not limit or history is None:
         return limit
@@ -86,7 +86,7 @@ def _rule(entry: Entry) -> tuple[IPNetwork, Verdict | None]:
     except ValueError as error:
         raise ConfigError(entry.where, str(error)) from None
     if len(words) < 2:
-        raise ConfigError(entry.where, f"after {words[0]!r} comes a code, such as DENY or OK")
+        raise ConfigError(entry.where, f"write a code such as DENY or OK after {words[0]!r}")
     try:
         return network, verdict_from_word(words[1], "".join(words[2:]))
     except ValueError as error:

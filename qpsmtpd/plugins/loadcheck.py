@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: MIT
-"""loadcheck: turn clients away while this machine has too much to do.
+"""loadcheck: turn clients away while the load of this machine is too high.
 
     loadcheck [max_load 7] [cache_time 10]
 
-When the system's load average of the last minute is above `max_load`, clients are told with 450
-4.3.2 to come again later, before the greeting. The load is looked at every `cache_time` seconds.
-When it cannot be found out nobody is turned away.
+While the system's load average of the last minute is above `max_load`, clients are told with 450
+4.3.2 to try again later, in place of the greeting. The load is read at most every `cache_time`
+seconds. If it is unknown, nobody is turned away.
 
 Differences from the Perl version: the operating system is asked directly, so `uptime`, the path of
 a program, has no effect.
@@ -24,8 +24,8 @@ class LoadcheckOptions:
     """Options of loadcheck."""
 
     max_load: float = opt(7.0, doc="The load above which clients are turned away.")
-    cache_time: Seconds = opt(Seconds(10), doc="How long a load is believed before looking again.")
-    uptime: str = opt("", doc="Of old configurations; has no effect.")
+    cache_time: Seconds = opt(Seconds(10), doc="How long a load counts before it is read again.")
+    uptime: str = opt("", doc="Accepted for old configurations; has no effect.")
 
 
 class Loadcheck(Plugin[LoadcheckOptions]):

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: MIT
-"""loop: refuse messages that have been through too many hosts, as they go in circles.
+"""loop: refuse messages that have passed too many hosts: they go in circles.
 
     loop [MAX_HOPS]
 
-Counts the fields Received and Delivered-To of the complete message, ours among them, and refuses
-it with 552 5.4.6 when they are MAX_HOPS (100) or more (RFC 5321 section 6.3). Without this plugin a
-message can circle for ever between two hosts that each believe the other responsible. Relay clients
-are no exception.
+Counts the fields Received and Delivered-To of the complete message, including ours, and refuses
+it with 552 5.4.6 if there are MAX_HOPS (100) or more (RFC 5321 section 6.3). Without this plugin a
+message can circle forever between two hosts that each believe the other responsible. Exempt clients
+are not spared this test.
 
 As in the Perl version, anything but a positive number stands for 100.
 """
@@ -23,7 +23,7 @@ from qpsmtpd.api import Plugin, Transaction, Verdict, deny, opt
 class LoopOptions:
     """Options of loop."""
 
-    max_hops: int = opt(100, positional=True, doc="So many trace fields are too many.")
+    max_hops: int = opt(100, positional=True, doc="This many trace fields are too many.")
 
     @staticmethod
     def rewrite(words: Sequence[str]) -> Sequence[str]:
@@ -34,7 +34,7 @@ class LoopOptions:
 
 
 class Loop(Plugin[LoopOptions]):
-    """Breaks loops."""
+    """Breaks mail loops."""
 
     async def hook_data_post(self, tx: Transaction) -> Verdict | None:
         assert tx.message is not None

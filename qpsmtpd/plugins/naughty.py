@@ -1,16 +1,17 @@
 # SPDX-License-Identifier: MIT
-"""naughty: speak the rejections that other plugins have found, at one chosen point.
+"""naughty: issue the rejections that other plugins deferred, at one chosen point.
 
     naughty [reject connect|mail|rcpt|data|data_post] [reject_type TYPE]
 
 Plugins with `reject naughty` on their line only remember why they would refuse a client. This one
-refuses it: at the hook that `reject` names (rcpt), and for what is found later than that, at the
-end of the message. So a client has time to authenticate, which forgives it all, and the log shows
-sender and recipient of what was refused. Place it after the plugins that it speaks for.
+refuses it: at the hook that `reject` names (rcpt) or, for what is found later than that, at the end
+of the message. So a client has time to authenticate, which clears all the reasons, and the log
+shows sender and recipient of what was refused. Put it after the plugins with `reject naughty`.
 
-The reply has one line for each reason, status 5.7.1. What it does is decided by the `reject_type`
-of the plugin that found the first reason; by that of this plugin, if there is none: disconnect,
-which is 5xx and the end of the session. The others: perm, temp, temp_disconnect.
+The reply has one line for each reason, status 5.7.1. How the client is refused is up to the
+`reject_type` of the plugin that found the first reason, or if it has none, of this plugin. Here the
+default is disconnect, which is 5xx and the end of the session; the other values are perm, temp and
+temp_disconnect.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ class NaughtyOptions:
 
 
 class Naughty(Plugin[NaughtyOptions]):
-    """Speaks deferred rejections."""
+    """Issues deferred rejections."""
 
     speaks_rejections = True
 

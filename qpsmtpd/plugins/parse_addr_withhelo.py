@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: MIT
 """parse_addr_withhelo: refuse ESMTP parameters from clients that said HELO.
 
-A client that greets with HELO knows no extensions (RFC 5321 section 4.1.1.1), so MAIL and RCPT have
-no parameters. One that sends some all the same is a program that pretends: it gets 501. Sessions
-that began with EHLO are not looked at.
+A client that greets with HELO knows no extensions (RFC 5321 section 4.1.1.1), so its MAIL and RCPT
+have no parameters. A client that sends some all the same only pretends to be an old one: it gets
+501. Sessions that began with EHLO are not affected.
 
-What is left is read as usual: `MAIL FROM:` alone is the null sender, and an address that is not in
-angle brackets is refused later, unless plugin dont_require_anglebrackets is there.
+Everything else is read as usual: `MAIL FROM:` alone is the null sender, and an address without
+angle brackets is refused later, unless the plugin dont_require_anglebrackets is in use.
 
-Differences from the Perl version: `RCPT TO:postmaster` without brackets was refused whatever other
-plugins were there.
+Differences from the Perl version: there `RCPT TO:postmaster` without brackets was refused whatever
+other plugins were in use.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _path = re.compile(rf'<(?:{_QUOTED}|[^">]++)*+>|(?!<)(?:{_QUOTED}|[^"\s]++)++').
 
 
 class ParseAddrWithhelo(Plugin[NoOptions]):
-    """Reads the arguments of MAIL and RCPT the way of RFC 821."""
+    """Reads the arguments of MAIL and RCPT as RFC 821 has them."""
 
     async def hook_mail_parse(self, session: Session, argument: str) -> ParsedPath | Verdict | None:
         if session.hello != "helo":

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: MIT
-"""quit_fortune: say good-bye with a fortune cookie.
+"""quit_fortune: say goodbye with a fortune cookie.
 
-To clients that greeted with HELO, QUIT is answered with our name and, on further lines, a short
-saying of /usr/games/fortune (`fortune -s`). Clients of EHLO are programs with no sense of humour:
-they get the usual reply. When there is no such program, or it takes longer than two seconds, or it
-fails, everybody does. Refuses nothing.
+Clients that greeted with HELO get an answer to QUIT with our name and, on further lines, a short
+saying of /usr/games/fortune (`fortune -s`). Clients that said EHLO are programs without a sense of
+humour: they get the usual reply. If the program is missing, takes longer than two seconds or fails,
+so does everybody. Refuses nothing.
 
-It starts a process for each QUIT after HELO: nothing for a busy host.
+It starts a process for each QUIT after HELO: do not use it on a busy host.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class QuitFortune(Plugin[NoOptions]):
         return accept("\n".join([f"{self.services.me} closing connection.", *lines]))
 
     async def _fortune(self) -> str:
-        """What the program says, "" when it says nothing in time."""
+        """What the program says; "" if it says nothing in time."""
         try:
             process = await asyncio.create_subprocess_exec(
                 *self.command,

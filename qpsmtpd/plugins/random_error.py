@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: MIT
-"""random_error: fail at random, to test how clients take it.
+"""random_error: fail at random, to test how clients cope.
 
     random_error [PERCENT]
 
-That many percent (1, by default) of the messages meet a temporary error on their way: 4xx at
-connect, HELO, MAIL, RCPT, DATA, or the end of the message, four times out of ten followed by the
-end of the connection. Clients try again later, so no mail is lost, but much is late. For testing.
+This percentage of messages (1, by default) meets a temporary error on the way: 4xx at connect,
+HELO, MAIL, RCPT, DATA, or the end of the message, in four cases out of ten followed by the end of
+the connection. Clients try again later, so no mail is lost, but some is late. For testing only.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ class RandomErrorOptions:
     """Options of random_error."""
 
     percent: float = opt(
-        1.0, positional=True, least=0, most=100, doc="How many messages are to fail."
+        1.0, positional=True, least=0, most=100, doc="The percentage of messages that fail."
     )
 
 
 class RandomError(Plugin[RandomErrorOptions]):
-    """Throws dice in every hook."""
+    """Rolls dice in every hook."""
 
     async def start(self) -> None:
         self.random: random.Random = random.SystemRandom()

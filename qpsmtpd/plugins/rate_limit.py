@@ -1,33 +1,32 @@
 # SPDX-License-Identifier: MIT
-"""rate_limit: limit how much a client, network, user or sender domain may send in a time.
+"""rate_limit: limit how much a client, network, user or sender domain may send in a given time.
 
     rate_limit messages_per_client 100/1h recipients_per_client 10/1m,500/1h
-    rate_limit:users messages_per_user 200/1d reject_type perm
+    rate_limit:2 messages_per_user 200/1d reject_type perm
 
 A limit is a number, a slash, and the length of a window: 100/1h is one hundred in an hour. The
-window begins with the first event and counts everything up to its end, also what is refused; then
-the next one begins. Several limits with commas between them all hold. The option's name says what
-is counted, and for whom:
+window begins with the first event and counts everything up to its end, including what is refused;
+then the next one begins. Several limits, separated by commas, all apply. The name of the option
+says what is counted, and per what:
 
 - connections count when the client connects, before the greeting.
 - messages count at DATA, so that a client that only asks about recipients does not use them up.
-- recipients count at RCPT, those that are refused as well.
-- errors are permanent refusals by plugins, such as unknown recipients and failed log-ins. A
-  client with too many is turned away when it connects the next time, until the window ends.
+- recipients count at RCPT, including those that are refused.
+- errors are permanent refusals by plugins, such as unknown recipients and failed logins. A client
+  with too many is turned away the next time it connects, until the window ends.
 
-A client is its IPv4 address, or its IPv6 network of 64 bits, which one machine has for itself
-alone. A network is the IPv4 network of 24 bits, or the IPv6 one of 48 bits. A user is whoever has
-logged in (AUTH). A sender domain is that of the envelope sender.
+A client is an IPv4 address, or an IPv6 network of 64 bits, which is what a single machine usually
+has. A network is an IPv4 network of 24 bits, or an IPv6 network of 48 bits. A user is whoever has
+logged in (AUTH). A sender domain is the domain of the envelope sender.
 
-What is over a limit is refused for now: 450 4.7.1 at connect and RCPT, 451 4.7.1 at DATA, before
+What exceeds a limit is refused for now: 450 4.7.1 at connect and RCPT, 451 4.7.1 at DATA, before
 the message is sent; `reject_type perm` makes it a permanent refusal, `reject 0` only logs. Put the
-plugin behind `relay` and `whitelist` and before `rcpt_ok`. Relay clients (also users who have
-logged in) and whatever is on a white list are exempt, but for the limits per user;
-`exempt no` exempts nobody.
+plugin after `relay` and `whitelist` and before `rcpt_ok`. Exempt clients are not limited, except by
+the limits per user; with `exempt no` the limits apply to everybody.
 
 The counters are in the store (the file `store`): all workers share them, and with a Redis server
-several machines do. A plugin that is loaded twice, with another name behind a colon, counts for
-itself. When the store is down nothing is limited, and the log says so once.
+several machines can. A plugin that is loaded twice, as `rate_limit` and `rate_limit:2`, counts
+separately. While the store is down nothing is limited, and the log says so once.
 """
 
 from __future__ import annotations
@@ -65,7 +64,7 @@ _LIMIT = re.compile(r"(\d{1,12})/(\d{0,6})([smhd]?)", re.ASCII)
 
 
 class Rate(NamedTuple):
-    """So many events in so many seconds."""
+    """At most `events` events in `window` seconds."""
 
     events: int
     window: int
@@ -75,7 +74,7 @@ class Rate(NamedTuple):
 
 
 def parse_rate(text: str) -> Rate:
-    """Read 100/1h, 5/m or 10/30 (seconds).  Raises ValueError that says what would be right."""
+    """Read 100/1h, 5/m or 10/30 (seconds).  Raises a ValueError that says what would be right."""
     match = _LIMIT.fullmatch(text)
     window = int(match[2] or 1) * _UNITS[match[3]] if match and (match[2] or match[3]) else 0
     if not match or not window:
@@ -83,9 +82,9 @@ def parse_rate(text: str) -> Rate:
     return Rate(int(match[1]), window)
 
 
-def _limit(what: What, whom: str) -> tuple[str, ...]:
+def _limit(what: What, per: str) -> tuple[str, ...]:
     limit: tuple[str, ...] = opt(
-        (), doc=f"Limit of {what} for each {whom}, such as 100/1h.", check=parse_rate
+        (), doc=f"Limit of {what} per {per}, such as 100/1h.", check=parse_rate
     )
     return limit
 
@@ -107,7 +106,7 @@ class RateLimitOptions(RejectOptions):
     errors_per_client: tuple[str, ...] = _limit("errors", "client")
     errors_per_network: tuple[str, ...] = _limit("errors", "network of clients")
     exempt: bool = opt(
-        True, doc="Whether relay clients and those on a white list are exempt; users never are."
+        True, doc="Whether the limits spare exempt clients; those per user never do."
     )
 
     def check(self) -> Iterator[str]:
@@ -120,10 +119,10 @@ def _limit_names() -> Iterator[str]:
 
 
 class Limit(NamedTuple):
-    """One limit: `name` is that of its option, `whom` the end of that."""
+    """One limit: `name` is the name of its option, `per` the end of that name."""
 
     name: str
-    whom: str
+    per: str
     rate: Rate
 
 
@@ -131,14 +130,14 @@ _Applicable = tuple[Limit, str]
 
 
 class RateLimit(Plugin[RateLimitOptions]):
-    """Counts, and refuses what is too much."""
+    """Counts, and refuses what exceeds a limit."""
 
     async def start(self) -> None:
         self._store = self.services.store.scoped(self.name)
         self._limits: dict[str, list[Limit]] = {}
         for name in _limit_names():
-            what, _, whom = name.partition("_per_")
-            limits = [Limit(name, whom, parse_rate(text)) for text in getattr(self.options, name)]
+            what, _, per = name.partition("_per_")
+            limits = [Limit(name, per, parse_rate(text)) for text in getattr(self.options, name)]
             self._limits.setdefault(what, []).extend(limits)
 
     async def hook_connect(self, session: Session) -> Verdict | None:
@@ -175,7 +174,7 @@ class RateLimit(Plugin[RateLimitOptions]):
         return None
 
     async def _totals(self, applicable: Sequence[_Applicable], *, count: bool) -> list[int]:
-        """How many there were in each window; nothing when the store does not know."""
+        """How many there were in each window; empty when the store does not answer."""
         totals = [self._total(limit, subject, count=count) for limit, subject in applicable]
         try:
             # One alone needs no task of its own.
@@ -193,17 +192,17 @@ class RateLimit(Plugin[RateLimitOptions]):
         return [
             (limit, subject)
             for limit in self._limits[what]
-            if not (exempt and limit.whom != "user") and (subject := _subject(limit, session))
+            if not (exempt and limit.per != "user") and (subject := _subject(limit, session))
         ]
 
 
 def _subject(limit: Limit, session: Session) -> str:
-    """Whom the limit is for, "" when it is for nobody here."""
-    if limit.whom == "user":
+    """The subject that the limit counts; "" if it does not apply."""
+    if limit.per == "user":
         return address_key(session.auth_user)
-    if limit.whom == "domain":
+    if limit.per == "domain":
         sender = session.transaction.reverse_path if session.transaction else None
         return (sender.domain or "") if sender else ""
     address = session.client_address
-    prefix = _PREFIXES[limit.whom][address.version]
+    prefix = _PREFIXES[limit.per][address.version]
     return str(ipaddress.ip_network((address, prefix), strict=False))

@@ -1,26 +1,26 @@
 # SPDX-License-Identifier: MIT
-"""rcpt_map: the list of all recipients of a domain.
+"""rcpt_map: accept only listed recipients of a domain.
 
     rcpt_map domain example.com file /etc/qpsmtpd/map/example.com [default DENY=No_such_user.]
 
-For a domain whose mail goes to another host that knows its users too late or never. Lines of the
-file, empty ones and comments (`#`) aside:
+For a domain whose mail goes to another host that refuses unknown users too late or never. The lines
+of the file, besides empty ones and comments (`#`), are like these:
 
     user@example.com      OK
     former@example.com    DENY      gave notice
 
-An address in any case, a verdict (OK, DENY, DENYSOFT, DENY_DISCONNECT, DENYSOFT_DISCONNECT, or
-DECLINED: other plugins decide), and the text that the client gets to read. A recipient in the
-domain that is not listed gets the verdict of `default`, its text with underscores for blanks:
-550 5.1.1 unless told otherwise. Recipients in other domains are left to other plugins. For several
-domains write `rcpt_map:1`, `rcpt_map:2` and so on. Belongs before rcpt_ok.
+An address in upper or lower case, a verdict (OK, DENY, DENYSOFT, DENY_DISCONNECT,
+DENYSOFT_DISCONNECT, or DECLINED: other plugins decide), and the text that the client gets. A
+recipient in the domain that is not listed gets the verdict of `default`, in whose text underscores
+stand for blanks: by default 550 5.1.1. Recipients in other domains are left to other plugins. For
+several domains write `rcpt_map:1`, `rcpt_map:2` and so on. Belongs before rcpt_ok.
 
-A relative name of the file is looked up in the directory of the configuration, then in the working
-directory. A file that cannot be read, or a wrong line in it, is an error. It is read at start and
-on reload.
+A relative file name is looked up in the directory of the configuration, then in the working
+directory. A file that cannot be read, or an invalid line in it, is an error. It is read at start
+and on reload.
 
-Differences from the Perl version: that looked at the file again with every connection. There an
-`OK` at the end of a line was no verdict, and upper case in an address matched nothing.
+Differences from the Perl version: that looked at the file again at every connection. There an `OK`
+at the end of a line did not count as a verdict, and an address in upper case matched nothing.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class RcptMapOptions:
     """Options of rcpt_map."""
 
     domain: Domain = opt(doc="The domain whose recipients are in the file.")
-    file: Path = opt(doc="The file of its recipients.")
+    file: Path = opt(doc="The file with its recipients.")
     default: str = opt(
         "DENY=No_such_user.", doc="VERDICT=TEXT for recipients that are not in the file."
     )
@@ -106,7 +106,7 @@ def _parse(text: str, file: str) -> Iterator[tuple[str, Verdict | None]]:
 
 
 def _verdict(code: str, text: str) -> Verdict | None:
-    """Raises ValueError when the code is none."""
+    """The verdict that a code stands for; raises ValueError for any other word."""
     verdict = verdict_from_word(code, text)
     if verdict is None or verdict.accepted:
         return verdict

@@ -1,27 +1,27 @@
 # SPDX-License-Identifier: MIT
 """rcpt_ok: accept recipients of our own domains, and refuse to relay for strangers.
 
-The chain of RCPT needs a plugin that says yes; this is it, and it is the last one. It accepts
+RCPT needs a plugin that accepts recipients; this is it, and it should come last. It accepts
 
-- every recipient of a relay client (plugin relay, or a client that has authenticated);
-- a recipient in our own domain, the name in the file `me`; `<postmaster>` alone is there;
+- every recipient of a relay client (one that the plugin relay lists, or that has logged in);
+- a recipient in our own domain, the name in the file `me`, to which `<postmaster>` alone belongs;
 - a recipient in a domain of the file `rcpthosts`, one a line. A line with a leading dot
   (`.example.com`) stands for all names below that domain, but not for the domain itself;
 - a recipient in a domain that is a key of the database `morercpthosts.cdb`, in lower case.
 
-Everybody else gets 550 5.7.1 Relaying denied. Upper and lower case are the same, and so are the two
-ways to write an international domain (`bücher.example`, `xn--bcher-kva.example`: RFC 5890).
+All others get 550 5.7.1 Relaying denied. Case does not matter, nor does the spelling of an
+international domain (`bücher.example`, `xn--bcher-kva.example`: RFC 5890).
 
-Unless told otherwise it also refuses recipients of strangers whose local part names another
-destination: `user%other.example@us`, `other.example!user@us`, `"user@other.example"@us`. Mail
-systems behind us may follow such a route, and they trust us.
+By default it also refuses recipients whose local part names another destination, unless the client
+may relay: `user%other.example@us`, `other.example!user@us`, `"user@other.example"@us`. The mail
+systems that we deliver to may follow such a route, and they trust us.
 
 A line of `rcpthosts` that is not a domain is an error, at start.
 
 Differences from the Perl version: routed addresses are refused (`allow_routed_addresses yes` takes
-them as before). Clients and senders on a white list may not relay: lists of good hosts are full of
-hosts that send other people's mail, and a sender can be forged. Who may relay is listed in
-`relayclients`. International domains are compared in one form.
+them as before). Clients and senders on an allowlist may not relay: lists of good hosts are full of
+hosts that send other people's mail, and a sender can be forged. The file `relayclients` lists those
+who may. International domains are compared in one form.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class RcptOkOptions:
     """Options of rcpt_ok."""
 
     allow_routed_addresses: bool = opt(
-        False, doc="Whether strangers may write to user%other.example@us and the like."
+        False, doc="Whether clients that may not relay can write to user%other.example@us etc."
     )
 
 
@@ -54,7 +54,7 @@ class RcptOk(Plugin[RcptOkOptions]):
 
     accepts_recipients = True
     files = {
-        "rcpthosts": "Domains that mail is taken for; .example.com is what is below it.",
+        "rcpthosts": "Domains to accept mail for; .example.com stands for all names below it.",
         "morercpthosts.cdb": "Domains of `rcpthosts` as a constant database.",
     }
 

@@ -7,14 +7,13 @@ File `rcpt_regexp`, one rule a line, the first that matches decides:
     /^user-\\d+@/        DENY      this address was for one message only
     /@example\\.net$/    DENYSOFT
 
-Pattern, verdict, and the text that the client gets to read. A pattern between slashes is a regular
-expression, found anywhere in the recipient's address; any other is the whole address. Upper and
-lower case are the same, and of an international domain both ways to write it count. The verdict is
-DECLINED (nothing is decided here, and no further rule is looked at), OK (accepted, wherever it
-goes: mind that this relays), DENY, DENYSOFT, DENY_DISCONNECT or DENYSOFT_DISCONNECT.
+A line is a pattern, a verdict, and the text that the client gets. A pattern between slashes is a
+regular expression, found anywhere in the recipient's address; any other is the whole address. Case
+does not matter, nor does the spelling of an international domain. The verdict is DECLINED (nothing
+is decided here, and no further rule is tried), OK (accepted, wherever it goes: this makes the
+daemon relay), DENY, DENYSOFT, DENY_DISCONNECT or DENYSOFT_DISCONNECT.
 
-Differences from the Perl version: a line that is no such rule was skipped; here it is an error, at
-start.
+Differences from the Perl version: there an invalid line was skipped; here it is an error, at start.
 """
 
 from __future__ import annotations
@@ -44,7 +43,7 @@ class Rule:
     verdict: Verdict | None
 
     def matches(self, address: Address) -> bool:
-        """Whether it speaks of this address."""
+        """Whether it applies to this address."""
         if isinstance(self.pattern, str):
             return self.pattern == address.key
         if self.verdict is None or self.verdict.accepted:

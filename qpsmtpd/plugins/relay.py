@@ -3,24 +3,24 @@
 
     relay [only 1]
 
-Decided at connect, in this order:
+This is decided at connect, in the following order:
 
-1. File `norelayclients`: such a client may not relay, whatever follows.
-2. The daemon's environment has RELAYCLIENT, whatever its value (tcpserver sets it for each
-   connection), and the client did not come through a proxy of `proxy_networks`: it may.
-3. File `relayclients`, or the constant database `morerelayclients.cdb`: it may. So may ::1, this
-   machine by IPv6; 127.0.0.1 only when it is listed.
+1. A client in the file `norelayclients` may not relay, whatever follows.
+2. A client may relay if the daemon's environment has RELAYCLIENT, whatever its value (tcpserver
+   sets it for each connection), unless the client came through a proxy of `proxy_networks`.
+3. A client in the file `relayclients`, or in the constant database `morerelayclients.cdb`, may
+   relay. So may ::1, this machine by IPv6, but 127.0.0.1 only if it is listed.
 
 Relay clients are exempt from most other plugins' tests, and rcpt_ok accepts all their recipients.
 Everybody else may relay only after authentication.
 
-An entry of the files is an address, a network, or the first parts of an address with the separator
-behind them: `192.0.2.1`, `192.0.2.0/24`, `192.0.`, `2001:db8::/32`, `2001:db8:`. Anything else is
-an error, at start, and so is a network of all addresses. The keys of morerelayclients.cdb are
-addresses and such beginnings (not networks); IPv6 addresses in full, `2001:0db8:0000:...`, or cut
-off after any digit, as well as in the usual form.
+An entry of the files is an address, a network, or the beginning of an address with its final
+separator: `192.0.2.1`, `192.0.2.0/24`, `192.0.`, `2001:db8::/32`, `2001:db8:`. Anything else is an
+error, at start, and so is a network of all addresses. The keys of morerelayclients.cdb are
+addresses and such beginnings (not networks); IPv6 addresses in the usual form, or in full
+(`2001:0db8:0000:...`), which may be cut off after any digit.
 
-`only 1`: recipients are accepted for relay clients, and refused with 550 5.7.1 for others.
+With `only 1`, recipients are accepted for relay clients, and refused with 550 5.7.1 for others.
 
 Differences from the Perl version: the first and last address of a network, and networks of one
 address, count as well; IPv6 entries need not be written in full; networks work in norelayclients;
@@ -64,9 +64,9 @@ class Relay(Plugin[RelayOptions]):
     """The lists of clients that may relay."""
 
     files = {
-        "relayclients": "Clients that may send mail to everywhere: addresses, networks.",
+        "relayclients": "Clients that may send mail to any destination: addresses, networks.",
         "morerelayclients.cdb": "Clients of `relayclients` as a constant database.",
-        "norelayclients": "Clients that may not relay, though `relayclients` has them.",
+        "norelayclients": "Clients that may not relay, even if `relayclients` lists them.",
     }
 
     async def start(self) -> None:
@@ -91,7 +91,7 @@ class Relay(Plugin[RelayOptions]):
         return deny("Relaying denied", status="5.7.1")
 
     def _named_by_tcpserver(self, session: Session) -> bool:
-        # It knows nothing of clients behind a proxy: it spoke of that.
+        # tcpserver sees the proxy, not the client behind it: it means the proxy.
         return "RELAYCLIENT" in self.services.environment and session.proxy is None
 
     async def _read_relayclients(self) -> HostList:

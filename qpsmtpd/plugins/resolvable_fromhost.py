@@ -1,26 +1,27 @@
 # SPDX-License-Identifier: MIT
-"""resolvable_fromhost: refuse senders whose domain has no place to send a bounce to.
+"""resolvable_fromhost: refuse senders whose domain cannot receive a bounce.
 
     resolvable_fromhost [reject ...] [reject_type ...] [timeout 30]
 
 At MAIL the domain of the sender must have
 
 - MX records of which at least one leads to an address, or
-- no MX records, but an address of its own; the client loses a point of karma then,
+- no MX records, but an address of its own; the client then loses a point of karma.
 
-where addresses in the networks of the file `invalid_resolvable_fromhost` (one a line, such as
+Addresses in the networks of the file `invalid_resolvable_fromhost` (one a line, such as
 `10.0.0.0/8` or `fc00::/7`) do not count. Otherwise the client loses a point of karma and the sender
-is refused with 450 4.1.8; `reject_type perm` makes it 550 5.1.8. A domain that says that it has no
-mail (null MX, RFC 7505) gets 4.7.27 or 5.7.27. An IP address without brackets is not a domain.
+is refused with 450 4.1.8; `reject_type perm` makes it 550 5.1.8. For a domain that says that it
+accepts no mail (null MX, RFC 7505) the status is 4.7.27 or 5.7.27. An IP address without brackets
+is not a domain.
 
-When a look-up fails or takes longer than `timeout`, and nothing else was found, the client is told
-with 450 4.4.3 to come again, whatever reject_type says. `reject 0` only logs.
+If a lookup fails or takes longer than `timeout`, and nothing else was found, the client is told
+with 450 4.4.3 to try again later, whatever `reject_type` says. `reject 0` only logs.
 
-Immune clients, the null sender and address literals pass.
+Exempt clients, the null sender and address literals are not tested.
 
 Differences from the Perl version: a failure of the DNS never gives 550, and a domain that does not
-exist is no longer called a temporary failure; the invalid networks count for domains without MX as
-well; all addresses of an MX are looked at, IPv6 too; null MX.
+exist is not reported as a temporary failure; the invalid networks count for domains without MX as
+well; all addresses of an MX are tried, IPv6 too; a null MX is recognized.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ from qpsmtpd.api import (
     read_hosts,
 )
 
-# A domain with more of them is hardly meant seriously; each costs us two questions.
+# A domain with more of them is hardly serious; each costs us two questions.
 _MAX_MX_HOSTS = 10
 
 
@@ -54,7 +55,7 @@ _MAX_MX_HOSTS = 10
 class ResolvableFromhostOptions(RejectOptions):
     """Options of resolvable_fromhost."""
 
-    timeout: Seconds = opt(Seconds(30), doc="How long all look-ups together may take.")
+    timeout: Seconds = opt(Seconds(30), doc="How long all lookups together may take.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +66,8 @@ class Problem:
     status: str
 
 
-_NO_DOMAIN = Problem("Sender address needs a full domain name", "5.1.8")
-_NULL_MX = Problem("Sender's domain says that it takes no mail", "5.7.27")
+_NO_DOMAIN = Problem("Sender address needs a fully qualified domain name", "5.1.8")
+_NULL_MX = Problem("Sender's domain does not accept mail (null MX)", "5.7.27")
 _NO_ADDRESS = Problem("Sender's domain does not resolve", "5.1.8")
 _BAD_MX = Problem("No MX of the sender's domain has a usable address", "5.1.8")
 
@@ -74,7 +75,7 @@ _BAD_MX = Problem("No MX of the sender's domain has a usable address", "5.1.8")
 class ResolvableFromhost(Plugin[ResolvableFromhostOptions]):
     """The test of the sender's domain."""
 
-    files = {"invalid_resolvable_fromhost": "Networks in which no mail server of a sender can be."}
+    files = {"invalid_resolvable_fromhost": "Networks in which a sender's mail server cannot be."}
 
     async def start(self) -> None:
         self._invalid: HostList = await read_hosts(
@@ -140,7 +141,7 @@ class ResolvableFromhost(Plugin[ResolvableFromhostOptions]):
         self.log.info("fail reason=%r", str(error) or "timeout")
         if self.options.reject == "0":
             return None
-        return defer("Sender's domain cannot be looked up now", status="4.4.3")
+        return defer("Sender's domain cannot be looked up now, try again later", status="4.4.3")
 
 
 def _is_address(host: str) -> bool:

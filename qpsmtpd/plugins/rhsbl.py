@@ -1,26 +1,27 @@
 # SPDX-License-Identifier: MIT
-"""rhsbl: refuse senders whose domain a DNS list names (RFC 5782 section 2.2).
+"""rhsbl: refuse senders whose domain is on a DNS blocklist (RFC 5782 section 2.2).
 
     rhsbl [reject ...] [reject_type ...] [timeout 10]
 
-File `rhsbl_zones`, one list a line, with what the client gets to read behind it; without that it
-reads what the list itself says (its TXT record):
+File `rhsbl_zones`, one list a line, with the text that the client gets after it; without one the
+client gets what the list itself says (its TXT record):
 
     dbl.example.org
     rhsbl.example.net  it sends what nobody asked for
 
 At MAIL all lists are asked about the domain of the sender at the same time; the first in the file
-that names it decides. The sender is then refused with 550 5.7.1, and the client loses a point of
-karma. Immune clients, the null sender and address literals are not looked at.
+that has it decides. The sender is then refused with 550 5.7.1, and the client loses a point of
+karma. Exempt clients, the null sender and address literals are not tested.
 
-A list that does not answer within `timeout`, fails, or gives no sensible answer lists nobody: an
-answer has to be within 127.0.0.0/8, but not 127.0.0.1 or 127.255.255.0/24. Such answers are logged
-once an hour.
+A list counts as not listing the domain if it does not answer within `timeout`, if it fails, or if
+its answer makes no sense: an answer has to be within 127.0.0.0/8, but not 127.0.0.1 or
+127.255.255.0/24. Such answers are logged once an hour.
 
 Old form: `rhsbl disconnect` (any reject_type alone).
 
-Differences from the Perl version: it named the HELO name in place of the sender and never used the
-texts of zones; answers of lists that are closed or refuse us do not count.
+Differences from the Perl version: there the reply named the HELO name instead of the sender's
+domain, and the texts of zones were never used; answers of lists that are closed or refuse us do not
+count.
 """
 
 from __future__ import annotations
@@ -56,14 +57,14 @@ class RhsblOptions(RejectOptions):
 
     @staticmethod
     def rewrite(words: Sequence[str]) -> list[str]:
-        """A reject_type alone is a form of old versions."""
+        """A reject_type alone is the form of older versions."""
         if len(words) == 1 and "=" not in words[0]:
             return ["reject_type", words[0]]
         return list(words)
 
 
 class Rhsbl(Plugin[RhsblOptions]):
-    """Black lists of domains in the DNS."""
+    """Blocklists of domains in the DNS."""
 
     files = {"rhsbl_zones": "DNS lists of domains, with the text of the refusal after a blank."}
 
@@ -71,7 +72,7 @@ class Rhsbl(Plugin[RhsblOptions]):
         self._lists = await self._read_lists()
 
     async def examine(self, system: System) -> AsyncIterator[Finding]:
-        """Whether each list answers, and lists what it has to (RFC 5782 section 5)."""
+        """Whether each list answers, and lists what it must (RFC 5782 section 5)."""
         zones = [found.zone for found, _ in await self._read_lists()]
         async for finding in check_lists(self.services.resolver, zones, DOMAINS, "rhsbl_zones"):
             yield finding
@@ -95,7 +96,7 @@ class Rhsbl(Plugin[RhsblOptions]):
         )
 
     async def _read_lists(self) -> list[tuple[DnsList, str]]:
-        """The lists, and what the senders are told that they name."""
+        """The lists, and what senders on them are told."""
         services = self.services
         lines = await services.config.lines("rhsbl_zones")
         parts = [line.replace("\t", " ").partition(" ") for line in lines]
@@ -105,7 +106,7 @@ class Rhsbl(Plugin[RhsblOptions]):
         ]
 
     async def _find(self, domain: str) -> tuple[str, str]:
-        """The list that names the domain and what it says; two times "" when none does."""
+        """The list that has the domain, and what it says; both are "" when none has it."""
         lists = self._lists
         answers = await asyncio.gather(*(self._in_time(zone.codes(domain)) for zone, _ in lists))
         for (zone, text), codes in zip(lists, answers, strict=True):

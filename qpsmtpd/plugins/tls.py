@@ -1,31 +1,31 @@
 # SPDX-License-Identifier: MIT
-"""tls: encryption, by STARTTLS (RFC 3207) and from the first byte on the listeners that say so.
+"""tls: encryption, by STARTTLS (RFC 3207), and from the first byte on the listeners set up for it.
 
     tls [CERTIFICATE [KEY [CA [DHPARAM]]]]
 
-The plugin brings certificate and key; the daemon speaks TLS itself. The place of the plugin in the
-file `plugins` does not matter. All files are PEM. Without names they are
-`qpsmtpd-server.crt`, `qpsmtpd-server.key`, `qpsmtpd-ca.crt` and `qpsmtpd-dhparam.pem`, of which the
-last two need not exist, in the directory `ssl` or `config/ssl`.
+The plugin supplies certificate and key; the daemon speaks TLS itself. The place of the plugin in
+the file `plugins` does not matter. All files are PEM. By default they are `qpsmtpd-server.crt`,
+`qpsmtpd-server.key`, `qpsmtpd-ca.crt` and `qpsmtpd-dhparam.pem` in the directory `ssl` or
+`config/ssl`; the last two need not exist.
 
-A relative name is looked up in the directory of the configuration and then in the working
-directory; before that, a name without a slash (and the default names) in the directory of systemd's
+A relative name is looked up in the directory of the configuration, then in the working directory.
+A name without a slash (and the default names) is first looked up in the directory of systemd's
 credentials ($CREDENTIALS_DIRECTORY).
 
-CERTIFICATE holds the server's certificate and after it those of the authorities between it and the
+CERTIFICATE holds the server's certificate, followed by those of the authorities between it and the
 root; authorities may be in CA instead. Clients are never asked for a certificate.
 
 File `tls_ciphers`: the ciphers up to TLS 1.2 as OpenSSL's ciphers(1) writes them, on one line;
-without it the safe ones. File `tls_protocols`: the versions to speak, `TLSv1_2:TLSv1_3` when there
-is no such file. `SSLv23` means these two, `!NAME` takes one away; everything between the lowest and
-the highest is spoken. Who must serve clients of TLS 1.0 names `TLSv1:TLSv1_1:TLSv1_2:TLSv1_3`, and
-usually needs `DEFAULT@SECLEVEL=0` in `tls_ciphers` as well.
+without it the safe ones. File `tls_protocols`: the versions to speak, without it
+`TLSv1_2:TLSv1_3`. `SSLv23` means these two, `!NAME` takes one away; everything between the lowest
+and the highest is spoken. To serve clients with TLS 1.0, write `TLSv1:TLSv1_1:TLSv1_2:TLSv1_3`, and
+usually `DEFAULT@SECLEVEL=0` in `tls_ciphers` as well.
 
 A file that cannot be read, or a key that does not belong to the certificate, is an error: the
 daemon does not start, and a reload keeps the old certificate. New ones are read on reload.
 
 Differences from the Perl version: that ran without TLS when a file was missing. TLS before 1.2 has
-to be asked for by name. STARTTLS works after MAIL and RSET too. Commands after a failed negotiation
+to be named explicitly. STARTTLS works after MAIL and RSET too. Commands after a failed negotiation
 are not refused one by one: the connection is closed.
 """
 
@@ -69,7 +69,7 @@ def _exists(path: Path) -> bool:
     try:
         return path.exists()
     except OSError:
-        return True  # in a closed directory; reading it will say so
+        return True  # in a directory that we may not enter; reading it will say so
 
 
 class Tls(Plugin[TlsOptions]):
@@ -150,7 +150,7 @@ def _parse_versions(entry: Entry) -> set[ssl.TLSVersion]:
         elif name not in NEVER or not excluded:
             raise ConfigError(entry.where, f"{word!r} is not one of {', '.join(VERSIONS)}, sslv23")
     if not versions:
-        raise ConfigError(entry.where, "no version is left, e.g. TLSv1_2:TLSv1_3 leaves two")
+        raise ConfigError(entry.where, "no version is left; write e.g. TLSv1_2:TLSv1_3")
     return versions
 
 
@@ -160,20 +160,22 @@ def _set_ciphers(context: ssl.SSLContext, entry: Entry | None) -> None:
     try:
         context.set_ciphers(entry.text)
     except ssl.SSLError:
-        raise ConfigError(entry.where, "no such ciphers; see ciphers(1), e.g. HIGH") from None
+        raise ConfigError(
+            entry.where, f"{entry.text!r} is not a list of ciphers, such as HIGH; see ciphers(1)"
+        ) from None
 
 
 def _load_pair(context: ssl.SSLContext, cert: Path, key: Path) -> None:
     _check_readable(cert)
     _check_readable(key)
     try:
-        # An empty password, since OpenSSL asks for one at the terminal when there is none.
+        # An empty password: without one, OpenSSL would ask for it at the terminal.
         context.load_cert_chain(cert, key, password="")
     except ssl.SSLError as error:
         if error.reason == "KEY_VALUES_MISMATCH":
             raise ConfigError(str(key), f"the key does not belong to {cert}") from None
         raise ConfigError(
-            str(cert), f"this and {key} must be a certificate and its key, PEM, without password"
+            str(cert), f"this and {key} must be a certificate and its key, PEM, without a password"
         ) from None
 
 

@@ -4,14 +4,14 @@
     user_config [PATTERN]
 
 Where a plugin asks for the configuration of one recipient, the files in the directory PATTERN
-(`/home/%u/.qpsmtpd`) come before those of everybody. In PATTERN `%u` stands for the local part of
-the recipient's address, `%h` for its domain and `%a` for the whole address. However the client
-wrote it, the domain is in lower case, an international one as `xn--...`; the local part is taken as
-it came, and then in lower case.
+(`/home/%u/.qpsmtpd`) take precedence over those for everybody. In PATTERN `%u` stands for the local
+part of the recipient's address, `%h` for its domain and `%a` for the whole address. However the
+client wrote it, the domain is in lower case, an international one as `xn--...`; the local part is
+tried as it came, and then in lower case.
 
-All lines of the file count, with no comments, and at most the first megabyte. Users write these
-files, so only regular files are read, no links; an address whose parts cannot be a file name (with
-a slash, or `..`) has no files. A file that cannot be read is like none, and is logged.
+All lines of the file count (there are no comments), up to the first megabyte. Users write these
+files, so only regular files are read, not links; an address with a part that cannot be a file name
+(with a slash, or `..`) has no files. A file that cannot be read counts as missing, and is logged.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class UserConfigOptions:
 
 
 class UserConfig(Plugin[UserConfigOptions]):
-    """Reads the files of single recipients."""
+    """Reads the files of individual recipients."""
 
     async def hook_user_config(self, recipient: Recipient, name: str) -> Sequence[str] | None:
         if not _is_safe(name):
@@ -60,7 +60,7 @@ class UserConfig(Plugin[UserConfigOptions]):
             return None
 
     def _directories(self, address: Address) -> Iterator[Path]:
-        """Where the files may be; nowhere, when a part cannot be a file name."""
+        """Where the files may be; nowhere if a part cannot be a file name."""
         local, domain = address.local_part, address.domain or ""
         used = set(re.findall("%[uha]", self.options.pattern))
         for user in dict.fromkeys((local, local.lower())):
@@ -74,7 +74,7 @@ def _filled(pattern: str, parts: Mapping[str, str]) -> str:
 
 
 def _is_safe(name: str) -> bool:
-    """Whether a path with this in it stays where it should."""
+    """Whether a path with this as a component stays where it should."""
     return name not in ("", ".", "..") and not re.search("[/\0]", name)
 
 

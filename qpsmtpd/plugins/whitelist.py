@@ -6,25 +6,25 @@
 Files, one entry a line:
 
 - `whitelisthosts`: client addresses (`192.0.2.1`), networks (`192.0.2.0/24`, `2001:db8::/32`), or
-  their beginnings (`192.0.2.`, `2001:db8:`). Such a client is exempt from the other plugins' tests
-  as long as it is connected, and gains 5 points of karma. The same goes for every client when the
-  daemon's environment has WHITELISTCLIENT, but not behind a proxy of `proxy_networks`;
-- `whitelisthelo`: names in HELO or EHLO, that are not tested by plugins further down the list;
+  beginnings of addresses (`192.0.2.`, `2001:db8:`). Such a client is exempt from the other plugins'
+  tests as long as it is connected, and gains 5 points of karma. So does every client when the
+  daemon's environment has WHITELISTCLIENT, except those behind a proxy of `proxy_networks`;
+- `whitelisthelo`: names in HELO or EHLO that are not tested by plugins further down the list;
 - `whitelistsenders`: addresses, or domains with or without an @ in front, of envelope senders. Mail
   from them is exempt from the other plugins' tests. Senders are easily forged;
-- `whitelistrcpt`: the same of recipients. **They are accepted**, and plugins further down are not
+- `whitelistrcpt`: likewise for recipients. **They are accepted**, and plugins further down are not
   asked, not even rcpt_ok: do not list others' domains, or the daemon relays to them. A domain does
-  not stand for addresses in it that are routed on, as `user%other.example@us`.
+  not stand for addresses in it that are routed on, such as `user%other.example@us`.
 
-Whatever is listed ends its hook (connect, HELO, MAIL, RCPT), so place this plugin before those
-whose tests are to be spared. With `per_recipient` hosts and senders are looked up at RCPT instead,
-after the connect, HELO and MAIL tests have been made; `whitelisthelo` then has no effect.
+Whatever is listed ends its hook (connect, HELO, MAIL, RCPT), so put this plugin before those whose
+tests are to be spared. With `per_recipient` hosts and senders are looked up at RCPT instead, after
+the connect, HELO and MAIL tests have been made; `whitelisthelo` then has no effect.
 
-An entry of `whitelisthosts` that is neither address nor network is an error, at start.
+An entry of `whitelisthosts` that is neither an address nor a network is an error, at start.
 
-Differences from the Perl version: being a whitelisted client or sender does not permit relaying
-(plugin relay does). `192.0.2.1` was also taken for the beginning of 192.0.2.10. `merge` is read,
-but has no effect: there are no white lists of single users.
+Differences from the Perl version: clients and senders on an allowlist may not relay (the plugin
+relay permits that). There `192.0.2.1` also stood for 192.0.2.10. `merge` is understood, but has no
+effect: there are no allowlists of individual users.
 """
 
 from __future__ import annotations
@@ -48,9 +48,9 @@ from qpsmtpd.api import (
     read_hosts,
 )
 
-#: How many recipients of the transaction are on the white list.
+#: How many recipients of the transaction are on the allowlist.
 RECIPIENTS = Note[int]("whitelist.recipients")
-#: The client was found on the white list, and got its karma.
+#: The client was found on the allowlist, and got its karma.
 CREDITED = Note[bool]("whitelist.credited")
 
 
@@ -59,16 +59,16 @@ class WhitelistOptions:
     """Options of whitelist."""
 
     per_recipient: bool = opt(False, doc="Look everything up at RCPT.", flag=True)
-    merge: bool = opt(False, doc="Of old configurations; has no effect.", flag=True)
+    merge: bool = opt(False, doc="Accepted for old configurations; has no effect.", flag=True)
 
     @staticmethod
     def rewrite(words: Sequence[str]) -> Sequence[str]:
-        """`per_recipient 1` is `per_recipient=1`: flags have no second word."""
+        """`per_recipient 1` is `per_recipient=1`: a flag takes no second word."""
         return re.sub(r"\b(per_recipient|merge) (?=\d\b)", r"\1=", " ".join(words)).split()
 
 
 class Whitelist(Plugin[WhitelistOptions]):
-    """The white lists of hosts, names, senders and recipients."""
+    """The allowlists of hosts, names, senders and recipients."""
 
     files = {
         "whitelisthelo": "Names in HELO and EHLO that are exempt from tests.",
@@ -108,7 +108,7 @@ class Whitelist(Plugin[WhitelistOptions]):
         return accept()
 
     def _check_client(self, session: Session) -> Verdict | None:
-        # tcpserver knows nothing of clients behind a proxy: it spoke of that.
+        # tcpserver sees the proxy, not the client behind it: it means the proxy.
         everybody = "WHITELISTCLIENT" in self.services.environment and session.proxy is None
         if not (everybody or session.client_address in self._hosts):
             return None

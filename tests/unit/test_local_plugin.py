@@ -94,8 +94,8 @@ def test_check_config(machine: FakeMachine, capsys: pytest.CaptureFixture[str]) 
         "plugins:1: warning: reputation: belongs after relay (plugins:4)",
         "plugins:4: warning: relay: is not asked about recipients that rcpt_ok (plugins:2) "
         "accepts; its line belongs above",
-        "partner: warning: nobody reads this file: no setting and no plugin has one of this name "
-        "(did you mean 'partners'?)",
+        "partner: warning: nothing reads this file: no setting and no plugin has a file with "
+        "this name (did you mean 'partners'?)",
     ]
     wrong = CHAIN.replace("reputation", "reputation timeout 0")
     assert checked(configure(machine, wrong), capsys) == [

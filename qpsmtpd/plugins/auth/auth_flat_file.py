@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: MIT
-"""auth/auth_flat_file: check log-ins against a file of users and passwords.
+"""auth/auth_flat_file: check logins against a file of users and passwords.
 
-The file `flat_auth_pw` has a line `user@domain:password` for each user. The name counts in any
-case, the password may hold colons, and it is in clear text, as CRAM-MD5 needs it. Only the daemon
-should be able to read the file: a warning is logged at start when everybody can.
+The file `flat_auth_pw` has a line `user@domain:password` for each user. The name may be in upper or
+lower case. The password may contain colons, and is in clear text, as CRAM-MD5 needs it. Only the
+daemon should be able to read the file: a warning is logged at start if everybody can.
 
-A user who is in the file is let in by the right password (PLAIN, LOGIN, CRAM-MD5: RFC 4954, RFC
-2195) and refused by a wrong or missing one, whatever other plugins say after this one. Of a user
-who is not in the file, or a name without domain, this plugin knows nothing, and the next one is
-asked. The answer takes the same time for known and unknown users.
+A user in the file is let in with the right password (PLAIN, LOGIN, CRAM-MD5: RFC 4954, RFC 2195)
+and refused with a wrong or missing one, whatever plugins after this one would say. For a user who
+is not in the file, or a name without a domain, the next plugin is asked. The answer takes the same
+time for known and unknown users.
 
-A line that is no `user@domain:password` is an error, at start.
+A line that is not of the form `user@domain:password` is an error, at start.
 """
 
 from __future__ import annotations
@@ -56,14 +56,14 @@ class AuthFlatFile(Plugin[NoOptions]):
 
     def _check(self, attempt: AuthAttempt) -> Verdict | None:
         password = self._passwords.get(address_key(attempt.user))
-        # No password is empty, so an unknown user never matches; the work is done all the same.
+        # Passwords are not empty, so an unknown user never matches; the work is done all the same.
         matches = password_matches(attempt, password or "")
         if password is None:
             return None
         if matches:
             return accept()
         self.log.info("wrong password user=%r mechanism=%s", attempt.user, attempt.mechanism)
-        return deny("User or password is wrong", status="5.7.8")
+        return deny("Wrong user name or password", status="5.7.8")
 
     def _warn_of_readable_files(self, entries: Sequence[Entry]) -> None:
         for name in sorted({entry.where.rpartition(":")[0] for entry in entries}):
@@ -77,5 +77,5 @@ def _user_and_password(entry: Entry) -> tuple[str, str]:
     name, _, domain = user.rpartition("@")
     if not (name and domain and password):
         # Not the line itself: it may hold a password.
-        raise ConfigError(entry.where, "no line of the form user@domain:password")
+        raise ConfigError(entry.where, "must be: user@domain:password")
     return address_key(user), password

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""auth/authdeny: log the log-ins that no other plugin knows anything of.
+"""auth/authdeny: log the logins that no other plugin decided about.
 
-Place it after all other auth plugins. What gets here is refused by the daemon anyway, with 535
-5.7.8, whether this plugin is there or not: it has no opinion, but writes a line with the user's
-name to the log, which is of use to find out who tries passwords.
+Put it after all other auth plugins. The daemon refuses such a login anyway, with 535 5.7.8, whether
+this plugin is in use or not: it only writes a line with the user's name to the log, which shows
+whether somebody is guessing passwords.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from qpsmtpd.api import AuthAttempt, NoOptions, Plugin, Session
 
 
 class Authdeny(Plugin[NoOptions]):
-    """Writes down who could not log in."""
+    """Logs who could not log in."""
 
     after = ("auth/*",)
 

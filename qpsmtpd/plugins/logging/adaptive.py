@@ -1,19 +1,19 @@
 # SPDX-License-Identifier: MIT
-"""logging/adaptive: log accepted messages otherwise than the rest, to standard error.
+"""logging/adaptive: log accepted messages differently from the rest, to standard error.
 
     logging/adaptive [accept LEVEL] [reject LEVEL] [prefix TEXT]
 
-What reaches the level `reject` is written at once, as logging/warn does it.  What reaches the
-level `accept` is remembered until the transaction ends.  When its message was accepted, these
-lines are written, again or for the first time, with the prefix in front; so a program like
-multilog can pick out the lines of accepted messages.  Otherwise they are forgotten.
+What reaches the level `reject` is written at once, as by logging/warn.  What reaches the level
+`accept` is remembered until the transaction ends.  If its message was accepted, these lines are
+written, again or for the first time, with the prefix in front; so a program like multilog can pick
+out the lines of accepted messages.  Otherwise they are forgotten.
 
-The lines of a session are remembered from the end of its last transaction on; of many lines the
-last 500, of many sessions the last 5000.
+The lines of a session are remembered from the end of its last transaction on: the last 500 lines,
+for the last 5000 sessions.
 
 Differences from the Perl version: there one refusal kept everything after it, in all sessions of
-the process, from being written with the prefix; and lines that reach `accept` alone were lost.  A
-recipient that was refused does not matter, when the message was accepted for others.
+the process, from being written with the prefix; and lines that only reached `accept` were lost.  A
+refused recipient does not matter if the message was accepted for others.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class AdaptiveOptions:
 
 @dataclass(slots=True)
 class _Memory:
-    """What is remembered of a session, until its transaction ends."""
+    """What is remembered about a session, until its transaction ends."""
 
     lines: deque[str] = field(default_factory=lambda: deque(maxlen=MOST_LINES))
     accepted: bool = False

@@ -6,7 +6,7 @@
 Writes what reaches LEVEL as `PID [ID] text`, every line of a record with its prefix.
 Lines that belong to no session have no id.
 
-Differences from the Perl version: there the plugin refuses to be loaded.
+Differences from the Perl version: there the plugin refused to load.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """logging/devnull: log nothing.
 
-It takes no arguments.  As the only plugin in the file `logging` it keeps the daemon silent:
-nothing goes to stderr by itself as soon as a logging plugin is loaded.
+It takes no arguments.  As the only plugin in the file `logging` it keeps the daemon silent: once
+any logging plugin is loaded, only logging plugins write to stderr.
 """
 
 from __future__ import annotations

@@ -6,19 +6,19 @@
 Writes what reaches LEVEL as `TIMESTAMP HOST[PID]: ID hook=NAME plugin=NAME: text`.
 
 DESTINATION is the rest of the line, with its spaces.  In it `%i` is the id of the session
-("parent" outside of one), and everything else that strftime(3) knows is replaced, so that
-`/var/log/qpsmtpd/%Y%m%d.log` is a file a day.  The file is opened for appending, and made with
-mode 0640; its directory must exist.  It is opened again when its name changes, on SIGUSR1 (log
+("parent" outside a session), and everything else that strftime(3) knows is replaced:
+`/var/log/qpsmtpd/%Y%m%d.log` makes a file per day.  The file is opened for appending, and created
+with mode 0640; its directory must exist.  It is reopened when its name changes, on SIGUSR1 (log
 rotation), and with `reopen` for every session.  A named pipe that nobody reads is an error.
 
 A DESTINATION that begins with `|` is a command that gets the lines on its standard input:
-`|/usr/bin/multilog t ./main`.  It is split like a shell would, but no shell runs it, and its
-environment is a search path only.  It is started again when it has ended, after five seconds.
+`|/usr/bin/multilog t ./main`.  It is split as by a shell, but run without one, and its environment
+is only a search path.  If it ends, it is started again after five seconds.
 
 Logging never stops mail: lines that cannot be written, or that the command does not take at
-once, are lost, and that is said on stderr, once a minute.
+once, are lost; a message on stderr says so, at most once a minute.
 
-Differences from the Perl version: the text tells ids, hook and plugin; a command is not run by a
+Differences from the Perl version: the lines have ids, hook and plugin; a command is not run by a
 shell.
 """
 
@@ -67,12 +67,14 @@ class FileOptions:
         LogLevel.LOGWARN, doc="The level that a message must reach to be written."
     )
     nosplit: bool = opt(
-        False, doc="Write messages of several lines with one time stamp.", flag=True
+        False, doc="Write messages of several lines with a single time stamp.", flag=True
     )
     reopen: bool = opt(False, doc="Open the file again for every session.", flag=True)
-    tsformat: str = opt("%a %b %d %T %Y", doc="The time stamp, as of strftime(3).")
+    tsformat: str = opt("%a %b %d %T %Y", doc="The format of the time stamp; see strftime(3).")
     destination: str = opt(
-        doc="File name, or | and a command, with %-sequences.", rest=True, check=_check_destination
+        doc="A file name, or | and a command, with %-sequences.",
+        rest=True,
+        check=_check_destination,
     )
 
 
@@ -88,7 +90,7 @@ class File(Plugin[FileOptions]):
         self._stamp = ""
 
     def examine(self, system: System) -> Iterator[Finding]:
-        """Whether the daemon's user can write to the file, or the command is there."""
+        """Whether the daemon's user can write to the file, or the command exists."""
         destination = self.options.destination
         subject = f"{self.name} {destination}"
         # What strftime(3) replaces is in the name of the file, hardly ever above.
@@ -160,8 +162,8 @@ class File(Plugin[FileOptions]):
 
 def _examine_program(system: System, subject: str, program: str) -> Finding:
     if system.runnable(program):
-        return Finding.ok(subject, "the program is there")
-    return Finding.warning(subject, f"{program} is no program, so nothing is logged")
+        return Finding.ok(subject, "the program exists")
+    return Finding.warning(subject, f"{program} is not a program, so nothing is logged")
 
 
 def _examine_file(system: System, subject: str, path: str) -> Finding:

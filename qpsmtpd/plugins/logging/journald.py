@@ -3,13 +3,13 @@
 
     logging/journald [LEVEL]
 
-Sends what reaches LEVEL by the journal's own protocol.  Beside MESSAGE and PRIORITY an entry has
+Sends what reaches LEVEL by the journal's own protocol.  Besides MESSAGE and PRIORITY an entry has
 SYSLOG_IDENTIFIER, SYSLOG_FACILITY (mail), LOGGER and, where they are known, QPSMTPD_SESSION,
 QPSMTPD_TRANSACTION, QPSMTPD_HOOK and QPSMTPD_PLUGIN: `journalctl QPSMTPD_SESSION=65F1C0DE.4D2.7`
 shows one connection.  Messages are cut at 32 KiB.
 
-The daemon does not wait for the journal: what it does not take at once is lost, and that is said
-on stderr, once a minute.
+The daemon does not wait for the journal: what the journal does not take at once is lost; a message
+on stderr says so, at most once a minute.
 
 Differences from the Perl version: the Perl version has no such plugin.
 """
@@ -24,7 +24,7 @@ from pathlib import Path
 
 from qpsmtpd.api import DatagramOutlet, LogLevel, Plugin, opt, record_text
 
-#: Bytes of a message; a datagram has to hold all of the entry.
+#: Bytes of a message; a datagram has to hold the whole entry.
 MESSAGE_LIMIT = 32 * 1024
 
 _FACILITY_MAIL = "2"
@@ -64,7 +64,7 @@ def _fields(record: logging.LogRecord, ident: str) -> Iterator[tuple[str, str]]:
 
 
 def _encode(name: str, value: str) -> bytes:
-    """A field; a value of several lines goes by its length (systemd's native protocol)."""
+    """A field; a value of several lines is preceded by its length (systemd's native protocol)."""
     data = value.encode("utf-8", "backslashreplace")[:MESSAGE_LIMIT]
     if b"\n" not in data:
         return b"%s=%s\n" % (name.encode(), data)

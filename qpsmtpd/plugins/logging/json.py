@@ -7,8 +7,8 @@ Writes what reaches LEVEL.  The members are `time` (RFC 3339, UTC), `level` (LOG
 LOGEMERG), `pid`, `logger`, `message` and, where they are known, `session`, `transaction`, `hook`,
 `plugin` and `traceback`.  The text is ASCII; everything else is escaped as JSON has it.
 
-The file is opened for appending, made with mode 0640, and opened again on SIGUSR1 (log
-rotation).  What cannot be written is lost, and that is said on stderr, once a minute.
+The file is opened for appending, created with mode 0640, and reopened on SIGUSR1 (log rotation).
+What cannot be written is lost; a message on stderr says so, at most once a minute.
 
 Differences from the Perl version: the Perl version has no such plugin.
 """

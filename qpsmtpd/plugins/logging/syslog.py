@@ -3,13 +3,13 @@
 
     logging/syslog [loglevel LEVEL] [priority PRIORITY] [ident NAME] [facility FACILITY]
 
-Sends what reaches LEVEL to the socket /dev/log (RFC 3164 format as of syslog(3)), each line of a
-record by itself.  The priority is that of the message unless one is given.  The daemon does not
-wait for the system log: what it does not take at once is lost, and that is said on stderr, once a
-minute.
+Sends what reaches LEVEL to the socket /dev/log (in the RFC 3164 format of syslog(3)), each line of
+a record separately.  The priority is that of the message unless one is given.  The daemon does not
+wait for the system log: what the log does not take at once is lost; a message on stderr says so, at
+most once a minute.
 
-Differences from the Perl version: `logsock` is understood and has no effect, the socket is
-always a local one.
+Differences from the Perl version: `logsock` is understood but has no effect: the socket is always a
+local one.
 """
 
 from __future__ import annotations
@@ -44,12 +44,12 @@ class SyslogOptions:
     priority: LogLevel | None = opt(None, doc="The priority of every message, e.g. LOG_INFO.")
     ident: str = opt("qpsmtpd", doc="The name of the program in the log.")
     facility: Facility = opt("LOG_MAIL", doc="The facility.")
-    logsock: str = opt("", doc="Without effect.")
+    logsock: str = opt("", doc="Accepted for old configurations; has no effect.")
     socket: Path = opt(Path("/dev/log"), doc="The socket of the system log.")
 
     @staticmethod
     def rewrite(words: list[str]) -> list[str]:
-        """Let names of syslog(3) and our own ones be written alike."""
+        """Accept the names of syslog(3) as well as our own."""
         result = list(words)
         for index, word in enumerate(words[:-1]):
             if word == "priority":
@@ -81,6 +81,6 @@ class Syslog(Plugin[SyslogOptions]):
 
 
 def _level_name(word: str) -> str:
-    """LOG_WARNING, LOG_ERR and LOG_PANIC of syslog(3) as the words that we have."""
+    """LOG_WARNING, LOG_ERR and LOG_PANIC of syslog(3) as our own words."""
     name = word.upper().removeprefix("LOG_").removeprefix("LOG")
     return {"WARNING": "WARN", "ERR": "ERROR", "PANIC": "EMERG"}.get(name, name)

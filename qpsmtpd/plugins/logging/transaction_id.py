@@ -4,9 +4,9 @@
     logging/transaction_id [LEVEL]
 
 Writes what reaches LEVEL as `PID [ID] text`, every line of a record with its prefix.
-Lines outside of a transaction have the id of their session, or none.
+Lines outside a transaction have the id of their session, or none.
 
-Differences from the Perl version: there the plugin refuses to be loaded.
+Differences from the Perl version: there the plugin refused to load.
 """
 
 from __future__ import annotations

@@ -3,9 +3,9 @@
 
     logging/warn [LEVEL]
 
-Writes what reaches LEVEL, one line `PID ID hook=NAME plugin=NAME: text` each; ID is that of the
-transaction or session.  Further lines, of a traceback for instance, are indented.  Where stderr
-is systemd's journal, the line begins with its priority in place of the PID (sd-daemon(3)).
+Writes what reaches LEVEL as a line `PID ID hook=NAME plugin=NAME: text`; ID is that of the
+transaction or session.  Further lines, of a traceback for instance, are indented.  If stderr is
+systemd's journal, the line begins with its priority in place of the PID (sd-daemon(3)).
 
 Differences from the Perl version: ids are shown, and hook and plugin as `hook=` and `plugin=`.
 """

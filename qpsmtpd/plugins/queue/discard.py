@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
 """queue/discard: accept every message and throw it away.
 
-For benchmarks and spam traps. **Mail is lost**: the client is told 250, and the message is
-forgotten. Put it into the file `plugins` only where nobody waits for the mail. It takes no
-arguments, reads no files and refuses nothing.
+For benchmarks and spam traps. **Mail is lost**: the client is told 250, and the message is thrown
+away. Put it into the file `plugins` only where nobody waits for the mail. It takes no arguments,
+reads no files and refuses nothing.
 
 Differences from the Perl version: the Perl version has no such plugin.
 """

@@ -5,20 +5,20 @@
 
 Runs `PROGRAM -bS` for each message and gives it HELO, the envelope and the message on standard
 input.  PROGRAM is /usr/sbin/rsmtp, or /usr/sbin/exim4 where that does not exist.  It is run without
-a shell and with a search path as its environment.  Exim must let the daemon's user choose the
+a shell, and its environment is only a search path.  Exim must let the daemon's user choose the
 envelope sender, which Debian's configuration does (untrusted_set_sender, local_sender_retain).
 As Exim is set-uid root, it cannot be run from a unit with NoNewPrivileges; there the unit
 qpsmtpd-handover.socket must be active, which runs `PROGRAM -bS` if its service lists that.
 
-The message is accepted when Exim ends with status 0 and has reported no error; Exim does not tell
-the id it gave.  It is 552 with Exim's words when Exim reports a 5xx (message too big, acl_not_smtp,
-an address it does not understand), and 452 for a 4xx, when Exim fails without a reply (no disk
-space, broken configuration), is not there, or is too slow: `timeout` is for each wait.  In batch
-SMTP Exim reports a deferring ACL as 550 as well.  Not more than `processes` run at once in each
-worker.
+The message is accepted if Exim ends with status 0 and has reported no error; Exim does not tell the
+id it gave.  It is refused with 552 and Exim's words if Exim reports a 5xx (message too big,
+acl_not_smtp, an address it does not understand), and with 452 if Exim reports a 4xx, fails without
+a reply (no disk space, broken configuration), is missing, or is too slow: `timeout` is for each
+step.  In batch SMTP Exim reports a deferring ACL as 550 as well.  At most `processes` run at once
+in each worker.
 
-Batch SMTP has no parameters of ESMTP: an address with a domain in Unicode (RFC 6531) is refused
-with 5.6.7.
+Batch SMTP has no ESMTP parameters: an address with a domain in Unicode (RFC 6531) is refused with
+5.6.7.
 
 Differences from the Perl version: a 4xx defers; the message is not copied to a file first.
 """
@@ -67,7 +67,7 @@ class EximOptions:
         check=matching(os.path.isabs, "an absolute path"),
     )
     timeout: Seconds = opt(Seconds(300), doc="How long to wait for Exim in each step.")
-    processes: int = opt(20, least=1, doc="Programs that run at once, of each worker.")
+    processes: int = opt(20, least=1, doc="How many programs each worker runs at once.")
 
 
 class EximBsmtp(Plugin[EximOptions]):
@@ -83,12 +83,12 @@ class EximBsmtp(Plugin[EximOptions]):
         program = self._first(system.runnable)
         yield from check_program(system, program, set_id=True)
         if system.runnable(program):
-            # Under the name rsmtp Exim reads batch SMTP and tells nothing.
+            # Under the name rsmtp Exim only reads batch SMTP, and shows no settings.
             yield check_trust(system, PROGRAM if program == DEFAULT_PROGRAM else program)
 
     async def hook_queue(self, tx: Transaction) -> Verdict:
         if not all(domain.isascii() for domain in _domains(tx)):
-            return deny("Internationalized domains cannot be handed over", status="5.6.7")
+            return deny("Internationalized domains are not supported here", status="5.6.7")
         inputs = {0: _batch(tx, self.services.me)}
         try:
             finished = await self._commands.feed(
@@ -117,7 +117,7 @@ class EximBsmtp(Plugin[EximOptions]):
             self.log.error("exim failed without a reply status=%d", finished.status)
             return defer("Mail system cannot take the message now", status="4.3.0")
         if finished.status == 0:
-            # Taken, says the status; not taken, says the reply.  Twice is better than never.
+            # The status says taken, the reply says not taken.  Twice is better than never.
             return defer("Mail system did not take the message", status="4.3.0")
         code, words = replies[-1]
         text = printable_ascii(words, _LONGEST_TEXT)

@@ -11,25 +11,26 @@ The store answers for each recipient, but our client gets one reply for all of t
     takes it for all                            250
     refuses it for all                          its 5xx
     is down, slow or breaks off                 451 4.4.1, 4.4.2 (it may arrive twice)
-    takes it for some, 4xx for others           its 4xx, and tries again; who has the message
-                                                already is remembered and does not get it again
+    takes it for some, 4xx for others           its 4xx, and tries again; those who already have the
+                                                message are remembered, and do not get it again
     takes it for some, 5xx for others
-        mixed=reject (default)                  550 5.1.1; nobody gets it, if the store refused at
-                                                RCPT; else some have it and the sender is told that
+        mixed=reject (default)                  550 5.1.1; nobody gets it if the store refused at
+                                                RCPT; else some have it, and the sender is told that
                                                 it failed for some
-        mixed=accept                            250; the refused get nothing, and nobody is told
-                                                but the log (an ERROR)
+        mixed=accept                            250; the refused recipients get nothing, which only
+                                                the log says (as an ERROR)
     has no SMTPUTF8 and the message needs it    554 5.6.7
 
-So no message is lost in silence unless mixed=accept says so. What is remembered (option `remember`)
-lives in the worker: after a restart, or at another worker, a second attempt delivers again to
-everybody. Messages are recognised by sender, Message-ID, Date, From and body, not by what we add.
+So no message is lost silently unless mixed=accept permits it. What is remembered (option
+`remember`) lives in the worker: after a restart, or with another worker, a second attempt delivers
+to everybody again. Messages are recognized by sender, Message-ID, Date, From and body, not by what
+we add.
 
-With `check-recipients=yes` the store is asked at RCPT already, so that unknown users are refused
-there and the mixed cases hardly come up; the line has to stand before rcpt_ok then.
+With `check-recipients=yes` the store is asked as early as RCPT, so that unknown users are refused
+there and the mixed cases hardly occur; the line must then come before rcpt_ok.
 
-What the store said in words is in the log only. PIPELINING, SIZE, 8BITMIME, SMTPUTF8, DSN and
-connections that are used again: as in queue/smtp-forward.
+The words of the store's replies are only in the log. PIPELINING, SIZE, 8BITMIME, SMTPUTF8, DSN and
+the reuse of connections are as in queue/smtp-forward.
 
 Differences from the Perl version: the Perl version has no such plugin.
 """
@@ -91,22 +92,22 @@ class LmtpOptions(NextHopOptions):
     )
     port: int = opt(24, least=1, most=65535, doc="Its port.", positional=True)
     mixed: Literal["reject", "accept"] = opt(
-        "reject", doc="What to do when the store refuses some recipients for good, not all."
+        "reject", doc="What to do when the store permanently refuses some recipients, but not all."
     )
     remember: Seconds = opt(
-        Seconds(5 * 86400), doc="How long to remember who has a message that is deferred."
+        Seconds(5 * 86400), doc="How long to remember who already has a deferred message."
     )
 
     def check(self) -> list[str]:
         """Problems that show only with all options known."""
         problems = super().check()
         if self.path and self.tls != "off":
-            problems.append("tls: not over a unix socket")
+            problems.append("tls: there is no TLS over a unix socket")
         return problems
 
     @property
     def path(self) -> str:
-        """The path of the socket, "" for TCP."""
+        """The path of the socket; "" for TCP."""
         return self.host.removeprefix("unix:") if self.host.startswith("unix:") else ""
 
 

@@ -9,23 +9,24 @@ The first argument is the directory. The second, if any, names a Maildir below i
 by a pattern with %l (local part), %d (domain) or %u (address): each recipient gets a file there.
 The domain is in lower case, an international one as `xn--...`, however the client wrote it.
 Characters of the address other than letters, digits and -+_.,@= become _, and a name that is empty,
-. or .. becomes underscores. The third is the mode of new directories in octal, 700 if not given;
-new files have the same without the x bits.
+. or .. becomes underscores. The third is the mode of new directories in octal, by default 700; new
+files have the same mode without the x bits.
 
-Missing directories are made: at start without a pattern, else with the first message. Below the
-first argument symbolic links are not followed: who owns a mailbox cannot lead our rights elsewhere.
+Missing directories are made: without a pattern at start, with one as messages arrive. Below the
+first argument symbolic links are not followed, so that the owner of a mailbox cannot make us write
+elsewhere.
 
 A file begins with Return-Path and Delivered-To (one for each recipient it is for) and has LF line
 ends. It is written to tmp, synced to the disk, linked into new, and the directory is synced; then
-the client gets 250. With several files all are written before the first one appears, so a full disk
-delivers to everybody or to nobody. Any failure defers: 452 4.3.1 when the disk or a quota is full,
-else 451 4.3.0, and the log says what happened. Then nothing is left behind.
+the client gets 250. Several files are all written before the first one appears, so that a full disk
+means delivery to everybody or to nobody. Any failure defers the message: 452 4.3.1 if the disk or a
+quota is full, else 451 4.3.0, and the log says what happened. No files are left behind then.
 
 The file names are those of the Maildir specification: time, process and counter, host.
 
-Differences from the Perl version: wrong arguments are an error at start (there every delivery
-failed). Files are synced. Symbolic links below the first argument, see above. Several files appear
-together. A mode of four digits (0700) is understood; one without rwx for the owner is not.
+Differences from the Perl version: invalid arguments are an error at start (there every delivery
+failed). Files are synced, and several appear together. Symbolic links are not followed. A mode of
+four digits (0700) is understood; one without rwx for the owner is not.
 """
 
 from __future__ import annotations
@@ -85,9 +86,9 @@ class MaildirOptions:
     """Options of queue/maildir."""
 
     directory: str = opt(
-        doc="The Maildir, or with a pattern what lies above.",
+        doc="The Maildir; with a pattern, the directory above the Maildirs.",
         positional=True,
-        check=matching(_is_path, "a path of letters, digits, -_./ only"),
+        check=matching(_is_path, "a path of only letters, digits and -_./"),
     )
     pattern: str = opt(
         "",
@@ -99,12 +100,12 @@ class MaildirOptions:
         "700",
         doc="The mode of new directories, in octal.",
         positional=True,
-        check=matching(_is_mode, "octal with all rights for us (700, 770)"),
+        check=matching(_is_mode, "an octal mode with rwx for the owner (700, 770)"),
     )
 
     @property
     def parts(self) -> list[str]:
-        """The names that the pattern is made of."""
+        """The path components of the pattern."""
         return _parts(self.pattern)
 
 
@@ -124,7 +125,7 @@ class Maildir(Plugin[MaildirOptions]):
             raise ConfigError(self.name, problem) from error
 
     def examine(self, system: System) -> Iterator[Finding]:
-        """Whether the daemon's user can deliver into the directory, or make it."""
+        """Whether the daemon's user can deliver into the directory, or create it."""
         directory, user = self.options.directory, system.user
         if system.account is None:
             return
@@ -140,13 +141,13 @@ class Maildir(Plugin[MaildirOptions]):
                 yield self._denied(path, found, user)
                 return
             elif there != Path(path):
-                yield Finding.notice(path, "does not exist; qpsmtpd makes it when it starts")
+                yield Finding.notice(path, "does not exist; qpsmtpd creates it when it starts")
                 return
         if closed is None:
             yield Finding.ok(directory, f"user {user} can deliver here")
 
     def _directories(self) -> list[str]:
-        """Those that are needed at start: with a pattern what lies above the Maildirs."""
+        """Those needed at start: with a pattern only the one above the Maildirs."""
         parts = [] if self.options.parts else ["tmp", "new", "cur"]
         directory = self.options.directory
         return [directory, *(f"{directory.rstrip('/')}/{part}" for part in parts)]
@@ -179,7 +180,8 @@ class Maildir(Plugin[MaildirOptions]):
             if error.errno in _FULL:
                 full = defer("Mail system full, try again later", status="4.3.1", code=452)
                 return unless_another(full)
-            return unless_another(defer("Message cannot be stored now", status="4.3.0", code=451))
+            text = "Message cannot be stored now, try again later"
+            return unless_another(defer(text, status="4.3.0", code=451))
         except BaseException:
             await asyncio.to_thread(delivery.roll_back)
             raise
@@ -187,7 +189,7 @@ class Maildir(Plugin[MaildirOptions]):
         return accept("Message stored", status="2.0.0")
 
     def _files(self, tx: Transaction) -> list[MailFile]:
-        """What is to be written: one file, or with a pattern one for each recipient."""
+        """What to write: one file, or with a pattern one for each recipient."""
         if not self.options.parts:
             return [MailFile([], self._unique_name(), _top(tx, tx.recipients))]
         return [
@@ -202,7 +204,7 @@ class Maildir(Plugin[MaildirOptions]):
         return f"{int(now)}.P{os.getpid()}M{microseconds}Q{number}.{self._host}"
 
     def _subdirectory(self, recipient: Recipient) -> list[str]:
-        """The pattern filled in: names that lead down, and nowhere else."""
+        """The pattern filled in: names that only lead further down."""
         address = recipient.address
         local_part = _unsafe.sub("_", address.local_part)
         domain = _unsafe.sub("_", address.domain or canonical_domain(self.services.me))
@@ -239,7 +241,7 @@ class MailFile:
 async def _write(delivery: Delivery, file: MailFile, message: Message) -> None:
     await asyncio.to_thread(delivery.begin, file)
     async for block in message.stream():
-        # A CR at the end of a block belongs to the LF that the next one begins with.
+        # A CR at the end of a block belongs to the LF at the start of the next one.
         text = block.removesuffix(b"\r").replace(b"\r\n", b"\n")
         await asyncio.to_thread(delivery.write, text)
     await asyncio.to_thread(delivery.end)
@@ -325,7 +327,7 @@ class Delivery:
 
 @contextmanager
 def open_box(directory: str, parts: Sequence[str], mode: int) -> Iterator[tuple[int, int]]:
-    """Open tmp and new of a Maildir, and make what is missing below the directory."""
+    """Open tmp and new of a Maildir, and create what is missing below the directory."""
     with ExitStack() as stack:
 
         def opened(handle: int) -> int:
@@ -340,14 +342,14 @@ def open_box(directory: str, parts: Sequence[str], mode: int) -> Iterator[tuple[
 
 
 def _open_directory(parent: int, name: str, mode: int) -> int:
-    """Open a directory, made when it is missing; a symbolic link is an error."""
+    """Open a directory, creating it if it is missing; a symbolic link is an error."""
     flags = _DIRECTORY | os.O_NOFOLLOW
     try:
         return os.open(name, flags, dir_fd=parent)
     except FileNotFoundError:
         os.mkdir(name, mode, dir_fd=parent)
     handle = os.open(name, flags, dir_fd=parent)
-    # Against our umask, but not against a group that is inherited (setgid).
+    # Override our umask, but keep an inherited setgid bit.
     os.fchmod(handle, mode | os.fstat(handle).st_mode & 0o7000)
     os.fsync(parent)
     return handle

@@ -6,9 +6,9 @@
 Speaks to Postfix's cleanup(8), without SMTP in between.  The sockets to try, in order, are the
 one in the environment variable POSTFIXQUEUE, else those of the file `cleanup_sockets` (a path or
 host:port per line), else SOCKET, else /var/spool/postfix/public/cleanup.  The daemon's user must
-be able to open it: Postfix's directory `public` is for the group postdrop.
+be able to open it: only the group postdrop may enter Postfix's directory `public`.
 
-The flags say what Postfix does with the message; several are added up:
+The flags say what Postfix does with the message; several may be given:
 
     FLAG_FILTER      header_checks, body_checks
     FLAG_MILTER      non_smtpd_milters
@@ -18,16 +18,16 @@ The flags say what Postfix does with the message; several are added up:
     FLAG_DISCARD     throw it away
     FLAG_BOUNCE      bounce what Postfix refuses, which makes backscatter
 
-Without flags it is FLAG_MASK_EXTERNAL, the first four, as for mail that Postfix itself takes by
-SMTP.  `content_filter` of main.cf never applies: only Postfix's SMTP server asks for it.
+The default is FLAG_MASK_EXTERNAL, the first four, as for mail that Postfix itself takes by SMTP.
+`content_filter` of main.cf never applies: only Postfix's SMTP server asks for it.
 
-The message is accepted when Postfix has it on disk.  Postfix refuses with 552 what its checks
-reject, what is too big (message_size_limit) or has too many Received fields; it is 452 when Postfix
-cannot be reached, is too slow (`timeout` is for each step) or has trouble of its own.  The words
-of header_checks and milters are passed on to the client.
+The message is accepted when Postfix has it on disk.  It is refused with 552 if Postfix's checks
+reject it, if it is too big (message_size_limit) or has too many Received fields, and with 452 if
+Postfix cannot be reached, is too slow (`timeout` is for each step) or has trouble of its own.  The
+texts of header_checks and milters are passed on to the client.
 
 Differences from the Perl version: without flags Postfix's checks and maps apply; an unknown flag
-is an error; Postfix is told who the client is; when Postfix is not there, the client hears so.
+is an error; Postfix is told who the client is; the client is told when Postfix cannot be reached.
 """
 
 from __future__ import annotations
@@ -67,15 +67,15 @@ DEFAULT_SOCKET = "/var/spool/postfix/public/cleanup"
 
 #: The first bit that is set decides; what Postfix may take later comes first.
 REFUSALS = (
-    (CleanupStatus.DEFER, "4.7.1", "The mail system defers this message"),
-    (CleanupStatus.PROXY | CleanupStatus.WRITE, "4.3.0", "The mail system cannot store mail now"),
-    (CleanupStatus.BAD, "4.3.0", "The mail system did not understand us"),
+    (CleanupStatus.DEFER, "4.7.1", "Message deferred, try again later"),
+    (CleanupStatus.PROXY | CleanupStatus.WRITE, "4.3.0", "Mail system cannot store mail now"),
+    (CleanupStatus.BAD, "4.3.0", "Mail system error, try again later"),
     (CleanupStatus.RECIPIENTS, "5.1.0", "No recipients"),
     (CleanupStatus.HOPS, "5.4.6", "Too many Received fields"),
     (CleanupStatus.SIZE, "5.3.4", "Message too big"),
     (CleanupStatus.POLICY | CleanupStatus.CONTENT, "5.7.1", "Message content rejected"),
 )
-UNKNOWN_REFUSAL = (CleanupStatus(0), "4.3.0", "The mail system cannot take the message")
+UNKNOWN_REFUSAL = (CleanupStatus(0), "4.3.0", "Mail system cannot take the message now")
 
 _is_socket = re.compile(r"/\S+|[\w.-]+:\d+|\[[0-9A-Fa-f:.]+\]:\d+").fullmatch
 _reason_with_status = re.compile(r"([45]\.\d{1,3}\.\d{1,3})\s+(.*)", re.DOTALL).fullmatch
@@ -91,7 +91,7 @@ class PostfixOptions:
         check=matching(_is_socket, "a path or host:port"),
     )
     flags: tuple[Flag, ...] = opt(
-        ("FLAG_MASK_EXTERNAL",), doc="What Postfix does with the message; several are added up."
+        ("FLAG_MASK_EXTERNAL",), doc="What Postfix does with the message; several may be given."
     )
     timeout: Seconds = opt(Seconds(300), doc="How long to wait for Postfix in each step.")
 
@@ -168,7 +168,7 @@ def _checked(entry: Entry) -> str:
 
 
 def _words_of_postfix(reason: str, status: str, text: str) -> tuple[str, str]:
-    """The status and the text of a reason where they fit; in ASCII and not too long."""
+    """The status and the text of a reason, where they fit; in ASCII and not too long."""
     match = _reason_with_status(reason)
     if match and match[1][0] == status[0]:
         status, reason = match[1], match[2]

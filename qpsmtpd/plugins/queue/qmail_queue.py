@@ -1,22 +1,21 @@
 # SPDX-License-Identifier: MIT
-"""queue/qmail-queue: hand messages to qmail by its program qmail-queue.
+"""queue/qmail-queue: hand messages to qmail through its program qmail-queue.
 
     queue/qmail-queue [PROGRAM] [timeout DURATION] [processes NUMBER]
 
 The program is the one in the environment variable QMAILQUEUE, else PROGRAM, else
 bin/qmail-queue below the directory in the environment variable QMAIL or /var/qmail.  It gets the
-message, LF line ends, on descriptor 0 and the envelope on descriptor 1; what it writes to stderr is
-logged.  It is run without a shell and with a search path as its environment.  A set-uid program
-cannot be run from a unit with NoNewPrivileges; there the unit qpsmtpd-handover.socket must be
-active, which runs the program if its service lists it.
+message, with LF line ends, on descriptor 0 and the envelope on descriptor 1; what it writes to
+stderr is logged.  It is run without a shell, and its environment is only a search path.  A set-uid
+program cannot be run from a unit with NoNewPrivileges; there the unit qpsmtpd-handover.socket must
+be active, which runs the program if its service lists it.
 
-The message is accepted when the program ends with status 0, refused with 552 for its permanent
-problems (11 to 40, and 115), and deferred with 452 for all others, when it cannot be run, and
-when it is too slow: `timeout` is for each wait.  Not more than `processes` run at once in each
-worker.
+The message is accepted if the program ends with status 0, refused with 552 if it reports a
+permanent problem (11 to 40, and 115), and deferred with 452 if it reports any other, cannot be run,
+or is too slow: `timeout` is for each step.  At most `processes` run at once in each worker.
 
-Differences from the Perl version: permanent problems are 552 and not 451; a program other than
-qmail's gets no other environment.
+Differences from the Perl version: permanent problems give 552, not 451; a program other than
+qmail's does not get a different environment.
 """
 
 from __future__ import annotations
@@ -55,12 +54,12 @@ ADDRESS_TOO_LONG = 11
 class QmailOptions:
     program: str = opt(
         "",
-        doc="The program; without it that of qmail.",
+        doc="The program; by default the one of qmail.",
         positional=True,
         check=matching(os.path.isabs, "an absolute path"),
     )
     timeout: Seconds = opt(Seconds(300), doc="How long to wait for the program in each step.")
-    processes: int = opt(20, least=1, doc="Programs that run at once, of each worker.")
+    processes: int = opt(20, least=1, doc="How many programs each worker runs at once.")
 
 
 class QmailQueue(Plugin[QmailOptions]):
@@ -71,7 +70,7 @@ class QmailQueue(Plugin[QmailOptions]):
         self._commands = Programs(self.options.processes)
 
     def examine(self, system: System) -> Iterator[Finding]:
-        """Whether the program can be run, with the rights that it needs."""
+        """Whether the program can be run, with the privileges that it needs."""
         program = self._configured()
         # What stands in for qmail's own program need not be set-id.
         yield from check_program(system, program, set_id=program.startswith(self._home))

@@ -1,43 +1,43 @@
 # SPDX-License-Identifier: MIT
-"""queue/smtp-forward: hand every message to another SMTP server, and answer what that answers.
+"""queue/smtp-forward: hand every message to another SMTP server, and pass on its answer.
 
     queue/smtp-forward 10.0.0.25
     queue/smtp-forward mail.internal 587 tls=verify ca=/etc/ssl/internal.pem
     queue/smtp-forward 127.0.0.1 10025 xclient
 
 The client gets 250 only after that server, the next hop, has taken the message for all recipients;
-the id it gave stands in the reply and in the log. Nothing is stored here and nothing is bounced:
+the id it gave is in the reply and in the log. Nothing is stored here and nothing is bounced:
 
     the next hop                                              the client gets
     --------------------------------------------------------  ----------------------------------
     is down, slow, breaks off or does not speak SMTP          451 4.4.1, 4.4.2
     breaks off after the end of the message                   451 4.4.2 (it may arrive twice)
-    offers no TLS, or a bad certificate, and must              451 4.7.5
+    lacks TLS or a valid certificate, where required          451 4.7.5
     refuses the sender, DATA or the message                   its code and status, our text
     refuses all recipients                                    the same; 4xx if one of them is 4xx
     takes some recipients and defers others                   its 4xx for all; nobody gets it
     takes some recipients and refuses others with 5xx
         mixed=reject (default)                                550 5.1.1 for all; nobody gets it
         mixed=defer                                           451 4.1.1 for all; nobody gets it
-        mixed=accept-rest                                     250; the refused get nothing, and
-                                                              nobody is told but the log
+        mixed=accept-rest                                     250; the refused recipients get
+                                                              nothing, which only the log says
     has no SMTPUTF8 and the message needs it                  554 5.6.7
 
-What the next hop said in words is in the log only. With `check-recipients=yes` it is asked at RCPT
-already, by a transaction without message, so that each recipient gets its true answer and the mixed
-cases do not come up; the line has to stand before rcpt_ok then, and a next hop that is down defers
-RCPT. It never makes us accept a recipient.
+The words of the next hop's replies are only in the log. With `check-recipients=yes` it is asked as
+early as RCPT, by a transaction without a message, so that each recipient gets its own answer and
+the mixed cases do not occur; the line must then come before rcpt_ok, and while the next hop is down
+RCPT is deferred. Its answer alone never makes us accept a recipient.
 
-Connections are used again; one that turns out to be dead before the message was sent is replaced.
+Connections are reused; one that turns out to be dead before the message is sent is replaced.
 PIPELINING, SIZE, 8BITMIME, SMTPUTF8 and DSN are used where offered (RFC 2920, 1870, 6152, 6531,
 3461). A message with 8-bit text goes unchanged to a next hop without 8BITMIME.
 
 A Postfix that lists us in smtpd_authorized_xforward_hosts is told who the client is, for its log.
-With `xclient` it must list us in smtpd_authorized_xclient_hosts, and treats us as the client: each
-message takes a connection of its own then, and without XCLIENT all mail is deferred.
+With `xclient` it must list us in smtpd_authorized_xclient_hosts, and treats us as the client: then
+each message takes a connection of its own, and all mail is deferred if XCLIENT is not offered.
 
 Differences from the Perl version: refusals of the next hop keep their code (there everything became
-451). XCLIENT gives a client name only if its addresses confirm it. Options other than xclient.
+451). XCLIENT gives a client name only if its addresses confirm it. All options but xclient are new.
 """
 
 from __future__ import annotations
@@ -91,10 +91,13 @@ class SmtpForwardOptions(NextHopOptions):
         check=matching(is_host, "a host name or an IP address"),
     )
     port: int = opt(25, least=1, most=65535, doc="Its port.", positional=True)
-    xclient: bool = opt(False, doc="Be the client for the next hop, by XCLIENT.", flag=True)
+    xclient: bool = opt(
+        False, doc="Make the next hop treat us as the client, by XCLIENT.", flag=True
+    )
     xforward: bool = opt(True, doc="Tell the next hop who the client is, if it offers XFORWARD.")
     mixed: Literal["reject", "defer", "accept-rest"] = opt(
-        "reject", doc="What to do when the next hop refuses some recipients for good, not all."
+        "reject",
+        doc="What to do when the next hop permanently refuses some recipients, but not all.",
     )
 
 
@@ -112,8 +115,8 @@ class SmtpForward(Plugin[SmtpForwardOptions]):
             yield finding
         if trusting := system.trusting(target.host):
             text = (
-                "relays all mail that comes from loopback addresses (mynetworks), and so all that "
-                "qpsmtpd hands over by SMTP: only rcpt_ok keeps this from being an open relay"
+                "relays all mail from loopback addresses (mynetworks), and so all that qpsmtpd "
+                "hands over by SMTP: only rcpt_ok keeps this from being an open relay"
             )
             yield Finding.notice(trusting, text, area="Mail systems")
 

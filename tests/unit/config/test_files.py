@@ -225,7 +225,7 @@ def test_mapping(tmp_path: Path) -> None:
 
 def test_damaged_mapping(tmp_path: Path) -> None:
     (tmp_path / "x.cdb").write_bytes(struct.pack("<512I", *[9999] * 512))
-    with pytest.raises(ConfigError, match=r"x\.cdb: is no constant database"):
+    with pytest.raises(ConfigError, match=r"x\.cdb: is not a constant database"):
         ConfigFiles([tmp_path]).mapping("x")
 
 

@@ -186,7 +186,7 @@ async def test_every_problem_is_reported(configuration: Configuration, journal: 
     configuration.file("plugins", "taker\nfussy\nbroken\nno_such\n$include nothing\nkeeper x")
     assert await configuration.problems() == [
         "timeout:1: 'soon' is not a duration (5, 90s, 10m, 2h, 1d)",
-        "plugins:4: no_such: there is no plugin no_such (looked in local, the plugins shipped)",
+        "plugins:4: no_such: there is no plugin no_such (looked in local, the shipped plugins)",
         "plugins:6: keeper: unknown option 'x'",
         "rules:3: fussy: no rule",
         "plugins:3: broken: ZeroDivisionError: division by zero (local/broken.py:10)",
@@ -271,7 +271,7 @@ async def test_checking_makes_no_directory(configuration: Configuration) -> None
 async def test_spool_dir_is_a_file(configuration: Configuration) -> None:
     configuration.file("spool", "")
     configuration.file("plugins", "taker\nkeeper")
-    assert "is no directory" in (await configuration.problems())[0]
+    assert "is not a directory" in (await configuration.problems())[0]
 
 
 # --- the resolver ---------------------------------------------------------------------------

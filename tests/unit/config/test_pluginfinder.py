@@ -109,7 +109,7 @@ def test_unknown(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["../x", "/etc/x", "a//b", "a/", "x.py", "", "ä", "a b"])
 def test_no_name(name: str) -> None:
-    assert "is no name of a plugin" in why_not(name)
+    assert "is not the name of a plugin" in why_not(name)
 
 
 @pytest.mark.parametrize(

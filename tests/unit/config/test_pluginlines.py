@@ -131,8 +131,8 @@ def test_a_plugins_own_option_counts_first(tmp_path: Path, plugin_dir: Path) -> 
         ("taker what 1", "taker: unknown option 'what'"),
         ("no_such", "no_such: there is no plugin no_such"),
         ("virus/uvscan:1 x", "virus/uvscan:1: the plugin virus/uvscan is not available"),
-        ("taker:one", "taker:one: 'taker:one' is no name of a plugin"),
-        (":1", ":1: ':1' is no name of a plugin"),
+        ("taker:one", "taker:one: 'taker:one' is not the name of a plugin"),
+        (":1", ":1: ':1' is not the name of a plugin"),
         ("täker", "only printable ASCII"),
         ("taker \x07", "only printable ASCII"),
     ],
@@ -276,7 +276,7 @@ def test_twice(tmp_path: Path, plugin_dir: Path, chain: str, expected: list[str]
 
 
 def test_rejections_that_nobody_speaks(tmp_path: Path, plugin_dir: Path) -> None:
-    text = "`reject naughty` refuses nobody: no plugin below speaks what is left to it (naughty)"
+    text = "`reject naughty` refuses nobody: no plugin below issues what it defers (naughty)"
     end = "taker\nqueue/keep"
     assert warnings(tmp_path, plugin_dir, f"dnsbl reject naughty\n{end}") == [f"1: dnsbl: {text}"]
     assert warnings(tmp_path, plugin_dir, f"naughty\ndnsbl reject naughty\n{end}") == [

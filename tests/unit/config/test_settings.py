@@ -112,8 +112,8 @@ def test_not_everybody_is_a_proxy(tmp_path: Path, everybody: str) -> None:
     settings, (problem,) = load(tmp_path, proxy_networks=f"192.0.2.1\n{everybody}\n")
     assert problem.severity == "error"
     assert str(problem).endswith(
-        f"proxy_networks:2: '{everybody}' is not a network of proxies: it lets every client "
-        "say that it is another one"
+        f"proxy_networks:2: '{everybody}' is not a network of proxies: any client could "
+        "then claim any address"
     )
     assert settings.proxy_networks == ()
 

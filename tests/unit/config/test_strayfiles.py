@@ -32,7 +32,7 @@ def write(directory: Path, *names: str) -> None:
 
 def test_a_file_that_nobody_reads(tmp_path: Path) -> None:
     write(tmp_path, "databites", "zzz", "me")
-    nobody = "nobody reads this file: no setting and no plugin has one of this name"
+    nobody = "nothing reads this file: no setting and no plugin has a file with this name"
     assert strays(tmp_path) == [
         f"{tmp_path}/databites: warning: {nobody} (did you mean 'databytes'?)",
         f"{tmp_path}/zzz: warning: {nobody}",

@@ -69,7 +69,7 @@ def test_free(machine: FakeMachine) -> None:
 
 def test_confined_without_hand_over(machine: FakeMachine) -> None:
     machine.file(f"{LIB}/qpsmtpd.service", "NoNewPrivileges=yes\n")
-    assert "which qpsmtpd.service takes away" in problem(machine)
+    assert "which qpsmtpd.service denies it" in problem(machine)
 
 
 def test_hand_over(machine: FakeMachine) -> None:

@@ -54,7 +54,7 @@ def test_name_servers_are_silent(machine: FakeMachine, monkeypatch: pytest.Monke
 
 def test_no_public_dns(machine: FakeMachine) -> None:
     (found,) = summary(check_dns(an_installation(machine)))
-    assert found.startswith("notice a.root-servers.net is said not to exist")
+    assert found.startswith("notice say that a.root-servers.net does not exist")
 
 
 def test_bad_name_server(machine: FakeMachine) -> None:
@@ -80,7 +80,7 @@ def test_real_resolver_is_closed(machine: FakeMachine, unused_udp_port: int) -> 
         ({("A", ME): []}, "notice has no address in the DNS"),
         (
             {("A", ME): ["8.8.4.4"]},
-            "notice the reverse look-up of 8.8.4.4 does not lead back to it",
+            "notice the reverse lookup of 8.8.4.4 does not lead back to it",
         ),
         ({("A", ME): ["8.8.4.4"], ("PTR", "8.8.4.4"): ["MX.example.org."]}, "ok leads to 8.8.4.4"),
         ({("A", ME): ["127.0.1.1"]}, "ok leads to 127.0.1.1"),

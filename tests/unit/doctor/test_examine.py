@@ -48,7 +48,7 @@ def test_area_that_cannot_look(machine: FakeMachine, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(examine, "AREAS", {"Area": area})
     (findings,) = examine.examine(an_installation(machine)).values()
     assert [found.severity.name for found in findings] == ["OK", "ERROR"]
-    assert findings[1].text == "cannot be looked at: x: y"
+    assert findings[1].text == "cannot be examined: x: y"
 
 
 @pytest.fixture

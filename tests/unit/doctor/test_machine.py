@@ -95,7 +95,7 @@ def test_who_is_not_root_runs_it_as_themselves(
 def test_root_does_not_run_it_itself(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Machine, "privileged", True)
     assert not machine.can_be(None)
-    with pytest.raises(OSError, match="as root no plugin is run"):
+    with pytest.raises(OSError, match="plugins are not run as root"):
         machine.as_user(None, os.getpid)
 
 
@@ -129,7 +129,7 @@ def test_a_process_that_does_not_end(
     machine: Machine, privileged: Account, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "CHILD_TIMEOUT", 0.01)
-    with pytest.raises(OSError, match=f"what runs as user {ME} does not come to an end"):
+    with pytest.raises(OSError, match=f"the process of user {ME} does not end"):
         machine.as_user(privileged, signal.pause)
     with pytest.raises(ChildProcessError):
         os.waitpid(-1, os.WNOHANG)
@@ -139,7 +139,7 @@ def test_a_process_that_answers_for_ever(
     machine: Machine, privileged: Account, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "MOST_OCTETS", 1000)
-    with pytest.raises(OSError, match="does not stop answering"):
+    with pytest.raises(OSError, match="answers without end"):
         machine.as_user(privileged, lambda: "x" * 2000)
 
 

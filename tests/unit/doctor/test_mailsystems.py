@@ -39,7 +39,7 @@ def test_both_want_loopback(machine: FakeMachine) -> None:
     machine.command("hostname -I", "192.0.2.1 2001:db8::1")
     (found,) = check_mail_systems(an_installation(machine, listen=[":25"]))
     assert found.severity.name == "WARNING"
-    assert "public addresses only (192.0.2.1 2001:db8::1)" in found.advice
+    assert "only on the public addresses (192.0.2.1 2001:db8::1)" in found.advice
     assert found.commands == ("dpkg-reconfigure qpsmtpd",)
 
 
@@ -52,7 +52,7 @@ def test_out_of_the_way(machine: FakeMachine) -> None:
 def test_no_server(machine: FakeMachine) -> None:
     a_postfix(machine)
     found = check_mail_systems(an_installation(machine, listen=[":25"]))
-    assert summary(found) == ["ok takes no mail from the network, not in the way of qpsmtpd"]
+    assert summary(found) == ["ok accepts no mail from the network, not in the way of qpsmtpd"]
 
 
 def test_not_known_where_we_listen(machine: FakeMachine) -> None:
@@ -88,5 +88,5 @@ def test_exim(machine: FakeMachine) -> None:
     assert commands(found)[1:] == ["update-exim4.conf", "systemctl restart exim4"]
     machine.file("/etc/exim4/exim4.conf")
     found = list(check_mail_systems(installation))
-    assert summary(found)[1].startswith("notice where it listens")
+    assert summary(found)[1].startswith("notice its configuration is your own")
     assert commands(found)[1] == "systemctl restart exim4"

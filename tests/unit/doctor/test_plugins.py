@@ -117,7 +117,9 @@ def test_a_plugin_that_takes_too_long(
         "async def examine(self, system):\n"
         "        await __import__('asyncio').Event().wait()\n        yield"
     )
-    assert summary(one(local(machine, body)).findings) == ["warning is not examined within 0.01 s"]
+    assert summary(one(local(machine, body)).findings) == [
+        "warning cannot be examined: it takes longer than 0.01 s"
+    ]
 
 
 def test_what_a_plugin_may_use(machine: FakeMachine) -> None:
@@ -156,7 +158,7 @@ def test_commands_of_files_that_others_can_change(
         (found,) = one(installation).findings
         assert found.commands == commands
     assert found.advice == (
-        "Its commands are not shown, as others than root can change "
+        "Its commands are not shown, as users other than root can change "
         f"{machine.root}/plugins/mine.py."
     )
 

@@ -54,7 +54,7 @@ def check(installation: Installation) -> list[str]:
 
 def test_good(machine: FakeMachine, good: trustme.LeafCert) -> None:
     validity, name = check(write(machine, good))
-    assert validity.startswith("ok is good until ")
+    assert validity.startswith("ok is valid until ")
     assert name == "ok is for our name mx.example.org"
 
 
@@ -64,7 +64,7 @@ def test_without_the_plugin(machine: FakeMachine) -> None:
 
 def test_ends_soon(machine: FakeMachine, ca: trustme.CA) -> None:
     cert = ca.issue_cert("mx.example.org", not_after=days(5))
-    assert check(write(machine, cert))[0].startswith("warning ends in 5 days (")
+    assert check(write(machine, cert))[0].startswith("warning expires in 5 days (")
 
 
 def test_has_expired(machine: FakeMachine, ca: trustme.CA) -> None:
@@ -132,9 +132,7 @@ def test_we_cannot_read_the_key(
 
     monkeypatch.setattr("qpsmtpd.plugin.certificates._unreadable", lambda *_: iter(()))
     monkeypatch.setattr(machine, "path", path)
-    assert check(installation) == [
-        "notice cannot be read by us (Permission denied); run this as root"
-    ]
+    assert check(installation) == ["notice cannot be read (Permission denied); run this as root"]
 
 
 def test_names_on_the_line(machine: FakeMachine, good: trustme.LeafCert) -> None:

@@ -39,7 +39,7 @@ def test_part_of_somebody_else(machine: FakeMachine) -> None:
 def test_to_be_made(machine: FakeMachine) -> None:
     machine.directory("/var", 0o775)
     installation = an_installation(machine, "rcpt_ok\nqueue/maildir /var/mail\n")
-    assert check(installation) == ["notice does not exist; qpsmtpd makes it when it starts"]
+    assert check(installation) == ["notice does not exist; qpsmtpd creates it when it starts"]
     machine.directory("/var", 0o755)
     assert check(installation)[0].startswith("error /var does not let")
 

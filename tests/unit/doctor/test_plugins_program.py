@@ -10,7 +10,7 @@ from tests.unit.doctor.fakes import FakeMachine, an_installation, commands, said
 
 EXIM = "/usr/sbin/exim4"
 ASK = f"{EXIM} -bP trusted_users untrusted_set_sender local_sender_retain"
-RIGHTS = "ok can be run, with the rights of its owner"
+RIGHTS = "ok can be run, with its owner's privileges"
 
 
 def check_exim(installation: Installation) -> list[str]:
@@ -58,7 +58,7 @@ def test_exim_without_its_set_id_bit(exim: Installation, machine: FakeMachine) -
 def test_a_directory(exim: Installation, machine: FakeMachine) -> None:
     machine.path(EXIM).unlink()
     machine.directory(EXIM)
-    assert check_exim(exim) == ["error is no program"]
+    assert check_exim(exim) == ["error is not a program"]
 
 
 def test_exim_does_not_trust_us(exim: Installation, machine: FakeMachine) -> None:
@@ -83,7 +83,7 @@ def test_exim_does_not_tell(exim: Installation, machine: FakeMachine) -> None:
 
 def test_exim_without_its_rights(exim: Installation, machine: FakeMachine) -> None:
     machine.file("/usr/lib/systemd/system/qpsmtpd.service", "[Service]\nNoNewPrivileges=yes\n")
-    assert check_exim(exim)[0].startswith("error needs the rights of its owner")
+    assert check_exim(exim)[0].startswith("error needs its owner's privileges")
 
 
 def test_qmail(machine: FakeMachine) -> None:

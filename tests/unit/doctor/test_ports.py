@@ -26,7 +26,7 @@ def exim_on(machine: FakeMachine, *addresses: str) -> None:
 def test_free(machine: FakeMachine) -> None:
     a_table(machine)
     assert summary(check_ports(an_installation(machine, listen=[":25"]))) == [
-        "notice free, qpsmtpd does not run"
+        "notice is free; qpsmtpd is not running"
     ]
     machine.directory("/run/systemd/system")
     found = list(check_ports(an_installation(machine, listen=[":25"])))
@@ -81,7 +81,7 @@ def test_other_program(machine: FakeMachine) -> None:
 def test_no_clash_on_another_address(machine: FakeMachine) -> None:
     exim_on(machine, "127.0.0.1:25")
     assert summary(check_ports(an_installation(machine, listen=["127.0.0.2:25"]))) == [
-        "notice free, qpsmtpd does not run"
+        "notice is free; qpsmtpd is not running"
     ]
 
 
@@ -108,12 +108,12 @@ def test_systemd_holds_the_socket(machine: FakeMachine) -> None:
 def test_nothing_says_where(machine: FakeMachine) -> None:
     exim_on(machine, "127.0.0.1:25", "127.0.0.1:587")
     assert summary(check_ports(an_installation(machine))) == [
-        "notice no unit of systemd says where qpsmtpd is to listen",
+        "notice no systemd unit says where qpsmtpd is to listen",
         "notice Exim (process 7) listens here",
     ]
 
 
 def test_without_the_table(machine: FakeMachine) -> None:
     assert summary(check_ports(an_installation(machine))) == [
-        "notice cannot be read, so who listens is not known"
+        "notice cannot be read, so it is not known who listens"
     ]

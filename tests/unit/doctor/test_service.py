@@ -45,7 +45,7 @@ def test_no_user_of_the_unit(machine: FakeMachine) -> None:
 def test_spool_dir(machine: FakeMachine) -> None:
     machine.directory("/spool", 0o770)
     assert check(machine, spool_dir="/spool") == ["ok user qpsmtpd can write to it"]
-    made = "ok user qpsmtpd can write to it; it is made at start"
+    made = "ok user qpsmtpd can write to it; it is created at start"
     assert check(machine, spool_dir="/spool/x/y") == [made]
     machine.directory("/spool", 0o755)
     assert check(machine, spool_dir="/spool")[0].startswith("error /spool does not let user")
@@ -80,9 +80,11 @@ def test_log_file(machine: FakeMachine) -> None:
 
 def test_log_program(machine: FakeMachine) -> None:
     line = "logging/file |/usr/bin/multilog t ./main"
-    assert check(machine, line) == ["warning /usr/bin/multilog is no program, so nothing is logged"]
+    assert check(machine, line) == [
+        "warning /usr/bin/multilog is not a program, so nothing is logged"
+    ]
     machine.file("/usr/bin/multilog", mode=0o755)
-    assert check(machine, line) == ["ok the program is there"]
+    assert check(machine, line) == ["ok the program exists"]
 
 
 # --- units ----------------------------------------------------------------------------------

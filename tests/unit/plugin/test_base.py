@@ -178,7 +178,7 @@ async def test_reject_is_logged(
 
 async def test_reject_needs_its_options() -> None:
     plugin = await a_plugin(Idle, name="idle")
-    with pytest.raises(TypeError, match="idle: its options are no RejectOptions"):
+    with pytest.raises(TypeError, match="idle: its options are not RejectOptions"):
         plugin.reject(a_session(), "no")
 
 

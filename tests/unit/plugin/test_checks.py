@@ -76,9 +76,9 @@ def test_the_options_are_those_of_the_type(tmp_path: Path) -> None:
         ("n: bytes = opt(b'', doc='x')", "options cannot be of the type bytes"),
         ("n: int = opt('five', doc='x')", "its default 'five' is not of its type (number)"),
         ("n: Seconds = opt('5s', doc='x')", "its default '5s' is not of its type (duration)"),
-        ("n: int = opt(None, doc='x')", "its type ends in | None"),
+        ("n: int = opt(None, doc='x')", "its type must end in | None"),
         ("n: Literal['a', 'b'] = opt('c', doc='x')", "its default 'c' is not of its type (a|b)"),
-        ("n: int = opt(1, doc='x', flag=True)", "a flag is of the type bool"),
+        ("n: int = opt(1, doc='x', flag=True)", "a flag must be of the type bool"),
         ("n: str = opt('', doc='x', least=1)", "least and most are for numbers, durations"),
         ("n: tuple[str, ...] = opt((), doc='x', most=1)", "least and most are for numbers"),
         ("n: str = opt('', doc='x', check='x')", "its check is not a function"),
@@ -213,9 +213,9 @@ def test_a_hook_that_is_inherited_is_checked_too(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("method", "text"),
     [
-        ("async def strat(self): ...", "strat: nobody calls this method (did you mean start?)"),
-        ("async def stpo(self): ...", "stpo: nobody calls this method (did you mean stop?)"),
-        ("def tls_contxt(self): ...", "tls_contxt: nobody calls this method"),
+        ("async def strat(self): ...", "strat: nothing calls this method (did you mean start?)"),
+        ("async def stpo(self): ...", "stpo: nothing calls this method (did you mean stop?)"),
+        ("def tls_contxt(self): ...", "tls_contxt: nothing calls this method"),
         ("def start(self): ...", "start: write async def start(self)"),
         ("def stop(self): ...", "stop: write async def stop(self)"),
         ("async def tls_context(self): ...", "tls_context: write def tls_context(self)"),
@@ -230,11 +230,11 @@ def test_a_slip_in_the_plugin(tmp_path: Path, method: str, text: str) -> None:
 @pytest.mark.parametrize(
     ("method", "text"),
     [
-        ("def chek(self): ...", "chek: nobody calls this method (did you mean check?)"),
-        ("def checks(self): ...", "checks: nobody calls this method (did you mean check?)"),
+        ("def chek(self): ...", "chek: nothing calls this method (did you mean check?)"),
+        ("def checks(self): ...", "checks: nothing calls this method (did you mean check?)"),
         (
             "@staticmethod\n    def rewite(words): ...",
-            "rewite: nobody calls this method (did you mean rewrite?)",
+            "rewite: nothing calls this method (did you mean rewrite?)",
         ),
     ],
 )

@@ -104,7 +104,7 @@ def threads() -> list[str]:
         (f"{samples.HERE}:Idle server={samples.HERE}:Meddling", "changes smtp_MAIL"),
         (f"{samples.HERE}:Idle authenticator={samples.HERE}:Idle", "is not a function"),
         (f"{samples.HERE}:Idle auth_callback={samples.HERE}:authenticator", "take 3 arguments"),
-        (f"{samples.HERE}:Idle authenticator=a:b auth_callback=a:b", "exclude each other"),
+        (f"{samples.HERE}:Idle authenticator=a:b auth_callback=a:b", "not both"),
     ],
 )
 async def test_wrong_lines(words: str, problem: str) -> None:

@@ -65,12 +65,12 @@ async def test_who_is_exempt_already_is_not_asked_about() -> None:
     assert session.whitelisted_host == "known"
 
 
-async def test_the_look_ups_end_with_the_session() -> None:
+async def test_the_lookups_end_with_the_session() -> None:
     dns = FakeResolver(silent=True)
     plugin = await a_plugin(DnsWhitelistSoft, config=ZONES, dns=dns)
     session = a_session(IP)
     await plugin.hook_connect(session)
-    tasks = session.notes[plugin._look_ups]
+    tasks = session.notes[plugin._lookups]
     await asyncio.sleep(0)
     assert dns.asked == [("A", NAME)]
     await session.end_tasks()

@@ -126,12 +126,12 @@ async def test_silence_lists_nobody() -> None:
     assert await run("timeout 0.01", dns=FakeResolver(silent=True)) is None
 
 
-async def test_the_look_up_starts_when_the_client_connects_and_ends_with_it() -> None:
+async def test_the_lookup_starts_when_the_client_connects_and_ends_with_it() -> None:
     dns = FakeResolver(silent=True)
     plugin = await a_plugin(Dnsbl, config=ZONES, dns=dns)
     session = a_session(IP)
     await plugin.hook_pre_connection(session)
-    task = session.notes[plugin._look_up]
+    task = session.notes[plugin._lookup]
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     assert dns.asked == [("A", f"{NAME}.bl.test")]

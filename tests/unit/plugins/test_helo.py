@@ -187,7 +187,7 @@ async def test_forged_literals(host: str, ip: str, bad: bool) -> None:
     ],
 )
 async def test_misspelt_literals(host: str, bad: bool) -> None:
-    assert await problem(host) == ("The address literal in your HELO is misspelt" if bad else "")
+    assert await problem(host) == ("The address literal in your HELO is malformed" if bad else "")
 
 
 @pytest.mark.parametrize(
@@ -211,7 +211,7 @@ async def test_misspelt_literals(host: str, bad: bool) -> None:
 )
 async def test_plain_addresses(host: str, bad: bool) -> None:
     text = await problem(host)
-    assert text == ("Your HELO is an address without brackets" if bad else "")
+    assert text == ("The address in your HELO lacks its brackets" if bad else "")
 
 
 async def test_lenient_asks_no_dns() -> None:
@@ -245,7 +245,7 @@ async def test_the_dns_is_asked_about_the_canonical_name() -> None:
 async def test_clients_without_a_name(policy: str) -> None:
     session = a_session("192.0.2.1")
     text = await problem(HOST, policy, session=session)
-    assert text == "Your address has no name in the DNS"
+    assert text == "Your IP address has no name in the DNS"
 
 
 @pytest.mark.parametrize("host", [HOST, f"{HOST}.", "six.example.net", f"[{IP}]"])
@@ -278,7 +278,7 @@ async def test_literals_are_refused_by_strict() -> None:
     assert await problem(f"[{IP}]", "strict") == ("Address literals in HELO are not accepted here")
 
 
-UNRELATED = "Your HELO name is not the name of your address"
+UNRELATED = "Your HELO name does not match your IP address"
 
 
 @pytest.mark.parametrize(

@@ -32,16 +32,16 @@ async def test_default_directory(directory: Path) -> None:
 
 @pytest.mark.parametrize("topic", ["mail", "sub", "other"])
 async def test_nothing_known(directory: Path, topic: str) -> None:
-    assert await ask(topic) == accept(f"There is no help on {topic.upper()}")
+    assert await ask(topic) == accept(f"There is no help for {topic.upper()}")
 
 
 async def test_how_to_ask() -> None:
-    assert await ask("") == accept("Say HELP and the name of a command")
+    assert await ask("") == accept("Send HELP and the name of a command")
 
 
 @pytest.mark.parametrize("topic", ["../other.txt", "a b", "m\xe4il", "."])
 async def test_no_commands(directory: Path, topic: str) -> None:
-    assert await ask(topic) == deny("This is no name of a command", status="5.5.4", code=502)
+    assert await ask(topic) == deny("That is not the name of a command", status="5.5.4", code=502)
 
 
 async def test_not_implemented() -> None:
@@ -53,7 +53,7 @@ async def test_not_implemented() -> None:
 @pytest.mark.parametrize("pair", ["MAIL other.txt", "mail other.txt", "file MAIL=other.txt"])
 async def test_named_files(directory: Path, pair: str) -> None:
     assert await ask("mail", pair) == accept("other text")
-    assert await ask("rset", pair) == accept("There is no help on RSET")
+    assert await ask("rset", pair) == accept("There is no help for RSET")
     assert await ask("rset", f"help_dir help {pair}") == accept("RSET forgets\nthe transaction.")
 
 
@@ -68,7 +68,7 @@ async def test_files_of_the_configuration_directory(
 
 async def test_without_any_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert await ask("rset") == accept("There is no help on RSET")
+    assert await ask("rset") == accept("There is no help for RSET")
 
 
 @pytest.mark.parametrize("line", ["help_dir /nonexistent", "MAIL /nonexistent"])

@@ -91,7 +91,7 @@ async def test_the_limit_comes_before_the_file() -> None:
     [
         ("192.0.2.1/24 DENY", "is not an address"),
         ("example.com DENY", "is not an address"),
-        ("192.0.2.1", "comes a code"),
+        ("192.0.2.1", "write a code such as"),
         ("192.0.2.1 REFUSE", "not one of DECLINED"),
     ],
 )

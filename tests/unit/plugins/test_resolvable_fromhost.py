@@ -111,7 +111,7 @@ async def test_an_address_without_brackets_is_not_a_domain(domain: str) -> None:
     verdict = await run(f"a@{domain}", "reject_type perm", dns=dns)
     assert verdict is not None
     assert (verdict.text, verdict.status) == (
-        "Sender address needs a full domain name",
+        "Sender address needs a fully qualified domain name",
         "5.1.8",
     )
     assert dns.asked == []

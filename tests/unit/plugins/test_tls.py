@@ -153,7 +153,7 @@ async def test_a_key_with_a_password_does_not_ask(tmp_path: Path) -> None:
             serialization.BestAvailableEncryption(b"secret"),
         )
     )
-    with pytest.raises(ConfigError, match="without password"):
+    with pytest.raises(ConfigError, match="without a password"):
         await a_plugin(Tls, f"{tmp_path}/cert.pem {tmp_path}/key.pem")
 
 
@@ -165,7 +165,7 @@ async def test_ciphers(tmp_path: Path) -> None:
     cipher = handshake(plugin.tls_context(), a_client()).cipher()
     assert cipher is not None
     assert cipher[0] == "ECDHE-ECDSA-AES256-GCM-SHA384"
-    with pytest.raises(ConfigError, match=r"^tls_ciphers:1: no such ciphers"):
+    with pytest.raises(ConfigError, match=r"^tls_ciphers:1: .NONSENSE. is not a list of ciphers"):
         await a_plugin(Tls, line, config={"tls_ciphers": ["NONSENSE"]})
 
 

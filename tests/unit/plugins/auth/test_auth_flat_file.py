@@ -16,7 +16,7 @@ from qpsmtpd.testing import a_plugin, a_session
 
 FILE = ["good@example.com:good_pass", "Mixed@Example.org:pa:ss:"]
 CHALLENGE = b"<1.2@mx.example>"
-WRONG = deny("User or password is wrong", status="5.7.8")
+WRONG = deny("Wrong user name or password", status="5.7.8")
 
 
 async def check(attempt: AuthAttempt) -> Verdict | None:

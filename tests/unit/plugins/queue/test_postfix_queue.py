@@ -93,7 +93,7 @@ async def test_refusals(
         (256, "4.7.1 later", "later"),
         (8, "5.7.1 nö\r\nQUIT", "n???QUIT"),
         (8, "", "Message content rejected"),
-        (2, "4.3.0 disk on fire", "The mail system cannot store mail now"),
+        (2, "4.3.0 disk on fire", "Mail system cannot store mail now"),
         (8, "5.7.1 " + "x" * 500, "x" * 200),
     ],
 )
