@@ -11,7 +11,7 @@ from typing import Any
 
 from qpsmtpd.commands.arguments import add_command, listen_type
 from qpsmtpd.config.runoptions import ListenAddress
-from qpsmtpd.dialogue.run import run_file
+from qpsmtpd.dialogue.player import run_file
 from qpsmtpd.errors import QpsmtpdError
 from qpsmtpd.terminal import styled
 

@@ -16,7 +16,7 @@ from qpsmtpd.doctor.hops import check_next_hops
 from qpsmtpd.doctor.installation import Installation
 from qpsmtpd.doctor.machine import Machine
 from qpsmtpd.doctor.mailsystems import check_mail_systems
-from qpsmtpd.doctor.plugins import examine_plugins
+from qpsmtpd.doctor.pluginchecks import examine_plugins
 from qpsmtpd.doctor.ports import check_ports
 from qpsmtpd.doctor.report import exit_status, json_report, text_report
 from qpsmtpd.doctor.service import check_units, check_user

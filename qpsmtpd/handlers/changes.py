@@ -21,8 +21,8 @@ from qpsmtpd.api import (
     parse_forward_path,
     parse_reverse_path,
 )
+from qpsmtpd.handlers.facts import NULL_PATH
 from qpsmtpd.handlers.statuses import HandlerError
-from qpsmtpd.handlers.view import NULL_PATH
 
 _any_line_end = re.compile(rb"\r\n|\r|\n")
 

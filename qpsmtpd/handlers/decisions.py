@@ -17,9 +17,9 @@ from qpsmtpd.api import (
     unless_another,
 )
 from qpsmtpd.handlers import changes
+from qpsmtpd.handlers.facts import EnvelopeView
 from qpsmtpd.handlers.handlerserver import HandlerAnswer
 from qpsmtpd.handlers.statuses import HandlerError, read_status, verdict_of
-from qpsmtpd.handlers.view import EnvelopeView
 
 #: RFC 5321 section 4.5.3.1.2.
 MAX_HOST_NAME = 255

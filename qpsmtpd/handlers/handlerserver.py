@@ -21,9 +21,9 @@ from typing import Any, cast
 
 from aiosmtpd.smtp import MISSING, SMTP, LoginPassword
 
+from qpsmtpd.handlers.facts import EnvelopeView, SessionView
 from qpsmtpd.handlers.standins import AskedClient, ClosableTransport, PushedLines, proxy_data
 from qpsmtpd.handlers.statuses import HandlerError, read_status
-from qpsmtpd.handlers.view import EnvelopeView, SessionView
 
 log = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from aiosmtpd.proxy_protocol import ProxyData, get_proxy
 
-from qpsmtpd.handlers.view import SocketName
+from qpsmtpd.handlers.facts import SocketName
 
 
 class PushedLines:

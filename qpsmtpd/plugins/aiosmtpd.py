@@ -88,9 +88,9 @@ from qpsmtpd.api import (
     opt,
 )
 from qpsmtpd.handlers import decisions, loading
+from qpsmtpd.handlers.facts import EnvelopeView, options_of, view_of
 from qpsmtpd.handlers.handlerserver import HandlerAnswer, HandlerServer, Setup
 from qpsmtpd.handlers.runner import Runner
-from qpsmtpd.handlers.view import EnvelopeView, options_of, view_of
 
 T = TypeVar("T")
 

@@ -3,7 +3,7 @@
 
     plugin -> StoreClient -> Guard -> SqliteBackend or RedisBackend
 
-A plugin calls a method of services.Store (view.py), which becomes an operation, a value
+A plugin calls a method of services.Store (facts.py), which becomes an operation, a value
 (operation.py).  The guard (guard.py) collects operations, hands them to the back end in batches,
 and makes sure that nobody waits beyond the deadline.  A back end carries out one batch
 at a time and knows nothing of deadlines.

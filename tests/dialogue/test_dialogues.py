@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import trustme
 
-from qpsmtpd.dialogue.run import Script, load, run
+from qpsmtpd.dialogue.player import Script, load, run
 from qpsmtpd.plugin import options
 from tests.unit.client import uvloop_factory
 

@@ -17,7 +17,7 @@ from typing import TypeVar
 from qpsmtpd.config.runoptions import ListenAddress, parse_listen
 from qpsmtpd.doctor.installation import Installation
 from qpsmtpd.doctor.machine import Machine
-from qpsmtpd.doctor.plugins import examine_plugins
+from qpsmtpd.doctor.pluginchecks import examine_plugins
 from qpsmtpd.doctor.postfix import Postfix
 from qpsmtpd.plugin.finding import Finding
 from qpsmtpd.plugin.system import Account, Output

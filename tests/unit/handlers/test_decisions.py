@@ -10,9 +10,9 @@ import pytest
 from qpsmtpd.api import AuthExchange, Decision, Verdict, deny, unless_another
 from qpsmtpd.handlers import decisions
 from qpsmtpd.handlers.decisions import CLOSING
+from qpsmtpd.handlers.facts import EnvelopeView, view_of
 from qpsmtpd.handlers.handlerserver import HandlerAnswer
 from qpsmtpd.handlers.statuses import HandlerError
-from qpsmtpd.handlers.view import EnvelopeView, view_of
 from qpsmtpd.testing import a_recipient, a_session, a_transaction
 
 YES = Verdict(Decision.ACCEPT, "Yes", code=250)

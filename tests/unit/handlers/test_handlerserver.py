@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from aiosmtpd.smtp import MISSING, SMTP, Envelope, LoginPassword, Session
 
+from qpsmtpd.handlers.facts import EnvelopeView, SessionView, view_of
 from qpsmtpd.handlers.handlerserver import NOT_HERE, HandlerAnswer, HandlerServer, Setup
 from qpsmtpd.handlers.statuses import HandlerError
-from qpsmtpd.handlers.view import EnvelopeView, SessionView, view_of
 from qpsmtpd.testing import a_session
 from tests.unit.handlers import samples
 

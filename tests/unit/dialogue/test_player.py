@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import trustme
 
-from qpsmtpd.dialogue.run import (
+from qpsmtpd.dialogue.player import (
     DialogueError,
     Transcript,
     format_transcript,
@@ -244,7 +244,7 @@ async def test_what_does_not_fit_is_refused(script: str, answer: bytes, got: str
 async def test_nothing_waits_longer_than_the_timeout(
     script: str, got: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("qpsmtpd.dialogue.run.CLOSE_TIMEOUT", 0.01)
+    monkeypatch.setattr("qpsmtpd.dialogue.player.CLOSE_TIMEOUT", 0.01)
     assert f"  got:      {got}" in await refused(f"timeout: 0.01\n{script}", stays)
 
 

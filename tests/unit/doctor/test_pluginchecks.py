@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 
 from qpsmtpd.config.pluginfinder import PluginFinder
-from qpsmtpd.doctor import plugins as module
+from qpsmtpd.doctor import pluginchecks as module
 from qpsmtpd.doctor.examination import Examination
 from qpsmtpd.doctor.installation import Installation
 from qpsmtpd.doctor.machine import Machine
-from qpsmtpd.doctor.plugins import examine_plugins
+from qpsmtpd.doctor.pluginchecks import examine_plugins
 from qpsmtpd.plugin.finding import Finding
 from qpsmtpd.plugin.system import Account
 from tests.unit.doctor.fakes import FakeMachine, an_installation, said_by, summary

@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 
 from qpsmtpd.api import Endpoint, TlsInfo
-from qpsmtpd.handlers.view import EnvelopeView, SessionView, options_of, socket_name, view_of
+from qpsmtpd.handlers.facts import EnvelopeView, SessionView, options_of, socket_name, view_of
 from qpsmtpd.testing import a_session, a_transaction
 
 
