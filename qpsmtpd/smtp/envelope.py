@@ -20,10 +20,11 @@ _ESMTP_MAIL_PARAMETERS = frozenset({"SIZE", "BODY", "SMTPUTF8", "AUTH"})
 
 
 async def mail(connection: Connection, argument: str) -> Reply:
-    """MAIL: begin a transaction.  A second one starts over, as in the Perl version."""
+    """MAIL: begin a transaction.  A second one starts over, as in the Perl version.
+
+    If it is refused, the first transaction goes on (RFC 5321 section 4.1.4 on refused commands).
+    """
     session = connection.session
-    if session.transaction is not None:
-        await connection.reset_transaction()
     if session.hello is None:
         return replies.HELLO_FIRST
     parsed = _split(argument, "FROM", replies.BAD_SENDER)
@@ -41,16 +42,29 @@ async def mail(connection: Connection, argument: str) -> Reply:
         return replies.BAD_SENDER
     if not parsed.path.isascii() and "SMTPUTF8" not in parsed.parameters:
         return replies.UTF8_NEEDED
-    transaction = Transaction(session, sender, parsed.parameters)
+    return await _begin(connection, Transaction(session, sender, parsed.parameters))
+
+
+async def _begin(connection: Connection, transaction: Transaction) -> Reply:
+    """Ask the plugins about a new transaction; if they agree, it replaces the one there is."""
+    session = connection.session
+    current = session.transaction
+    ended: Transaction | None = transaction
+    goes_on = current
     session.transaction = transaction
-    answer = await connection.run("mail", transaction, sender)
-    if answer is None:
-        return replies.SENDER_OK
-    reply = connection.refusal(answer, transaction.sender)
-    if reply is None:
-        return reply_to(answer)
-    await connection.reset_transaction()
-    return reply
+    try:
+        answer = await connection.run("mail", transaction, transaction.reverse_path)
+        refusal = connection.refusal(answer, transaction.sender)
+        if refusal is None:
+            ended, goes_on = current, transaction
+    finally:
+        if ended is not None:
+            session.transaction = ended
+            await connection.reset_transaction()
+        session.transaction = goes_on
+    if refusal is not None:
+        return refusal
+    return replies.SENDER_OK if answer is None else reply_to(answer)
 
 
 def _mail_parameter_fault(

@@ -41,6 +41,7 @@ CASES = (
             Dialogue("DATA before RCPT", (HELLO, MAIL, "DATA")),
             Dialogue("DATA with an argument", (HELLO, MAIL, RCPT, Send(b"DATA x\r\n", end=True))),
             Dialogue("MAIL starts over", (HELLO, MAIL, RCPT, "MAIL FROM:<b@example.com>", "DATA")),
+            Dialogue("a refused MAIL keeps the first", (HELLO, MAIL, RCPT, "MAIL FROM:x", "DATA")),
             Dialogue("a refused MAIL starts over", (HELLO, MAIL, RCPT, "MAIL FROM:", "RSET")),
             Dialogue("RSET", (HELLO, MAIL, RCPT, "RSET", "DATA", RCPT, *a_mail())),
             Dialogue("RSET with an argument", ("RSET x",)),
