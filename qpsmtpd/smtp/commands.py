@@ -39,7 +39,7 @@ async def ehlo(connection: Connection, argument: str) -> Reply:
 
 
 def _welcome(connection: Connection) -> str:
-    return f"{connection.snapshot.services.me} greets [{connection.session.client.ip}]"
+    return f"{connection.snapshot.services.me} greets {connection.session.client.literal}"
 
 
 def _extensions(connection: Connection) -> list[str]:
@@ -85,9 +85,10 @@ async def _hello_host(connection: Connection, hook: str, argument: str) -> str |
         if answer is not None and isinstance(answer.value, str):
             return answer.value
     host = argument.split(" ", 1)[0]
-    if not host or len(host) > MAX_HELLO_NAME:
+    if not host:
         return replies.HELLO_NEEDS_NAME
-    return host
+    octets = len(host.encode("utf-8", "surrogateescape"))
+    return host if octets <= MAX_HELLO_NAME else replies.HELLO_NAME_TOO_LONG
 
 
 async def rset(connection: Connection, argument: str) -> Reply:

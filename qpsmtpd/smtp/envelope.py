@@ -5,7 +5,14 @@ from __future__ import annotations
 
 from typing import Literal
 
-from qpsmtpd.mail.address import PathError, parse_forward_path, parse_reverse_path, split_arguments
+from qpsmtpd.mail.address import (
+    PathError,
+    decode_xtext,
+    parse_forward_path,
+    parse_mailbox,
+    parse_reverse_path,
+    split_arguments,
+)
 from qpsmtpd.mail.session import Recipient, Transaction
 from qpsmtpd.plugin.base import ParsedPath
 from qpsmtpd.smtp import replies
@@ -78,11 +85,24 @@ def _mail_parameter_fault(
         return replies.UNKNOWN_PARAMETER
     if "BODY" in parameters and (parameters["BODY"] or "").upper() not in _BODY_TYPES:
         return replies.BAD_PARAMETER
-    if parameters.get("SMTPUTF8") is not None or parameters.get("AUTH", "") is None:
+    if parameters.get("SMTPUTF8") is not None:
+        return replies.BAD_PARAMETER
+    if "AUTH" in parameters and not _is_submitter(parameters["AUTH"] or ""):
         return replies.BAD_PARAMETER
     if "SIZE" in parameters:
         return _size_fault(parameters["SIZE"] or "", connection.snapshot.settings.databytes)
     return None
+
+
+def _is_submitter(value: str) -> bool:
+    """Whether AUTH has a mailbox as xtext, or <> for one that nobody knows (RFC 4954 section 5)."""
+    if value == "<>":
+        return True
+    try:
+        parse_mailbox(decode_xtext(value), utf8=True)
+    except PathError:
+        return False
+    return True
 
 
 def _size_fault(size: str, limit: int) -> Reply | None:
