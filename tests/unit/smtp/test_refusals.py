@@ -188,6 +188,29 @@ async def test_a_refused_command_changes_nothing(state: str, refused: str) -> No
     assert state_of(connection.session, plugin) == before
 
 
+@pytest.mark.parametrize(
+    ("states", "line"),
+    [
+        (("new", "TLS"), "MAIL FROM:<a@b.example>"),
+        (("new", "HELO", "EHLO", "TLS", "EHLO under TLS", "logged in"), RCPT),
+        (("new", "HELO", "EHLO", "TLS", "MAIL", "MAIL after HELO", "RCPT refused"), "DATA"),
+        (("TLS", "EHLO under TLS", "RCPT under TLS", "logged in", "RCPT, logged in"), "STARTTLS"),
+        (("new", "HELO", "TLS", "MAIL", "RCPT", "logged in"), f"AUTH PLAIN {RIGHT}"),
+        (("MAIL after HELO", "RCPT under TLS", "RCPT, logged in"), f"AUTH PLAIN {RIGHT}"),
+    ],
+)
+async def test_what_comes_out_of_order_changes_nothing(states: tuple[str, ...], line: str) -> None:
+    for state in states:
+        plugin = Picky()
+        connection = a_picky_connection(plugin)
+        await reach(connection, *STATES[state])
+        before = state_of(connection.session, plugin)
+        reply = await execute(connection, line.encode())
+        assert reply is not None
+        assert reply.code in (500, 503)
+        assert state_of(connection.session, plugin) == before
+
+
 @pytest.mark.parametrize("state", STATES)
 async def test_an_rset_that_a_plugin_refuses_changes_nothing(state: str) -> None:
     plugin = Picky()
