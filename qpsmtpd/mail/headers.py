@@ -85,6 +85,15 @@ class Headers:
             return b"".join([*(entry.raw for entry in self._top), self._block, self._end])
         return b"".join([*(entry.raw for entry in self._entries), self._end])
 
+    @property
+    def text_below(self) -> bytes:
+        """The lines below the last field, which are not fields: text that lacks its empty line."""
+        entries = self._all()
+        end = len(entries)
+        while end and entries[end - 1].key is None:
+            end -= 1
+        return b"".join(entry.raw for entry in entries[end:])
+
     def __contains__(self, name: str) -> bool:
         return next(self._named(name), None) is not None
 

@@ -32,5 +32,10 @@ class Endpoint:
     ip: str
     port: int = 0
 
+    @property
+    def literal(self) -> str:
+        """The address as an address literal (RFC 5321 section 4.1.3)."""
+        return f"[IPv6:{self.ip}]" if ":" in self.ip else f"[{self.ip}]"
+
     def __str__(self) -> str:
         return f"[{self.ip}]:{self.port}" if ":" in self.ip else f"{self.ip}:{self.port}"

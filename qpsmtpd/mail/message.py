@@ -173,7 +173,22 @@ class Message:
 
     async def stream(self) -> AsyncIterator[bytes]:
         """Yield the message as it is handed over: headers, empty line, body; CRLF."""
-        headers = bytes(self.headers)
+        async for block in self._stream(bytes(self.headers)):
+            yield block
+
+    async def stream_for_readers(self) -> AsyncIterator[bytes]:
+        """Yield the message with an empty line above text that stands below the last field.
+
+        A message may be text without any header section: below our fields it would be taken for a
+        part of them, and nobody would see it.  Mail systems add this line as well.
+        """
+        headers, text = bytes(self.headers), self.headers.text_below
+        if text:
+            headers = headers.removesuffix(text) + b"\r\n" + text
+        async for block in self._stream(headers):
+            yield block
+
+    async def _stream(self, headers: bytes) -> AsyncIterator[bytes]:
         if (body := self.body.in_memory) is not None:
             yield headers + body
             return

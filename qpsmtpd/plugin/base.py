@@ -381,7 +381,10 @@ class Plugin(Generic[O]):
         """NOOP.  A refusal is 500."""
 
     async def hook_rset(self, session: Session) -> Verdict | None:
-        """RSET.  The transaction, if there was one, has ended already.  A refusal is 500."""
+        """RSET.  The session is shown without its transaction.
+
+        A refusal is 500, and the transaction goes on.
+        """
 
     async def hook_help(self, session: Session, topic: str) -> Verdict | None:
         """HELP.  The text of OK is the help (214); a refusal is 500."""

@@ -59,7 +59,7 @@ async def auth(connection: Connection, argument: str) -> Reply:
             return await _by_plugin(connection, mechanism, initial)
         attempt = await MECHANISMS[mechanism](connection, initial)
     except _ExchangeEndedError as ended:
-        return ended.reply
+        return _ended(connection, ended.reply)
     return await _judge(connection, attempt)
 
 
@@ -112,9 +112,12 @@ async def _answer_to(connection: Connection, challenge: str) -> bytes:
     """Send a challenge that is base64 already, and return the line that answers it."""
     connection.say(Reply(334, "", challenge))
     try:
-        return await connection.wire.read_line(MAX_LINE)
+        line = await connection.wire.read_line(MAX_LINE)
     except LineTooLongError:
         raise _ExchangeEndedError(replies.AUTH_TOO_LONG) from None
+    if (fault := replies.line_fault(line)) is not None:
+        raise _ExchangeEndedError(fault)
+    return line
 
 
 def _decode(line: bytes) -> bytes:
@@ -186,7 +189,11 @@ async def _by_plugin(connection: Connection, mechanism: str, initial: str) -> Re
     if exchange.response == CANCELLED:
         return replies.AUTH_CANCELLED
     if answer is not None and not answer.refused and not exchange.user:
-        log.error("fault hook=auth_exchange plugin=%s: accepted without a user", answer.plugin)
+        log.error(
+            "fault hook=auth_exchange plugin=%s ip=%s: accepted without a user",
+            answer.plugin,
+            session.client.ip,
+        )
         answer = answer._replace(value=FAULT, outcome="fault")
         session.trail.decide(answer)
     return _conclude(connection, answer, exchange.user, mechanism)
@@ -197,10 +204,7 @@ async def _by_plugin(connection: Connection, mechanism: str, initial: str) -> Re
 
 async def _judge(connection: Connection, attempt: AuthAttempt | Reply) -> Reply:
     if isinstance(attempt, Reply):
-        if attempt.code != replies.AUTH_FAILED.code:
-            return attempt
-        connection.log_refusal("auth", attempt)
-        return _failed(connection, attempt)
+        return _ended(connection, attempt)
     hook = f"auth_{attempt.mechanism.lower().replace('-', '_')}"
     session = connection.session
     answer = await connection.run(hook, session, attempt)
@@ -224,9 +228,19 @@ def _conclude(connection: Connection, answer: Answer | None, user: str, mechanis
     return reply_to(answer)
 
 
+def _ended(connection: Connection, reply: Reply) -> Reply:
+    """An exchange led to no attempt.  It is a failed login, unless the client gave it up."""
+    if reply is replies.AUTH_CANCELLED:
+        return reply
+    connection.log_refusal("auth", reply)
+    return _failed(connection, reply)
+
+
 def _failed(connection: Connection, reply: Reply) -> Reply:
     """Count the failure: too many of them end the connection."""
     connection.counters.auth_failures += 1
+    if reply.disconnect:
+        return reply
     if connection.counters.auth_failures >= connection.snapshot.settings.max_auth_failures:
         return replies.AUTH_TOO_MANY
     return reply

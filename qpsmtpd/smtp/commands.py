@@ -32,16 +32,14 @@ async def helo(connection: Connection, argument: str) -> Reply:
 
 async def ehlo(connection: Connection, argument: str) -> Reply:
     """EHLO: the welcome and the list of extensions."""
-    session = connection.session
-    session.capabilities[:] = _extensions(connection)
     reply = await _hello(connection, "ehlo", argument)
     if reply is not None:
         return reply
-    return Reply(250, "", "\n".join((_welcome(connection), *session.capabilities)))
+    return Reply(250, "", "\n".join((_welcome(connection), *connection.session.capabilities)))
 
 
 def _welcome(connection: Connection) -> str:
-    return f"{connection.snapshot.services.me} greets [{connection.session.client.ip}]"
+    return f"{connection.snapshot.services.me} greets {connection.session.client.literal}"
 
 
 def _extensions(connection: Connection) -> list[str]:
@@ -67,34 +65,39 @@ async def _hello(
     host = await _hello_host(connection, f"{kind}_parse", argument)
     if isinstance(host, Reply):
         return host
-    await connection.reset_transaction()
-    before = session.hello, session.hello_host
+    before = session.hello, session.hello_host, session.capabilities
     session.hello, session.hello_host = kind, host
-    reply = connection.refusal(await connection.run(kind, session, host), host)
-    if reply is not None:
-        session.hello, session.hello_host = before
+    session.capabilities = _extensions(connection) if kind == "ehlo" else []
+    reply = connection.refusal(await connection.run_outside(kind, host), host)
+    if reply is None:
+        await connection.reset_transaction()
+    else:
+        # RFC 5321 section 4.1.4: the state is what it would be without the command.
+        session.hello, session.hello_host, session.capabilities = before
     return reply
 
 
 async def _hello_host(connection: Connection, hook: str, argument: str) -> str | Reply:
     if hook in connection.snapshot.chain.hooks:
-        answer = await connection.run(hook, connection.session, argument)
+        answer = await connection.run_outside(hook, argument)
         if (refusal := connection.refusal(answer, argument)) is not None:
             return refusal
         if answer is not None and isinstance(answer.value, str):
             return answer.value
     host = argument.split(" ", 1)[0]
-    if not host or len(host) > MAX_HELLO_NAME:
+    if not host:
         return replies.HELLO_NEEDS_NAME
-    return host
+    octets = len(host.encode("utf-8", "surrogateescape"))
+    return host if octets <= MAX_HELLO_NAME else replies.HELLO_NAME_TOO_LONG
 
 
 async def rset(connection: Connection, argument: str) -> Reply:
     """RSET: forget the transaction."""
-    await connection.reset_transaction()
     if argument:
         return replies.NO_PARAMETERS
-    answer = await connection.run("rset", connection.session)
+    answer = await connection.run_outside("rset")
+    if answer is None or not answer.refused:
+        await connection.reset_transaction()
     return replies.OK if answer is None else reply_to(answer)
 
 
@@ -147,10 +150,10 @@ async def starttls(connection: Connection, argument: str) -> Reply | None:
     if session.auth_user:
         # What was learned before TLS must be forgotten, including a login (RFC 3207 section 4.2).
         return replies.TLS_AFTER_AUTH
-    await connection.reset_transaction()
     if connection.wire.pending_input:
         # Commands smuggled in after STARTTLS would be taken for protected ones.
         return replies.TLS_INJECTION
+    await connection.reset_transaction()
     connection.say(replies.TLS_GO_AHEAD)
     session.tls = await connection.wire.start_tls(context)
     session.hello, session.hello_host = None, ""

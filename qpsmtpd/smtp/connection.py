@@ -105,6 +105,19 @@ class Connection:
         """Ask the plugins.  Awaiting it gives the answer that ends the hook, or None."""
         return self.snapshot.chain.run(hook, self.session, *args)
 
+    async def run_outside(self, hook: str, *args: Any) -> Answer | None:
+        """Ask the plugins about a command that ends the transaction, as if it were over already.
+
+        It stays until they have agreed, for a refused command changes nothing; what they say
+        belongs to the session, because the transaction may soon be gone.
+        """
+        session = self.session
+        transaction, session.transaction = session.transaction, None
+        try:
+            return await self.run(hook, session, *args)
+        finally:
+            session.transaction = transaction
+
     def refusal(self, answer: Answer | None, about: str = "") -> Reply | None:
         """The reply for an answer that refuses, which is logged; None for any other answer.
 

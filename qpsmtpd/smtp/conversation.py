@@ -39,7 +39,7 @@ async def converse(connection: Connection) -> None:
         log.debug("client gone")
     except Exception:
         # A fault of ours: the client gets a temporary error, everybody else goes on.
-        log.exception("fault in the conversation")
+        log.exception("fault in the conversation ip=%s", connection.session.client.ip)
         await _last_words(connection, replies.INTERNAL_ERROR)
     finally:
         await _close(connection)
@@ -104,11 +104,8 @@ async def execute(connection: Connection, line: bytes) -> Reply | None:
     """Carry out one command line.  None if the reply has been given already."""
     session = connection.session
     session.commands += 1
-    if line.endswith(b"\n"):
-        # A relay before us may have taken whatever follows for a part of this line.
-        return replies.BARE_LF
-    if b"\r" in line or b"\0" in line:
-        return replies.BAD_CHARACTERS
+    if (fault := replies.line_fault(line)) is not None:
+        return fault
     text = line.decode("utf-8", "surrogateescape")
     verb, _, argument = text.partition(" ")
     verb = verb.upper()

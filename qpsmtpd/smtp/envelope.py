@@ -5,7 +5,14 @@ from __future__ import annotations
 
 from typing import Literal
 
-from qpsmtpd.mail.address import PathError, parse_forward_path, parse_reverse_path, split_arguments
+from qpsmtpd.mail.address import (
+    PathError,
+    decode_xtext,
+    parse_forward_path,
+    parse_mailbox,
+    parse_reverse_path,
+    split_arguments,
+)
 from qpsmtpd.mail.session import Recipient, Transaction
 from qpsmtpd.plugin.base import ParsedPath
 from qpsmtpd.smtp import replies
@@ -20,10 +27,11 @@ _ESMTP_MAIL_PARAMETERS = frozenset({"SIZE", "BODY", "SMTPUTF8", "AUTH"})
 
 
 async def mail(connection: Connection, argument: str) -> Reply:
-    """MAIL: begin a transaction.  A second one starts over, as in the Perl version."""
+    """MAIL: begin a transaction.  A second one starts over, as in the Perl version.
+
+    If it is refused, the first transaction goes on (RFC 5321 section 4.1.4 on refused commands).
+    """
     session = connection.session
-    if session.transaction is not None:
-        await connection.reset_transaction()
     if session.hello is None:
         return replies.HELLO_FIRST
     parsed = _split(argument, "FROM", replies.BAD_SENDER)
@@ -41,16 +49,29 @@ async def mail(connection: Connection, argument: str) -> Reply:
         return replies.BAD_SENDER
     if not parsed.path.isascii() and "SMTPUTF8" not in parsed.parameters:
         return replies.UTF8_NEEDED
-    transaction = Transaction(session, sender, parsed.parameters)
+    return await _begin(connection, Transaction(session, sender, parsed.parameters))
+
+
+async def _begin(connection: Connection, transaction: Transaction) -> Reply:
+    """Ask the plugins about a new transaction; if they agree, it replaces the one there is."""
+    session = connection.session
+    current = session.transaction
+    ended: Transaction | None = transaction
+    goes_on = current
     session.transaction = transaction
-    answer = await connection.run("mail", transaction, sender)
-    if answer is None:
-        return replies.SENDER_OK
-    reply = connection.refusal(answer, transaction.sender)
-    if reply is None:
-        return reply_to(answer)
-    await connection.reset_transaction()
-    return reply
+    try:
+        answer = await connection.run("mail", transaction, transaction.reverse_path)
+        refusal = connection.refusal(answer, transaction.sender)
+        if refusal is None:
+            ended, goes_on = current, transaction
+    finally:
+        if ended is not None:
+            session.transaction = ended
+            await connection.reset_transaction()
+        session.transaction = goes_on
+    if refusal is not None:
+        return refusal
+    return replies.SENDER_OK if answer is None else reply_to(answer)
 
 
 def _mail_parameter_fault(
@@ -64,11 +85,24 @@ def _mail_parameter_fault(
         return replies.UNKNOWN_PARAMETER
     if "BODY" in parameters and (parameters["BODY"] or "").upper() not in _BODY_TYPES:
         return replies.BAD_PARAMETER
-    if parameters.get("SMTPUTF8") is not None or parameters.get("AUTH", "") is None:
+    if parameters.get("SMTPUTF8") is not None:
+        return replies.BAD_PARAMETER
+    if "AUTH" in parameters and not _is_submitter(parameters["AUTH"] or ""):
         return replies.BAD_PARAMETER
     if "SIZE" in parameters:
         return _size_fault(parameters["SIZE"] or "", connection.snapshot.settings.databytes)
     return None
+
+
+def _is_submitter(value: str) -> bool:
+    """Whether AUTH has a mailbox as xtext, or <> for one that nobody knows (RFC 4954 section 5)."""
+    if value == "<>":
+        return True
+    try:
+        parse_mailbox(decode_xtext(value), utf8=True)
+    except PathError:
+        return False
+    return True
 
 
 def _size_fault(size: str, limit: int) -> Reply | None:

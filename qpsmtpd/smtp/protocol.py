@@ -170,10 +170,15 @@ class SmtpProtocol(SMTP):
             waiter.set_result(None)
 
     def eof_received(self) -> bool:
-        """The client will send no more; it may still read our reply, but not over TLS."""
+        """The client will send no more; it may still read our reply, but not over TLS.
+
+        TLS is there as soon as the handshake ends, before the session hears of it.
+        """
         self._ended = True
         self._wake()
-        return self.connection is not None and self.connection.session.tls is None
+        if self.connection is None or self._handshaking:
+            return False
+        return self.connection.session.tls is None
 
     def connection_lost(self, _error: Exception | None) -> None:
         """The connection is closed, by either side."""
@@ -219,9 +224,16 @@ class SmtpProtocol(SMTP):
             # The connection knows us as its wire: without the cycle both are freed at once.
             self.connection = None
 
+    @property
+    def _ip(self) -> str:
+        assert self.connection is not None
+        return self.connection.session.client.ip
+
     async def _start_with_tls(self, context: ssl.SSLContext | None) -> TlsInfo:
         if context is None:
-            log.error("no plugin has a certificate for the port that begins with TLS")
+            log.error(
+                "no plugin has a certificate for the port that begins with TLS ip=%s", self._ip
+            )
             raise ClientGoneError
         return await self.start_tls(context)
 
@@ -366,24 +378,25 @@ class SmtpProtocol(SMTP):
         try:
             transport = await handshake
         except (OSError, ssl.SSLError) as error:
-            self._lost_in_handshake()
+            self._lost_in_handshake(str(error) or type(error).__name__)
             raise ClientGoneError(str(error)) from error
         except asyncio.CancelledError:
-            self._lost_in_handshake()
+            self._lost_in_handshake("the server is stopping")
             raise
         finally:
             self._handshaking = False
         info = None if transport is None else _tls_info(transport)
         if transport is None or info is None or self._lost:
-            self._lost_in_handshake()
+            self._lost_in_handshake("the client has gone")
             raise ClientGoneError
         self.transport = transport
         self._reading_paused = False
         return info
 
-    def _lost_in_handshake(self) -> None:
+    def _lost_in_handshake(self, reason: str) -> None:
         """The loop's start_tls does not tell us when the connection is lost meanwhile."""
         assert self.transport is not None
+        log.info("TLS handshake failed ip=%s reason=%r", self._ip, reason)
         self.transport.abort()
         self._loop.call_soon(self.connection_lost, None)
 

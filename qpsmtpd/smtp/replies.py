@@ -35,6 +35,7 @@ BAD_CHARACTERS = Reply(500, "5.5.2", "Bad characters in command")
 BARE_LF = Reply(521, "5.5.2", "Lines must end with CRLF, closing connection", disconnect=True)
 HELLO_FIRST = Reply(503, "5.5.1", "Send HELO or EHLO first")
 HELLO_NEEDS_NAME = Reply(501, "5.5.4", "A host name is required")
+HELLO_NAME_TOO_LONG = Reply(501, "5.5.4", "Host name too long")
 MAIL_FIRST = Reply(503, "5.5.1", "Send MAIL first")
 RCPT_FIRST = Reply(503, "5.5.1", "Send RCPT first")
 TOO_BIG = Reply(552, "5.3.4", "Message too big")
@@ -173,6 +174,17 @@ HOOK_REPLIES: dict[str, HookReplies] = {
         defer_disconnect=521,
     ),
 }
+
+
+def line_fault(line: bytes) -> Reply | None:
+    """What is wrong with a line of the client's, a command or an answer in an exchange of AUTH.
+
+    One that ends in a bare LF still has it.
+    """
+    if line.endswith(b"\n"):
+        # A relay before us may have taken whatever follows for a part of this line.
+        return BARE_LF
+    return BAD_CHARACTERS if b"\r" in line or b"\0" in line else None
 
 
 def reply_to(answer: Answer) -> Reply:

@@ -64,7 +64,7 @@ async def received_value(tx: Transaction, info: ReceivedInfo, me: str, version: 
     """The value of our Received field, folded; no comment stands between "with" and its word."""
     session = tx.session
     name = await session.resolve_client_name()
-    client = f"{clean(name) + ' ' if name else ''}[{session.client.ip}]"
+    client = f"{clean(name) + ' ' if name else ''}{session.client.literal}"
     tls = f"\r\n\t{info.tls}" if info.tls else ""
     return (
         f"from {clean(session.hello_host)} ({client}){tls}\r\n"

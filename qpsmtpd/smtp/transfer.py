@@ -77,7 +77,7 @@ async def _receive_and_decide(connection: Connection, transaction: Transaction) 
             headers = _header_section(transaction, reader)
             transaction.message = Message(headers, body, reader.size, spool)
     except SpoolError as error:
-        log.error("spool failed: %s", error)
+        log.error("spool failed: %s ip=%s", error, connection.session.client.ip)
         return replies.SPOOL_FAILED
     finally:
         spool.discard()
@@ -241,7 +241,11 @@ async def _queue(connection: Connection, transaction: Transaction) -> Reply:
         _add_tags(transaction)
     answer = await connection.run("queue", transaction)
     if answer is None:
-        log.error("no queue plugin took the message", extra={"hook": "queue"})
+        log.error(
+            "no queue plugin took the message ip=%s",
+            connection.session.client.ip,
+            extra={"hook": "queue"},
+        )
         return replies.NOBODY_QUEUED
     if answer.refused:
         return reply_to(answer)

@@ -17,10 +17,11 @@ first argument symbolic links are not followed, so that the owner of a mailbox c
 elsewhere.
 
 A file begins with Return-Path and Delivered-To (one for each recipient it is for) and has LF line
-ends. It is written to tmp, synced to the disk, linked into new, and the directory is synced; then
-the client gets 250. Several files are all written before the first one appears, so that a full disk
-means delivery to everybody or to nobody. Any failure defers the message: 452 4.3.1 if the disk or a
-quota is full, else 451 4.3.0, and the log says what happened. No files are left behind then.
+ends. A message without a header section gets the empty line that mail programs look for. The file
+is written to tmp, synced to the disk, linked into new, and the directory is synced; then the client
+gets 250. Several files are all written before the first one appears, so that a full disk means
+delivery to everybody or to nobody. Any failure defers the message: 452 4.3.1 if the disk or a quota
+is full, else 451 4.3.0, and the log says what happened. No files are left behind then.
 
 The file names are those of the Maildir specification: time, process and counter, host.
 
@@ -240,7 +241,7 @@ class MailFile:
 
 async def _write(delivery: Delivery, file: MailFile, message: Message) -> None:
     await asyncio.to_thread(delivery.begin, file)
-    async for block in message.stream():
+    async for block in message.stream_for_readers():
         # A CR at the end of a block belongs to the LF at the start of the next one.
         text = block.removesuffix(b"\r").replace(b"\r\n", b"\n")
         await asyncio.to_thread(delivery.write, text)

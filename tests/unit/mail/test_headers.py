@@ -54,6 +54,25 @@ def headers() -> Headers:
     return Headers.parse(BLOCK)
 
 
+@pytest.mark.parametrize(
+    ("block", "text"),
+    [
+        (b"", b""),
+        (b"A: 1\r\n x\r\n", b""),
+        (b"junk\r\nA: 1\r\n", b""),
+        (b"just text\r\n", b"just text\r\n"),
+        (b"just\r\n\ttext\r\n", b"just\r\n\ttext\r\n"),
+        (b"A: 1\r\njust\r\ntext", b"just\r\ntext"),
+    ],
+)
+def test_text_below_the_last_field(block: bytes, text: bytes) -> None:
+    headers = Headers.parse(block)
+    assert headers.text_below == text
+    headers.prepend("X", "y")
+    assert headers.text_below == text
+    assert bytes(headers) == b"X: y\r\n" + block
+
+
 def test_get_gives_the_first_value_unfolded(headers: Headers) -> None:
     assert headers.get("Received") == "from a.example\tby b.example; now"
     assert headers.get("SUBJECT") == "many   words,  folded"

@@ -184,6 +184,75 @@ async def test_guessing_ends_the_connection() -> None:
     assert replies == [REFUSED, REFUSED, "421 4.7.0 Too many failed authentications"]
 
 
+@pytest.mark.parametrize(
+    ("lines", "counted"),
+    [
+        (["AUTH PLAIN !!!"], True),
+        (["AUTH PLAIN", "!!!"], True),
+        ([f"AUTH PLAIN {encoded('user')}"], True),
+        ([f"AUTH PLAIN {BAD_UTF8}"], True),
+        ([f"AUTH PLAIN {plain('user', '')}"], True),
+        (["AUTH PLAIN", "x" * 12289], True),
+        (["AUTH PLAIN", f"{PLAIN}\0"], True),
+        (["AUTH LOGIN !!!"], True),
+        ([f"AUTH LOGIN {encoded('user')}", "!!!"], True),
+        (["AUTH CRAM-MD5 x"], True),
+        (["AUTH CRAM-MD5", "!!!"], True),
+        (["AUTH CRAM-MD5", encoded("user")], True),
+        (["AUTH COUNT", "\0"], True),
+        (["AUTH PLAIN", "*"], False),
+        (["AUTH COUNT", "*"], False),
+        (["AUTH"], False),
+        (["AUTH GSSAPI"], False),
+        (["AUTH PLAIN a b"], False),
+    ],
+)
+async def test_what_is_a_failed_login(
+    lines: list[str], counted: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever an exchange ends with, unless the client gave it up."""
+    caplog.set_level("INFO")
+    plugins = (Counting(deny()), the_checker())
+    last = (await replies_to(*lines, plugins=plugins, max_auth_failures=1, **COUNT))[-1]
+    assert (last == "421 4.7.0 Too many failed authentications") is counted
+    assert ("refused ip=192.0.2.1 " in caplog.text) is counted
+
+
+@pytest.mark.parametrize(
+    ("end", "reply"),
+    [
+        (b"\n", "521 5.5.2 Lines must end with CRLF, closing connection"),
+        (b"\r\r\n", "500 5.5.2 Bad characters in command"),
+        (b"\0\r\n", "500 5.5.2 Bad characters in command"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("command", "answers"),
+    [
+        ("PLAIN", [PLAIN]),
+        ("LOGIN", [encoded("user")]),
+        ("LOGIN", [encoded("user"), encoded("pass")]),
+        ("CRAM-MD5", [encoded("user x")]),
+        ("COUNT", ["x"]),
+        ("COUNT", ["x", "y"]),
+        ("PLAIN", ["*"]),
+    ],
+)
+async def test_every_line_that_is_read_follows_one_rule(
+    command: str, answers: list[str], end: bytes, reply: str
+) -> None:
+    *before, last = answers
+    text = "".join(f"{line}\r\n" for line in (f"AUTH {command}", *before)).encode()
+    session = a_session()
+    plugins = (Counting(accept()), the_checker())
+    wire = await talk(
+        EHLO + text + last.encode() + end + b"NOOP\r\n", plugins=plugins, session=session, **COUNT
+    )
+    assert wire.replies[2 + len(answers) :][0] == reply
+    assert wire.codes[-1] == (521 if end == b"\n" else 250)
+    assert not session.auth_user
+
+
 async def test_not_during_a_transaction() -> None:
     line = f"AUTH PLAIN {PLAIN}\r\n".encode()
     wire = await talk(ENVELOPE, line, plugins=(the_checker(),), auth=MECHANISMS)

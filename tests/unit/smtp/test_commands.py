@@ -46,12 +46,34 @@ async def test_the_name_is_the_first_word_only(verb: str) -> None:
 
 
 @pytest.mark.parametrize("verb", ["HELO", "EHLO"])
-@pytest.mark.parametrize("name", ["", " ", "x" * 256])
-async def test_hello_needs_a_name(verb: str, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "reply"),
+    [
+        ("", "501 5.5.4 A host name is required"),
+        (" ", "501 5.5.4 A host name is required"),
+        ("x" * 256, "501 5.5.4 Host name too long"),
+        ("ü" * 128, "501 5.5.4 Host name too long"),
+    ],
+)
+async def test_hello_needs_a_name(verb: str, name: str, reply: str) -> None:
     assert await replies_to(f"{verb} {name}", "MAIL FROM:<>") == [
-        "501 5.5.4 A host name is required",
+        reply,
         "503 5.5.1 Send HELO or EHLO first",
     ]
+
+
+@pytest.mark.parametrize("name", ["x" * 255, "ü" * 127, "\udcff" * 255])
+async def test_the_longest_name(name: str) -> None:
+    session = a_session()
+    line = f"HELO {name}\r\n".encode("utf-8", "surrogateescape")
+    assert (await talk(line, session=session)).codes == [220, 250]
+    assert session.hello_host == name
+
+
+@pytest.mark.parametrize("verb", ["HELO", "EHLO"])
+async def test_an_ipv6_client_is_greeted_with_its_address_literal(verb: str) -> None:
+    (reply,) = await replies_to(f"{verb} a.example", session=a_session("2001:db8::1"))
+    assert reply.splitlines()[0][4:] == "mx.example greets [IPv6:2001:db8::1]"
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,19 @@ async def rcpt(line: str, mail: bytes = MAIL, **more: Any) -> str:
         ("MAIL FROM:<> SIZE", "501 5.5.4 Bad parameter value"),
         ("MAIL FROM:<> BODY=BINARYMIME", "501 5.5.4 Bad parameter value"),
         ("MAIL FROM:<> SMTPUTF8=yes", "501 5.5.4 Bad parameter value"),
+        ("MAIL FROM:<> AUTH=a@b.example", "250 2.1.0 Sender OK"),
+        ("MAIL FROM:<> AUTH=a+2Bb@b.example", "250 2.1.0 Sender OK"),
+        ('MAIL FROM:<> AUTH="a+3Db"@b.example', "250 2.1.0 Sender OK"),
+        ("MAIL FROM:<> AUTH=a@[IPv6:2001:db8::1]", "250 2.1.0 Sender OK"),
+        ("MAIL FROM:<> AUTH=+C3+BC@b.example", "250 2.1.0 Sender OK"),
         ("MAIL FROM:<> AUTH", "501 5.5.4 Bad parameter value"),
+        ("MAIL FROM:<> AUTH=somebody", "501 5.5.4 Bad parameter value"),
+        ("MAIL FROM:<> AUTH=<a@b.example>", "501 5.5.4 Bad parameter value"),
+        ("MAIL FROM:<> AUTH=a+b@b.example", "501 5.5.4 Bad parameter value"),
+        ("MAIL FROM:<> AUTH=a+0Ab@b.example", "501 5.5.4 Bad parameter value"),
+        ("MAIL FROM:<> AUTH=a+FF@b.example", "501 5.5.4 Bad parameter value"),
+        ("MAIL FROM:<> AUTH=+3C+3E", "501 5.5.4 Bad parameter value"),
+        ("MAIL FROM:<> AUTH=ü@b.example SMTPUTF8", "501 5.5.4 Bad parameter value"),
         ("MAIL FROM:<> RET=HDRS", "555 5.5.4 Parameter not recognized"),
         ("MAIL", "501 5.5.4 Syntax error in command"),
         ("MAIL <a@b.example>", "501 5.5.4 Syntax error in command"),
@@ -150,10 +162,9 @@ async def test_a_second_mail_starts_over() -> None:
 
 
 @pytest.mark.parametrize("line", ["MAIL FROM:x", "MAIL FROM:<> X=Y", "MAIL FROM:<> SIZE=99999"])
-async def test_a_refused_mail_leaves_no_transaction(line: str) -> None:
-    lines = ["MAIL FROM:<a@b.example>", line, "RCPT TO:<a@example.test>"]
+async def test_a_refused_mail_begins_no_transaction(line: str) -> None:
     plugins = (a_plugin_with(rcpt=always(accept())),)
-    replies = await after_ehlo(*lines, plugins=plugins, databytes=10)
+    replies = await after_ehlo(line, "RCPT TO:<a@example.test>", plugins=plugins, databytes=10)
     assert replies[-1] == "503 5.5.1 Send MAIL first"
 
 

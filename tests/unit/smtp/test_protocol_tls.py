@@ -7,6 +7,7 @@ import asyncio
 import socket
 import ssl
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trustme
@@ -115,6 +116,53 @@ async def test_a_client_that_hangs_in_the_handshake(
             assert await client.closed()
             await client.close()
         await until(lambda: not serving.server.connections)
+
+
+@pytest.mark.parametrize("port", ["plain", "tls"])
+@on_both_loops
+async def test_a_failed_handshake_leaves_one_line(
+    files: dict[str, list[str]], port: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    async with serve(files) as serving:
+        if port == "tls":
+            client = await Client.connect(serving.host, serving.tls_port)
+        else:
+            client = await (await Client.connect(serving.host, serving.port)).greeted()
+            assert (await client.command("STARTTLS"))[:3] == "220"
+        client.send(b"EHLO x\r\n")
+        assert b"250" not in await client.reader.read()
+        await client.close()
+        await until(lambda: not serving.server.connections)
+    (line,) = [r for r in caplog.records if "handshake" in r.getMessage()]
+    assert line.levelname == "INFO"
+    assert line.getMessage().startswith("TLS handshake failed ip=127.0.0.1 reason=")
+    assert "SSL" in line.getMessage()
+
+
+async def test_the_clients_end_right_after_the_handshake(
+    files: dict[str, list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may come before the session has heard of the handshake; TLS has no half-close."""
+    loop = asyncio.get_running_loop()
+    start_tls = loop.start_tls
+    kept_open: list[bool] = []
+
+    async def and_eof(transport: Any, wire: Any, context: Any, **more: Any) -> Any:
+        upgraded = await start_tls(transport, wire, context, **more)
+        if more["server_side"]:
+            kept_open.append(wire.eof_received())
+        return upgraded
+
+    monkeypatch.setattr(loop, "start_tls", and_eof)
+    async with serve(files) as serving:
+        client = await (await Client.connect(serving.host, serving.port)).greeted()
+        assert (await client.command("STARTTLS"))[:3] == "220"
+        await client.writer.start_tls(CONTEXT, server_hostname="mx.example")
+        await until(lambda: bool(kept_open))
+        assert kept_open == [False]
+        await until(lambda: not serving.server.connections)
+        await client.close()
 
 
 @on_both_loops

@@ -78,7 +78,7 @@ async def test_the_client_of_the_header(tmp_path: Path, header: bytes, expected:
         assert session.local.port == 25
         assert session.proxy is not None and session.proxy.ip == "127.0.0.1"
         assert not session.relay_client
-        assert f"[{expected.ip}]".encode() in catcher(serving).messages[0]
+        assert expected.literal.encode() in catcher(serving).messages[0]
         assert catcher(serving).clients == [expected]
         await client.close()
 

@@ -89,7 +89,7 @@ async def test_received_value() -> None:
 async def test_received_value_without_a_name_and_tls() -> None:
     tx = a_transaction(session=a_session("2001:db8::1", helo="client.example"))
     value = await received_value(tx, received_info(tx), "mx.example", "2.0")
-    assert value.startswith("from client.example ([2001:db8::1])\r\n\tby mx.example ")
+    assert value.startswith("from client.example ([IPv6:2001:db8::1])\r\n\tby mx.example ")
     assert "with SMTP id" in value
 
 

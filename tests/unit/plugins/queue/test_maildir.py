@@ -58,6 +58,29 @@ async def test_one_file_for_all_recipients(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("message", "text"),
+    [
+        ("just text\n", "\njust text\n"),
+        ("two\nlines\n", "\ntwo\nlines\n"),
+        ("two\n\nparagraphs\n", "\ntwo\n\nparagraphs\n"),
+        ("Subject: x\ntext\n", "Subject: x\n\ntext\n"),
+        ("Subject: x\n", "Subject: x\n"),
+        ("\ntext\n", "\ntext\n"),
+    ],
+)
+async def test_text_without_a_header_section_is_seen(
+    tmp_path: Path, message: str, text: str
+) -> None:
+    plugin = await a_plugin(Maildir, str(tmp_path))
+    tx = a_transaction("a@b.example", "to@x.test", message=message)
+    assert tx.message is not None
+    tx.message.headers.prepend("Received", "from us")
+    await plugin.hook_queue(tx)
+    [file] = files(tmp_path)
+    assert file.read_text().partition("Received: from us\n")[2] == text
+
+
 async def test_a_mere_check_makes_no_directories(tmp_path: Path) -> None:
     await a_plugin(Maildir, f"{tmp_path}/m", check_only=True)
     assert not (tmp_path / "m").exists()
