@@ -78,13 +78,23 @@ class Daemon:
 
     async def logged(self, text: str) -> str:
         """The next line on stderr with this text."""
+        while text not in (line := await self._next_line(text)):
+            pass
+        return line
+
+    async def logged_by_several(self, *texts: str) -> None:
+        """A line with each of these texts, in any order: of processes none of which is first."""
+        missing = list(texts)
+        while missing:
+            line = await self._next_line(" and ".join(missing))
+            missing = [text for text in missing if text not in line]
+
+    async def _next_line(self, awaited: str) -> str:
         assert self.process.stderr is not None
-        while True:
-            line = (await self.process.stderr.readline()).decode()
-            assert line, f"{text!r} was never logged, but:\n{''.join(self.lines)}"
-            self.lines.append(line)
-            if text in line:
-                return line
+        line = (await self.process.stderr.readline()).decode()
+        assert line, f"{awaited!r} was never logged, but:\n{''.join(self.lines)}"
+        self.lines.append(line)
+        return line
 
     async def notified(self) -> list[str]:
         """The assignments of the next message to the service manager."""

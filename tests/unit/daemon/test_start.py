@@ -18,7 +18,6 @@ from qpsmtpd.daemon import start
 from qpsmtpd.daemon.server import Listener
 from qpsmtpd.daemon.worker import EXIT_CONFIG
 from qpsmtpd.errors import QpsmtpdError
-from tests.unit.client import Client
 from tests.unit.daemon_process import configure, running
 
 
@@ -28,25 +27,6 @@ async def test_no_start_with_a_wrong_configuration(tmp_path: Path) -> None:
         assert await daemon.ended() == EXIT_CONFIG
         assert f"{directory}/timeout:1: " in daemon.log
         assert "Traceback" not in daemon.log
-
-
-async def test_sockets_of_systemd(tmp_path: Path) -> None:
-    """They stay open when the daemon ends, so that nobody is refused in between."""
-    passed = [socket.create_server(("127.0.0.1", 0)) for _ in range(2)]
-    ports = [one.getsockname()[1] for one in passed]
-    directory = configure(tmp_path)
-    for _ in range(2):
-        waiting = socket.create_connection(("127.0.0.1", ports[0]))
-        async with running(directory, passed=passed, listen=[]) as daemon:
-            await daemon.ready()
-            early = await (await Client.connect(None, None, sock=waiting)).greeted()
-            late = await daemon.client(ports[1])
-            await early.close()
-            await late.close()
-            daemon.signal(signal.SIGTERM)
-            assert await daemon.ended() == 0
-    for one in passed:
-        one.close()
 
 
 # --- without a daemon -------------------------------------------------------------------------

@@ -278,8 +278,7 @@ async def test_a_reload_reaches_a_worker_that_just_starts(tmp_path: Path) -> Non
         daemon.signal(signal.SIGHUP)
         await daemon.logged("configuration reloaded")
         with open_gate(directory):
-            await daemon.logged("worker started pid=")
-        await daemon.logged("configuration reloaded")
+            await daemon.logged_by_several("worker started pid=", "configuration reloaded")
         await daemon.ready()
         assert daemon.children() == starting
 

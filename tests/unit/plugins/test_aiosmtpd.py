@@ -489,7 +489,7 @@ VERBS = (b"HELO ", b"EHLO ", b"NOOP ", b"VRFY ", b"RSET", b"AUTH TWO-STEPS ", b"
 LINES = st.tuples(st.sampled_from((*VERBS, b"MAIL FROM:<", b"RCPT TO:<")), st.binary(max_size=30))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(LINES, max_size=12))
 async def test_no_client_raises_a_fault(lines: list[tuple[bytes, bytes]]) -> None:
     plugin = await a_plugin(Aiosmtpd, f"{samples.HERE}:Everything")

@@ -1,0 +1,30 @@
+# SPDX-License-Identifier: MIT
+"""Sockets that somebody else holds, from one daemon to the next."""
+
+from __future__ import annotations
+
+import signal
+import socket
+from pathlib import Path
+
+from tests.unit.client import Client
+from tests.unit.daemon_process import configure, running
+
+
+async def test_they_stay_open(tmp_path: Path) -> None:
+    """They stay open when the daemon ends, so that nobody is refused in between."""
+    passed = [socket.create_server(("127.0.0.1", 0)) for _ in range(2)]
+    ports = [one.getsockname()[1] for one in passed]
+    directory = configure(tmp_path)
+    for _ in range(2):
+        waiting = socket.create_connection(("127.0.0.1", ports[0]))
+        async with running(directory, passed=passed, listen=[]) as daemon:
+            await daemon.ready()
+            early = await (await Client.connect(None, None, sock=waiting)).greeted()
+            late = await daemon.client(ports[1])
+            await early.close()
+            await late.close()
+            daemon.signal(signal.SIGTERM)
+            assert await daemon.ended() == 0
+    for one in passed:
+        one.close()
