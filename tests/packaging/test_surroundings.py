@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import configparser
 import logging
 import re
@@ -92,7 +93,9 @@ def refuse_all() -> None:
 def in_log_file(path: Path) -> str:
     """The lines as the plugin logging/file writes them."""
     options = FileOptions(loglevel=LogLevel.LOGINFO, destination=str(path))
-    with logged_by(File("logging/file", options, cast(Services, Mock()))):
+    plugin = File("logging/file", options, cast(Services, Mock()))
+    asyncio.run(plugin.start())
+    with logged_by(plugin):
         refuse_all()
     return path.read_text()
 
