@@ -26,7 +26,10 @@ async def test_it_says_where(tmp_path: Path) -> None:
     directory = configure(tmp_path, catching(tmp_path, "hangs"))
     # Half of it is what a worker has for its traceback.
     async with running(directory, workers=2, environment=WATCHED, least_silence=4.0) as daemon:
-        client = await daemon.client(await daemon.port())
+        port = await daemon.port()
+        # Watchdog messages that nobody reads leave no room for this one, which is waited for.
+        await daemon.ready()
+        client = await daemon.client(port)
         client.send(b"VRFY user\r\n")
         pid = (await daemon.logged("worker hangs pid=")).partition("pid=")[2].split()[0]
         await daemon.logged("Fatal Python error: Aborted")
