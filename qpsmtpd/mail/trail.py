@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Literal, NamedTuple
 
-from qpsmtpd.mail.verdict import Verdict
+from qpsmtpd.mail.verdict import Decision, Verdict
 
 #: Who refuses when no plugin does.
 CORE = "core"
@@ -67,7 +67,8 @@ class Answer(NamedTuple):
     @property
     def refused(self) -> bool:
         """Whether the verdict is a refusal."""
-        return isinstance(self.value, Verdict) and not self.value.accepted
+        value = self.value
+        return isinstance(value, Verdict) and value.decision is not Decision.ACCEPT
 
     @property
     def broken(self) -> bool:

@@ -155,7 +155,7 @@ class Chain:
             if answer is None:
                 continue
             trail.add(answer)
-            if answer.ends:
+            if answer.outcome == "decided" or answer.ends:
                 trail.decision = answer
                 return answer
             if answer.outcome == "provisional":

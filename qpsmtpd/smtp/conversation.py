@@ -104,9 +104,10 @@ async def execute(connection: Connection, line: bytes) -> Reply | None:
     """Carry out one command line.  None if the reply has been given already."""
     session = connection.session
     session.commands += 1
-    if (fault := replies.line_fault(line)) is not None:
-        return fault
     text = line.decode("utf-8", "surrogateescape")
+    # Most lines are plain, which costs no call of ours.
+    if not text.isprintable() and (fault := replies.line_fault(line)) is not None:
+        return fault
     verb, _, argument = text.partition(" ")
     verb = verb.upper()
     command = COMMANDS.get(verb)

@@ -61,7 +61,7 @@ async def _begin(connection: Connection, transaction: Transaction) -> Reply:
     session.transaction = transaction
     try:
         answer = await connection.run("mail", transaction, transaction.reverse_path)
-        refusal = connection.refusal(answer, transaction.sender)
+        refusal = None if answer is None else connection.refusal(answer, transaction.sender)
         if refusal is None:
             ended, goes_on = current, transaction
     finally:
