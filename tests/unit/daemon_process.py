@@ -137,10 +137,16 @@ class Daemon:
         return sorted(map(int, path.read_text().split())) if path.exists() else []
 
     async def ended(self) -> int:
-        """Wait for its end; the exit status."""
+        """Wait for its end; the exit status.  Messages to the service manager are dropped."""
         assert self.process.stderr is not None
-        self.lines += (await self.process.stderr.read()).decode().splitlines(keepends=True)
-        return await self.process.wait()
+        loop = asyncio.get_running_loop()
+        # It waits for room for the last ones.
+        loop.add_reader(self._notified, self._notified.recv, 4096)
+        try:
+            self.lines += (await self.process.stderr.read()).decode().splitlines(keepends=True)
+            return await self.process.wait()
+        finally:
+            loop.remove_reader(self._notified)
 
     @property
     def log(self) -> str:
