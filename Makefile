@@ -46,7 +46,7 @@ dialogue: venv ## SMTP dialogue scripts; FILE=... TO=HOST:PORT runs one against 
 	@if [ -n "$(FILE)" ]; then $(BIN)/qpsmtpd dialogue $(FILE) $(if $(TO),--to $(TO)); \
 	else $(PYTEST) tests/dialogue; fi
 
-test: lint types ## check, and all else that needs neither root nor booted systems (two minutes)
+test: lint types ## check, and all else that needs neither root nor booted systems (three minutes)
 	$(PYTEST) $(SHARED) -rs -m "not real_systems"
 
 test-systems: venv ## what boots Debian 12 and 13 or runs other servers (root on Debian, 40 minutes)

@@ -3,7 +3,13 @@
 
 from __future__ import annotations
 
+import pytest
+
 from qpsmtpd.doctor.mailsystems import check_mail_systems
+from qpsmtpd.nexthop import hopchecks
+from qpsmtpd.nexthop.client import Client
+from qpsmtpd.nexthop.hopreply import NextHopError
+from qpsmtpd.nexthop.target import Target
 from tests.unit.doctor.fakes import (
     FakeMachine,
     a_postfix,
@@ -62,7 +68,13 @@ def test_not_known_where_we_listen(machine: FakeMachine) -> None:
     assert commands(found)
 
 
-def test_forward_to_a_postfix_that_trusts_loopback(machine: FakeMachine) -> None:
+def test_forward_to_a_postfix_that_trusts_loopback(
+    machine: FakeMachine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def nobody_answers(_target: Target) -> Client:
+        raise NextHopError("nobody answers")
+
+    monkeypatch.setattr(hopchecks, "connect", nobody_answers)
     a_postfix(machine, SMTP, interfaces="loopback-only")
     plugins = "rcpt_ok\nqueue/smtp-forward {host} 25\n"
     listen = ["192.0.2.1:25"]
