@@ -161,7 +161,7 @@ async def test_ipv6(balanced: Balanced) -> None:
         relayed = ("MAIL FROM:<>", "RCPT TO:<user@elsewhere.example>")
         assert await client.commands(*relayed) == [250, 250]
         await client.close()
-        assert "[::1]" in balanced.delivered()
+        assert "[IPv6:::1]" in balanced.delivered()
 
 
 async def test_tls_passes_through(balanced: Balanced) -> None:
