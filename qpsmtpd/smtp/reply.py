@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import NamedTuple
 
 from qpsmtpd.mail.text import printable_ascii
@@ -30,21 +31,7 @@ class Reply(NamedTuple):
 
     def encode(self) -> bytes:
         """The reply as it goes over the wire, CRLF at the end."""
-        text = self.text
-        if text.isascii() and text.isprintable() and len(text) <= MAX_TEXT:
-            space = " " if self.status else ""
-            return f"{self.code} {self.status}{space}{text}\r\n".encode("ascii")
-        return self._encode_lines()
-
-    def _encode_lines(self) -> bytes:
-        prefix = f"{self.status} " if self.status else ""
-        # A plugin may quote what a DNS record or a client said.
-        lines = [printable_ascii(line, MAX_TEXT) for line in self.text.splitlines()] or [""]
-        last = len(lines) - 1
-        return b"".join(
-            f"{self.code}{' ' if number == last else '-'}{prefix}{line}\r\n".encode("ascii")
-            for number, line in enumerate(lines)
-        )
+        return _encoded(self.code, self.status, self.text)
 
     def __str__(self) -> str:
         return self.encode().decode("ascii").rstrip("\r\n").replace("\r\n", " / ")
@@ -54,3 +41,16 @@ class Recorded(Reply):
     """A refusal whose decision is in the trail already."""
 
     __slots__ = ()
+
+
+# Nearly all replies are the same few.
+@lru_cache(maxsize=256)
+def _encoded(code: int, status: str, text: str) -> bytes:
+    prefix = f"{status} " if status else ""
+    # A plugin may quote what a DNS record or a client said.
+    lines = [printable_ascii(line, MAX_TEXT) for line in text.splitlines()] or [""]
+    last = len(lines) - 1
+    return b"".join(
+        f"{code}{' ' if number == last else '-'}{prefix}{line}\r\n".encode("ascii")
+        for number, line in enumerate(lines)
+    )
