@@ -6,6 +6,7 @@ Called as `python3 -m tests.packaging.guest.units MAIL_SYSTEM`.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -14,7 +15,7 @@ import stat
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tests.packaging.guest.client import DOMAIN, Dialogue, send, wait_until_served
@@ -180,15 +181,50 @@ def a_restart_refuses_no_connection() -> None:
     wait_until_served(LISTEN)
 
 
-def a_wrong_configuration_is_not_tried_again() -> None:
+def many_restarts_are_no_failure() -> None:
+    """As of an administrator who tries things out; at once, while systemd's default is five."""
+    for _ in range(8):
+        run("systemctl", "restart", "qpsmtpd.service")
+    expect(value("ActiveState", "qpsmtpd.socket") == "active", "the socket is not active")
+    wait_until_served(LISTEN)
+
+
+def a_start_that_always_fails_comes_to_an_end() -> None:
+    """Each client starts the service; in the end the socket is closed, and a fix is enough."""
+    run("systemctl", "reset-failed", "qpsmtpd.service")
+    with _wrong_configuration():
+        run("systemctl", "stop", "qpsmtpd.service")
+        wait_for("end of the starts", _socket_failed_after_a_client)
+        result = value("Result", "qpsmtpd.socket")
+        expect(result == "service-start-limit-hit", result)
+    run("systemctl", "reset-failed", "qpsmtpd.service")
+    run("systemctl", "restart", "qpsmtpd.service")
+    wait_until_served(LISTEN)
+
+
+def _socket_failed_after_a_client() -> bool:
+    with contextlib.suppress(OSError), socket.create_connection(LISTEN, timeout=10) as client:
+        client.recv(512)
+    return value("ActiveState", "qpsmtpd.socket") == "failed"
+
+
+@contextlib.contextmanager
+def _wrong_configuration() -> Iterator[None]:
     good = (CONFIG / "plugins").read_text()
     (CONFIG / "plugins").write_text("no_such_plugin\n")
-    done = subprocess.run(("systemctl", "restart", "qpsmtpd.service"), check=False)
-    expect(done.returncode != 0, "it started")
-    expect(value("ExecMainStatus") == "78", value("ExecMainStatus"))
-    expect(value("NRestarts") == "0", f"{value('NRestarts')} restarts")
-    expect(value("ActiveState") == "failed", value("ActiveState"))
-    (CONFIG / "plugins").write_text(good)
+    try:
+        yield
+    finally:
+        (CONFIG / "plugins").write_text(good)
+
+
+def a_wrong_configuration_is_not_tried_again() -> None:
+    with _wrong_configuration():
+        done = subprocess.run(("systemctl", "restart", "qpsmtpd.service"), check=False)
+        expect(done.returncode != 0, "it started")
+        expect(value("ExecMainStatus") == "78", value("ExecMainStatus"))
+        expect(value("NRestarts") == "0", f"{value('NRestarts')} restarts")
+        expect(value("ActiveState") == "failed", value("ActiveState"))
     run("systemctl", "reset-failed", "qpsmtpd.service")
     wait_until_served(LISTEN)
 
@@ -217,7 +253,9 @@ CHECKS: tuple[Callable[[], None], ...] = (
     log_rotation_opens_the_file_anew,
     the_watchdog_is_fed,
     a_restart_refuses_no_connection,
+    many_restarts_are_no_failure,
     a_wrong_configuration_is_not_tried_again,
+    a_start_that_always_fails_comes_to_an_end,
     the_journal_has_no_line_of_each_hand_over,
     a_stop_closes_everything,
 )
