@@ -138,6 +138,24 @@ def the_hand_over_runs_nothing_else() -> None:
         expect(answer.startswith(b"refused not among"), repr(answer))
 
 
+def it_greets_with_the_full_name() -> None:
+    """Debian's usual set-up: the kernel has the short name, /etc/hosts the full one."""
+    hosts, before = Path("/etc/hosts"), run("hostname").strip()
+    lines = hosts.read_text()
+    try:
+        run("hostname", "mx")
+        hosts.write_text("127.0.0.1 localhost\n127.0.1.1 mx.example.org mx\n")
+        run("systemctl", "restart", "qpsmtpd.service")
+        dialogue = accepted("full-name")
+        expect("220 mx.example.org " in dialogue.transcript, dialogue.transcript)
+        arrived_once("full-name")
+        (message,) = messages("full-name")
+        expect(b" by mx.example.org " in b" ".join(message.split()), message.decode())
+    finally:
+        run("hostname", before)
+        hosts.write_text(lines)
+
+
 def a_reload_keeps_sessions() -> None:
     with socket.create_connection(LISTEN, timeout=10) as session:
         greeting = session.recv(512)
@@ -266,6 +284,7 @@ CHECKS: tuple[Callable[[], None], ...] = (
     the_hand_over_leaves_nothing_behind,
     the_hand_over_is_for_qpsmtpd_only,
     the_hand_over_runs_nothing_else,
+    it_greets_with_the_full_name,
     a_reload_keeps_sessions,
     log_rotation_opens_the_file_anew,
     the_watchdog_is_fed,
