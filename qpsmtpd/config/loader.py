@@ -10,12 +10,13 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from ipaddress import ip_address
 from pathlib import Path
 
 from qpsmtpd import __version__
 from qpsmtpd.config.files import ConfigFiles
+from qpsmtpd.config.hostname import host_name
 from qpsmtpd.config.pluginconfig import PluginConfig
 from qpsmtpd.config.pluginfinder import PluginFinder
 from qpsmtpd.config.pluginlevel import set_plugin_level
@@ -50,13 +51,24 @@ async def load(
     resolver: in place of the real one.
     check_only: create no directories, and warn about files that nothing reads.
     """
-    loading = _Loading(ConfigFiles(directories), environment, resolver, check_only)
+    files = ConfigFiles(directories)
+    name = await _name_without(files)
+    loading = _Loading(files, environment, resolver, check_only, name)
     try:
         await loading.run()
     except BaseException:
         await stop(loading.started, loading.releases)
         raise
     return loading.snapshot()
+
+
+async def _name_without(files: ConfigFiles) -> str:
+    """The name of this machine if the file `me` does not give one."""
+    with suppress(ConfigError):
+        if files.entries("me"):
+            return ""
+    # In a thread, as it may have to wait for name servers.
+    return await asyncio.to_thread(host_name)
 
 
 class _Loading:
@@ -68,10 +80,11 @@ class _Loading:
         environment: Mapping[str, str],
         resolver: Resolver | None,
         check_only: bool,
+        host_name: str,
     ) -> None:
         self.files = files
         self.environment = environment
-        self.settings, self.problems = load_settings(files)
+        self.settings, self.problems = load_settings(files, host_name)
         self.lines = read_plugin_lines(files, PluginFinder(self.settings.plugin_dirs))
         self.problems += self.lines.problems
         self.started: list[ChainedPlugin] = []

@@ -11,7 +11,6 @@ import dataclasses
 import functools
 import os
 import re
-import socket
 import typing
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from qpsmtpd.config.files import ConfigFiles
+from qpsmtpd.config.hostname import host_name
 from qpsmtpd.config.problems import Problem
 from qpsmtpd.config.spooldir import default_spool_dir
 from qpsmtpd.errors import ConfigError
@@ -52,7 +52,8 @@ class Settings:
     me: str = opt(
         "",
         check=_host_name,
-        doc="Our host name, for the greeting and more; by default the system's.",
+        doc="Our host name, for the greeting and more; by default this machine's full name as "
+        "`hostname --fqdn` prints it, else that in /etc/mailname.",
     )
     smtpgreeting: str = opt(
         "",
@@ -201,8 +202,11 @@ def file_of(field: str) -> str:
     return "me-auth-results" if field == "me_auth_results" else field
 
 
-def load_settings(files: ConfigFiles) -> tuple[Settings, list[Problem]]:
-    """Read all settings; what cannot be read keeps its default and is a problem."""
+def load_settings(files: ConfigFiles, name: str = "") -> tuple[Settings, list[Problem]]:
+    """Read all settings; what cannot be read keeps its default and is a problem.
+
+    name: this machine's, if it is known; otherwise finding it may take `hostname.LOOKUP_SECONDS`.
+    """
     problems: list[Problem] = []
     kinds = typing.get_type_hints(Settings)
     values: dict[str, Any] = {}
@@ -211,7 +215,8 @@ def load_settings(files: ConfigFiles) -> tuple[Settings, list[Problem]]:
             values |= _read(field, kinds[field.name], files, problems)
         except ConfigError as error:
             problems.append(Problem.of(error))
-    values.setdefault("me", socket.gethostname())
+    if "me" not in values:
+        values["me"] = name or host_name()
     values.setdefault("spool_dir", default_spool_dir())
     return Settings(**values), problems
 

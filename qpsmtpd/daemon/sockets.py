@@ -6,11 +6,13 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Mapping, MutableMapping, Sequence
+from contextlib import suppress
 
 from qpsmtpd.config.runoptions import ListenAddress
 from qpsmtpd.daemon.acceptor import BACKLOG
 from qpsmtpd.daemon.server import Listener
 from qpsmtpd.errors import QpsmtpdError
+from qpsmtpd.smtp.replies import INTERNAL_ERROR
 
 #: The first descriptor that systemd passes (sd_listen_fds(3)).
 FIRST_PASSED = 3
@@ -96,6 +98,24 @@ def _listen(listening: socket.socket, name: tuple[object, ...]) -> None:
     listening.setblocking(False)
     listening.bind(name)
     listening.listen(BACKLOG)
+
+
+def turn_away(listeners: Sequence[Listener]) -> None:
+    """Tell the clients that have connected already to come back later; nobody would serve them.
+
+    As long as systemd holds the socket, they would wait for minutes, and a daemon would be started
+    for each.  Those on a socket for TLS are only let go: they expect no plain text.
+    """
+    for listener in listeners:
+        for _ in range(BACKLOG):
+            try:
+                client, _ = listener.socket.accept()
+            except OSError:
+                break
+            with client, suppress(OSError):
+                client.setblocking(False)
+                if not listener.tls:
+                    client.send(INTERNAL_ERROR.encode())
 
 
 def describe(listener: Listener) -> str:

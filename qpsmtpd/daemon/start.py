@@ -20,9 +20,9 @@ from pathlib import Path
 from qpsmtpd.config.runoptions import RunOptions
 from qpsmtpd.daemon.overseer import ServiceManager
 from qpsmtpd.daemon.server import Listener
-from qpsmtpd.daemon.sockets import bind, passed_by_systemd
+from qpsmtpd.daemon.sockets import bind, passed_by_systemd, turn_away
 from qpsmtpd.daemon.supervisor import Supervisor
-from qpsmtpd.daemon.worker import HANDLED_LATER, Worker
+from qpsmtpd.daemon.worker import EXIT_CONFIG, HANDLED_LATER, Worker
 from qpsmtpd.errors import QpsmtpdError
 from qpsmtpd.logs.handler import install
 from qpsmtpd.logs.levels import LogLevel
@@ -58,7 +58,10 @@ def _serve(options: RunOptions, listeners: Sequence[Listener]) -> int:
     faulthandler.enable()
     if options.worker_count > 1:
         return Supervisor(options, listeners, options.worker_count).run()
-    return Worker(options, listeners, ServiceManager(), log_warnings=True).run()
+    status = Worker(options, listeners, ServiceManager(), log_warnings=True).run()
+    if status == EXIT_CONFIG:
+        turn_away(listeners)
+    return status
 
 
 def drop_privileges(user: str) -> None:

@@ -28,6 +28,7 @@ from qpsmtpd.daemon import notify
 from qpsmtpd.daemon.overseer import ALIVE, NOT_RELOADED, READY, RELOADED, ToSupervisor
 from qpsmtpd.daemon.scoreboard import Scoreboard
 from qpsmtpd.daemon.server import Listener
+from qpsmtpd.daemon.sockets import turn_away
 from qpsmtpd.daemon.worker import HANDLED_LATER, Worker, check_configuration
 
 log = logging.getLogger(__name__)
@@ -255,6 +256,7 @@ class Supervisor:
             self._reload_workers()
         elif status:
             self._status = max(status, 1)
+            turn_away(self._listeners)
             self._stop()
         else:
             for _ in range(self._count):

@@ -8,6 +8,7 @@ import ipaddress
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
+from qpsmtpd.config.hostname import is_full
 from qpsmtpd.doctor.installation import Installation
 from qpsmtpd.errors import DnsError
 from qpsmtpd.plugin.finding import Finding
@@ -43,11 +44,21 @@ async def _check(installation: Installation) -> list[Finding]:
 
 
 async def _ask(installation: Installation, resolver: Resolver) -> list[Finding]:
+    me = installation.settings.me
+    short = [] if is_full(me) else [_short(me)]
     first = await _name_servers(resolver)
     if first.severity:
-        return [first]
-    name = await _our_name(resolver, installation.settings.me)
-    return [first, name, *installation.found("DNS")]
+        return [first, *short]
+    name = short or [await _our_name(resolver, me)]
+    return [first, *name, *installation.found("DNS")]
+
+
+def _short(me: str) -> Finding:
+    text = "is not a full name, and other servers refuse or distrust such a greeting"
+    advice = (
+        "Write this machine's full name into the file me, or into /etc/hosts before the short one."
+    )
+    return Finding.warning(f"name {me}", text, advice)
 
 
 async def _in_time(lookup: Awaitable[T]) -> T:

@@ -7,7 +7,10 @@ import signal
 import socket
 from pathlib import Path
 
-from tests.unit.client import Client
+import pytest
+
+from qpsmtpd.daemon.worker import EXIT_CONFIG
+from tests.unit.client import PATIENCE, Client
 from tests.unit.daemon_process import configure, running
 
 
@@ -28,3 +31,19 @@ async def test_they_stay_open(tmp_path: Path) -> None:
             assert await daemon.ended() == 0
     for one in passed:
         one.close()
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+async def test_who_waits_for_a_daemon_that_cannot_start_is_told_so(
+    tmp_path: Path, workers: int
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as passed:
+        waiting = [socket.create_connection(passed.getsockname()) for _ in range(3)]
+        directory = configure(tmp_path, {"plugins": "no_such_plugin"})
+        async with running(directory, passed=[passed], listen=[], workers=workers) as daemon:
+            assert await daemon.ended() == EXIT_CONFIG
+        for client in waiting:
+            with client:
+                client.settimeout(PATIENCE)
+                text = client.makefile().read()
+                assert text == "421 4.3.0 Internal error, closing connection\n"

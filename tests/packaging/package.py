@@ -32,7 +32,12 @@ TOOLS = {
 NAME = "qpsmtpd_2.0.0-1_all.deb"
 
 #: The second build differs in all that should not matter.
-_OTHERWISE = "umask 077; export TZ=Pacific/Chatham LC_ALL=C HOME=/nonexistent TMPDIR=/var/tmp"
+_OTHERWISE = (
+    "umask 077; export TZ=Pacific/Chatham LC_ALL=C HOME=/nonexistent TMPDIR=/var/tmp "
+    "PATH=/srv/pyenv:$PATH PYTHONPATH=/srv/pyenv VIRTUAL_ENV=/srv/pyenv"
+)
+#: A Python without Debian's modules, as of pyenv or conda.
+_OTHER_PYTHON = "#!/bin/sh\necho No module named build >&2\nexit 1\n"
 
 
 @dataclass(frozen=True)
@@ -67,6 +72,8 @@ def built() -> Package:
         sources = dict(_sources(checkout))
         other = "/srv/somewhere else"
         shutil.move(checkout, system.root / other.lstrip("/"))
+        for python in ("python3", "python3.11"):
+            system.write(f"/srv/pyenv/{python}", _OTHER_PYTHON, 0o755)
         system.run("sh", "-c", f"{_OTHERWISE}; make --directory='{other}' deb")
         return Package(first, _take(system.root / other.lstrip("/")), log, sources)
 

@@ -6,6 +6,7 @@ Called as `python3 -m tests.packaging.guest.units MAIL_SYSTEM`.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -14,7 +15,7 @@ import stat
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tests.packaging.guest.client import DOMAIN, Dialogue, send, wait_until_served
@@ -86,6 +87,17 @@ def it_has_no_privilege() -> None:
     expect(status["Uid"].split()[0] == run("id", "-u", "qpsmtpd").strip(), status["Uid"])
 
 
+def it_has_bounds() -> None:
+    memory = int(re.findall(r"MemTotal:\s+(\d+)", Path("/proc/meminfo").read_text())[0]) * 1024
+    most = int(value("MemoryMax"))
+    expect(0 < most <= memory / 2, f"{most} of {memory} bytes of memory")
+    expect(value("TasksMax") == "16384", value("TasksMax"))
+    expect(value("OOMPolicy") == "continue", value("OOMPolicy"))
+    expect("1-65535" in value("SocketBindDeny"), value("SocketBindDeny"))
+    in_use = int(value("MemoryCurrent")), int(value("TasksCurrent"))
+    expect(in_use[0] < most / 4 and in_use[1] < 100, f"it uses {in_use}")
+
+
 def mail_reaches_the_mailbox() -> None:
     for number in range(3):
         accepted(f"delivery-{number}")
@@ -124,6 +136,24 @@ def the_hand_over_runs_nothing_else() -> None:
             socket.send_fds(connection, [words or b"\0"], [0, 1, 2])
             answer = connection.recv(4096)
         expect(answer.startswith(b"refused not among"), repr(answer))
+
+
+def it_greets_with_the_full_name() -> None:
+    """Debian's usual set-up: the kernel has the short name, /etc/hosts the full one."""
+    hosts, before = Path("/etc/hosts"), run("hostname").strip()
+    lines = hosts.read_text()
+    try:
+        run("hostname", "mx")
+        hosts.write_text("127.0.0.1 localhost\n127.0.1.1 mx.example.org mx\n")
+        run("systemctl", "restart", "qpsmtpd.service")
+        dialogue = accepted("full-name")
+        expect("220 mx.example.org " in dialogue.transcript, dialogue.transcript)
+        arrived_once("full-name")
+        (message,) = messages("full-name")
+        expect(b" by mx.example.org " in b" ".join(message.split()), message.decode())
+    finally:
+        run("hostname", before)
+        hosts.write_text(lines)
 
 
 def a_reload_keeps_sessions() -> None:
@@ -180,15 +210,55 @@ def a_restart_refuses_no_connection() -> None:
     wait_until_served(LISTEN)
 
 
-def a_wrong_configuration_is_not_tried_again() -> None:
+def many_restarts_are_no_failure() -> None:
+    """As of an administrator who tries things out; at once, while systemd's default is five."""
+    for _ in range(8):
+        run("systemctl", "restart", "qpsmtpd.service")
+    expect(value("ActiveState", "qpsmtpd.socket") == "active", "the socket is not active")
+    wait_until_served(LISTEN)
+
+
+def a_start_that_always_fails_comes_to_an_end() -> None:
+    """Each client starts the service; in the end the socket is closed, and a fix is enough."""
+    run("systemctl", "reset-failed", "qpsmtpd.service")
+    with _wrong_configuration():
+        run("systemctl", "stop", "qpsmtpd.service")
+        expect(_answer().startswith(b"421 4.3.0 "), "a client waits in vain")
+        for _ in range(40):
+            if value("ActiveState", "qpsmtpd.socket") == "failed":
+                break
+            _answer()
+        result = value("Result", "qpsmtpd.socket")
+        expect(result == "service-start-limit-hit", result)
+    run("systemctl", "reset-failed", "qpsmtpd.service")
+    run("systemctl", "restart", "qpsmtpd.service")
+    wait_until_served(LISTEN)
+
+
+def _answer() -> bytes:
+    """What a client is told; nothing if it is refused."""
+    with contextlib.suppress(OSError), socket.create_connection(LISTEN, timeout=20) as client:
+        return client.recv(512)
+    return b""
+
+
+@contextlib.contextmanager
+def _wrong_configuration() -> Iterator[None]:
     good = (CONFIG / "plugins").read_text()
     (CONFIG / "plugins").write_text("no_such_plugin\n")
-    done = subprocess.run(("systemctl", "restart", "qpsmtpd.service"), check=False)
-    expect(done.returncode != 0, "it started")
-    expect(value("ExecMainStatus") == "78", value("ExecMainStatus"))
-    expect(value("NRestarts") == "0", f"{value('NRestarts')} restarts")
-    expect(value("ActiveState") == "failed", value("ActiveState"))
-    (CONFIG / "plugins").write_text(good)
+    try:
+        yield
+    finally:
+        (CONFIG / "plugins").write_text(good)
+
+
+def a_wrong_configuration_is_not_tried_again() -> None:
+    with _wrong_configuration():
+        done = subprocess.run(("systemctl", "restart", "qpsmtpd.service"), check=False)
+        expect(done.returncode != 0, "it started")
+        expect(value("ExecMainStatus") == "78", value("ExecMainStatus"))
+        expect(value("NRestarts") == "0", f"{value('NRestarts')} restarts")
+        expect(value("ActiveState") == "failed", value("ActiveState"))
     run("systemctl", "reset-failed", "qpsmtpd.service")
     wait_until_served(LISTEN)
 
@@ -209,15 +279,19 @@ def a_stop_closes_everything() -> None:
 CHECKS: tuple[Callable[[], None], ...] = (
     a_connection_starts_the_service,
     it_has_no_privilege,
+    it_has_bounds,
     mail_reaches_the_mailbox,
     the_hand_over_leaves_nothing_behind,
     the_hand_over_is_for_qpsmtpd_only,
     the_hand_over_runs_nothing_else,
+    it_greets_with_the_full_name,
     a_reload_keeps_sessions,
     log_rotation_opens_the_file_anew,
     the_watchdog_is_fed,
     a_restart_refuses_no_connection,
+    many_restarts_are_no_failure,
     a_wrong_configuration_is_not_tried_again,
+    a_start_that_always_fails_comes_to_an_end,
     the_journal_has_no_line_of_each_hand_over,
     a_stop_closes_everything,
 )

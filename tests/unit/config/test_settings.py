@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import dataclasses
-import socket
 import sys
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qpsmtpd.config.files import ConfigFiles
+from qpsmtpd.config.hostname import host_name
 from qpsmtpd.config.problems import Problem
 from qpsmtpd.config.settings import Settings, file_of, load_settings
 from qpsmtpd.config.spooldir import default_spool_dir
@@ -30,10 +30,16 @@ def load(directory: Path, **files: str) -> tuple[Settings, list[Problem]]:
 def test_defaults(tmp_path: Path) -> None:
     settings, problems = load(tmp_path)
     assert problems == []
-    assert settings == Settings(me=socket.gethostname(), spool_dir=default_spool_dir())
+    assert settings == Settings(me=host_name(), spool_dir=default_spool_dir())
     assert settings.spool_mode == 0o700
     assert settings.command_timeout == Seconds(300)
     assert settings.stderr_level is LogLevel.LOGWARN
+
+
+def test_our_name(tmp_path: Path) -> None:
+    assert load_settings(ConfigFiles([tmp_path]), "known.example")[0].me == "known.example"
+    (tmp_path / "me").write_text("given.example\n")
+    assert load_settings(ConfigFiles([tmp_path]), "known.example")[0].me == "given.example"
 
 
 def test_values(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 from qpsmtpd.config.runoptions import ListenAddress
 from qpsmtpd.daemon import sockets
 from qpsmtpd.daemon.server import Listener
-from qpsmtpd.daemon.sockets import ListenError, bind, describe, passed_by_systemd
+from qpsmtpd.daemon.sockets import ListenError, bind, describe, passed_by_systemd, turn_away
 from tests.unit.client import PATIENCE
 
 LOOPBACK = "127.0.0.1"
@@ -166,3 +166,28 @@ def test_names_say_tls(
 def test_nothing_was_passed_to_us(variables: dict[str, str]) -> None:
     assert passed_by_systemd(variables) == []
     assert variables == {}
+
+
+# --- clients that nobody serves ---------------------------------------------------------------
+
+
+def test_turn_away(listeners: list[Listener]) -> None:
+    listeners += bind([ListenAddress(LOOPBACK, 0), ListenAddress(LOOPBACK, 0, tls=True)])
+    clients = [
+        socket.create_connection((LOOPBACK, port_of(listener)), timeout=PATIENCE)
+        for listener in (*listeners, listeners[0])
+    ]
+    # Who has left meanwhile is no obstacle.
+    clients[-1].close()
+    turn_away(listeners)
+    turn_away(listeners)
+    assert clients[0].makefile("rb").read().startswith(b"421 4.3.0 ")
+    assert clients[1].makefile("rb").read() == b""
+    for client in clients:
+        client.close()
+
+
+def test_turn_away_from_a_closed_socket() -> None:
+    (listener,) = bind([ListenAddress(LOOPBACK, 0)])
+    listener.socket.close()
+    turn_away([listener])

@@ -57,6 +57,15 @@ def test_no_public_dns(machine: FakeMachine) -> None:
     assert found.startswith("notice say that a.root-servers.net does not exist")
 
 
+@pytest.mark.parametrize("me", ["mx", "localhost.localdomain"])
+def test_a_short_name(machine: FakeMachine, me: str) -> None:
+    found = summary(check_dns(an_installation(machine, CHAIN, records=WORLD, me=me)))
+    assert found[0] == "ok answer"
+    assert found[1].startswith("warning is not a full name")
+    nobody = summary(check_dns(an_installation(machine, CHAIN, me=me)))
+    assert nobody[1:] == found[1:2]
+
+
 def test_bad_name_server(machine: FakeMachine) -> None:
     machine.environment["QPSMTPD_RESOLVER"] = "nonsense"
     installation = an_installation(machine)
