@@ -17,7 +17,7 @@ class NextHopError(QpsmtpdError):
     """The next hop cannot be reached, or broke off, or does not speak SMTP: try again later.
 
     status: the enhanced status code for the client (RFC 3463), class 4.
-    lost: the connection went away, as an idle one may at any time; a new one may work.
+    lost: the connection is gone or may be to blame, so that a new one may work.
     in_doubt: the message had been sent to its end, so it may have been taken.
     """
 

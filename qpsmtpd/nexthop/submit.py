@@ -6,6 +6,7 @@ Reply texts are ours; what the next hop said goes to the log.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -78,7 +79,6 @@ async def hand_over(
     refusals = envelope.recipients
     accepted = sum(reply.positive for reply in refusals)
     if not accepted or (accepted < len(refusals) and not go_on(refusals)):
-        await client.reset()
         return Outcome(False, refusals)
     answer = envelope.data or await client.start_data()
     if answer.code != 354:
@@ -120,7 +120,10 @@ async def ask(client: Client, tx: Transaction, recipient: Recipient) -> HopReply
     mail = mail_command(tx, client.extensions)
     rcpt = rcpt_command(recipient, client.extensions)
     replies = await client.begin(mail, [rcpt], data=False)
-    await client.reset()
+    if client.usable:
+        # Nothing was refused.
+        with contextlib.suppress(NextHopError):
+            await client.reset()
     return replies.recipients[0]
 
 

@@ -28,7 +28,10 @@ early as RCPT, by a transaction without a message, so that each recipient gets i
 the mixed cases do not occur; the line must then come before rcpt_ok, and while the next hop is down
 RCPT is deferred. Its answer alone never makes us accept a recipient.
 
-Connections are reused; one that turns out to be dead before the message is sent is replaced.
+Connections are used again, but to the next hop no message is worse off than on a connection of its
+own: each carries at most `messages`, and is closed once anything was refused on it, since servers
+count that. If the next hop closes a used connection, answers 421 or 4xx, or refuses MAIL or DATA on
+it before the end of the message was sent, a new one is tried.
 PIPELINING, SIZE, 8BITMIME, SMTPUTF8 and DSN are used where offered (RFC 2920, 1870, 6152, 6531,
 3461). A message with 8-bit text goes unchanged to a next hop without 8BITMIME.
 

@@ -268,8 +268,7 @@ async def test_recipients(
     assert summary(await forward(hop, a_mail(*recipients), line)) == expected
     assert len(hop.messages) == sent
     assert all(f"to='{address}'" in caplog.text for address in answers)
-    if answers:
-        assert ("RSET" in hop.verbs()) is not bool(sent)
+    assert "RSET" not in hop.verbs()
 
 
 async def test_rest_refused_after_the_message() -> None:
@@ -313,8 +312,51 @@ async def test_connection_is_used_again() -> None:
         for _ in range(3):
             assert (await plugin.hook_queue(a_mail())).accepted
         assert hop.connections == 1
-        assert hop.verbs().count("RSET") == 2
+        assert "RSET" not in hop.verbs()
         assert hop.messages == [MESSAGE] * 3
+
+
+@pytest.mark.parametrize(("line", "connections"), [("", 3), ("messages=1", 25), ("messages=25", 1)])
+async def test_messages_per_connection(line: str, connections: int) -> None:
+    async with FakeHop() as hop, forwarder(hop, line) as plugin:
+        for _ in range(25):
+            assert (await plugin.hook_queue(a_mail())).accepted
+        assert hop.connections == connections
+        assert hop.messages == [MESSAGE] * 25
+
+
+@pytest.mark.parametrize("step", ["XFORWARD", "MAIL", "RCPT", "DATA", "dot"])
+@pytest.mark.parametrize("refusal", ["550 5.1.1 no", "450 4.2.0 later"])
+@pytest.mark.parametrize("keywords", [("PIPELINING", "XFORWARD NAME"), ("XFORWARD NAME",)])
+async def test_connection_with_a_refusal_is_not_used_again(
+    step: str, refusal: str, keywords: tuple[str, ...]
+) -> None:
+    usual = "354 go on" if step == "DATA" else "250 ok"
+    answers: dict[str, Any] = {step: [refusal, usual]}
+    async with FakeHop(keywords=keywords, **answers) as hop, forwarder(hop) as plugin:
+        await plugin.hook_queue(a_mail())
+        assert (await plugin.hook_queue(a_mail())).accepted
+        assert hop.connections == 2
+
+
+async def test_connection_with_one_refused_recipient_is_not_used_again() -> None:
+    hop = FakeHop(rcpt={"b@x.test": "550 5.1.1 no"})
+    async with hop, forwarder(hop, "mixed=accept-rest") as plugin:
+        for _ in range(2):
+            assert (await plugin.hook_queue(a_mail("a@x.test", "b@x.test"))).accepted
+        assert hop.connections == 2
+
+
+async def test_refused_recipients_leave_no_trace_for_others() -> None:
+    """As many errors as any server allows, but never two on one connection."""
+    hop = FakeHop(rcpt={"no@x.test": "550 5.1.1 no"})
+    async with hop, forwarder(hop, "check-recipients=yes") as plugin:
+        for _ in range(60):
+            verdict = await plugin.hook_rcpt(a_mail(), a_recipient("no@x.test"))
+            assert summary(verdict) == ("deny", 550, "5.1.1")
+        assert (await plugin.hook_queue(a_mail())).accepted
+        assert hop.connections == 61
+        assert "RSET" not in hop.verbs()
 
 
 async def test_connection_per_message() -> None:
@@ -324,24 +366,64 @@ async def test_connection_per_message() -> None:
         assert hop.connections == 2
 
 
+TOO_MANY = "421 4.7.0 too many messages"
+
+
 @pytest.mark.parametrize(
     "later",
     [
-        {"RSET": DROP},
-        {"RSET": "421 4.4.2 idle"},
-        {"RSET": "500 what?"},
         {"MAIL": ["250 ok", DROP, "250 ok"]},
+        {"MAIL": ["250 ok", SILENT, "250 ok"]},
+        {"MAIL": ["250 ok", TOO_MANY, "250 ok"]},
+        {"MAIL": ["250 ok", "452 4.5.3 too many messages", "250 ok"]},
+        {"MAIL": ["250 ok", "550 5.5.3 too many messages", "250 ok"]},
+        {"XFORWARD": ["250 ok", TOO_MANY, "250 ok"]},
+        {"RCPT": ["250 ok", TOO_MANY, "250 ok"]},
+        {"RCPT": ["250 ok", "451 4.7.1 slow down", "250 ok"]},
+        {"RCPT": ["250 ok", DROP, "250 ok"]},
+        {"DATA": ["354 go on", TOO_MANY, "354 go on"]},
+        {"DATA": ["354 go on", "554 5.5.0 too many messages", "354 go on"]},
+        {"DATA": ["354 go on", DROP, "354 go on"]},
+        {"DATA": ["354 go on", "354 go on\n421 4.3.2 shutting down", "354 go on"]},
     ],
 )
-@pytest.mark.parametrize("keywords", [KEYWORDS, ()])
-async def test_stale_connection_is_replaced(
+@pytest.mark.parametrize(
+    "keywords", [("XFORWARD NAME", "PIPELINING"), ("XFORWARD NAME",)], ids=["pipelining", "plain"]
+)
+async def test_used_connection_is_replaced(
     later: dict[str, Any], keywords: tuple[str, ...]
 ) -> None:
-    async with FakeHop(keywords=keywords, **later) as hop, forwarder(hop) as plugin:
-        for _ in range(2):
+    async with FakeHop(keywords=keywords, **later) as hop, forwarder(hop, "timeout=0.2") as plugin:
+        for _ in range(3):
             assert (await plugin.hook_queue(a_mail())).accepted
         assert hop.connections == 2
-        assert hop.messages == [MESSAGE] * 2
+        assert hop.messages == [MESSAGE] * 3
+
+
+async def test_used_connection_is_replaced_for_a_check() -> None:
+    hop = FakeHop(RCPT=["250 ok", TOO_MANY, "250 ok"])
+    async with hop, forwarder(hop, "check-recipients=yes") as plugin:
+        for _ in range(2):
+            assert await plugin.hook_rcpt(a_mail(), a_recipient()) is None
+        assert hop.connections == 2
+
+
+async def test_refused_recipient_is_asked_about_once() -> None:
+    """It is the recipient's fault, not the connection's."""
+    hop = FakeHop(rcpt={"no@x.test": "550 5.1.1 no"})
+    async with hop, forwarder(hop) as plugin:
+        assert (await plugin.hook_queue(a_mail())).accepted
+        assert summary(await plugin.hook_queue(a_mail("no@x.test"))) == ("deny", 550, "5.1.1")
+        assert hop.connections == 1
+
+
+@pytest.mark.parametrize("reply", ["421 4.3.2 closing", "452 4.3.1 full", "550 5.7.1 no"])
+async def test_reply_to_a_message_on_a_used_connection_counts(reply: str) -> None:
+    async with FakeHop(dot=["250 ok", reply, "250 ok"]) as hop, forwarder(hop) as plugin:
+        assert (await plugin.hook_queue(a_mail())).accepted
+        assert not (await plugin.hook_queue(a_mail())).accepted
+        assert hop.connections == 1
+        assert len(hop.messages) == 2
 
 
 async def test_connection_closed_while_idle() -> None:
