@@ -97,7 +97,7 @@ class Client:
         if "STARTTLS" not in self.extensions:
             if optional:
                 return
-            raise NextHopError("offers no STARTTLS", "4.7.5")
+            raise NextHopError("offers no STARTTLS", "4.7.5", ours=True)
         reply = await self._command("STARTTLS")
         if optional and not reply.positive and not reply.closing:
             return
@@ -245,7 +245,8 @@ def _expect(reply: HopReply, step: str, status: str = "") -> HopReply:
     """The reply, which has to be positive for the connection to be of any use."""
     if not reply.positive:
         own = "" if reply.permanent else reply.status
-        raise NextHopError(f"{step}: {reply}", status or own or "4.3.2")
+        problem = f"{step}: {reply}"
+        raise NextHopError(problem, status or own or "4.3.2", ours=reply.permanent)
     return reply
 
 

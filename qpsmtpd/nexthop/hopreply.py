@@ -18,13 +18,17 @@ class NextHopError(QpsmtpdError):
 
     status: the enhanced status code for the client (RFC 3463), class 4.
     lost: the connection is gone or may be to blame, so that a new one may work.
+    ours: the next hop refuses us, or we refuse it: it answers, and the administrator has to act.
     in_doubt: the message had been sent to its end, so it may have been taken.
     """
 
-    def __init__(self, problem: str, status: str = "4.4.2", *, lost: bool = False) -> None:
+    def __init__(
+        self, problem: str, status: str = "4.4.2", *, lost: bool = False, ours: bool = False
+    ) -> None:
         super().__init__(problem)
         self.status = status
         self.lost = lost
+        self.ours = ours
         self.in_doubt = False
 
 

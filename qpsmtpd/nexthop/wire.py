@@ -174,7 +174,7 @@ class HopWire(asyncio.Protocol):
                 )
         except (OSError, TimeoutError) as error:
             self._transport.abort()
-            raise TlsError(f"TLS failed: {error or 'no answer'}", "4.7.5") from error
+            raise TlsError(f"TLS failed: {error or 'no answer'}", "4.7.5", ours=True) from error
         if transport is None:
             raise TlsError("TLS failed: connection lost", "4.7.5")
         self._transport = transport

@@ -170,6 +170,9 @@ async def test_refused(
     answers: dict[str, Any] = {step: reply}
     hop = FakeHop(keywords=keywords, **answers)
     verdict = await forward(hop, a_mail())
+    if step == "MAIL" and expected[0] == "deny":
+        # Nothing says that this is about the sender.
+        expected = ("defer", 451, "4.3.5")
     assert summary(verdict) == expected
     assert verdict.text.isascii()
     assert verdict.text.isprintable()
@@ -233,6 +236,54 @@ async def test_data_taken_although_the_recipient_was_not() -> None:
     assert summary(await forward(hop, a_mail())) == ("deny", 550, "5.1.1")
     assert hop.messages == []
     assert hop.verbs() == ["EHLO", "MAIL", "RCPT", "DATA"]
+
+
+# --- whose fault ----------------------------------------------------------------------------
+
+NOT_US = "530 5.7.0 Authentication required"
+
+
+@pytest.mark.parametrize(
+    ("answers", "status"),
+    [
+        ({"greeting": "554 5.7.1 go away"}, "4.3.2"),
+        ({"EHLO": "504 5.5.2 need a name", "HELO": "504 5.5.2 need a name"}, "4.3.2"),
+        ({"MAIL": NOT_US}, "4.3.5"),
+        ({"RCPT": NOT_US}, "4.3.5"),
+        ({"DATA": NOT_US}, "4.3.5"),
+        ({"dot": NOT_US}, "4.3.5"),
+        ({"RCPT": "554 5.7.1 <to@example.test>: Relay access denied"}, "4.3.5"),
+    ],
+)
+async def test_refuses_us(
+    answers: dict[str, Any], status: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    verdict = await forward(FakeHop(**answers), a_mail())
+    assert summary(verdict) == ("defer", 451, status)
+    errors = [record for record in caplog.records if record.levelname == "ERROR"]
+    assert any(repr(answer)[1:-1] in caplog.text for answer in answers.values())
+    assert errors
+
+
+@pytest.mark.parametrize("step", ["MAIL", "RCPT"])
+async def test_refuses_us_and_another_plugin_may_try(step: str) -> None:
+    answers: dict[str, Any] = {step: NOT_US}
+    verdict = await forward(FakeHop(**answers), a_mail("a@x.test", "b@x.test"))
+    assert verdict.tentative
+
+
+async def test_refuses_to_relay_for_one_recipient() -> None:
+    hop = FakeHop(rcpt={"b@x.test": "554 5.7.1 <b@x.test>: Relay access denied"})
+    verdict = await forward(hop, a_mail("a@x.test", "b@x.test"), "mixed=accept-rest")
+    assert verdict.decision is Decision.DEFER
+    assert hop.messages == []
+
+
+async def test_with_xclient_the_client_is_refused() -> None:
+    hop = FakeHop(
+        keywords=("XCLIENT NAME",), RCPT="554 5.7.1 <c.example>: Client host rejected: no"
+    )
+    assert summary(await forward(hop, a_mail(), "xclient")) == ("deny", 554, "5.7.1")
 
 
 # --- several recipients ---------------------------------------------------------------------
@@ -656,7 +707,8 @@ async def test_recipients_are_not_checked_by_default() -> None:
         ({}, None),
         ({"RCPT": NO}, ("deny", 550, "5.1.1")),
         ({"RCPT": LATER}, ("defer", 450, "4.2.0")),
-        ({"MAIL": "550 5.7.1 not from you"}, ("deny", 550, "5.7.1")),
+        ({"MAIL": "550 5.7.1 not from you"}, ("defer", 451, "4.3.5")),
+        ({"MAIL": "550 5.1.8 no such domain"}, ("deny", 550, "5.1.8")),
         ({"RCPT": DROP}, ("defer", 451, "4.4.2")),
     ],
 )
