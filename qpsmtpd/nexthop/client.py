@@ -51,12 +51,18 @@ class Client:
         #: Whether the end of the current message was sent: only then can it have been taken.
         self.dot_sent = False
         self._in_step = True
+        # Whether there is a transaction that has to be left before the next one.
+        self._open = False
 
     @property
     def usable(self) -> bool:
-        """Whether another transaction can follow on this connection, and is as well off there."""
-        fit = not self.refused and self.transactions < self._target.messages
-        return fit and self._in_step and self._wire.quiet
+        """Whether another transaction can follow on this connection."""
+        return self._in_step and self._wire.quiet
+
+    @property
+    def harmless(self) -> bool:
+        """Whether the next message would be as well off as on a new connection."""
+        return not self.refused and self.transactions < self._target.messages
 
     @property
     def reused(self) -> bool:
@@ -125,9 +131,16 @@ class Client:
         """
         self.dot_sent = False
         self.transactions += 1
+        reset = ["RSET"] if self._open else []
         pipelined = data and "PIPELINING" in self.extensions
-        replies = await self._batch([*before, mail, *recipients, *(["DATA"] if pipelined else [])])
-        answer, *outcomes = replies[len(before) : len(before) + 1 + len(recipients)]
+        commands = [*reset, *before, mail, *recipients, *(["DATA"] if pipelined else [])]
+        replies = await self._batch(commands)
+        if reset and not replies[0].positive:
+            self._in_step = False
+            raise NextHopError(f"RSET: {replies[0]}", lost=True)
+        first = len(reset) + len(before)
+        answer, *outcomes = replies[first : first + 1 + len(recipients)]
+        self._open = answer.positive
         if not answer.positive:
             outcomes = [answer] * len(recipients)
         data_reply = replies[-1] if pipelined else None
@@ -186,6 +199,7 @@ class Client:
                 return answers + [lost] * (count - len(answers))
             answers.append(reply)
         self._in_step = not any(answer.closing for answer in answers)
+        self._open = False
         self.refused = self.refused or not all(answer.positive for answer in answers)
         return answers
 
@@ -200,13 +214,9 @@ class Client:
 
     # --- end --------------------------------------------------------------------------------
 
-    async def reset(self) -> None:
-        """RSET: leave a transaction without a message."""
-        self._in_step = (await self._command("RSET")).positive
-
     def leave(self) -> None:
         """QUIT, and close without waiting for the reply."""
-        if self._in_step and self._wire.quiet:
+        if self.usable:
             self._wire.say_goodbye()
         else:
             self._wire.abort()

@@ -92,7 +92,7 @@ class Pool:
         return None
 
     def _take_back(self, client: Client) -> None:
-        if not self._idle_time or not client.usable:
+        if not (self._idle_time and client.usable and client.harmless):
             client.leave()
             return
         loop = asyncio.get_running_loop()

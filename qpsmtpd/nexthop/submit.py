@@ -6,7 +6,6 @@ Reply texts are ours; what the next hop said goes to the log.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -164,10 +163,6 @@ async def ask(
     mail = mail_command(tx, client.extensions)
     rcpt = rcpt_command(recipient, client.extensions)
     replies = await client.begin(mail, [rcpt], data=False)
-    if client.usable:
-        # Nothing was refused.
-        with contextlib.suppress(NextHopError):
-            await client.reset()
     return _Judge(tx, [recipient], as_client).envelope(replies)[0]
 
 

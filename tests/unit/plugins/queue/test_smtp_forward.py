@@ -728,7 +728,23 @@ async def test_checked_recipients_share_the_connection_of_the_message() -> None:
             assert await plugin.hook_rcpt(tx, recipient) is None
         assert (await plugin.hook_queue(tx)).accepted
         assert hop.connections == 1
+        assert hop.verbs() == [
+            "EHLO",
+            *["MAIL", "RCPT", "RSET"] * 2,
+            "MAIL",
+            "RCPT",
+            "RCPT",
+            "DATA",
+        ]
         assert hop.messages == [MESSAGE]
+
+
+@pytest.mark.parametrize("answer", [DROP, TOO_MANY, "500 what?"])
+async def test_connection_without_reset_is_replaced(answer: str) -> None:
+    async with FakeHop(RSET=answer) as hop, forwarder(hop, "check-recipients=yes") as plugin:
+        assert await plugin.hook_rcpt(a_mail(), a_recipient()) is None
+        assert (await plugin.hook_queue(a_mail())).accepted
+        assert hop.connections == 2
 
 
 async def test_check_recipients_without_smtputf8() -> None:
