@@ -4,12 +4,18 @@
 connect → begin → start_data → send_message, and again begin.  Every step waits a limited time and
 raises NextHopError when the next hop does not do its part: then it is unknown what it did with the
 current message, and the caller must not say that it was taken.
+
+To the next hop no message is to be worse off than on a connection of its own.  So a connection on
+which anything was refused is not used again: refusals are counted (in Postfix, ten delay every
+reply, and twenty end the connection).  What goes wrong on a connection that was used before, and
+may be due to that, is a NextHopError that is `lost`: 421, a refusal of MAIL or DATA, and everything
+that is temporary.  After the end of a message, its replies are what they are.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from qpsmtpd.nexthop.dots import DotStuffer
@@ -38,16 +44,30 @@ class Client:
         self._target = target
         #: The keywords of EHLO in upper case, with what follows them.
         self.extensions: dict[str, str] = {}
-        #: Whether the connection has carried a transaction before the current one.
-        self.reused = False
+        #: The transactions that were begun.
+        self.transactions = 0
+        #: Whether anything was refused in one of them.
+        self.refused = False
         #: Whether the end of the current message was sent: only then can it have been taken.
         self.dot_sent = False
         self._in_step = True
+        # Whether there is a transaction that has to be left before the next one.
+        self._open = False
 
     @property
     def usable(self) -> bool:
         """Whether another transaction can follow on this connection."""
         return self._in_step and self._wire.quiet
+
+    @property
+    def harmless(self) -> bool:
+        """Whether the next message would be as well off as on a new connection."""
+        return not self.refused and self.transactions < self._target.messages
+
+    @property
+    def reused(self) -> bool:
+        """Whether the connection has carried a transaction before the current one."""
+        return self.transactions > 1
 
     @property
     def encrypted(self) -> bool:
@@ -83,7 +103,7 @@ class Client:
         if "STARTTLS" not in self.extensions:
             if optional:
                 return
-            raise NextHopError("offers no STARTTLS", "4.7.5")
+            raise NextHopError("offers no STARTTLS", "4.7.5", ours=True)
         reply = await self._command("STARTTLS")
         if optional and not reply.positive and not reply.closing:
             return
@@ -110,8 +130,8 @@ class Client:
         refused, and after 354 the only way back is to break off.
         """
         self.dot_sent = False
-        reset = ["RSET"] if self.reused else []
-        self.reused = True
+        self.transactions += 1
+        reset = ["RSET"] if self._open else []
         pipelined = data and "PIPELINING" in self.extensions
         commands = [*reset, *before, mail, *recipients, *(["DATA"] if pipelined else [])]
         replies = await self._batch(commands)
@@ -119,18 +139,33 @@ class Client:
             self._in_step = False
             raise NextHopError(f"RSET: {replies[0]}", lost=True)
         first = len(reset) + len(before)
-        answer = replies[first]
-        outcomes = replies[first + 1 : first + 1 + len(recipients)]
+        answer, *outcomes = replies[first : first + 1 + len(recipients)]
+        self._open = answer.positive
         if not answer.positive:
             outcomes = [answer] * len(recipients)
         data_reply = replies[-1] if pipelined else None
         if data_reply and data_reply.code == 354 and not outcomes[0].positive:
             self._in_step = False
+        self.refused = self.refused or any(reply.code >= 400 for reply in replies)
+        self._doubt(reply for reply in outcomes if reply is answer or not reply.permanent)
+        if data_reply and outcomes[0].positive:
+            self._doubt([data_reply])
         return EnvelopeReplies(answer, tuple(outcomes), data_reply)
 
     async def start_data(self) -> HopReply:
         """DATA; the reply is 354 when the next hop is ready for the message."""
-        return await self._command("DATA")
+        reply = await self._command("DATA")
+        self._doubt([reply])
+        return reply
+
+    def _doubt(self, replies: Iterable[HopReply]) -> None:
+        """Leave refusals that may be due to earlier transactions to a connection without any."""
+        refusal = next((reply for reply in replies if reply.code >= 400), None)
+        if refusal is None:
+            return
+        self.refused = True
+        if self.reused:
+            raise NextHopError(f"on a used connection: {refusal}", lost=True)
 
     async def send_message(self, blocks: AsyncIterator[bytes], replies: int) -> list[HopReply]:
         """Send the message, and read the replies: one in SMTP, one per recipient in LMTP."""
@@ -164,6 +199,8 @@ class Client:
                 return answers + [lost] * (count - len(answers))
             answers.append(reply)
         self._in_step = not any(answer.closing for answer in answers)
+        self._open = False
+        self.refused = self.refused or not all(answer.positive for answer in answers)
         return answers
 
     def _early_refusal(self) -> HopReply | None:
@@ -171,20 +208,11 @@ class Client:
         reply = self._wire.take_reply()
         if reply is not None and reply.code < 400:
             raise NextHopError("accepts a message before its end", "4.5.0")
+        if reply is not None:
+            self._doubt([reply])
         return reply
 
     # --- end --------------------------------------------------------------------------------
-
-    async def reset(self) -> None:
-        """RSET: leave the transaction.  If the next hop refuses, the connection is not reused."""
-        if not self._in_step:
-            return
-        try:
-            reply = await self._command("RSET")
-        except NextHopError:
-            self._in_step = False
-            return
-        self._in_step = reply.positive
 
     def leave(self) -> None:
         """QUIT, and close without waiting for the reply."""
@@ -210,14 +238,16 @@ class Client:
         """Send commands, together if that is allowed, and read their replies."""
         step = BATCH if "PIPELINING" in self.extensions else 1
         replies: list[HopReply] = []
+        self._in_step = False
         for start in range(0, len(commands), step):
             group = commands[start : start + step]
             await self._wire.send_commands(group, self._target.timeout)
             for _ in group:
                 replies.append(await self._wire.read_reply(self._target.timeout))
                 if replies[-1].closing:
-                    self._in_step = False
+                    self._doubt(replies[-1:])
                     return replies + [replies[-1]] * (len(commands) - len(replies))
+        self._in_step = True
         return replies
 
 
@@ -225,7 +255,8 @@ def _expect(reply: HopReply, step: str, status: str = "") -> HopReply:
     """The reply, which has to be positive for the connection to be of any use."""
     if not reply.positive:
         own = "" if reply.permanent else reply.status
-        raise NextHopError(f"{step}: {reply}", status or own or "4.3.2")
+        problem = f"{step}: {reply}"
+        raise NextHopError(problem, status or own or "4.3.2", ours=reply.permanent)
     return reply
 
 

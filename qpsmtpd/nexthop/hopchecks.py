@@ -9,8 +9,9 @@ import stat
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
+from qpsmtpd.nexthop.blame import Step, concerns_us
 from qpsmtpd.nexthop.cleanup import Cleanup, CleanupError
-from qpsmtpd.nexthop.client import connect
+from qpsmtpd.nexthop.client import Client, connect
 from qpsmtpd.nexthop.hopoptions import NextHopOptions, complete
 from qpsmtpd.nexthop.hopreply import NextHopError
 from qpsmtpd.nexthop.target import Target
@@ -27,9 +28,17 @@ _START_POSTFIX = "systemctl start postfix"
 
 
 async def check_next_hop(
-    system: System, plugin: str, options: NextHopOptions, target: Target
+    system: System,
+    plugin: str,
+    options: NextHopOptions,
+    target: Target,
+    *,
+    as_client: bool = False,
 ) -> AsyncIterator[Finding]:
-    """Says hello to the next hop of a plugin, and hands over nothing."""
+    """Says hello to the next hop of a plugin, asks for its postmaster, and hands over nothing.
+
+    as_client: it is told who the client is, and does not judge us.
+    """
     try:
         target = complete(options, target)
     except OSError as failure:
@@ -44,7 +53,8 @@ async def check_next_hop(
         text = f"qpsmtpd itself is to listen on {loop}, so mail would go round in circles"
         yield Finding.error(subject, text, "Name another next hop:", "dpkg-reconfigure qpsmtpd")
         return
-    async for finding in _talk(subject, replace(target, timeout=min(TIMEOUT, target.timeout))):
+    target = replace(target, timeout=min(TIMEOUT, target.timeout))
+    async for finding in _talk(subject, target, as_client):
         yield finding
 
 
@@ -67,7 +77,7 @@ async def _loop(system: System, target: Target) -> str:
     return next(filter(None, (system.listens(host, target.port) for host in hosts)), "")
 
 
-async def _talk(subject: str, target: Target) -> AsyncIterator[Finding]:
+async def _talk(subject: str, target: Target, as_client: bool) -> AsyncIterator[Finding]:
     try:
         client = await connect(target)
     except NextHopError as failure:
@@ -78,12 +88,30 @@ async def _talk(subject: str, target: Target) -> AsyncIterator[Finding]:
         return
     offers = " ".join(sorted(client.extensions)) or "nothing (no EHLO)"
     encrypted = ", with TLS" if client.encrypted else ""
+    refusal = None if as_client else await _refusal_of_us(client)
     client.leave()
     await client.wait_closed(TIMEOUT)
-    yield Finding.ok(subject, f"answers{encrypted}, and offers {offers}")
+    if refusal is None:
+        yield Finding.ok(subject, f"answers{encrypted}, and offers {offers}")
+    else:
+        advice = "All mail is deferred until it lets us hand over; change that there, or log in."
+        yield Finding.error(subject, f"refuses us: {refusal}", advice)
     if "SMTPUTF8" not in client.extensions:
         text = "has no SMTPUTF8: messages with internationalized addresses are refused (RFC 6531)"
         yield Finding.notice(subject, text)
+
+
+async def _refusal_of_us(client: Client) -> str | None:
+    """What the next hop has against us; what it has against the addresses does not count."""
+    sender, recipient = "MAIL FROM:<>", "RCPT TO:<postmaster>"
+    try:
+        replies = await client.begin(sender, [recipient], data=False)
+    except NextHopError as failure:
+        return str(failure)
+    step: Step = "RCPT" if replies.mail.positive else "MAIL"
+    reply = replies.recipients[0]
+    addresses = ("postmaster",) if step == "RCPT" else ("null sender", "<>")
+    return str(reply) if reply.permanent and concerns_us(reply, step, addresses) else None
 
 
 # --- Postfix's cleanup(8) -------------------------------------------------------------------

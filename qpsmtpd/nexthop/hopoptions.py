@@ -10,7 +10,7 @@ from pathlib import Path
 
 from qpsmtpd.errors import ConfigError
 from qpsmtpd.nexthop.pool import Pool
-from qpsmtpd.nexthop.target import Target, TlsMode, tls_context
+from qpsmtpd.nexthop.target import MESSAGES, Target, TlsMode, tls_context
 from qpsmtpd.plugin.options import Seconds, opt
 
 is_host = re.compile(r"[\w.-]+|\[?[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*\]?").fullmatch
@@ -29,8 +29,16 @@ class NextHopOptions:
         None, doc="File of the certificates that verify trusts; without it, those of the system."
     )
     pool: int = opt(20, least=1, doc="Connections in use at once, of each worker.")
+    messages: int = opt(
+        MESSAGES,
+        least=1,
+        doc="Messages per connection, and recipients that are only asked about. Exim delivers "
+        "those after the tenth late, as long as smtp_accept_queue_per_connection is 10.",
+    )
     idle: Seconds = opt(
-        Seconds(60), doc="How long an unused connection is kept; 0 is a connection per message."
+        Seconds(5),
+        doc="How long an unused connection is kept; 0 is a connection per message. Meanwhile it "
+        "counts at the next hop, which may not take many (Exim: smtp_accept_max, 20).",
     )
     timeout: Seconds = opt(
         Seconds(60), least=0.01, doc="How long to wait for the next hop in each step."
@@ -61,6 +69,7 @@ def complete(options: NextHopOptions, target: Target) -> Target:
         target,
         tls=options.tls,
         context=tls_context(options.tls, options.ca),
+        messages=options.messages,
         timeout=options.timeout,
         dot_timeout=options.dot_timeout,
     )

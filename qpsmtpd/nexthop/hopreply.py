@@ -17,14 +17,18 @@ class NextHopError(QpsmtpdError):
     """The next hop cannot be reached, or broke off, or does not speak SMTP: try again later.
 
     status: the enhanced status code for the client (RFC 3463), class 4.
-    lost: the connection went away, as an idle one may at any time; a new one may work.
+    lost: the connection is gone or may be to blame, so that a new one may work.
+    ours: the next hop refuses us, or we refuse it: it answers, and the administrator has to act.
     in_doubt: the message had been sent to its end, so it may have been taken.
     """
 
-    def __init__(self, problem: str, status: str = "4.4.2", *, lost: bool = False) -> None:
+    def __init__(
+        self, problem: str, status: str = "4.4.2", *, lost: bool = False, ours: bool = False
+    ) -> None:
         super().__init__(problem)
         self.status = status
         self.lost = lost
+        self.ours = ours
         self.in_doubt = False
 
 

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: MIT
 """Pool: the connections of one worker to one next hop.
 
-A connection that has carried a transaction is kept for the next one, for a limited time.  Such
-a connection may be dead without our knowing; so its next transaction begins with RSET, and when the
-connection breaks before the end of the message was sent, the work is done again on a new one.
-Once that end has been sent, the next hop may have taken the message: there is no second attempt.
+A connection that has carried a transaction is kept for the next one, for a limited time and number
+of transactions, if nothing was refused on it.  It may be dead without our knowing, or the next hop
+may have had enough of it; so when the next transaction fails there before the end of its message
+was sent, in a way that may be due to the connection, the work is done again on a new one.  Once
+that end has been sent, the next hop may have taken the message: there is no second attempt.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ class Pool:
                 except NextHopError as error:
                     if error.in_doubt or not error.lost:
                         raise
-                    log.debug("idle connection lost next_hop=%s: %s", self.target, error)
+                    log.debug("used connection given up next_hop=%s: %s", self.target, error)
             return await self._lend(await connect(self.target), work)
 
     @contextlib.asynccontextmanager
@@ -71,7 +72,7 @@ class Pool:
             result = await work(client)
         except NextHopError as error:
             error.in_doubt = client.dot_sent
-            client.abort()
+            client.leave()
             raise
         except BaseException:
             client.abort()
@@ -91,7 +92,7 @@ class Pool:
         return None
 
     def _take_back(self, client: Client) -> None:
-        if not self._idle_time or not client.usable:
+        if not (self._idle_time and client.usable and client.harmless):
             client.leave()
             return
         loop = asyncio.get_running_loop()

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from qpsmtpd.mail.session import Recipient, Transaction
 from qpsmtpd.mail.verdict import Verdict, accept, defer, deny
+from qpsmtpd.nexthop import blame
 from qpsmtpd.nexthop.client import Client, EnvelopeReplies
 from qpsmtpd.nexthop.hopenvelope import mail_command, needs_utf8, rcpt_command
 from qpsmtpd.nexthop.hopreply import HopReply, NextHopError
@@ -65,26 +66,63 @@ async def hand_over(
     go_on: GoOn,
     lmtp: bool = False,
     xforward: bool = False,
+    as_client: bool = False,
 ) -> Outcome:
     """Send one message to some of its recipients.  Raises NextHopError.
 
     go_on: given the replies to RCPT, of which some are positive and some are not, says whether to
     send the message to the recipients that were accepted.
+    as_client: the next hop takes us for the client, so it is the client whom it refuses.
     """
     assert tx.message is not None
     if _lacks_utf8(client, tx, recipients):
         return Outcome(False, (NO_UTF8,) * len(recipients))
+    judge = _Judge(tx, recipients, as_client)
     envelope = await _begin(client, tx, recipients, xforward)
-    refusals = envelope.recipients
+    refusals = judge.envelope(envelope)
     accepted = sum(reply.positive for reply in refusals)
     if not accepted or (accepted < len(refusals) and not go_on(refusals)):
-        await client.reset()
         return Outcome(False, refusals)
     answer = envelope.data or await client.start_data()
     if answer.code != 354:
-        return Outcome(False, _merged(refusals, [_refusal(answer)] * accepted))
+        refusal = judge.answer(_refusal(answer), "DATA")
+        return Outcome(False, _merged(refusals, [refusal] * accepted))
     answers = await client.send_message(tx.message.stream(), accepted if lmtp else 1)
+    answers = [judge.answer(answer, "message") for answer in answers]
     return Outcome(True, _merged(refusals, answers if lmtp else answers * accepted))
+
+
+class _Judge:
+    """Turns the refusals that are about us into temporary ones, and logs them."""
+
+    def __init__(self, tx: Transaction, recipients: Sequence[Recipient], as_client: bool) -> None:
+        self._sender = tx.sender
+        self._recipients = recipients
+        self._as_client = as_client
+
+    def envelope(self, replies: EnvelopeReplies) -> tuple[HopReply, ...]:
+        """The replies to the recipients.  Raises NextHopError if all of them are about us."""
+        if not replies.mail.positive:
+            answers = (self.answer(replies.mail, "MAIL"),) * len(replies.recipients)
+        else:
+            pairs = zip(replies.recipients, self._recipients, strict=True)
+            answers = tuple(self.answer(reply, "RCPT", recipient) for reply, recipient in pairs)
+        if all(ours is not reply for ours, reply in zip(answers, replies.recipients, strict=True)):
+            raise NextHopError(f"refuses us: {replies.recipients[0]}", blame.OUR_STATUS, ours=True)
+        return answers
+
+    def answer(
+        self, reply: HopReply, step: blame.Step, recipient: Recipient | None = None
+    ) -> HopReply:
+        """The reply, or what stands in for it."""
+        if not reply.permanent or self._as_client:
+            return reply
+        if not blame.concerns_us(reply, step, (self._sender, str(recipient or ""))):
+            return reply
+        log.error(
+            "next hop refuses us step=%s to=%r reply=%r", step, str(recipient or ""), str(reply)
+        )
+        return blame.as_temporary(reply)
 
 
 async def _begin(
@@ -113,15 +151,19 @@ def _merged(refusals: Sequence[HopReply], answers: Sequence[HopReply]) -> tuple[
     return tuple(next(left) if reply.positive else reply for reply in refusals)
 
 
-async def ask(client: Client, tx: Transaction, recipient: Recipient) -> HopReply:
-    """Ask the next hop whether it takes a recipient, by a transaction without a message."""
+async def ask(
+    client: Client, tx: Transaction, recipient: Recipient, *, as_client: bool = False
+) -> HopReply:
+    """Ask the next hop whether it takes a recipient, by a transaction without a message.
+
+    as_client: as in `hand_over`.
+    """
     if _lacks_utf8(client, tx, [recipient]):
         return NO_UTF8
     mail = mail_command(tx, client.extensions)
     rcpt = rcpt_command(recipient, client.extensions)
     replies = await client.begin(mail, [rcpt], data=False)
-    await client.reset()
-    return replies.recipients[0]
+    return _Judge(tx, [recipient], as_client).envelope(replies)[0]
 
 
 def _lacks_utf8(client: Client, tx: Transaction, recipients: Sequence[Recipient]) -> bool:
@@ -129,17 +171,22 @@ def _lacks_utf8(client: Client, tx: Transaction, recipients: Sequence[Recipient]
 
 
 async def check_recipient(
-    pool: Pool, tx: Transaction, recipient: Recipient, introduce: Introduce | None = None
+    pool: Pool,
+    tx: Transaction,
+    recipient: Recipient,
+    introduce: Introduce | None = None,
+    *,
+    as_client: bool = False,
 ) -> Verdict | None:
     """The refusal of a recipient by the next hop; None when it takes it.
 
-    introduce: what to do with a new connection first.
+    introduce: what to do with a new connection first; as_client: as in `hand_over`.
     """
 
     async def work(client: Client) -> HopReply:
         if introduce is not None:
             await introduce(client)
-        return await ask(client, tx, recipient)
+        return await ask(client, tx, recipient, as_client=as_client)
 
     try:
         reply = await pool.run(work)
@@ -160,8 +207,9 @@ def taken(pool: Pool, tx: Transaction, reply: HopReply) -> Verdict:
 
 
 def unavailable(pool: Pool, error: NextHopError) -> Verdict:
-    """The verdict when the next hop is down, slow or confused."""
-    log.warning("next hop unavailable next_hop=%s problem=%r", pool.target, str(error))
+    """The verdict when the next hop is down, slow or confused, or does not want us."""
+    level = logging.ERROR if error.ours else logging.WARNING
+    log.log(level, "next hop unavailable next_hop=%s problem=%r", pool.target, str(error))
     return defer("Mail system not available, try again later", status=error.status, code=451)
 
 

@@ -8,6 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+#: Exim delivers at once only what is among the first ten messages of a connection, if nobody has
+#: changed smtp_accept_queue_per_connection.
+MESSAGES = 10
+
 TlsMode = Literal["off", "may", "require", "verify"]
 
 
@@ -19,6 +23,7 @@ class Target:
     hello: the name we give in EHLO, HELO or LHLO.
     lmtp: it speaks LMTP (RFC 2033) instead of SMTP.
     context: of TLS, None where tls is "off".
+    messages: how many transactions a connection may carry.
     timeout, dot_timeout: seconds for each step, and for the reply to a complete message.
     """
 
@@ -29,6 +34,7 @@ class Target:
     lmtp: bool = False
     tls: TlsMode = "off"
     context: ssl.SSLContext | None = None
+    messages: int = MESSAGES
     timeout: float = 60.0
     dot_timeout: float = 300.0
 

@@ -2,7 +2,8 @@
 """HopWire: the bytes between us and one next hop.  Every wait ends; every buffer has a limit.
 
 What the next hop sends is collected as it arrives, so that a pipelining next hop never waits for us
-while we wait for it; sending stops while the next hop does not read (back-pressure).
+while we wait for it; sending stops while the next hop does not read (back-pressure).  Each octet of
+a reply is looked at once, in whatever pieces it comes.
 """
 
 from __future__ import annotations
@@ -32,6 +33,12 @@ class HopWire(asyncio.Protocol):
     def __init__(self) -> None:
         loop = asyncio.get_running_loop()
         self._buffer = bytearray()
+        # Octets at the beginning of the buffer that are known to have no end of line.
+        self._searched = 0
+        # The lines of a reply whose last line is still to come: their code, texts, and octets.
+        self._code = b""
+        self._lines: list[str] = []
+        self._size = 0
         self._changed = asyncio.Event()
         self._writable = asyncio.Event()
         self._writable.set()
@@ -69,7 +76,12 @@ class HopWire(asyncio.Protocol):
     @property
     def quiet(self) -> bool:
         """Whether the connection is open and the next hop has sent nothing unexpected."""
-        return not self._buffer and not self._problem and not self._transport.is_closing()
+        return not self._unread and not self._problem and not self._transport.is_closing()
+
+    @property
+    def _unread(self) -> bool:
+        """Whether the next hop has sent something that nobody has read."""
+        return bool(self._buffer or self._lines)
 
     @property
     def encrypted(self) -> bool:
@@ -80,7 +92,7 @@ class HopWire(asyncio.Protocol):
 
     async def send_commands(self, commands: list[str], timeout: float) -> None:
         """Send commands, in one go.  Nothing may be unread, or replies would be mixed up."""
-        if self._buffer:
+        if self._unread:
             raise NextHopError("sends replies to no command", "4.5.0", lost=True)
         lines = [command.encode() for command in commands]
         if any(map(_has_control, lines)):
@@ -100,20 +112,35 @@ class HopWire(asyncio.Protocol):
 
     def take_reply(self) -> HopReply | None:
         """The next reply if all of it has arrived, else None."""
-        lines: list[str] = []
-        first, start = b"", 0
-        while (end := self._buffer.find(b"\n", start)) >= 0:
-            match = _line(bytes(self._buffer[start:end]).rstrip(b"\r"))
-            if match is None or match[1] != (first or match[1]):
-                raise NextHopError("reply is not an SMTP reply", "4.5.0")
-            first, start = match[1], end + 1
-            lines.append((match[3] or b"").decode("utf-8", "replace"))
-            if match[2] != b"-":
-                del self._buffer[:start]
-                return HopReply(int(first), tuple(lines))
-        if len(self._buffer) > MAX_REPLY:
-            raise NextHopError("reply too long", "4.5.0")
+        while (end := self._buffer.find(b"\n", self._searched)) >= 0:
+            line = bytes(self._buffer[:end])
+            del self._buffer[: end + 1]
+            self._searched = 0
+            if (reply := self._add_line(line.rstrip(b"\r"))) is not None:
+                return reply
+        self._searched = len(self._buffer)
+        self._limit(self._size + self._searched)
         return None
+
+    def _add_line(self, line: bytes) -> HopReply | None:
+        """Add a line to the reply; returns the reply when it was the last one."""
+        self._size += len(line)
+        self._limit(self._size)
+        match = _line(line)
+        if match is None or match[1] != (self._code or match[1]):
+            raise NextHopError("reply is not an SMTP reply", "4.5.0")
+        self._code = match[1]
+        self._lines.append((match[3] or b"").decode("utf-8", "replace"))
+        if match[2] == b"-":
+            return None
+        reply = HopReply(int(self._code), tuple(self._lines))
+        self._code, self._lines, self._size = b"", [], 0
+        return reply
+
+    @staticmethod
+    def _limit(size: int) -> None:
+        if size > MAX_REPLY:
+            raise NextHopError("reply too long", "4.5.0")
 
     async def read_reply(self, timeout: float) -> HopReply:
         """The next reply; waits for it at most `timeout` seconds in all."""
@@ -131,7 +158,7 @@ class HopWire(asyncio.Protocol):
             async with asyncio.timeout(timeout):
                 await event.wait()
         except TimeoutError:
-            raise NextHopError(problem) from None
+            raise NextHopError(problem, lost=True) from None
 
     # --- TLS and the end --------------------------------------------------------------------
 
@@ -147,7 +174,7 @@ class HopWire(asyncio.Protocol):
                 )
         except (OSError, TimeoutError) as error:
             self._transport.abort()
-            raise TlsError(f"TLS failed: {error or 'no answer'}", "4.7.5") from error
+            raise TlsError(f"TLS failed: {error or 'no answer'}", "4.7.5", ours=True) from error
         if transport is None:
             raise TlsError("TLS failed: connection lost", "4.7.5")
         self._transport = transport

@@ -11,6 +11,7 @@ The store answers for each recipient, but our client gets one reply for all of t
     takes it for all                            250
     refuses it for all                          its 5xx
     is down, slow or breaks off                 451 4.4.1, 4.4.2 (it may arrive twice)
+    refuses us, not the message                 451 4.3.5, and an ERROR in the log
     takes it for some, 4xx for others           its 4xx, and tries again; those who already have the
                                                 message are remembered, and do not get it again
     takes it for some, 5xx for others

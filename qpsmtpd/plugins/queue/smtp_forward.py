@@ -13,6 +13,7 @@ the id it gave is in the reply and in the log. Nothing is stored here and nothin
     is down, slow, breaks off or does not speak SMTP          451 4.4.1, 4.4.2
     breaks off after the end of the message                   451 4.4.2 (it may arrive twice)
     lacks TLS or a valid certificate, where required          451 4.7.5
+    refuses us: HELO, our address, our authority to relay     451 4.3.5, and an ERROR in the log
     refuses the sender, DATA or the message                   its code and status, our text
     refuses all recipients                                    the same; 4xx if one of them is 4xx
     takes some recipients and defers others                   its 4xx for all; nobody gets it
@@ -28,13 +29,17 @@ early as RCPT, by a transaction without a message, so that each recipient gets i
 the mixed cases do not occur; the line must then come before rcpt_ok, and while the next hop is down
 RCPT is deferred. Its answer alone never makes us accept a recipient.
 
-Connections are reused; one that turns out to be dead before the message is sent is replaced.
+Connections are used again, but to the next hop no message is worse off than on a connection of its
+own: each carries at most `messages`, and is closed once anything was refused on it, since servers
+count that. If the next hop closes a used connection, answers 421 or 4xx, or refuses MAIL or DATA on
+it before the end of the message was sent, a new one is tried.
 PIPELINING, SIZE, 8BITMIME, SMTPUTF8 and DSN are used where offered (RFC 2920, 1870, 6152, 6531,
 3461). A message with 8-bit text goes unchanged to a next hop without 8BITMIME.
 
 A Postfix that lists us in smtpd_authorized_xforward_hosts is told who the client is, for its log.
-With `xclient` it must list us in smtpd_authorized_xclient_hosts, and treats us as the client: then
-each message takes a connection of its own, and all mail is deferred if XCLIENT is not offered.
+With `xclient` it must list us in smtpd_authorized_xclient_hosts, and treats us as the client, whom
+each refusal then means. Each message takes a connection of its own, and all mail is deferred if
+XCLIENT is not offered.
 
 Differences from the Perl version: refusals of the next hop keep their code (there everything became
 451). XCLIENT gives a client name only if its addresses confirm it. All options but xclient are new.
@@ -111,7 +116,9 @@ class SmtpForward(Plugin[SmtpForwardOptions]):
     async def examine(self, system: System) -> AsyncIterator[Finding]:
         """Whether the next hop answers, and is not this daemon itself."""
         target = self._target()
-        async for finding in check_next_hop(system, self.name, self.options, target):
+        async for finding in check_next_hop(
+            system, self.name, self.options, target, as_client=self.options.xclient
+        ):
             yield finding
         if trusting := system.trusting(target.host):
             text = (
@@ -125,13 +132,21 @@ class SmtpForward(Plugin[SmtpForwardOptions]):
             return None
 
         introduce = partial(self._introduce, tx.session)
-        return await check_recipient(self._pool, tx, recipient, introduce)
+        as_client = self.options.xclient
+        return await check_recipient(self._pool, tx, recipient, introduce, as_client=as_client)
 
     async def hook_queue(self, tx: Transaction) -> Verdict:
         async def work(client: Client) -> Outcome:
             await self._introduce(tx.session, client)
             xforward = self.options.xforward
-            return await hand_over(client, tx, tx.recipients, go_on=self._go_on, xforward=xforward)
+            return await hand_over(
+                client,
+                tx,
+                tx.recipients,
+                go_on=self._go_on,
+                xforward=xforward,
+                as_client=self.options.xclient,
+            )
 
         try:
             return self._verdict(tx, await self._pool.run(work))
@@ -169,7 +184,7 @@ class SmtpForward(Plugin[SmtpForwardOptions]):
         if not self.options.xclient:
             return
         if "XCLIENT" not in client.extensions:
-            raise NextHopError("offers no XCLIENT", "4.7.0")
+            raise NextHopError("offers no XCLIENT", "4.7.0", ours=True)
         await session.resolve_client_name()
         commands = xclient_commands(session, client.extensions["XCLIENT"])
         await client.xclient(commands, session.hello_host or self.services.me)

@@ -7,7 +7,9 @@ Called as `python3 -m tests.packaging.guest.hand_over MAIL_SYSTEM AIOSMTPD_VERSI
 from __future__ import annotations
 
 import re
+import smtplib
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from email import message_from_bytes
@@ -20,6 +22,7 @@ from tests.packaging.guest.client import (
     BODY,
     CLIENT_ADDRESS,
     CLIENT_NAME,
+    DOMAIN,
     ME,
     SENDER,
     Dialogue,
@@ -36,10 +39,12 @@ from tests.packaging.guest.next_hop import (
     Method,
     messages,
 )
-from tests.packaging.guest.report import check, expect, keep_log, run, wait_for
+from tests.packaging.guest.report import check, expect, keep_log, note_figure, run, wait_for
 
 AIOSMTPD = "aiosmtpd:is_debians"
 LISTEN = ("127.0.0.2", 25)
+# Seconds that Postfix, after its soft limit of errors, holds back one reply at least.
+HELD_BACK = 5.0
 SERVER = f"{LISTEN[0]}:{LISTEN[1]}"
 UNIT = f"""\
 [Service]
@@ -55,6 +60,11 @@ class Setting:
     mail_system: MailSystem
     method: Method
     subject: str
+
+    @property
+    def mere_message(self) -> bytes:
+        """The least that is a message of this subject."""
+        return f"From: <{SENDER}>\r\nSubject: {self.subject}\r\n\r\nHello\r\n".encode()
 
     def send(self, recipient: str = RECIPIENT, sender: str = SENDER) -> Dialogue:
         """Send the message through qpsmtpd."""
@@ -129,6 +139,43 @@ def defers_during_an_outage(setting: Setting) -> None:
     setting.arrived()
 
 
+def many_messages_arrive_at_once(setting: Setting) -> None:
+    """More than Exim delivers at once of those that come on one connection."""
+    count = 14
+    with _session() as session:
+        began = time.monotonic()
+        for _ in range(count):
+            session.sendmail(SENDER, RECIPIENT, setting.mere_message)
+        sent = time.monotonic()
+    wait_for("all messages", lambda: len(messages(setting.subject)) == count)
+    arrived = time.monotonic()
+    note_figure(f"{count} messages: taken after {sent - began:.2f} s, arrived {arrived - sent:.2f}")
+
+
+def refused_recipients_delay_nobody(setting: Setting) -> None:
+    """Three times as many as end a connection to Postfix, which delays every reply before that."""
+    slowest = 0.0
+    for number in range(60):
+        with _session() as session:
+            began = time.monotonic()
+            try:
+                session.sendmail(SENDER, f"nobody{number}@{DOMAIN}", setting.mere_message)
+            except (smtplib.SMTPDataError, smtplib.SMTPRecipientsRefused) as refusal:
+                expect("550" in str(refusal), f"refused with {refusal}")
+            slowest = max(slowest, time.monotonic() - began)
+    with _session() as session:
+        began = time.monotonic()
+        session.sendmail(SENDER, RECIPIENT, setting.mere_message)
+        good = time.monotonic() - began
+    note_figure(f"60 refusals: slowest {slowest:.2f} s; a good message after them {good:.2f} s")
+    expect(max(slowest, good) < HELD_BACK, f"slowest {slowest:.2f} s, good mail {good:.2f} s")
+    setting.arrived()
+
+
+def _session() -> smtplib.SMTP:
+    return smtplib.SMTP(*LISTEN, local_hostname=CLIENT_NAME, source_address=(CLIENT_ADDRESS, 0))
+
+
 CHECKS = (
     delivers_the_complete_message,
     adds_a_received_header,
@@ -136,8 +183,12 @@ CHECKS = (
     keeps_the_null_sender,
     replies_with_the_queue_id,
     refuses_an_unknown_domain,
+    many_messages_arrive_at_once,
+    refused_recipients_delay_nobody,
     defers_during_an_outage,
 )
+#: What the next hop can see only if connections are used again.
+OF_KEPT_CONNECTIONS = (many_messages_arrive_at_once, refused_recipients_delay_nobody)
 
 
 def check_names(mail_system: str) -> list[str]:
@@ -155,7 +206,8 @@ def _checks_of(method: Method) -> list[Callable[[Setting], None]]:
     return [
         function
         for function in CHECKS
-        if function is not replies_with_the_queue_id or method.tells_queue_id
+        if (function is not replies_with_the_queue_id or method.tells_queue_id)
+        and (function not in OF_KEPT_CONNECTIONS or method.keeps_connections)
     ]
 
 

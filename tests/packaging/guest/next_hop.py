@@ -31,6 +31,7 @@ class Method:
     plugin: str
     outage: Outage
     tells_queue_id: bool = True
+    keeps_connections: bool = False
 
 
 @dataclass(frozen=True)
@@ -111,6 +112,11 @@ def _exim_delivered(queue_id: str) -> bool:
     return f" {queue_id} => {USER} " in EXIM_LOG.read_text()
 
 
+def _by_smtp(outage: Outage) -> Method:
+    line = "queue/smtp-forward 127.0.0.1 25"
+    return Method("smtp-forward", line, outage, keeps_connections=True)
+
+
 MAIL_SYSTEMS = {
     "postfix": MailSystem(
         prepare=_prepare_postfix,
@@ -118,7 +124,7 @@ MAIL_SYSTEMS = {
         queued=lambda: "Mail queue is empty" not in run("postqueue", "-p"),
         methods=(
             Method("postfix-queue", "queue/postfix-queue", stopped("postfix")),
-            Method("smtp-forward", "queue/smtp-forward 127.0.0.1 25", stopped("postfix")),
+            _by_smtp(stopped("postfix")),
         ),
     ),
     "exim4": MailSystem(
@@ -128,7 +134,7 @@ MAIL_SYSTEMS = {
         methods=(
             # Batch SMTP answers nothing, so there is no queue id to pass on.
             Method("exim-bsmtp", "queue/exim-bsmtp", exim_misconfigured, tells_queue_id=False),
-            Method("smtp-forward", "queue/smtp-forward 127.0.0.1 25", stopped("exim4", kill=True)),
+            _by_smtp(stopped("exim4", kill=True)),
         ),
     ),
 }

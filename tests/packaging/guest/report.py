@@ -42,6 +42,13 @@ def expect(condition: object, otherwise: str) -> None:
         raise AssertionError(otherwise)
 
 
+def note_figure(text: str) -> None:
+    """Keep what was measured, with the logs."""
+    print(text, flush=True)
+    with (RESULTS / "figures").open("a") as figures:
+        figures.write(f"{text}\n")
+
+
 def wait_for(what: str, probe: Callable[[], T | None]) -> T:
     """Call `probe` until it returns something true; AssertionError when it never does."""
     give_up = time.monotonic() + PATIENCE

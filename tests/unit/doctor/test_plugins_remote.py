@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
+from typing import Any
 
 import pytest
 
@@ -33,7 +34,7 @@ async def test_answers(machine: FakeMachine) -> None:
             "ok answers, and offers 8BITMIME DSN HELP PIPELINING SIZE SMTPUTF8"
         ]
         await hop.left.wait()
-    assert hop.verbs() == ["EHLO", "QUIT"]
+    assert hop.verbs() == ["EHLO", "MAIL", "RCPT", "QUIT"]
     assert hop.commands[0] == "EHLO mx.example.org"
 
 
@@ -48,6 +49,27 @@ async def test_refuses(machine: FakeMachine) -> None:
     async with FakeHop(greeting="554 5.7.1 go away") as hop:
         (found,) = await check(forward(machine, hop.port))
     assert found.startswith("error greeting: 554")
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        {"MAIL": "530 5.7.0 Must issue a STARTTLS command first"},
+        {"MAIL": "550 5.7.1 go away"},
+        {"RCPT": "504 5.5.2 <mx>: Helo command rejected: need fully-qualified hostname"},
+    ],
+)
+async def test_refuses_us(machine: FakeMachine, answers: dict[str, Any]) -> None:
+    async with FakeHop(**answers) as hop:
+        (found,) = await check(forward(machine, hop.port))
+    assert found.startswith(f"error refuses us: {next(iter(answers.values()))}")
+
+
+@pytest.mark.parametrize("answers", [{"RCPT": "550 5.1.1 who?"}, {"MAIL": "450 4.7.1 later"}])
+async def test_refuses_somebody_else(machine: FakeMachine, answers: dict[str, Any]) -> None:
+    async with FakeHop(**answers) as hop:
+        (found,) = await check(forward(machine, hop.port))
+    assert found.startswith("ok answers")
 
 
 async def test_nobody(machine: FakeMachine, unused_tcp_port: int) -> None:
@@ -103,7 +125,7 @@ async def test_lmtp(machine: FakeMachine) -> None:
         path.chmod(0o666)
         assert (await check(installation))[0].startswith("ok answers")
         await hop.left.wait()
-    assert hop.verbs() == ["LHLO", "QUIT"]
+    assert hop.verbs() == ["LHLO", "MAIL", "RCPT", "QUIT"]
 
 
 async def test_socket_of_somebody_else(machine: FakeMachine) -> None:

@@ -20,6 +20,7 @@ class FakeClient:
     """A connection that notes when it was left."""
 
     usable = True
+    harmless = True
 
     def __init__(self, loop: FakeLoop) -> None:
         self._loop = loop

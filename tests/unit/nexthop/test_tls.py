@@ -56,7 +56,7 @@ async def talk(
 
 
 async def _encrypted(client: Client) -> bool:
-    await client.reset()
+    await client.begin("MAIL FROM:<>", (), data=False)
     return client.encrypted
 
 
@@ -70,7 +70,7 @@ async def test_off(ca: trustme.CA) -> None:
 async def test_encrypts_without_looking_at_the_name(ca: trustme.CA, tls: TlsMode) -> None:
     hop = FakeHop(keywords=TLS, context=server_context(ca, "other.example"))
     assert await talk(hop, tls)
-    assert hop.verbs()[:4] == ["EHLO", "STARTTLS", "EHLO", "RSET"]
+    assert hop.verbs()[:4] == ["EHLO", "STARTTLS", "EHLO", "MAIL"]
 
 
 async def test_verify(ca: trustme.CA, ca_file: Path) -> None:
@@ -102,7 +102,7 @@ async def test_no_mail_in_clear(ca: trustme.CA, tls: TlsMode, more: dict[str, An
     with pytest.raises(NextHopError) as caught:
         await talk(hop, tls)
     assert caught.value.status == ("4.4.2" if more.get("STARTTLS") == DROP else "4.7.5")
-    assert "RSET" not in hop.verbs()
+    assert "MAIL" not in hop.verbs()
 
 
 @pytest.mark.parametrize("more", [{"keywords": KEYWORDS}, {"STARTTLS": "454 4.7.0 not now"}])

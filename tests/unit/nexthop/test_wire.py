@@ -98,6 +98,47 @@ async def test_no_reply(data: bytes) -> None:
         wire.take_reply()
 
 
+class CountingBuffer(bytearray):
+    """Counts the octets that are searched."""
+
+    searched = 0
+
+    def find(self, what: bytes, start: int = 0) -> int:  # type: ignore[override]
+        self.searched += len(self) - start
+        return super().find(what, start)
+
+
+@pytest.mark.parametrize("line", [b"250-" + b"x" * 60 + b"\r\n", b"250-" + b"x" * 15000, b"250-\n"])
+async def test_dribbled_reply_is_looked_at_once(line: bytes) -> None:
+    wire = a_wire()
+    buffer = wire._buffer = CountingBuffer()
+    octets = (line * 4000)[:15000]
+    for octet in octets:
+        wire.data_received(bytes([octet]))
+        assert wire.take_reply() is None
+    assert buffer.searched <= len(octets)
+
+
+@pytest.mark.parametrize("line", [b"250-" + b"x" * 60 + b"\r\n", b"250-" + b"x" * 20000])
+@pytest.mark.parametrize("size", [1, 50000])
+async def test_endless_reply(line: bytes, size: int) -> None:
+    wire = a_wire()
+    data = (line * 400)[:20000]
+    with pytest.raises(NextHopError, match="too long"):
+        for start in range(0, len(data), size):
+            wire.data_received(data[start : start + size])
+            assert wire.take_reply() is None
+
+
+async def test_part_of_a_reply_is_not_quiet() -> None:
+    wire = a_wire()
+    wire.data_received(b"250-a\r\n")
+    assert wire.take_reply() is None
+    assert not wire.quiet
+    with pytest.raises(NextHopError):
+        await wire.send_commands(["NOOP"], 1)
+
+
 async def test_too_much_unread() -> None:
     wire = a_wire()
     wire.data_received(b"x" * (MAX_UNREAD + 1))

@@ -170,6 +170,9 @@ async def test_refused(
     answers: dict[str, Any] = {step: reply}
     hop = FakeHop(keywords=keywords, **answers)
     verdict = await forward(hop, a_mail())
+    if step == "MAIL" and expected[0] == "deny":
+        # Nothing says that this is about the sender.
+        expected = ("defer", 451, "4.3.5")
     assert summary(verdict) == expected
     assert verdict.text.isascii()
     assert verdict.text.isprintable()
@@ -235,6 +238,54 @@ async def test_data_taken_although_the_recipient_was_not() -> None:
     assert hop.verbs() == ["EHLO", "MAIL", "RCPT", "DATA"]
 
 
+# --- whose fault ----------------------------------------------------------------------------
+
+NOT_US = "530 5.7.0 Authentication required"
+
+
+@pytest.mark.parametrize(
+    ("answers", "status"),
+    [
+        ({"greeting": "554 5.7.1 go away"}, "4.3.2"),
+        ({"EHLO": "504 5.5.2 need a name", "HELO": "504 5.5.2 need a name"}, "4.3.2"),
+        ({"MAIL": NOT_US}, "4.3.5"),
+        ({"RCPT": NOT_US}, "4.3.5"),
+        ({"DATA": NOT_US}, "4.3.5"),
+        ({"dot": NOT_US}, "4.3.5"),
+        ({"RCPT": "554 5.7.1 <to@example.test>: Relay access denied"}, "4.3.5"),
+    ],
+)
+async def test_refuses_us(
+    answers: dict[str, Any], status: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    verdict = await forward(FakeHop(**answers), a_mail())
+    assert summary(verdict) == ("defer", 451, status)
+    errors = [record for record in caplog.records if record.levelname == "ERROR"]
+    assert any(repr(answer)[1:-1] in caplog.text for answer in answers.values())
+    assert errors
+
+
+@pytest.mark.parametrize("step", ["MAIL", "RCPT"])
+async def test_refuses_us_and_another_plugin_may_try(step: str) -> None:
+    answers: dict[str, Any] = {step: NOT_US}
+    verdict = await forward(FakeHop(**answers), a_mail("a@x.test", "b@x.test"))
+    assert verdict.tentative
+
+
+async def test_refuses_to_relay_for_one_recipient() -> None:
+    hop = FakeHop(rcpt={"b@x.test": "554 5.7.1 <b@x.test>: Relay access denied"})
+    verdict = await forward(hop, a_mail("a@x.test", "b@x.test"), "mixed=accept-rest")
+    assert verdict.decision is Decision.DEFER
+    assert hop.messages == []
+
+
+async def test_with_xclient_the_client_is_refused() -> None:
+    hop = FakeHop(
+        keywords=("XCLIENT NAME",), RCPT="554 5.7.1 <c.example>: Client host rejected: no"
+    )
+    assert summary(await forward(hop, a_mail(), "xclient")) == ("deny", 554, "5.7.1")
+
+
 # --- several recipients ---------------------------------------------------------------------
 
 NO = "550 5.1.1 unknown"
@@ -268,8 +319,7 @@ async def test_recipients(
     assert summary(await forward(hop, a_mail(*recipients), line)) == expected
     assert len(hop.messages) == sent
     assert all(f"to='{address}'" in caplog.text for address in answers)
-    if answers:
-        assert ("RSET" in hop.verbs()) is not bool(sent)
+    assert "RSET" not in hop.verbs()
 
 
 async def test_rest_refused_after_the_message() -> None:
@@ -313,8 +363,51 @@ async def test_connection_is_used_again() -> None:
         for _ in range(3):
             assert (await plugin.hook_queue(a_mail())).accepted
         assert hop.connections == 1
-        assert hop.verbs().count("RSET") == 2
+        assert "RSET" not in hop.verbs()
         assert hop.messages == [MESSAGE] * 3
+
+
+@pytest.mark.parametrize(("line", "connections"), [("", 3), ("messages=1", 25), ("messages=25", 1)])
+async def test_messages_per_connection(line: str, connections: int) -> None:
+    async with FakeHop() as hop, forwarder(hop, line) as plugin:
+        for _ in range(25):
+            assert (await plugin.hook_queue(a_mail())).accepted
+        assert hop.connections == connections
+        assert hop.messages == [MESSAGE] * 25
+
+
+@pytest.mark.parametrize("step", ["XFORWARD", "MAIL", "RCPT", "DATA", "dot"])
+@pytest.mark.parametrize("refusal", ["550 5.1.1 no", "450 4.2.0 later"])
+@pytest.mark.parametrize("keywords", [("PIPELINING", "XFORWARD NAME"), ("XFORWARD NAME",)])
+async def test_connection_with_a_refusal_is_not_used_again(
+    step: str, refusal: str, keywords: tuple[str, ...]
+) -> None:
+    usual = "354 go on" if step == "DATA" else "250 ok"
+    answers: dict[str, Any] = {step: [refusal, usual]}
+    async with FakeHop(keywords=keywords, **answers) as hop, forwarder(hop) as plugin:
+        await plugin.hook_queue(a_mail())
+        assert (await plugin.hook_queue(a_mail())).accepted
+        assert hop.connections == 2
+
+
+async def test_connection_with_one_refused_recipient_is_not_used_again() -> None:
+    hop = FakeHop(rcpt={"b@x.test": "550 5.1.1 no"})
+    async with hop, forwarder(hop, "mixed=accept-rest") as plugin:
+        for _ in range(2):
+            assert (await plugin.hook_queue(a_mail("a@x.test", "b@x.test"))).accepted
+        assert hop.connections == 2
+
+
+async def test_refused_recipients_leave_no_trace_for_others() -> None:
+    """As many errors as any server allows, but never two on one connection."""
+    hop = FakeHop(rcpt={"no@x.test": "550 5.1.1 no"})
+    async with hop, forwarder(hop, "check-recipients=yes") as plugin:
+        for _ in range(60):
+            verdict = await plugin.hook_rcpt(a_mail(), a_recipient("no@x.test"))
+            assert summary(verdict) == ("deny", 550, "5.1.1")
+        assert (await plugin.hook_queue(a_mail())).accepted
+        assert hop.connections == 61
+        assert "RSET" not in hop.verbs()
 
 
 async def test_connection_per_message() -> None:
@@ -324,24 +417,64 @@ async def test_connection_per_message() -> None:
         assert hop.connections == 2
 
 
+TOO_MANY = "421 4.7.0 too many messages"
+
+
 @pytest.mark.parametrize(
     "later",
     [
-        {"RSET": DROP},
-        {"RSET": "421 4.4.2 idle"},
-        {"RSET": "500 what?"},
         {"MAIL": ["250 ok", DROP, "250 ok"]},
+        {"MAIL": ["250 ok", SILENT, "250 ok"]},
+        {"MAIL": ["250 ok", TOO_MANY, "250 ok"]},
+        {"MAIL": ["250 ok", "452 4.5.3 too many messages", "250 ok"]},
+        {"MAIL": ["250 ok", "550 5.5.3 too many messages", "250 ok"]},
+        {"XFORWARD": ["250 ok", TOO_MANY, "250 ok"]},
+        {"RCPT": ["250 ok", TOO_MANY, "250 ok"]},
+        {"RCPT": ["250 ok", "451 4.7.1 slow down", "250 ok"]},
+        {"RCPT": ["250 ok", DROP, "250 ok"]},
+        {"DATA": ["354 go on", TOO_MANY, "354 go on"]},
+        {"DATA": ["354 go on", "554 5.5.0 too many messages", "354 go on"]},
+        {"DATA": ["354 go on", DROP, "354 go on"]},
+        {"DATA": ["354 go on", "354 go on\n421 4.3.2 shutting down", "354 go on"]},
     ],
 )
-@pytest.mark.parametrize("keywords", [KEYWORDS, ()])
-async def test_stale_connection_is_replaced(
+@pytest.mark.parametrize(
+    "keywords", [("XFORWARD NAME", "PIPELINING"), ("XFORWARD NAME",)], ids=["pipelining", "plain"]
+)
+async def test_used_connection_is_replaced(
     later: dict[str, Any], keywords: tuple[str, ...]
 ) -> None:
-    async with FakeHop(keywords=keywords, **later) as hop, forwarder(hop) as plugin:
-        for _ in range(2):
+    async with FakeHop(keywords=keywords, **later) as hop, forwarder(hop, "timeout=0.2") as plugin:
+        for _ in range(3):
             assert (await plugin.hook_queue(a_mail())).accepted
         assert hop.connections == 2
-        assert hop.messages == [MESSAGE] * 2
+        assert hop.messages == [MESSAGE] * 3
+
+
+async def test_used_connection_is_replaced_for_a_check() -> None:
+    hop = FakeHop(RCPT=["250 ok", TOO_MANY, "250 ok"])
+    async with hop, forwarder(hop, "check-recipients=yes") as plugin:
+        for _ in range(2):
+            assert await plugin.hook_rcpt(a_mail(), a_recipient()) is None
+        assert hop.connections == 2
+
+
+async def test_refused_recipient_is_asked_about_once() -> None:
+    """It is the recipient's fault, not the connection's."""
+    hop = FakeHop(rcpt={"no@x.test": "550 5.1.1 no"})
+    async with hop, forwarder(hop) as plugin:
+        assert (await plugin.hook_queue(a_mail())).accepted
+        assert summary(await plugin.hook_queue(a_mail("no@x.test"))) == ("deny", 550, "5.1.1")
+        assert hop.connections == 1
+
+
+@pytest.mark.parametrize("reply", ["421 4.3.2 closing", "452 4.3.1 full", "550 5.7.1 no"])
+async def test_reply_to_a_message_on_a_used_connection_counts(reply: str) -> None:
+    async with FakeHop(dot=["250 ok", reply, "250 ok"]) as hop, forwarder(hop) as plugin:
+        assert (await plugin.hook_queue(a_mail())).accepted
+        assert not (await plugin.hook_queue(a_mail())).accepted
+        assert hop.connections == 1
+        assert len(hop.messages) == 2
 
 
 async def test_connection_closed_while_idle() -> None:
@@ -574,7 +707,8 @@ async def test_recipients_are_not_checked_by_default() -> None:
         ({}, None),
         ({"RCPT": NO}, ("deny", 550, "5.1.1")),
         ({"RCPT": LATER}, ("defer", 450, "4.2.0")),
-        ({"MAIL": "550 5.7.1 not from you"}, ("deny", 550, "5.7.1")),
+        ({"MAIL": "550 5.7.1 not from you"}, ("defer", 451, "4.3.5")),
+        ({"MAIL": "550 5.1.8 no such domain"}, ("deny", 550, "5.1.8")),
         ({"RCPT": DROP}, ("defer", 451, "4.4.2")),
     ],
 )
@@ -594,7 +728,23 @@ async def test_checked_recipients_share_the_connection_of_the_message() -> None:
             assert await plugin.hook_rcpt(tx, recipient) is None
         assert (await plugin.hook_queue(tx)).accepted
         assert hop.connections == 1
+        assert hop.verbs() == [
+            "EHLO",
+            *["MAIL", "RCPT", "RSET"] * 2,
+            "MAIL",
+            "RCPT",
+            "RCPT",
+            "DATA",
+        ]
         assert hop.messages == [MESSAGE]
+
+
+@pytest.mark.parametrize("answer", [DROP, TOO_MANY, "500 what?"])
+async def test_connection_without_reset_is_replaced(answer: str) -> None:
+    async with FakeHop(RSET=answer) as hop, forwarder(hop, "check-recipients=yes") as plugin:
+        assert await plugin.hook_rcpt(a_mail(), a_recipient()) is None
+        assert (await plugin.hook_queue(a_mail())).accepted
+        assert hop.connections == 2
 
 
 async def test_check_recipients_without_smtputf8() -> None:
