@@ -56,6 +56,7 @@ class _ExchangeEndedError(Exception):
 
 async def auth(connection: Connection, argument: str) -> Reply:
     """AUTH: run the mechanism, ask the plugins, remember the user."""
+    connection.session.auth_tried = True
     if not connection.snapshot.auth_mechanisms or connection.session.hello != "ehlo":
         return replies.UNRECOGNIZED
     fault = _sequence_fault(connection)
