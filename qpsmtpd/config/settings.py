@@ -92,7 +92,11 @@ class Settings:
         check=LogLevel.parse,
         doc="Level of what goes to stderr while the file logging is empty: 0 to 7.",
     )
-    tls_before_auth: bool = opt(False, doc="Whether AUTH is offered only under TLS.")
+    tls_before_auth: bool = opt(
+        True,
+        doc="Whether AUTH is offered and taken under TLS only, if a plugin offers TLS (was 0). "
+        "With 0, passwords may cross the network in the clear.",
+    )
     me_auth_results: str = opt(
         "",
         check=_host_name,
@@ -119,6 +123,21 @@ class Settings:
         100, least=1, doc="Commands other than MAIL, RCPT and DATA since the last message."
     )
     max_auth_failures: int = opt(3, least=1, doc="Failed logins in one session.")
+    max_auth_failures_from_ip: int = opt(
+        100,
+        least=0,
+        doc="Failed logins of one client address in an hour (of an IPv6 client's network, see "
+        "network_prefix_ipv6), for all workers, and for all machines that share the store. Then "
+        "AUTH is answered with 421 until the hour is over. Clients in admission_exempt, such as a "
+        "webmail server on which all users log in, are not limited; 0 means no limit.",
+    )
+    auth_failure_pause: Seconds = opt(
+        Seconds(1),
+        least=0,
+        doc="How long a client waits for the answer to a failed login, whatever the reason. Each "
+        "failure of its address within an hour doubles that, up to 30 seconds. With 0 it does not "
+        "wait, and the time that the answer takes may tell which users exist.",
+    )
     max_connections: int = opt(
         10000, least=0, doc="Connections at a time, for all workers together; 0 means no limit."
     )

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
@@ -16,11 +17,15 @@ from qpsmtpd.config.settings import Settings
 from qpsmtpd.plugin.base import Plugin
 from qpsmtpd.plugin.chain import Chain, ChainedPlugin
 from qpsmtpd.plugin.services import Services
+from qpsmtpd.store.counts import SharedCounts
 
 log = logging.getLogger(__name__)
 
 #: Seconds that a plugin may take to start or to stop.
 LIFE_CYCLE_TIMEOUT = 60.0
+
+#: Seconds after which the failed logins of a client are forgotten.
+FAILED_LOGINS_WINDOW = 3600.0
 
 #: Closes what a configuration opened.
 Release = Callable[[], Awaitable[None]]
@@ -47,6 +52,13 @@ class Snapshot:
     warnings: tuple[Problem, ...]
     releases: tuple[Release, ...]
     plugin_mechanisms: frozenset[str] = frozenset()
+
+    @functools.cached_property
+    def failed_logins(self) -> SharedCounts:
+        """The failed logins of each client."""
+        # No plugin can have a name with a space.
+        store = self.services.store.scoped("failed logins")
+        return SharedCounts(store, self.services.clock, FAILED_LOGINS_WINDOW)
 
     async def stop(self) -> None:
         """Stop all plugins, the last one first, then the resolver and the store.

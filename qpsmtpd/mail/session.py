@@ -43,6 +43,9 @@ class ReverseNames(NamedTuple):
     certain: bool = True
 
 
+#: Letters of a verb; longer words are none.
+_LONGEST_VERB = 12
+
 ReverseLookup = Callable[[], Awaitable[ReverseNames]]
 EarlyInput = Callable[[float], Awaitable[bool]]
 
@@ -71,6 +74,7 @@ class Session(TaskOwner):
         "_reverse_lookup",
         "auth_mechanism",
         "auth_results",
+        "auth_tried",
         "auth_user",
         "capabilities",
         "client",
@@ -129,6 +133,8 @@ class Session(TaskOwner):
         #: The client may send mail to any destination.
         self.relay_client = False
         self.tls: TlsInfo | None = None
+        #: The client has said AUTH: whatever it says out of place may be its password.
+        self.auth_tried = False
         self.auth_user = ""
         self.auth_mechanism = ""
         #: Set by a plugin that knows this client to be good; see `Plugin.immune`.
@@ -186,6 +192,17 @@ class Session(TaskOwner):
     async def early_input(self, seconds: float) -> bool:
         """Wait for the client to send something unasked; False if it kept quiet this long."""
         return await self._early_input(seconds)
+
+    def loggable(self, verb: str, argument: str) -> str:
+        """An unknown command as the log may show it: no more than its verb.
+
+        Only the number of octets if it may belong to a login that was refused: if the client has
+        tried AUTH, or the line looks like base64.
+        """
+        plain = verb.isascii() and verb.isalpha() and len(verb) <= _LONGEST_VERB
+        if plain and not self.auth_tried and (argument or len(verb) % 4):
+            return verb
+        return f"({len(verb) + len(argument)} octets)"
 
     def adjust_karma(self, points: int) -> None:
         """Credit (or with a negative number debit) the client's behaviour."""

@@ -409,7 +409,7 @@ class Plugin(Generic[O]):
         """The connection is closed."""
 
     async def hook_deny(self, session: Session, result: HookResult) -> None:
-        """Some plugin refused something."""
+        """Some plugin refused something, or the core a login (as the plugin "core")."""
 
     async def hook_ok(self, session: Session, result: HookResult) -> None:
         """Some plugin accepted something, or had no opinion."""

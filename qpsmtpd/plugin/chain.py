@@ -24,7 +24,7 @@ from typing import Any
 
 from qpsmtpd.errors import StoreError
 from qpsmtpd.mail.session import Challenge, Session
-from qpsmtpd.mail.trail import Answer, Outcome
+from qpsmtpd.mail.trail import CORE, Answer, Outcome
 from qpsmtpd.mail.verdict import Verdict, defer
 from qpsmtpd.plugin.base import HOOK_METHODS, HookResult, Mode, ParsedPath, Plugin
 
@@ -181,6 +181,11 @@ class Chain:
             answer = await self._ask(handler, hook, args or (session,))
             if answer is not None and answer.broken:
                 trail.add(answer)
+
+    async def report_refusal(self, hook: str, session: Session, verdict: Verdict) -> None:
+        """Tell the observers of refusals what the core has refused by itself."""
+        for handler in self._handlers["deny"]:
+            await self._ask(handler, "deny", (session, HookResult(CORE, hook, verdict)))
 
     async def _ask(self, handler: Handler, hook: str, args: tuple[Any, ...]) -> Answer | None:
         """What one plugin answers; None if it says quickly that it has no opinion."""

@@ -32,7 +32,12 @@ class CountUnrecognizedCommands(Plugin[CountUnrecognizedCommandsOptions]):
     ) -> Verdict | None:
         count = session.notes.get(COUNT, 0) + 1
         session.notes[COUNT] = count
-        self.log.info("unrecognized command=%r count=%d", verb, count)
+        self.log.info(
+            "unrecognized command=%r count=%d ip=%s",
+            session.loggable(verb, argument),
+            count,
+            session.client.ip,
+        )
         if count < self.options.max:
             return None
         return deny("Too many unrecognized commands", status="5.5.1", disconnect=True)

@@ -3,24 +3,31 @@
 
 Each mechanism turns the exchange with the client into an AuthAttempt; plugins judge it.  Other
 mechanisms are implemented by plugins, one challenge at a time.
+
+Nobody learns from a failed login which users exist: whatever the reason, the reply is the same, and
+comes at the same moment.  And nobody can guess quickly: that moment is the later, the more logins
+from the same address have failed, on whatever connections (`Snapshot.failed_logins`).  A login
+counts as failed from its beginning until it turns out not to be, so that many at once gain nothing.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
+import ipaddress
 import logging
 import secrets
 import time
 from collections.abc import Awaitable, Callable
+from typing import NamedTuple
 
 from qpsmtpd.mail.session import AuthAttempt, AuthExchange, Challenge
-from qpsmtpd.mail.trail import CORE, Answer
+from qpsmtpd.mail.trail import Answer
 from qpsmtpd.plugin.chain import FAULT
 from qpsmtpd.smtp import replies
 from qpsmtpd.smtp.connection import Connection, LineTooLongError
 from qpsmtpd.smtp.replies import reply_to
-from qpsmtpd.smtp.reply import Reply
+from qpsmtpd.smtp.reply import Recorded, Reply
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +35,12 @@ log = logging.getLogger(__name__)
 MAX_LINE = 12288
 #: The answer of a client that gives up.
 CANCELLED = b"*"
+
+#: The longest pause before the answer to a failed login, in seconds.
+LONGEST_PAUSE = 30.0
+#: Codes of RFC 4954 that a plugin may refuse a login with, because they speak of the exchange and
+#: not of the user; temporary ones are others.
+_ABOUT_THE_EXCHANGE = frozenset({500, 501, 504, 534, 538})
 
 # A mechanism returns the attempt, or the reply that ends the exchange.
 Mechanism = Callable[[Connection, str], Awaitable[AuthAttempt | Reply]]
@@ -43,6 +56,7 @@ class _ExchangeEndedError(Exception):
 
 async def auth(connection: Connection, argument: str) -> Reply:
     """AUTH: run the mechanism, ask the plugins, remember the user."""
+    connection.session.auth_tried = True
     if not connection.snapshot.auth_mechanisms or connection.session.hello != "ehlo":
         return replies.UNRECOGNIZED
     fault = _sequence_fault(connection)
@@ -54,13 +68,7 @@ async def auth(connection: Connection, argument: str) -> Reply:
     mechanism, initial = parsed
     if mechanism not in connection.snapshot.auth_mechanisms:
         return replies.AUTH_UNKNOWN_MECHANISM
-    try:
-        if mechanism in connection.snapshot.plugin_mechanisms:
-            return await _by_plugin(connection, mechanism, initial)
-        attempt = await MECHANISMS[mechanism](connection, initial)
-    except _ExchangeEndedError as ended:
-        return _ended(connection, ended.reply)
-    return await _judge(connection, attempt)
+    return await _log_in(connection, mechanism, initial)
 
 
 def offered(connection: Connection) -> tuple[str, ...]:
@@ -95,6 +103,81 @@ async def _parse(connection: Connection, argument: str) -> tuple[str, str] | Rep
     if not 1 <= len(words) <= 2:
         return replies.SYNTAX_ERROR
     return words[0].upper(), words[1] if len(words) == 2 else ""
+
+
+# --- the brake ---------------------------------------------------------------------------------
+
+
+class _Outcome(NamedTuple):
+    """How an exchange ended; `answered`: when the client had said its last word (monotonic)."""
+
+    reply: Reply
+    answered: float
+
+    @property
+    def failed(self) -> bool:
+        """Whether this is a failed login; one that plugins could not judge is none."""
+        return self.reply.code >= 500 and self.reply is not replies.AUTH_CANCELLED
+
+
+async def _log_in(connection: Connection, mechanism: str, initial: str) -> Reply:
+    """Carry out an exchange, with the brake on."""
+    client = _client(connection)
+    failures = connection.snapshot.failed_logins
+    number = await failures.add(client)
+    outcome: _Outcome | None = None
+    try:
+        if _too_many(connection, number):
+            connection.log_refusal("auth", replies.AUTH_TOO_MANY_FROM_CLIENT)
+            return replies.AUTH_TOO_MANY_FROM_CLIENT
+        outcome = await _exchange(connection, mechanism, initial)
+    finally:
+        if outcome is None or not outcome.failed:
+            await failures.take_back(client)
+    return await _answer(connection, outcome, number)
+
+
+def _client(connection: Connection) -> str:
+    """Whose failures are counted: an IPv4 address, or the network of an IPv6 address."""
+    address = connection.session.client_address
+    if address.version == 4:
+        return str(address)
+    prefix = connection.snapshot.settings.network_prefix_ipv6
+    return str(ipaddress.ip_network((address, prefix), strict=False))
+
+
+def _too_many(connection: Connection, number: int) -> bool:
+    settings = connection.snapshot.settings
+    if not settings.max_auth_failures_from_ip or number <= settings.max_auth_failures_from_ip:
+        return False
+    return connection.session.client_address not in settings.exempt
+
+
+async def _answer(connection: Connection, outcome: _Outcome, number: int) -> Reply:
+    """Count a failure in the session, and let the client wait for the reply."""
+    reply = outcome.reply
+    if reply.positive or reply is replies.AUTH_CANCELLED:
+        return reply
+    connection.counters.auth_failures += 1
+    if outcome.failed:
+        base = connection.snapshot.settings.auth_failure_pause
+        now = connection.snapshot.services.clock.monotonic()
+        if base:
+            await connection.wire.pause(_pause(base, number, now - outcome.answered))
+    if reply.disconnect:
+        return reply
+    if connection.counters.auth_failures >= connection.snapshot.settings.max_auth_failures:
+        return replies.AUTH_TOO_MANY
+    return reply
+
+
+def _pause(base: float, number: int, passed: float) -> float:
+    """Seconds until the reply to the failure with this number, of which some have passed.
+
+    If the judgement took longer than the whole pause, it is the next multiple of it.
+    """
+    whole = min(base * 2.0 ** min(number - 1, 20), max(base, LONGEST_PAUSE))
+    return whole - passed % whole
 
 
 # --- the exchange ---------------------------------------------------------------------------
@@ -172,22 +255,39 @@ async def _cram_md5(connection: Connection, initial: str) -> AuthAttempt | Reply
 MECHANISMS: dict[str, Mechanism] = {"PLAIN": _plain, "LOGIN": _login, "CRAM-MD5": _cram_md5}
 
 
-# --- a plugin's mechanism ------------------------------------------------------------------
+async def _exchange(connection: Connection, mechanism: str, initial: str) -> _Outcome:
+    """Exchange challenges and answers, and let the plugins judge."""
+    clock = connection.snapshot.services.clock
+    try:
+        if mechanism in connection.snapshot.plugin_mechanisms:
+            return await _by_plugin(connection, mechanism, initial)
+        attempt = await MECHANISMS[mechanism](connection, initial)
+    except _ExchangeEndedError as ended:
+        attempt = ended.reply
+    answered = clock.monotonic()
+    if isinstance(attempt, AuthAttempt):
+        return _Outcome(await _judge(connection, attempt), answered)
+    if attempt is not replies.AUTH_CANCELLED:
+        connection.log_refusal("auth", attempt)
+        await connection.report_refusal("auth", attempt)
+    return _Outcome(attempt, answered)
 
 
-async def _by_plugin(connection: Connection, mechanism: str, initial: str) -> Reply:
+async def _by_plugin(connection: Connection, mechanism: str, initial: str) -> _Outcome:
     """Pass challenges and answers between a plugin and the client until the plugin decides."""
-    session = connection.session
+    session, clock = connection.session, connection.snapshot.services.clock
     response = initial.encode("utf-8", "surrogateescape") if initial else None
     exchange = AuthExchange(mechanism, response)
+    answered = clock.monotonic()
     answer = await connection.run("auth_exchange", session, exchange)
     while answer is not None and isinstance(answer.value, Challenge):
         if exchange.response == CANCELLED:
             break
         exchange.response = await _answer_to(connection, answer.value.text)
+        answered = clock.monotonic()
         answer = await connection.run("auth_exchange", session, exchange)
     if exchange.response == CANCELLED:
-        return replies.AUTH_CANCELLED
+        return _Outcome(replies.AUTH_CANCELLED, answered)
     if answer is not None and not answer.refused and not exchange.user:
         log.error(
             "fault hook=auth_exchange plugin=%s ip=%s: accepted without a user",
@@ -196,51 +296,44 @@ async def _by_plugin(connection: Connection, mechanism: str, initial: str) -> Re
         )
         answer = answer._replace(value=FAULT, outcome="fault")
         session.trail.decide(answer)
-    return _conclude(connection, answer, exchange.user, mechanism)
+    return _Outcome(await _conclude(connection, answer, exchange.user, mechanism), answered)
 
 
 # --- the judgement --------------------------------------------------------------------------
 
 
-async def _judge(connection: Connection, attempt: AuthAttempt | Reply) -> Reply:
-    if isinstance(attempt, Reply):
-        return _ended(connection, attempt)
+async def _judge(connection: Connection, attempt: AuthAttempt) -> Reply:
     hook = f"auth_{attempt.mechanism.lower().replace('-', '_')}"
     session = connection.session
     answer = await connection.run(hook, session, attempt)
     if answer is None:
         answer = await connection.run("auth", session, attempt)
-    return _conclude(connection, answer, attempt.user, attempt.mechanism)
+    return await _conclude(connection, answer, attempt.user, attempt.mechanism)
 
 
-def _conclude(connection: Connection, answer: Answer | None, user: str, mechanism: str) -> Reply:
+async def _conclude(
+    connection: Connection, answer: Answer | None, user: str, mechanism: str
+) -> Reply:
     """Act on what the plugins said about a login."""
     session = connection.session
-    if answer is None or answer.refused:
-        reply = replies.AUTH_FAILED if answer is None else reply_to(answer)
-        plugin = CORE if answer is None else answer.plugin
-        connection.log_refusal("auth", reply, user, plugin)
-        return _failed(connection, reply)
+    if answer is None:
+        connection.log_refusal("auth", replies.AUTH_FAILED, user)
+        await connection.report_refusal("auth", replies.AUTH_FAILED)
+        return replies.AUTH_FAILED
+    reply = reply_to(answer)
+    if answer.refused:
+        # What the plugin says is for the log: to the client all failures look the same.
+        connection.log_refusal("auth", reply, user, answer.plugin)
+        return _without_reason(reply)
     session.auth_user = user
     session.auth_mechanism = mechanism
     session.relay_client = True
     session.deferred_rejects.clear()
-    return reply_to(answer)
-
-
-def _ended(connection: Connection, reply: Reply) -> Reply:
-    """An exchange led to no attempt.  It is a failed login, unless the client gave it up."""
-    if reply is replies.AUTH_CANCELLED:
-        return reply
-    connection.log_refusal("auth", reply)
-    return _failed(connection, reply)
-
-
-def _failed(connection: Connection, reply: Reply) -> Reply:
-    """Count the failure: too many of them end the connection."""
-    connection.counters.auth_failures += 1
-    if reply.disconnect:
-        return reply
-    if connection.counters.auth_failures >= connection.snapshot.settings.max_auth_failures:
-        return replies.AUTH_TOO_MANY
     return reply
+
+
+def _without_reason(reply: Reply) -> Reply:
+    """The one reply to failed logins, unless this one says nothing about the user."""
+    if reply.code < 500 or reply.code in _ABOUT_THE_EXCHANGE:
+        return reply
+    return Recorded(*replies.AUTH_FAILED[:3], disconnect=reply.disconnect)

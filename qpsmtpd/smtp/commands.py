@@ -7,6 +7,7 @@ MAIL and RCPT live in envelope.py, DATA in transfer.py, AUTH in authenticate.py.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable
 from typing import Literal
 
@@ -15,6 +16,8 @@ from qpsmtpd.smtp import authenticate, envelope, replies, transfer
 from qpsmtpd.smtp.connection import Connection
 from qpsmtpd.smtp.replies import reply_to
 from qpsmtpd.smtp.reply import Reply
+
+log = logging.getLogger(__name__)
 
 Command = Callable[[Connection, str], Awaitable[Reply]]
 
@@ -162,7 +165,11 @@ async def starttls(connection: Connection, argument: str) -> Reply | None:
 
 async def unrecognized(connection: Connection, verb: str, argument: str) -> Reply:
     """Any other verb; plugins may know it, or count it."""
-    answer = await connection.run("unrecognized_command", connection.session, verb, argument)
+    session = connection.session
+    if "AUTH" in verb or "AUTH" in argument.upper():
+        session.auth_tried = True
+    log.debug("unrecognized command %r", session.loggable(verb, argument))
+    answer = await connection.run("unrecognized_command", session, verb.lower(), argument)
     return replies.UNRECOGNIZED if answer is None else reply_to(answer)
 
 

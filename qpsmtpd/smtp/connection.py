@@ -66,6 +66,9 @@ class Wire(Protocol):
     async def early_input(self, seconds: float) -> bool:
         """Wait for input; False if none came."""
 
+    async def pause(self, seconds: float) -> None:
+        """Send what was collected, and let the client wait, whatever it sends meanwhile."""
+
     async def start_tls(self, context: ssl.SSLContext) -> TlsInfo:
         """Negotiate TLS.  Raises ClientGoneError when it fails."""
 
@@ -136,6 +139,11 @@ class Connection:
         trail = (self.session.transaction or self.session).trail
         trail.decide(Answer(CORE, hook, verdict_of(reply)))
         return Recorded(*reply)
+
+    async def report_refusal(self, hook: str, reply: Reply) -> None:
+        """Tell the plugins that observe refusals of one by the core."""
+        if "deny" in self.snapshot.chain.hooks:
+            await self.snapshot.chain.report_refusal(hook, self.session, verdict_of(reply))
 
     def log_refusal(self, hook: str, reply: Reply, about: str = "", plugin: str = CORE) -> None:
         """One line for everything refused before there is a message."""

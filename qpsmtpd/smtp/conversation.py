@@ -113,9 +113,9 @@ async def execute(connection: Connection, line: bytes) -> Reply | None:
     command = COMMANDS.get(verb)
     if verb not in USEFUL:
         connection.counters.junk_commands += 1
-    log.debug("command %r", verb if verb == "AUTH" else text)
     if command is None:
-        return await unrecognized(connection, verb.lower(), argument)
+        return await unrecognized(connection, verb, argument)
+    log.debug("command %r", verb if verb == "AUTH" else text)
     reply = await command(connection, argument.strip(" \t"))
     if reply is None or reply.code < 400:
         return reply

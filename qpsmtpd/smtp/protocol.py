@@ -96,6 +96,7 @@ class SmtpProtocol(SMTP):
         self._out: list[bytes] = []
         self._waiter: asyncio.Future[None] | None = None
         self._early: asyncio.Future[None] | None = None
+        self._pause: asyncio.Future[None] | None = None
         self._writable: asyncio.Future[None] | None = None
         self._reading_paused = False
         self._ended = False
@@ -176,6 +177,7 @@ class SmtpProtocol(SMTP):
         """
         self._ended = True
         self._wake()
+        self._end_pause()
         if self.connection is None or self._handshaking:
             return False
         return self.connection.session.tls is None
@@ -186,6 +188,7 @@ class SmtpProtocol(SMTP):
         self._ended = True
         self._deadlines.stop()
         self._wake()
+        self._end_pause()
         self.resume_writing()
         self._forget_if_over()
 
@@ -253,6 +256,7 @@ class SmtpProtocol(SMTP):
         if self.connection is None or self._finished:
             return
         self.connection.draining = True
+        self._end_pause()
         if (
             self._waiter is not None
             and self._reading_command
@@ -354,6 +358,27 @@ class SmtpProtocol(SMTP):
                 silence.cancel()
                 self._early = None
         return bool(self._buffer)
+
+    async def pause(self, seconds: float) -> None:
+        """Send what was collected, and let the client wait, whatever it sends meanwhile."""
+        await self.flush()
+        if not self._ended:
+            self._pause = self._loop.create_future()
+            timer = self._loop.call_later(seconds, self._end_pause)
+            try:
+                await self._pause
+            finally:
+                timer.cancel()
+                self._pause = None
+        # One that has only half-closed could still read, but cannot be told from one that has left.
+        if self._ended:
+            raise ClientGoneError
+        if self.connection is not None and self.connection.draining:
+            raise ShutdownError
+
+    def _end_pause(self) -> None:
+        if self._pause is not None and not self._pause.done():
+            self._pause.set_result(None)
 
     async def start_tls(self, context: ssl.SSLContext) -> TlsInfo:
         """Negotiate TLS; what was collected is sent first."""

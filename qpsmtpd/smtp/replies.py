@@ -75,6 +75,9 @@ AUTH_CANCELLED = Reply(501, "5.7.0", "Authentication cancelled")
 AUTH_BAD_BASE64 = Reply(501, "5.5.2", "Cannot decode response")
 AUTH_TOO_LONG = Reply(500, "5.5.6", "Authentication exchange line too long")
 AUTH_TOO_MANY = Reply(421, "4.7.0", "Too many failed authentications", disconnect=True)
+AUTH_TOO_MANY_FROM_CLIENT = Reply(
+    421, "4.7.0", "Too many failed authentications from you, try again later", disconnect=True
+)
 
 DATA_FAULTS = {
     DataFault.BARE_LINE_END: Reply(550, "5.5.2", "Bare CR or LF in message not allowed"),

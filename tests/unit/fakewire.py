@@ -7,7 +7,17 @@ import ssl
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from qpsmtpd.api import NoOptions, Plugin, Recipient, TlsInfo, Transaction, Verdict, accept
+from qpsmtpd.api import (
+    Clock,
+    NoOptions,
+    Plugin,
+    Recipient,
+    Store,
+    TlsInfo,
+    Transaction,
+    Verdict,
+    accept,
+)
 from qpsmtpd.config.settings import Settings
 from qpsmtpd.config.snapshot import Snapshot
 from qpsmtpd.mail.session import Session
@@ -37,6 +47,7 @@ class FakeWire:
         self.writes: list[bytes] = []
         self.gone = False
         self.tls: ssl.SSLContext | None = None
+        self.pauses: list[float] = []
 
     async def read_line(self, limit: int) -> bytes:
         while b"\n" not in self._buffer:
@@ -79,6 +90,10 @@ class FakeWire:
 
     async def early_input(self, seconds: float) -> bool:
         return self.pending_input
+
+    async def pause(self, seconds: float) -> None:
+        await self.flush()
+        self.pauses.append(seconds)
 
     async def start_tls(self, context: ssl.SSLContext) -> TlsInfo:
         await self.flush()
@@ -150,11 +165,13 @@ def a_snapshot(
     tls: ssl.SSLContext | None = None,
     auth: tuple[str, ...] = (),
     exchanges: tuple[str, ...] = (),
+    clock: Clock | None = None,
+    store: Store | None = None,
     **settings: Any,
 ) -> Snapshot:
     """A configuration of these plugins and settings."""
     chained = [p if isinstance(p, ChainedPlugin) else ChainedPlugin(p) for p in plugins]
-    lent = services()
+    lent = services(clock=clock, store=store)
     settings.setdefault("spool_dir", lent.spool_dir)
     spoken = frozenset(exchanges)
     chain = Chain(chained)

@@ -7,8 +7,8 @@ daemon should be able to read the file: a warning is logged at start if everybod
 
 A user in the file is let in with the right password (PLAIN, LOGIN, CRAM-MD5: RFC 4954, RFC 2195)
 and refused with a wrong or missing one, whatever plugins after this one would say. For a user who
-is not in the file, or a name without a domain, the next plugin is asked. The answer takes the same
-time for known and unknown users.
+is not in the file, or a name without a domain, the next plugin is asked. The client gets the same
+reply after the same time whether the user is known or not (auth_failure_pause).
 
 A line that is not of the form `user@domain:password` is an error, at start.
 """

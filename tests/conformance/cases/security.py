@@ -15,6 +15,7 @@ from tests.conformance.dialogue import Case, Dialogue, Keywords, Respond, Send, 
 _FLAT_FILE = {
     "plugins": ["auth/auth_flat_file", *PLUGINS],
     "flat_auth_pw": ["good@example.test:good:pass", "upper@example.test:Pass"],
+    "auth_failure_pause": ["0"],
 }
 _ELSEWHERE = (MAIL, "RCPT TO:<user@elsewhere.example>")
 # The bugs of the Perl version include no reply at all.
@@ -110,6 +111,8 @@ _TLS = {
     "plugins": [f"tls {_PEM} {_PEM} {_PEM}", "auth/auth_flat_file", *PLUGINS],
     "server.pem": _certificate(),
     "flat_auth_pw": _FLAT_FILE["flat_auth_pw"],
+    "auth_failure_pause": ["0"],
+    "tls_before_auth": ["0"],
 }
 
 _IN_TLS = (HELLO, "STARTTLS", StartTls())

@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import hmac
 import ssl
 from collections.abc import Sequence
+from ipaddress import ip_network
 from typing import Any
 
 import pytest
@@ -18,18 +20,30 @@ from qpsmtpd.api import (
     AuthAttempt,
     AuthExchange,
     Challenge,
+    HookResult,
     NoOptions,
     Plugin,
     Session,
+    Store,
     Verdict,
     accept,
     defer,
     deny,
     password_matches,
 )
+from qpsmtpd.smtp.connection import ClientGoneError, Connection
 from qpsmtpd.smtp.conversation import converse
-from qpsmtpd.testing import a_session, services
-from tests.unit.fakewire import ENVELOPE, FakeWire, a_connection, a_plugin_with, always, talk
+from qpsmtpd.testing import FakeClock, FakeStore, a_session, services
+from tests.unit.fakewire import (
+    ENVELOPE,
+    FakeWire,
+    a_connection,
+    a_plugin_with,
+    a_snapshot,
+    always,
+    fails,
+    talk,
+)
 
 MECHANISMS = ("PLAIN", "LOGIN", "CRAM-MD5")
 EHLO = b"EHLO client.example\r\n"
@@ -65,7 +79,6 @@ async def replies_to(*lines: str, **more: Any) -> list[str]:
 
 SUCCESS = "235 2.7.0 Authentication successful"
 FAILED = "535 5.7.8 Authentication credentials invalid"
-REFUSED = "535 5.7.8 No such user or password"
 
 
 @pytest.mark.parametrize(
@@ -74,7 +87,7 @@ REFUSED = "535 5.7.8 No such user or password"
         ([f"AUTH PLAIN {PLAIN}"], [SUCCESS]),
         ([f"auth plain {plain('user', 'pass', 'user')}"], [SUCCESS]),
         (["AUTH PLAIN", PLAIN], ["334 ", SUCCESS]),
-        (["AUTH PLAIN", plain("user", "wrong")], ["334 ", REFUSED]),
+        (["AUTH PLAIN", plain("user", "wrong")], ["334 ", FAILED]),
         ([f"AUTH PLAIN {plain('user', 'pass', 'other')}"], [FAILED]),
         ([f"AUTH PLAIN {plain('user', '')}"], [FAILED]),
         ([f"AUTH PLAIN {plain('', 'pass')}"], [FAILED]),
@@ -123,7 +136,7 @@ class CramWire(FakeWire):
 
 @pytest.mark.parametrize(
     ("user", "password", "reply"),
-    [("user", "pass", SUCCESS), ("user", "wrong", REFUSED), ("", "pass", FAILED)],
+    [("user", "pass", SUCCESS), ("user", "wrong", FAILED), ("", "pass", FAILED)],
 )
 async def test_cram_md5(user: str, password: str, reply: str) -> None:
     challenges = set()
@@ -181,7 +194,7 @@ async def test_the_hook_of_the_mechanism_comes_first() -> None:
 
 async def test_guessing_ends_the_connection() -> None:
     replies = await replies_to(*[f"AUTH PLAIN {plain('user', 'x')}"] * 5, max_auth_failures=3)
-    assert replies == [REFUSED, REFUSED, "421 4.7.0 Too many failed authentications"]
+    assert replies == [FAILED, FAILED, "421 4.7.0 Too many failed authentications"]
 
 
 @pytest.mark.parametrize(
@@ -261,7 +274,7 @@ async def test_not_during_a_transaction() -> None:
 
 async def test_not_before_tls() -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    replies = await replies_to(f"AUTH PLAIN {PLAIN}", tls=context, tls_before_auth=True)
+    replies = await replies_to(f"AUTH PLAIN {PLAIN}", tls=context)
     assert replies == ["538 5.7.11 Encryption required for authentication"]
 
 
@@ -338,7 +351,10 @@ async def test_the_initial_response_is_the_first_answer() -> None:
     ("last", "user", "reply"),
     [
         (None, "counter", FAILED),
-        (deny("Wrong"), "counter", "535 5.7.8 Wrong"),
+        (deny("Wrong"), "counter", FAILED),
+        (deny("Disabled", code=550), "counter", FAILED),
+        (deny("No such user", status="5.1.1"), "counter", FAILED),
+        (deny("Too weak", status="5.7.9", code=534), "counter", "534 5.7.9 Too weak"),
         (defer(code=454), "counter", "454 4.7.8 Authentication credentials invalid"),
         (accept(), "", "451 4.3.0 Internal error, please try again later"),
         ("nonsense", "counter", "451 4.3.0 Internal error, please try again later"),
@@ -383,3 +399,196 @@ async def test_any_exchange_ends(mechanism: str, answers: list[bytes], raw: bool
     assert 235 not in wire.codes
     assert not {451} & set(wire.codes)
     assert not any("Internal" in reply for reply in wire.replies)
+
+
+# --- the brake ------------------------------------------------------------------------------
+
+WRONG = f"AUTH PLAIN {plain('user', 'x')}\r\n".encode()
+UNKNOWN = f"AUTH PLAIN {plain('nobody', 'x')}\r\n".encode()
+
+
+class Judge(Plugin[NoOptions]):
+    """Knows one user, whom it judges slowly; remembers the refusals it hears of."""
+
+    def __init__(self, clock: FakeClock, seconds: float = 0.0) -> None:
+        super().__init__("judge", NoOptions(), services())
+        self.clock, self.seconds = clock, seconds
+        self.judged = 0
+        self.refusals: list[str] = []
+
+    async def hook_auth(self, session: Session, attempt: AuthAttempt) -> Verdict | None:
+        self.judged += 1
+        if attempt.user != "user":
+            return None
+        self.clock.advance(self.seconds)
+        return accept() if attempt.password == "pass" else deny("Wrong password")
+
+    async def hook_deny(self, session: Session, result: HookResult) -> None:
+        assert result.verdict is not None
+        self.refusals.append(f"{result.plugin} {result.hook} {result.verdict.decision.value}")
+
+
+class Guarded:
+    """Connections that share one configuration, and so its count of failures."""
+
+    def __init__(self, *, store: Store | None = None, seconds: float = 0.0, **more: Any) -> None:
+        self.clock = FakeClock()
+        self.judge = Judge(self.clock, seconds)
+        self.snapshot = a_snapshot(
+            self.judge, auth=MECHANISMS, clock=self.clock, store=store, **more
+        )
+
+    async def talk(self, *script: bytes | Exception, ip: str = "192.0.2.1") -> FakeWire:
+        wire = FakeWire(EHLO, *script)
+        await converse(Connection(a_session(ip), self.snapshot, wire))
+        return wire
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.25, 0.875])
+async def test_the_answer_to_a_failed_login_comes_at_one_moment(seconds: float) -> None:
+    """Whether the user exists and however long the judgement takes, with one text."""
+    known, unknown = Guarded(seconds=seconds), Guarded(seconds=seconds)
+    one, other = await known.talk(WRONG), await unknown.talk(UNKNOWN)
+    assert one.replies[2:] == other.replies[2:] == [FAILED]
+    assert one.pauses == [1 - seconds]
+    assert other.pauses == [1.0]
+
+
+async def test_a_judgement_that_takes_longer_than_the_pause() -> None:
+    assert (await Guarded(seconds=2.25).talk(WRONG)).pauses == [0.75]
+
+
+async def test_a_right_password_does_not_wait() -> None:
+    wire = await Guarded().talk(f"AUTH PLAIN {PLAIN}\r\n".encode())
+    assert (wire.replies[2:], wire.pauses) == ([SUCCESS], [])
+
+
+async def test_every_failure_of_a_client_doubles_its_pause() -> None:
+    guarded = Guarded(max_auth_failures=100)
+    wires = [await guarded.talk(WRONG, UNKNOWN) for _ in range(4)]
+    assert [wire.pauses for wire in wires] == [[1, 2], [4, 8], [16, 30], [30, 30]]
+    assert (await guarded.talk(WRONG, ip="192.0.2.2")).pauses == [1]
+    guarded.clock.advance(3600)
+    assert (await guarded.talk(WRONG)).pauses == [1]
+
+
+async def test_right_passwords_do_not_count_and_forgive_nothing() -> None:
+    guarded = Guarded()
+    right = f"AUTH PLAIN {PLAIN}\r\n".encode()
+    for script in (right, WRONG, right, b"AUTH PLAIN\r\n*\r\n", b"AUTH PLAIN\r\n"):
+        await guarded.talk(script)
+    assert (await guarded.talk(WRONG)).pauses == [2]
+
+
+async def test_a_fault_is_no_failure_of_the_client() -> None:
+    guarded = Guarded()
+    broken = a_plugin_with("broken", auth=fails)
+    guarded.snapshot = a_snapshot(broken, auth=MECHANISMS, clock=guarded.clock)
+    wire = await guarded.talk(WRONG)
+    assert (wire.codes[2:], wire.pauses) == ([451], [])
+    assert await guarded.snapshot.failed_logins.add("192.0.2.1") == 1
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "pauses"),
+    [
+        ("2001:db8::1", "2001:db8::ffff:2", [2]),
+        ("2001:db8::1", "2001:db8:0:1::1", [1]),
+        ("192.0.2.1", "192.0.2.2", [1]),
+    ],
+)
+async def test_whose_failures_are_counted(one: str, other: str, pauses: list[float]) -> None:
+    guarded = Guarded()
+    await guarded.talk(WRONG, ip=one)
+    assert (await guarded.talk(WRONG, ip=other)).pauses == pauses
+
+
+TURNED_AWAY = "421 4.7.0 Too many failed authentications from you, try again later"
+
+
+async def test_who_has_failed_too_often_is_not_judged() -> None:
+    guarded = Guarded(max_auth_failures_from_ip=2)
+    assert (await guarded.talk(WRONG, UNKNOWN)).codes[2:] == [535, 535]
+    for _ in range(2):
+        wire = await guarded.talk(f"AUTH PLAIN {PLAIN}\r\n".encode())
+        assert (wire.replies[2:], wire.pauses) == ([TURNED_AWAY], [])
+    assert guarded.judge.judged == 2
+    assert (await guarded.talk(WRONG, ip="192.0.2.2")).codes[2:] == [535]
+    guarded.clock.advance(3600)
+    assert (await guarded.talk(f"AUTH PLAIN {PLAIN}\r\n".encode())).replies[2:] == [SUCCESS]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"max_auth_failures_from_ip": 0},
+        {"max_auth_failures_from_ip": 1, "admission_exempt": (ip_network("192.0.2.0/24"),)},
+    ],
+)
+async def test_who_may_fail_as_often_as_he_likes(settings: dict[str, Any]) -> None:
+    guarded = Guarded(max_auth_failures=9, **settings)
+    wire = await guarded.talk(WRONG, WRONG, WRONG)
+    assert (wire.codes[2:], wire.pauses) == ([535, 535, 535], [1, 2, 4])
+
+
+async def test_many_connections_at_once_gain_nothing() -> None:
+    """Who has not failed yet counts as failed."""
+    guarded = Guarded(max_auth_failures_from_ip=10)
+    everybody = asyncio.Event()
+    waiting = 0
+
+    async def judges_when_all_are_there(_session: Session, attempt: AuthAttempt) -> Verdict:
+        nonlocal waiting
+        waiting += 1
+        if waiting == 10:
+            everybody.set()
+        await everybody.wait()
+        return deny()
+
+    slow = a_plugin_with("slow", auth=judges_when_all_are_there)
+    guarded.snapshot = a_snapshot(
+        slow, auth=MECHANISMS, clock=guarded.clock, max_auth_failures_from_ip=10
+    )
+    wires = await asyncio.gather(*(guarded.talk(WRONG) for _ in range(30)))
+    assert waiting == 10
+    assert sum(wire.codes[2:] == [421] for wire in wires) == 20
+    pauses = sorted(pause for wire in wires for pause in wire.pauses)
+    assert pauses == [1, 2, 4, 8, 16, 30, 30, 30, 30, 30]
+
+
+async def test_workers_count_together_and_alone_while_the_store_is_down() -> None:
+    clock = FakeClock()
+    store = FakeStore(clock)
+    one, other = Guarded(store=store), Guarded(store=store)
+    await one.talk(WRONG)
+    assert (await other.talk(WRONG)).pauses == [2]
+    alone = Guarded(store=FakeStore(clock, down=True))
+    assert [(await alone.talk(WRONG)).pauses for _ in range(3)] == [[1], [2], [4]]
+
+
+async def test_no_pause_if_the_administrator_wants_none() -> None:
+    assert (await Guarded(auth_failure_pause=0).talk(WRONG)).pauses == []
+
+
+async def test_observers_hear_of_every_failed_login() -> None:
+    guarded = Guarded(max_auth_failures=9)
+    await guarded.talk(WRONG, UNKNOWN, b"AUTH PLAIN !!!\r\n", b"AUTH PLAIN\r\n*\r\n")
+    assert guarded.judge.refusals == ["judge auth deny", "core auth deny", "core auth deny"]
+
+
+async def test_the_log_says_what_the_plugin_said(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    await Guarded().talk(WRONG)
+    assert "about='user' reply=535 5.7.8 Wrong password" in caplog.text
+
+
+async def test_who_leaves_during_the_pause_has_failed() -> None:
+    class Impatient(FakeWire):
+        async def pause(self, seconds: float) -> None:
+            raise ClientGoneError
+
+    guarded = Guarded()
+    wire = Impatient(EHLO, WRONG)
+    await converse(Connection(a_session(), guarded.snapshot, wire))
+    assert wire.codes == [220, 250]
+    assert (await guarded.talk(WRONG)).pauses == [2]

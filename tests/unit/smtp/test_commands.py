@@ -83,9 +83,9 @@ async def test_an_ipv6_client_is_greeted_with_its_address_literal(verb: str) -> 
         ({"databytes": 1000}, "SIZE 1000"),
         ({"tls": CONTEXT}, "STARTTLS"),
         ({"auth": ("PLAIN", "LOGIN")}, "AUTH PLAIN LOGIN"),
-        ({"tls": CONTEXT, "auth": ("PLAIN",)}, "STARTTLS\nAUTH PLAIN"),
-        ({"tls": CONTEXT, "auth": ("PLAIN",), "tls_before_auth": True}, "STARTTLS"),
-        ({"auth": ("PLAIN",), "tls_before_auth": True}, "AUTH PLAIN"),
+        ({"tls": CONTEXT, "auth": ("PLAIN",), "tls_before_auth": False}, "STARTTLS\nAUTH PLAIN"),
+        ({"tls": CONTEXT, "auth": ("PLAIN",)}, "STARTTLS"),
+        ({"auth": ("PLAIN",)}, "AUTH PLAIN"),
     ],
 )
 async def test_ehlo(more: dict[str, Any], keywords: str) -> None:

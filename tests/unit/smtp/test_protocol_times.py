@@ -177,6 +177,67 @@ async def test_the_drain_does_not_wait_for_a_last_reply_that_nobody_reads(
         client.writer.transport.abort()
 
 
+# --- pauses -----------------------------------------------------------------------------------
+
+WRONG_PASSWORD = "AUTH PLAIN AGEAYg=="
+
+
+def guessing(directory: Path, pause: str = "3600") -> dict[str, list[str]]:
+    """A configuration in which every login fails, after a pause."""
+    (directory / "nobody.py").write_text(
+        "from qpsmtpd.api import *\n"
+        "class Nobody(Plugin[NoOptions]):\n"
+        "    async def hook_auth(self, session, attempt):\n"
+        "        return deny()\n"
+    )
+    return catching(directory, "nobody") | {"auth_failure_pause": [pause]}
+
+
+async def a_client_in_a_pause(serving: Serving) -> Client:
+    client = await Client.of(serving)
+    await client.command("EHLO x")
+    client.send(f"{WRONG_PASSWORD}\r\n".encode())
+    await until(lambda: wire_of(serving)._pause is not None)
+    return client
+
+
+@on_both_loops
+async def test_who_leaves_during_a_pause_frees_everything(tmp_path: Path) -> None:
+    async with serve(guessing(tmp_path)) as serving:
+        client = await a_client_in_a_pause(serving)
+        client.writer.close()
+        await until(lambda: not serving.server.connections)
+
+
+@on_both_loops
+async def test_nobody_else_waits(tmp_path: Path) -> None:
+    async with serve(guessing(tmp_path)) as serving:
+        waiting = await a_client_in_a_pause(serving)
+        other = await (await Client.connect(serving.host, serving.port)).to_data()
+        assert (await other.deliver()).startswith("250 ")
+        await waiting.close()
+        await other.close()
+
+
+@on_both_loops
+async def test_a_pause_does_not_delay_the_end_of_the_server(tmp_path: Path) -> None:
+    async with serve(guessing(tmp_path)) as serving:
+        client = await a_client_in_a_pause(serving)
+        assert await serving.server.drain(PATIENCE) == 0
+        assert await client.reply() == "421 4.3.2 Service shutting down"
+        await client.close()
+
+
+@on_both_loops
+async def test_what_comes_during_a_pause_is_read_after_it(tmp_path: Path) -> None:
+    async with serve(guessing(tmp_path, "0.05")) as serving:
+        client = await a_client_in_a_pause(serving)
+        client.send(b"NOOP\r\n")
+        assert (await client.reply())[:3] == "535"
+        assert (await client.reply())[:3] == "250"
+        await client.close()
+
+
 # --- early talkers ----------------------------------------------------------------------------
 
 EARLY = """

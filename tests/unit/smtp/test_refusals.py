@@ -140,8 +140,9 @@ REFUSED = (
 def a_picky_connection(plugin: Picky) -> Connection:
     # "AUTH LOGIN" gets its answer from here, where there is one.
     wire = AnsweringWire()
+    mechanisms = ("PLAIN", "LOGIN", "CRAM-MD5")
     return a_connection(
-        wire, plugin, tls=CONTEXT, auth=("PLAIN", "LOGIN", "CRAM-MD5"), databytes=1000
+        wire, plugin, tls=CONTEXT, auth=mechanisms, databytes=1000, tls_before_auth=False
     )
 
 
