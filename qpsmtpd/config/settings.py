@@ -33,6 +33,8 @@ _is_host = re.compile(r"[A-Za-z0-9_.:\[\]-]+").fullmatch
 _is_octal = re.compile(r"[0-7]{3,5}").fullmatch
 _is_printable = re.compile(r"[ -~]*").fullmatch
 
+_LOOPBACK = (parse_hosts("127.0.0.0/8"), parse_hosts("::1"))
+
 _host_name = matching(_is_host, "a host name")
 
 
@@ -122,10 +124,11 @@ class Settings:
         10000, least=0, doc="Connections at a time, for all workers together; 0 means no limit."
     )
     max_from_ip: int = opt(
-        0,
+        50,
         least=0,
-        doc="Connections of one client address at a time; 0 means no limit. The plugin "
-        "hosts_allow, if it is used, permits some clients more or fewer.",
+        doc="Connections of one client address at a time; 0 means no limit. Clients that the "
+        "plugin relay lists in relayclients are exempt. The plugin hosts_allow, if it is used, "
+        "permits some clients more or fewer.",
     )
     max_from_network: int = opt(
         0, least=0, doc="Connections of one client network at a time; 0 means no limit."
@@ -137,9 +140,10 @@ class Settings:
         64, least=1, most=128, doc="Length in bits of the prefix of an IPv6 client network."
     )
     admission_exempt: tuple[IPNetwork, ...] = opt(
-        (),
+        _LOOPBACK,
         doc="Clients that max_from_ip and max_from_network do not limit, such as other servers of "
-        "your own: one address or network a line. max_connections applies to them too.",
+        "your own: one address or network a line. max_connections applies to them too. Without "
+        "this file it is this machine: 127.0.0.0/8 and ::1.",
     )
     proxy_networks: tuple[IPNetwork, ...] = opt(
         (),

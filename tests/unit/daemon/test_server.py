@@ -30,6 +30,8 @@ from qpsmtpd.testing import FakeResolver, Serving, serve
 from tests.unit.client import PATIENCE, Client, catcher, catching, on_both_loops, until
 from tests.unit.smtp.test_protocol_times import a_client_that_reads_nothing
 
+#: This machine neither, where all clients of these tests are.
+NOBODY_EXEMPT = {"admission_exempt": ["192.0.2.1"]}
 SHUTDOWN = "421 4.3.2 Service shutting down"
 
 
@@ -62,7 +64,7 @@ async def test_one_too_many(tmp_path: Path, caplog: pytest.LogCaptureFixture) ->
 
 @on_both_loops
 async def test_connections_of_one_client_are_counted(tmp_path: Path) -> None:
-    async with serve(catching(tmp_path) | {"max_from_ip": ["7"]}) as serving:
+    async with serve(catching(tmp_path) | {"max_from_ip": ["7"]} | NOBODY_EXEMPT) as serving:
         first, second = await Client.of(serving), await Client.of(serving)
         sessions = [p.connection.session for p in serving.server._protocols if p.connection]
         assert sorted(session.connections_from_client for session in sessions) == [1, 2]
@@ -82,7 +84,7 @@ TOO_MANY = "421 4.7.0 Too many connections from you, try again later"
 
 @on_both_loops
 async def test_too_many_of_one_client(tmp_path: Path) -> None:
-    async with serve(catching(tmp_path) | {"max_from_ip": ["2"]}) as serving:
+    async with serve(catching(tmp_path) | {"max_from_ip": ["2"]} | NOBODY_EXEMPT) as serving:
         first, second = await Client.of(serving), await Client.of(serving)
         third = await Client.connect(serving.host, serving.port)
         assert await third.reply() == TOO_MANY
@@ -98,7 +100,8 @@ async def test_too_many_of_one_client(tmp_path: Path) -> None:
 @on_both_loops
 async def test_hosts_allow_decides_first(tmp_path: Path) -> None:
     """It may permit some clients three connections more, which the others are told by a hook."""
-    async with serve(catching(tmp_path, "hosts_allow") | {"max_from_ip": ["1"]}) as serving:
+    limits = {"max_from_ip": ["1"]} | NOBODY_EXEMPT
+    async with serve(catching(tmp_path, "hosts_allow") | limits) as serving:
         clients = [await Client.connect(serving.host, serving.port) for _ in range(2)]
         assert (await clients[0].reply())[:4] == "220 "
         assert (await clients[1].reply())[:9] == "451 4.7.0"
@@ -108,7 +111,7 @@ async def test_hosts_allow_decides_first(tmp_path: Path) -> None:
 
 @on_both_loops
 async def test_too_many_of_one_network(tmp_path: Path) -> None:
-    limits = {"max_from_network": ["2"], "network_prefix_ipv4": ["30"]}
+    limits = {"max_from_network": ["2"], "network_prefix_ipv4": ["30"]} | NOBODY_EXEMPT
     async with serve(catching(tmp_path) | limits) as serving:
         codes = []
         clients = []
@@ -132,7 +135,7 @@ async def test_exempt_clients(tmp_path: Path) -> None:
 
 @on_both_loops
 async def test_limits_are_reloaded(tmp_path: Path) -> None:
-    async with serve(catching(tmp_path)) as serving:
+    async with serve(catching(tmp_path) | NOBODY_EXEMPT) as serving:
         first = await Client.of(serving)
         serving.server.reload(await another_snapshot(serving, max_from_ip="1\n"))
         second = await Client.connect(serving.host, serving.port)
