@@ -106,6 +106,11 @@ class Settings:
         "Original-Authentication-Results as the Perl version 1.0 did, which breaks DKIM signatures "
         "that cover them. Those that claim to be ours are removed, or renamed with the others.",
     )
+    spool_memory: Size = opt(
+        Size(128 << 20),
+        doc="Memory of all messages that one worker process has under way; what is beyond it goes "
+        "to files in spool_dir, except for 16 KB of each message and of its header section.",
+    )
     session_timeout: Seconds = opt(Seconds(7200), least=1, doc="How long a session may last.")
     max_recipients: int = opt(
         1000, least=1, doc="Recipients of one message (RFC 5321 section 4.5.3.1.8)."
