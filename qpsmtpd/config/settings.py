@@ -33,6 +33,8 @@ _is_host = re.compile(r"[A-Za-z0-9_.:\[\]-]+").fullmatch
 _is_octal = re.compile(r"[0-7]{3,5}").fullmatch
 _is_printable = re.compile(r"[ -~]*").fullmatch
 
+_LOOPBACK = (parse_hosts("127.0.0.0/8"), parse_hosts("::1"))
+
 _host_name = matching(_is_host, "a host name")
 
 
@@ -109,6 +111,11 @@ class Settings:
         "Original-Authentication-Results as the Perl version 1.0 did, which breaks DKIM signatures "
         "that cover them. Those that claim to be ours are removed, or renamed with the others.",
     )
+    spool_memory: Size = opt(
+        Size(128 << 20),
+        doc="Memory of all messages that one worker process has under way; what is beyond it goes "
+        "to files in spool_dir, except for 16 KB of each message and of its header section.",
+    )
     session_timeout: Seconds = opt(Seconds(7200), least=1, doc="How long a session may last.")
     max_recipients: int = opt(
         1000, least=1, doc="Recipients of one message (RFC 5321 section 4.5.3.1.8)."
@@ -142,10 +149,11 @@ class Settings:
         10000, least=0, doc="Connections at a time, for all workers together; 0 means no limit."
     )
     max_from_ip: int = opt(
-        0,
+        50,
         least=0,
-        doc="Connections of one client address at a time; 0 means no limit. The plugin "
-        "hosts_allow, if it is used, permits some clients more or fewer.",
+        doc="Connections of one client address at a time; 0 means no limit. Clients that the "
+        "plugin relay lists in relayclients are exempt. The plugin hosts_allow, if it is used, "
+        "permits some clients more or fewer.",
     )
     max_from_network: int = opt(
         0, least=0, doc="Connections of one client network at a time; 0 means no limit."
@@ -157,9 +165,10 @@ class Settings:
         64, least=1, most=128, doc="Length in bits of the prefix of an IPv6 client network."
     )
     admission_exempt: tuple[IPNetwork, ...] = opt(
-        (),
+        _LOOPBACK,
         doc="Clients that max_from_ip and max_from_network do not limit, such as other servers of "
-        "your own: one address or network a line. max_connections applies to them too.",
+        "your own: one address or network a line. max_connections applies to them too. Without "
+        "this file it is this machine: 127.0.0.0/8 and ::1.",
     )
     proxy_networks: tuple[IPNetwork, ...] = opt(
         (),

@@ -72,6 +72,7 @@ class Limits:
 
     here: in this worker, which has descriptors for no more.
     prefixes: lengths of the network prefixes, by IP version.
+    exempt: lists of those whom the limits per client and network do not concern.
     """
 
     total: int
@@ -79,21 +80,27 @@ class Limits:
     from_client: int
     from_network: int
     prefixes: dict[int, int]
-    exempt: HostList
+    exempt: tuple[HostList, ...]
 
     @classmethod
     def of(cls, snapshot: Snapshot) -> Limits:
         """The limits that a configuration sets."""
         settings = snapshot.settings
         beyond = (chained.plugin.beyond_max_from_ip for chained in snapshot.chain.plugins)
+        own_clients = (chained.plugin.own_clients for chained in snapshot.chain.plugins)
         return cls(
             total=settings.max_connections,
             here=descriptors.connections_for(descriptors.open_files()),
             from_client=settings.max_from_ip and settings.max_from_ip + max(beyond, default=0),
             from_network=settings.max_from_network,
             prefixes={4: settings.network_prefix_ipv4, 6: settings.network_prefix_ipv6},
-            exempt=settings.exempt,
+            exempt=(settings.exempt, *filter(None, own_clients)),
         )
+
+    def spares(self, ip: str) -> bool:
+        """Whether the limits per client and network do not concern this client."""
+        address = parse_ip(ip)
+        return any(address in hosts for hosts in self.exempt)
 
     def network(self, ip: str) -> str:
         """A name for the network of a client, distinct from that of any client."""
@@ -119,9 +126,10 @@ class Admission:
         if refusal := self._no_room(ip):
             return refusal
         limits = self.limits
-        if limits.exempt and parse_ip(ip) in limits.exempt:
-            return self._take(UNNAMED)
         count = self._count(ip)
+        # The first connection of a client is within any limit of its own: most need no look-up.
+        if (count or limits.from_network) and limits.spares(ip):
+            return self._take(UNNAMED)
         if limits.from_client and count >= limits.from_client:
             return self._refuse(Refusal.FROM_CLIENT, limits.from_client, ip)
         if not limits.from_network:

@@ -24,6 +24,7 @@ from qpsmtpd.daemon.jobs import Jobs
 from qpsmtpd.daemon.scoreboard import Slot
 from qpsmtpd.mail.ip import Endpoint
 from qpsmtpd.mail.session import ReverseLookup
+from qpsmtpd.mail.spoolmemory import SpoolMemory
 from qpsmtpd.smtp.protocol import SmtpProtocol
 from qpsmtpd.smtp.proxyhandshake import ProxyHandshake
 from qpsmtpd.smtp.reply import Reply
@@ -68,6 +69,8 @@ class Server:
         self._empty = asyncio.Event()
         self._empty.set()
         self._jobs = Jobs(snapshot.services)
+        #: What the messages of all connections have in memory.
+        self.memory = SpoolMemory(snapshot.settings.spool_memory)
 
     # --- Host -------------------------------------------------------------------------------
 
@@ -192,6 +195,7 @@ class Server:
         self._jobs = Jobs(snapshot.services)
         self._jobs.begin()
         self._admission.limits = Limits.of(snapshot)
+        self.memory.limit = snapshot.settings.spool_memory
         self._retired[id(old)] = old
         self._names.forget()
         self._stop_if_unused(old)

@@ -3,9 +3,9 @@
 
 It is scratch, not a queue: 250 is sent only after the next hop has taken the message, so what is
 lost here in a crash is sent again by the client.  Small bodies stay in memory; from `threshold`
-bytes on a body goes to an unlinked file in `spool_dir`, which the kernel removes with the process.
-File contents are written and read in slabs, in a thread, so that a slow disk delays one session
-only.
+bytes on, or when all messages together take up too much memory (spoolmemory.py), a body goes to an
+unlinked file in `spool_dir`, which the kernel removes with the process.  File contents are
+written and read in slabs, in a thread, so that a slow disk delays one session only.
 """
 
 from __future__ import annotations
@@ -21,42 +21,97 @@ from typing import BinaryIO, cast
 
 from qpsmtpd.errors import SpoolError
 from qpsmtpd.mail.headers import Headers
+from qpsmtpd.mail.spoolmemory import ALLOWANCE, SpoolMemory
 
 #: Bytes that are written to or read from the file at once.
 SLAB = 1 << 20
+
+#: Blocks of fewer bytes are copied together: each object costs up to 50 bytes more than it holds,
+#: and what asyncio has received keeps the heap from shrinking.
+_SMALL = 2048
 
 
 class Spool:
     """Takes the body of one message, block by block."""
 
-    __slots__ = ("_directory", "_file", "_parts", "_pending", "_threshold", "size")
+    __slots__ = (
+        "_beside",
+        "_directory",
+        "_file",
+        "_memory",
+        "_parts",
+        "_pending",
+        "_small",
+        "_threshold",
+        "size",
+    )
 
-    def __init__(self, directory: Path, threshold: int) -> None:
+    def __init__(self, directory: Path, threshold: int, memory: SpoolMemory | None = None) -> None:
+        """`memory` is that of all spools; without it, this one is alone."""
         self._directory = directory
         self._threshold = threshold
+        self._memory = memory or SpoolMemory()
         self._parts: list[bytes] = []
+        #: The last of the parts, while it is made of small blocks.
+        self._small = bytearray()
+        #: Bytes of the body in memory, and of what the message has there beside it.
         self._pending = 0
+        self._beside = 0
         self._file: BinaryIO | None = None
         #: Bytes of the body so far.
         self.size = 0
 
     def write(self, block: bytes) -> None:
         """Append a block.  It stays in memory until `flush`."""
-        if block:
+        size = len(block)
+        if size < _SMALL:
+            self._small += block
+        else:
+            if self._small:
+                self._end_small()
             self._parts.append(block)
-            self._pending += len(block)
-            self.size += len(block)
+        self._pending += size
+        self.size += size
+        self._memory.take(size)
+
+    def _end_small(self) -> None:
+        self._parts.append(bytes(self._small))
+        self._small.clear()
+
+    def take_beside(self, size: int) -> bool:
+        """Count bytes that the message has in memory beside its body.
+
+        False if it has enough of them, and all messages together have too many.
+        """
+        self._beside += size
+        self._memory.take(size)
+        return self._beside <= ALLOWANCE or not self._memory.scarce
 
     @property
     def needs_flush(self) -> bool:
         """Whether enough is waiting in memory that `flush` should be awaited now."""
-        return self._pending >= (SLAB if self._file else self._threshold)
+        enough = SLAB if self._file else self._threshold
+        return self._pending >= (min(ALLOWANCE, enough) if self._memory.scarce else enough)
 
     async def flush(self) -> None:
         """Move what is waiting in memory to the file.  Raises SpoolError: disk full, I/O error."""
-        if not self._parts:
+        parts, size = self._take_parts()
+        if not parts:
             return
-        parts, self._parts, self._pending = self._parts, [], 0
+        try:
+            await self._write(parts)
+        finally:
+            self._memory.give_back(size)
+
+    def _take_parts(self) -> tuple[list[bytes], int]:
+        """What is in memory of the body, and its size; it is not the spool's any more."""
+        if self._small:
+            self._end_small()
+        parts, self._parts = self._parts, []
+        size, self._pending = self._pending, 0
+        return parts, size
+
+    async def _write(self, parts: list[bytes]) -> None:
         writing = asyncio.create_task(asyncio.to_thread(self._write_out, parts))
         try:
             await asyncio.shield(writing)
@@ -79,8 +134,9 @@ class Spool:
 
     def discard(self) -> None:
         """Forget everything: the message is refused, or the session is gone."""
-        self._parts = []
-        self._pending = 0
+        _, size = self._take_parts()
+        self._memory.give_back(size + self._beside)
+        self._beside = 0
         if self._file is not None:
             self._file.close()
             self._file = None
@@ -88,31 +144,41 @@ class Spool:
     @property
     def in_memory(self) -> tuple[bytes, ...]:
         """The blocks that were not moved to the file."""
-        return tuple(self._parts)
+        return (*self._parts, bytes(self._small)) if self._small else tuple(self._parts)
 
     def another(self) -> Spool:
-        """An empty spool in the same directory, with the same threshold."""
-        return Spool(self._directory, self._threshold)
+        """An empty spool in the same directory, with the same limits."""
+        return Spool(self._directory, self._threshold, self._memory)
 
     async def seal(self) -> Body:
-        """Finish writing.  The body returned owns the file.  Raises SpoolError."""
+        """Finish writing.  The body returned owns all that we have.  Raises SpoolError."""
         if self._file is not None or self._pending >= max(self._threshold, 1):
             await self.flush()
-        if self._file is None:
-            return Body(b"".join(self._parts), None, self.size)
+        parts, counted = self._take_parts()
+        counted, self._beside = counted + self._beside, 0
         file, self._file = self._file, None
-        return Body(b"", file, self.size)
+        return Body(b"".join(parts), file, self.size, self._memory, counted)
 
 
 class Body:
     """The body of a message, in memory or in a file, CRLF line ends."""
 
-    __slots__ = ("_data", "_file", "size")
+    __slots__ = ("_counted", "_data", "_file", "_memory", "size")
 
-    def __init__(self, data: bytes, file: BinaryIO | None, size: int) -> None:
+    def __init__(
+        self,
+        data: bytes,
+        file: BinaryIO | None,
+        size: int,
+        memory: SpoolMemory | None = None,
+        counted: int = 0,
+    ) -> None:
+        """`counted`: bytes that the message has in memory, of those that `memory` counts."""
         self._data = data
         self._file = file
         self.size = size
+        self._memory = memory
+        self._counted = counted
 
     @property
     def in_memory(self) -> bytes | None:
@@ -133,6 +199,9 @@ class Body:
     def close(self) -> None:
         """Free the memory or the file."""
         self._data = b""
+        if self._memory is not None:
+            self._memory.give_back(self._counted)
+            self._counted = 0
         if self._file is not None:
             self._file.close()
             self._file = None

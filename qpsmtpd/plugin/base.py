@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from types import NoneType
 from typing import Any, ClassVar, Generic, Literal, NamedTuple, TypeVar, get_args
 
+from qpsmtpd.lists.hosts import HostList
 from qpsmtpd.logs.levels import LogLevel
 from qpsmtpd.logs.records import PLUGIN_LOGGERS
 from qpsmtpd.mail.address import ReversePath
@@ -122,6 +123,10 @@ class Plugin(Generic[O]):
     #: How many connections of a client beyond max_from_ip this plugin decides about; if there are
     #: more, the daemon turns the client away before any hook.
     beyond_max_from_ip: ClassVar[int] = 0
+
+    #: Servers of our own, as far as `start` has found out: the limits per client and network
+    #: (max_from_ip, max_from_network) do not concern them.
+    own_clients: HostList | None = None
 
     def __init__(self, name: str, options: O, services: Services) -> None:
         """`name` is the plugin's name in the chain, e.g. "dnsbl" or "dnsbl:1"."""

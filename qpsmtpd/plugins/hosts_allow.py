@@ -3,9 +3,9 @@
 
 A client with more connections open than the setting `max_from_ip` permits is told with 451 4.7.0 to
 try again later, and disconnected. If the plugin karma knows the client, a good history (above 5)
-permits 3 more connections, and a bad one just a single connection. Without `max_from_ip` there is
+permits 3 more connections, and a bad one just a single connection. If `max_from_ip` is 0 there is
 no limit. Beyond those 3, the daemon turns the client away with 421 before it asks plugins; clients
-in the file `admission_exempt` are not counted.
+in the file `admission_exempt`, and relay clients, are not counted.
 
 Then the file `hosts_allow` is searched, one entry a line; the first that matches decides:
 

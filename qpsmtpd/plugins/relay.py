@@ -12,6 +12,7 @@ This is decided at connect, in the following order:
    relay. So may ::1, this machine by IPv6, but 127.0.0.1 only if it is listed.
 
 Relay clients are exempt from most other plugins' tests, and rcpt_ok accepts all their recipients.
+Those of `relayclients` may have any number of connections open (`max_from_ip`, `max_from_network`).
 Everybody else may relay only after authentication.
 
 An entry of the files is an address, a network, or the beginning of an address with its final
@@ -72,7 +73,7 @@ class Relay(Plugin[RelayOptions]):
     async def start(self) -> None:
         config = self.services.config
         self._no_relay = await read_hosts(config, "norelayclients")
-        self._relay = await self._read_relayclients()
+        self._relay = self.own_clients = await self._read_relayclients()
         self._more = await config.mapping("morerelayclients")
 
     async def hook_connect(self, session: Session) -> Verdict | None:

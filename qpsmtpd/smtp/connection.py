@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 from qpsmtpd.config.snapshot import Snapshot
 from qpsmtpd.mail.session import Session, TlsInfo
+from qpsmtpd.mail.spoolmemory import SpoolMemory
 from qpsmtpd.mail.trail import CORE, Answer
 from qpsmtpd.smtp.replies import reply_to, verdict_of
 from qpsmtpd.smtp.reply import Recorded, Reply
@@ -90,6 +91,8 @@ class Connection:
     snapshot: Snapshot
     wire: Wire
     counters: Counters = field(default_factory=Counters)
+    #: What the messages of all connections have in memory.
+    memory: SpoolMemory = field(default_factory=SpoolMemory)
     #: No further command is read.
     closing: bool = False
     #: The server is stopping: the connection ends after the transaction.

@@ -36,6 +36,7 @@ class DataFault(enum.Enum):
     HEADER_TOO_LARGE = "header section too large"
     TOO_MANY_HEADERS = "too many header fields"
     TOO_BIG = "message too big"
+    NO_MEMORY = "no memory for the header section"
 
 
 class DataLimits(NamedTuple):
@@ -182,6 +183,8 @@ class DataReader:
             self.fault = DataFault.HEADER_TOO_LARGE
         elif self._fields > self._limits.header_fields:
             self.fault = DataFault.TOO_MANY_HEADERS
+        elif not self._spool.take_beside(len(part)):
+            self.fault = DataFault.NO_MEMORY
         elif end >= 0:
             self._finish_header()
             self._write(block[end:])

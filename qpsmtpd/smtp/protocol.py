@@ -24,6 +24,7 @@ from aiosmtpd.smtp import SMTP
 from qpsmtpd.config.snapshot import Snapshot
 from qpsmtpd.mail.ip import Endpoint, canonical_ip
 from qpsmtpd.mail.session import ReverseLookup, Session, TlsInfo
+from qpsmtpd.mail.spoolmemory import SpoolMemory
 from qpsmtpd.smtp.connection import (
     ClientGoneError,
     ClientTimeoutError,
@@ -37,8 +38,8 @@ from qpsmtpd.smtp.reply import Reply
 
 log = logging.getLogger(__name__)
 
-#: Bytes that may wait unread; beyond that, TCP pauses the client.
-HIGH_WATER = 256 * 1024
+#: Bytes that may wait while nobody reads them; beyond that, TCP pauses the client.
+HIGH_WATER = 64 * 1024
 #: At most this many replies are collected; then the other connections have their turn.
 MOST_REPLIES = 100
 _CR = 0x0D
@@ -56,6 +57,10 @@ class Host(Protocol):
     @property
     def snapshot(self) -> Snapshot:
         """The configuration for new connections."""
+
+    @property
+    def memory(self) -> SpoolMemory:
+        """What the messages of all connections have in memory."""
 
     def admit(self, protocol: SmtpProtocol, ip: str) -> int | Reply:
         """Register a connection.  Returns how many its client has open now, or the refusal.
@@ -136,7 +141,7 @@ class SmtpProtocol(SMTP):
         )
         session.connections_from_client = open_connections
         session.max_connections_from_client = snapshot.settings.max_from_ip
-        self.connection = Connection(session, snapshot, self)
+        self.connection = Connection(session, snapshot, self, memory=self._host.memory)
         self._deadlines.start(
             self._on_deadline,
             command=snapshot.settings.command_timeout,
@@ -159,13 +164,13 @@ class SmtpProtocol(SMTP):
             self._read = 0
         else:
             self._buffer = bytes(data)
-        if len(self._buffer) >= HIGH_WATER and not self._reading_paused:
-            self._reading_paused = True
-            assert self.transport is not None
-            self.transport.pause_reading()
         waiter = self._waiter
         if waiter is None:
             self._wake()
+            if len(self._buffer) >= HIGH_WATER and not self._reading_paused:
+                self._reading_paused = True
+                assert self.transport is not None
+                self.transport.pause_reading()
         elif not waiter.done():
             self._waiter = None
             waiter.set_result(None)

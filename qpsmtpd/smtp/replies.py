@@ -86,6 +86,7 @@ DATA_FAULTS = {
     DataFault.HEADER_TOO_LARGE: Reply(552, "5.3.4", "Message header too large"),
     DataFault.TOO_MANY_HEADERS: Reply(552, "5.3.4", "Too many header fields"),
     DataFault.TOO_BIG: TOO_BIG,
+    DataFault.NO_MEMORY: SPOOL_FAILED,
 }
 
 

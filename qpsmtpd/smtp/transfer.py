@@ -62,7 +62,7 @@ def _sequence_fault(connection: Connection, argument: str) -> Reply | None:
 async def _receive_and_decide(connection: Connection, transaction: Transaction) -> Reply:
     settings = connection.snapshot.settings
     connection.say(replies.GO_AHEAD)
-    spool = Spool(settings.spool_dir, settings.size_threshold)
+    spool = Spool(settings.spool_dir, settings.size_threshold, connection.memory)
     limits = DataLimits(
         settings.databytes,
         settings.max_line_length,

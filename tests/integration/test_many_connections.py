@@ -85,7 +85,8 @@ async def close(*clients: Client) -> None:
 
 async def test_limits_are_those_of_all_workers(tmp_path: Path, loop: dict[str, str]) -> None:
     """What a worker has counted is gone when it is killed."""
-    directory = configured(tmp_path, max_connections="60", max_from_ip="50", max_from_network="55")
+    limits = {"max_from_ip": "50", "max_from_network": "55", "admission_exempt": "192.0.2.1"}
+    directory = configured(tmp_path, max_connections="60", **limits)
     async with running(directory, workers=2, environment=loop) as daemon:
         port = await daemon.port()
         await daemon.ready()

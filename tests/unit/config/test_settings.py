@@ -109,8 +109,19 @@ def test_exempt_from_limits(tmp_path: Path) -> None:
     assert problems == []
     assert parse_ip("192.0.2.1") in settings.exempt
     assert parse_ip("2001:db8::1") in settings.exempt
-    assert parse_ip("192.0.2.2") not in settings.exempt
-    assert not load(tmp_path, admission_exempt="")[0].exempt
+    for other in ("192.0.2.2", "127.0.0.1"):
+        assert parse_ip(other) not in settings.exempt
+
+
+def test_this_machine_is_exempt_by_default(tmp_path: Path) -> None:
+    settings, _ = load(tmp_path)
+    for ip, exempt in {
+        "127.0.0.1": True,
+        "127.9.9.9": True,
+        "::1": True,
+        "192.0.2.1": False,
+    }.items():
+        assert (parse_ip(ip) in settings.exempt) is exempt
 
 
 @pytest.mark.parametrize("everybody", ["0.0.0.0/0", "::/0"])

@@ -10,21 +10,21 @@ import tracemalloc
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from qpsmtpd.config.loader import load
 from qpsmtpd.daemon.admission import LOG_INTERVAL, Admission, Limits, Place, Refusal
 from qpsmtpd.daemon.scoreboard import Scoreboard, Slot
 from qpsmtpd.lists.hosts import HostList, parse_hosts
-from qpsmtpd.mail.ip import parse_ip
+from tests.unit.daemon_process import configure
 from tests.unit.fakewire import a_snapshot
 
-ANY = Limits(
-    total=0, here=10**9, from_client=0, from_network=0, prefixes={4: 24, 6: 64}, exempt=HostList()
-)
+ANY = Limits(total=0, here=10**9, from_client=0, from_network=0, prefixes={4: 24, 6: 64}, exempt=())
 A1, A2, B1 = "192.0.2.1", "192.0.2.2", "198.51.100.1"
 
 
@@ -88,10 +88,10 @@ def test_what_a_configuration_says() -> None:
         admission_exempt=exempt,
     )
     limits = Limits.of(snapshot)
-    assert limits == Limits(7, limits.here, 2, 3, {4: 20, 6: 48}, limits.exempt)
+    assert limits == Limits(7, limits.here, 2, 3, {4: 20, 6: 48}, (snapshot.settings.exempt,))
     assert limits.here > 0
-    assert parse_ip(A1) in limits.exempt
-    assert parse_ip(A2) not in limits.exempt
+    assert limits.spares(A1)
+    assert not limits.spares(A2)
     ipv6 = ["2001:db8::1", "2001:db8:0:1::1", "2001:db8:0:2::1"]
     admission = Admission(limits, cast("asyncio.AbstractEventLoop", Timers()))
     assert enter(admission, *ipv6, "2001:db8:0:3::1", "2001:db8:1::1") == [
@@ -111,10 +111,31 @@ def test_a_place_that_becomes_free() -> None:
 
 
 def test_exempt() -> None:
-    exempt = HostList([parse_hosts("192.0.2.0/31")])
-    here = admission(total=5, from_client=1, from_network=1, exempt=exempt)
-    assert enter(here, A1, A1, A1) == [1, 1, 1]
+    exempt = (HostList([parse_hosts("192.0.2.0/31")]), HostList([parse_hosts(B1)]))
+    here = admission(total=7, from_client=1, from_network=1, exempt=exempt)
+    assert enter(here, A1, A1, A1, B1, B1) == [1, 1, 1, 1, 1]
     assert enter(here, A2, A2, A1, A1) == [1, Refusal.FROM_CLIENT, 1, Refusal.FULL]
+
+
+def test_the_only_connection_of_a_client_is_within_its_limit_anyway() -> None:
+    """So nothing is looked up for it."""
+    exempt = (HostList([parse_hosts(A1)]),)
+    here = admission(from_client=1, exempt=exempt)
+    assert enter(here, A1, A1, A1, A2, A2) == [1, 1, 1, 1, Refusal.FROM_CLIENT]
+
+
+async def test_who_may_open_any_number_without_a_word(tmp_path: Path) -> None:
+    """This machine, and whoever may relay; of anybody else 50 at a time."""
+    configure(
+        tmp_path,
+        {"plugins": "relay\nqueue/smtp-forward 127.0.0.1 25\n", "relayclients": "192.0.2.0/31\n"},
+    )
+    snapshot = await load([tmp_path], {})
+    limits = Limits.of(snapshot)
+    spared = ["127.0.0.1", "127.9.9.9", "::1", "192.0.2.0", A1]
+    assert list(filter(limits.spares, [*spared, A2, "2001:db8::1", "::2", "128.0.0.1"])) == spared
+    assert (limits.from_client, limits.from_network) == (50, 0)
+    await snapshot.stop()
 
 
 def test_clients_behind_a_proxy_count_in_the_total_only() -> None:

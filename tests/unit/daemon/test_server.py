@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import logging
 import os
@@ -24,12 +25,15 @@ from qpsmtpd.daemon.acceptor import Acceptor
 from qpsmtpd.daemon.scoreboard import Scoreboard, Slot
 from qpsmtpd.daemon.server import Server
 from qpsmtpd.daemon.sockets import bind
+from qpsmtpd.mail.spoolmemory import ALLOWANCE
 from qpsmtpd.plugin import options
 from qpsmtpd.smtp import protocol
 from qpsmtpd.testing import FakeResolver, Serving, serve
-from tests.unit.client import PATIENCE, Client, catcher, catching, on_both_loops, until
+from tests.unit.client import ENVELOPE, PATIENCE, Client, catcher, catching, on_both_loops, until
 from tests.unit.smtp.test_protocol_times import a_client_that_reads_nothing
 
+#: This machine neither, where all clients of these tests are.
+NOBODY_EXEMPT = {"admission_exempt": ["192.0.2.1"]}
 SHUTDOWN = "421 4.3.2 Service shutting down"
 
 
@@ -62,7 +66,7 @@ async def test_one_too_many(tmp_path: Path, caplog: pytest.LogCaptureFixture) ->
 
 @on_both_loops
 async def test_connections_of_one_client_are_counted(tmp_path: Path) -> None:
-    async with serve(catching(tmp_path) | {"max_from_ip": ["7"]}) as serving:
+    async with serve(catching(tmp_path) | {"max_from_ip": ["7"]} | NOBODY_EXEMPT) as serving:
         first, second = await Client.of(serving), await Client.of(serving)
         sessions = [p.connection.session for p in serving.server._protocols if p.connection]
         assert sorted(session.connections_from_client for session in sessions) == [1, 2]
@@ -82,7 +86,7 @@ TOO_MANY = "421 4.7.0 Too many connections from you, try again later"
 
 @on_both_loops
 async def test_too_many_of_one_client(tmp_path: Path) -> None:
-    async with serve(catching(tmp_path) | {"max_from_ip": ["2"]}) as serving:
+    async with serve(catching(tmp_path) | {"max_from_ip": ["2"]} | NOBODY_EXEMPT) as serving:
         first, second = await Client.of(serving), await Client.of(serving)
         third = await Client.connect(serving.host, serving.port)
         assert await third.reply() == TOO_MANY
@@ -98,7 +102,8 @@ async def test_too_many_of_one_client(tmp_path: Path) -> None:
 @on_both_loops
 async def test_hosts_allow_decides_first(tmp_path: Path) -> None:
     """It may permit some clients three connections more, which the others are told by a hook."""
-    async with serve(catching(tmp_path, "hosts_allow") | {"max_from_ip": ["1"]}) as serving:
+    limits = {"max_from_ip": ["1"]} | NOBODY_EXEMPT
+    async with serve(catching(tmp_path, "hosts_allow") | limits) as serving:
         clients = [await Client.connect(serving.host, serving.port) for _ in range(2)]
         assert (await clients[0].reply())[:4] == "220 "
         assert (await clients[1].reply())[:9] == "451 4.7.0"
@@ -108,7 +113,7 @@ async def test_hosts_allow_decides_first(tmp_path: Path) -> None:
 
 @on_both_loops
 async def test_too_many_of_one_network(tmp_path: Path) -> None:
-    limits = {"max_from_network": ["2"], "network_prefix_ipv4": ["30"]}
+    limits = {"max_from_network": ["2"], "network_prefix_ipv4": ["30"]} | NOBODY_EXEMPT
     async with serve(catching(tmp_path) | limits) as serving:
         codes = []
         clients = []
@@ -132,13 +137,78 @@ async def test_exempt_clients(tmp_path: Path) -> None:
 
 @on_both_loops
 async def test_limits_are_reloaded(tmp_path: Path) -> None:
-    async with serve(catching(tmp_path)) as serving:
+    async with serve(catching(tmp_path) | NOBODY_EXEMPT) as serving:
         first = await Client.of(serving)
         serving.server.reload(await another_snapshot(serving, max_from_ip="1\n"))
         second = await Client.connect(serving.host, serving.port)
         assert await second.reply() == TOO_MANY
         for client in (first, second):
             await client.close()
+
+
+LINE = b"x" * 998 + b"\r\n"
+
+
+@on_both_loops
+async def test_messages_that_stall_go_to_files_when_memory_is_scarce(tmp_path: Path) -> None:
+    limit = 100_000
+    async with serve(catching(tmp_path) | {"spool_memory": [str(limit)]}) as serving:
+        clients = [await Client.connect(serving.host, serving.port) for _ in range(5)]
+        for client in clients:
+            await client.to_data()
+            client.send(b"S: x\r\n\r\n" + LINE * 60)
+        held = serving.server.memory
+        most = limit + len(clients) * 2 * ALLOWANCE
+        open_spools = len(clients) - limit // 60_000
+        await until(lambda: held.used <= most and unlinked_files(serving) >= open_spools)
+        for client in clients:
+            assert await client.deliver(LINE) == "250 2.0.0 Caught"
+            await client.close()
+        assert {len(message) > 61_000 for message in catcher(serving).messages} == {True}
+        await until(lambda: held.used == 0)
+
+
+def unlinked_files(serving: Serving) -> int:
+    """How many files without a name are open in spool_dir."""
+    names = []
+    for descriptor in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            names.append(str(descriptor.readlink()))
+    spool = str(serving.server.snapshot.settings.spool_dir)
+    return sum(name.startswith(spool) and name.endswith("(deleted)") for name in names)
+
+
+@on_both_loops
+async def test_memory_is_given_back_however_a_message_ends(tmp_path: Path) -> None:
+    files = catching(tmp_path) | {"databytes": ["50000"], "timeout": ["60"]}
+    async with serve(files) as serving:
+        held = serving.server.memory
+        accepted = await Client.of(serving)
+        await accepted.commands(*ENVELOPE, "DATA")
+        assert await accepted.deliver() == "250 2.0.0 Caught"
+        assert held.used == 0
+        await accepted.commands(*ENVELOPE[1:], "DATA")
+        assert (await accepted.deliver(LINE * 60))[:3] == "552"
+        assert held.used == 0
+        gone, cut = [await Client.connect(serving.host, serving.port) for _ in range(2)]
+        for client in (gone, cut):
+            await client.to_data()
+            client.send(b"S: x\r\n\r\n" + LINE * 20)
+        await until(lambda: held.used > 40_000)
+        await gone.close()
+        await until(lambda: held.used < 40_000)
+        await serving.server.drain(0)
+        assert held.used == 0
+        for client in (accepted, cut):
+            await client.close()
+
+
+@on_both_loops
+async def test_the_limit_on_memory_is_reloaded(tmp_path: Path) -> None:
+    async with serve(catching(tmp_path) | {"spool_memory": ["1M"]}) as serving:
+        assert serving.server.memory.limit == 1 << 20
+        serving.server.reload(await another_snapshot(serving, spool_memory="5M\n"))
+        assert serving.server.memory.limit == 5 << 20
 
 
 @on_both_loops

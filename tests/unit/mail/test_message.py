@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import resource
@@ -18,6 +19,7 @@ import pytest
 from qpsmtpd.errors import SpoolError
 from qpsmtpd.mail.headers import Headers
 from qpsmtpd.mail.message import NOT_READ_YET, SLAB, Body, Message, Spool, scratch_file
+from qpsmtpd.mail.spoolmemory import ALLOWANCE, SpoolMemory
 
 
 def open_files() -> int:
@@ -131,6 +133,85 @@ async def test_close_frees_the_body(tmp_path: Path) -> None:
     body.close()
     assert open_files() == before
     assert body.in_memory == b""
+
+
+# --- memory -----------------------------------------------------------------------------------
+
+
+async def test_when_memory_is_scarce_more_than_a_little_goes_to_files(tmp_path: Path) -> None:
+    memory = SpoolMemory(3 * ALLOWANCE)
+    first, second = (Spool(tmp_path, 1 << 20, memory) for _ in range(2))
+    first.write(b"x" * (3 * ALLOWANCE - 1))
+    needed = [(first.needs_flush, second.needs_flush)]
+    for size in (ALLOWANCE - 1, 1):
+        second.write(b"x" * size)
+        needed.append((first.needs_flush, second.needs_flush))
+    await first.flush()
+    needed.append((first.needs_flush, second.needs_flush))
+    assert needed == [(False, False), (True, False), (True, True), (False, False)]
+    assert memory.used == ALLOWANCE
+    for spool in (first, second):
+        spool.discard()
+    assert memory.used == 0
+
+
+async def test_a_small_threshold_holds_when_memory_is_scarce(tmp_path: Path) -> None:
+    spool = Spool(tmp_path, 5, SpoolMemory(0))
+    needed = []
+    for _ in range(5):
+        spool.write(b"x")
+        needed.append(spool.needs_flush)
+    assert needed == [False] * 4 + [True]
+    spool.discard()
+
+
+async def test_memory_is_given_back_whatever_becomes_of_the_body(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory = SpoolMemory()
+    for directory, threshold in ((tmp_path, 100), (tmp_path, 0), (tmp_path / "missing", 0)):
+        spool = Spool(directory, threshold, memory)
+        assert spool.take_beside(7)
+        spool.write(b"text")
+        assert memory.used == 11
+        with contextlib.suppress(SpoolError):
+            body = await spool.seal()
+            message = Message(Headers(), body, 11, spool)
+            assert memory.used == (11 if threshold else 7)
+            await message.replace_body(b"other\r\n")
+            assert memory.used == (9 if threshold else 0)
+            message.close()
+            message.close()
+        spool.discard()
+        assert memory.used == 0
+
+
+async def test_what_is_beside_the_body_is_enough_when_memory_is_scarce(tmp_path: Path) -> None:
+    spool = Spool(tmp_path, 100, SpoolMemory(ALLOWANCE + 10))
+    assert spool.take_beside(ALLOWANCE + 9)
+    assert not spool.take_beside(1)
+    spool.discard()
+    other = Spool(tmp_path, 100, SpoolMemory(0))
+    assert other.take_beside(ALLOWANCE)
+    assert not other.take_beside(1)
+
+
+async def test_a_body_in_tiny_blocks_takes_up_no_more_than_in_one(tmp_path: Path) -> None:
+    """As asyncio receives them: each is a block of the heap that is cut down to what has come."""
+    spool = Spool(tmp_path, 1 << 20)
+    count = 10_000
+    tracemalloc.start()
+    before = tracemalloc.get_traced_memory()[0]
+    for number in range(count):
+        spool.write(bytes((number & 127, number >> 7)))
+    used = tracemalloc.get_traced_memory()[0] - before
+    tracemalloc.stop()
+    assert used < 1.2 * 2 * count
+    spool.write(b"x" * 5000)
+    spool.write(b"end")
+    whole = b"".join(bytes((n & 127, n >> 7)) for n in range(count)) + b"x" * 5000 + b"end"
+    assert b"".join(spool.in_memory) == whole
+    assert (await spool.seal()).in_memory == whole
 
 
 # --- storage that fails -----------------------------------------------------------------------

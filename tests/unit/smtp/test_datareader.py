@@ -14,7 +14,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from qpsmtpd.mail.message import Spool
+from qpsmtpd.mail.spoolmemory import ALLOWANCE, SpoolMemory
 from qpsmtpd.smtp.datareader import DataFault, DataLimits, DataReader
+from qpsmtpd.smtp.replies import DATA_FAULTS
 
 END = b"\r\n.\r\n"
 NEXT = b"QUIT\r\n"
@@ -397,3 +399,16 @@ def test_a_tap_hears_nothing_after_a_fault(tmp_path: Path) -> None:
     for block in (b"a: b\r\n\r\ntext\r\n", b"bare\nlf\r\n", b"more\r\n.\r\n"):
         reader.feed(block)
     assert b"".join(heard) == b"\r\ntext"
+
+
+def test_a_large_header_section_while_memory_is_scarce() -> None:
+    """It cannot go to a file, so the client has to come back; the others are read as always."""
+    for size, fault in ((ALLOWANCE - 100, None), (ALLOWANCE, DataFault.NO_MEMORY)):
+        spool = Spool(Path(), 1 << 20, SpoolMemory(0))
+        reader = DataReader(spool, GENEROUS)
+        for _ in range(0, size, 100):
+            assert reader.feed(b"X: " + b"x" * 95 + b"\r\n") is None
+        assert reader.feed(b"\r\ntext" + END + NEXT) == NEXT
+        assert reader.fault is fault
+        assert not spool.in_memory or fault is None
+    assert DATA_FAULTS[DataFault.NO_MEMORY].code == 452

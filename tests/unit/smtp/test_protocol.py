@@ -13,6 +13,7 @@ import pytest
 
 from qpsmtpd.mail.ip import Endpoint
 from qpsmtpd.mail.session import ReverseNames
+from qpsmtpd.mail.spoolmemory import SpoolMemory
 from qpsmtpd.smtp import protocol
 from qpsmtpd.smtp.connection import LineTooLongError
 from qpsmtpd.smtp.protocol import HIGH_WATER, SmtpProtocol, endpoint
@@ -55,6 +56,7 @@ class FakeHost:
 
     def __init__(self, **settings: Any) -> None:
         self.snapshot = a_snapshot(Catcher(), **settings)
+        self.memory = SpoolMemory()
 
     def admit(self, _protocol: SmtpProtocol, _ip: str) -> int:
         return 1
