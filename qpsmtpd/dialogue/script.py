@@ -247,7 +247,7 @@ def _expect(rest: str) -> Action:
         raise ValueError("expected a reply, <closed> or <silence SECONDS>")
     patterns: list[tuple[bool, re.Pattern[str]]] = []
     skip = False
-    for part in re.split(r"(?:^|\s+)(\.\.\.)(?:\s+|$)", rest):
+    for part in re.split(r"(?:^|(?<!\s)\s+)(\.\.\.)(?:\s+|$)", rest):
         if part != "..." and part:
             patterns.append((skip, _glob(part)))
         skip = part == "..."

@@ -17,7 +17,7 @@ _PORT = 25
 
 _bracketed = re.compile(r"\[([^\]]+)\](?::(\d+))?").fullmatch
 _dotted = re.compile(r"(\d+(?:\.\d+){3})(?:\.(\d+))?").fullmatch
-_colons = re.compile(r"([0-9A-Fa-f:]*:[0-9A-Fa-f:]*)(?:\.(\d+))?").fullmatch
+_colons = re.compile(r"(?=[^:]*:)([0-9A-Fa-f:]+)(?:\.(\d+))?").fullmatch
 
 
 @dataclass(frozen=True)

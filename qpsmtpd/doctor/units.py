@@ -22,7 +22,7 @@ _DIRECTORIES = (
 )
 _WANTS = ("sockets.target.wants", "multi-user.target.wants")
 
-_assignment = re.compile(r"\s*(\w+)\s*=\s*(.*?)\s*").fullmatch
+_assignment = re.compile(r"\s*(\w+)\s*=(.*)").fullmatch
 _listen_option = re.compile(r"--listen(?:-tls)?[= ]\s*(\S+)").findall
 
 
@@ -43,7 +43,8 @@ class Unit:
         for line in self._lines:
             match = _assignment(line)
             if match and match[1] == key:
-                values = [*values, match[2]] if match[2] else []
+                value = match[2].strip()
+                values = [*values, value] if value else []
         return values
 
     def value(self, key: str, default: str = "") -> str:

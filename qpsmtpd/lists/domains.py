@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 
 from qpsmtpd.errors import ConfigError
 from qpsmtpd.lists.patterns import Pattern
-from qpsmtpd.mail.domain import canonical_domain, domain_spellings, u_label_form
+from qpsmtpd.mail.domain import MAX_DOMAIN, canonical_domain, domain_spellings, u_label_form
 from qpsmtpd.plugin.services import Entry
 
 # Which labels are valid is left to the DNS: an entry with an invalid one matches nothing.
@@ -43,7 +43,8 @@ class DomainList:
         return name in self._domains or self._is_below(name) or self._is_in_database(name)
 
     def _is_below(self, name: str) -> bool:
-        if not self._has_suffixes:
+        # A longer name does not exist, and would cost a lookup of all the rest for each dot.
+        if not self._has_suffixes or len(name) > MAX_DOMAIN:
             return False
         dots = (position for position, character in enumerate(name) if character == ".")
         return any(name[position:] in self._domains for position in dots)

@@ -16,7 +16,7 @@ _MARKED = re.compile(r"`(?P<literal>[^`]+)`|\*\*(?P<strong>[^*]+)\*\*")
 _ITEM = re.compile(r"(?P<mark>-|\d+\.) +(?P<text>.*)", re.DOTALL)
 _DEFINITION = re.compile(r"(?P<mark>[a-z_]+(?:, [a-z_]+)*): +(?P<text>.*)", re.DOTALL)
 _SENTENCE_END = re.compile(r"(?<=[\w)`>\]%][.:?!])(?<!e\.g\.)(?<!i\.e\.) +(?=[A-Z`<])")
-_BLANK_LINES = re.compile(r"\n[ \t]*\n\s*?(?=[^\n])")
+_BLANK_LINES = re.compile(r"\n(?:[ \t]*\n)+")
 
 #: Characters that have a name in roff (groff_char(7)), which every terminal can show.
 _NAMED = {"\\": "\\e", "-": "\\-", "'": "\\(aq", "`": "\\(ga", "^": "\\(ha", "~": "\\(ti"}

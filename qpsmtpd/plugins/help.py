@@ -35,7 +35,7 @@ class HelpOptions:
     file: tuple[str, ...] = opt(
         (),
         doc="COMMAND=FILE; COMMAND FILE means the same.",
-        check=matching(re.compile(".+=.+").fullmatch, "COMMAND=FILE"),
+        check=matching(re.compile("[^=]+=.+").fullmatch, "COMMAND=FILE"),
     )
 
     @staticmethod

@@ -1,0 +1,869 @@
+# SPDX-License-Identifier: MIT
+"""Everything that reads foreign text: what it may raise, and what must be true of what it returns.
+
+Foreign is what a client, a proxy, a name server, a next hop or a handler says.  `uncovered` finds
+public functions that take text and are not here, so that a new one is tried as well.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from qpsmtpd.dns import answers, names, resolvconf, udpport
+from qpsmtpd.errors import ConfigError, DnsError
+from qpsmtpd.handlers import statuses
+from qpsmtpd.lists import addresses, dnslists, domains, hosts
+from qpsmtpd.mail import address, domain, headers, ip, message, text, verdict
+from qpsmtpd.mail.authresult import AuthResult
+from qpsmtpd.mail.session import AuthAttempt
+from qpsmtpd.nexthop import cleanup, dots, hopreply, metadata, wire
+from qpsmtpd.plugin.services import Entry
+from qpsmtpd.smtp import datareader, foreignresults, proxyheader, replies, trace
+from qpsmtpd.smtp.conversation import converse
+from qpsmtpd.testing import a_session, a_transaction
+from tests.dns_wire import Record, an_answer, label
+from tests.unit.fakewire import Catcher, FakeWire, a_connection, a_plugin_with
+
+#: Where foreign text is read.
+ROOMS = ("mail", "smtp", "nexthop", "lists", "dns", "handlers")
+
+
+@dataclass(frozen=True)
+class Parser:
+    """One way to read foreign octets.
+
+    read: takes them as they came.  covers: the functions that it tries.  raises: what it may raise.
+    examples: what it usually reads.  tokens: what means something to it.  check: gets the octets
+    and what became of them, and raises AssertionError.
+    """
+
+    name: str
+    read: Callable[[bytes], Any]
+    covers: tuple[Callable[..., Any], ...]
+    examples: tuple[bytes, ...]
+    tokens: tuple[bytes, ...]
+    raises: tuple[type[Exception], ...] = ()
+    check: Callable[[bytes, Any], None] = lambda _octets, _result: None
+
+
+def decoded(octets: bytes) -> str:
+    """The text of a command line, as conversation.execute makes it."""
+    return octets.decode("utf-8", "surrogateescape")
+
+
+def words(text: str) -> tuple[bytes, ...]:
+    return tuple(map(str.encode, text.split()))
+
+
+# --- addresses, domains, IP addresses ----------------------------------------------------------
+
+_IN_ADDRESS = (
+    *words('< > @ . " \\ , : ; [ ] ( ) % ! + - _ a é ｅ 。 xn-- [IPv6: \u00ad'),
+    *(b" ", b"\t", b"\xff", b"\x00", b"\r", b"\n"),
+)
+_ADDRESSES = (
+    b"<user@example.com>",
+    b"<>",
+    b'<"quoted \\" local"@example.com>',
+    b"<@a.example,@b.example:user@example.com>",
+    b"<user@[192.0.2.1]>",
+    b"<user@[IPv6:2001:db8::1]>",
+    "<bücher@bücher.example>".encode(),
+)
+_DOMAINS = (
+    b"example.com",
+    b"mail.Example.COM.",
+    b"xn--bcher-kva.example",
+    "bücher.example".encode(),
+    "ｅｘａｍｐｌｅ．ｃｏｍ".encode(),
+    b"[192.0.2.1]",
+    b"[IPv6:2001:db8::1]",
+    b"192.0.2.1",
+)
+_IPS = (b"192.0.2.1", b"2001:db8::1", b"::ffff:192.0.2.1", b"fe80::1%eth0", b"192.0.2.0/24")
+_IN_IP = words(". : :: / % 0 1 255 256 f ffff 192 [ ] - x é")
+
+LOCAL_BOUND = 16
+
+
+def _short(octets: bytes, result: Any) -> None:
+    """What is returned is not much longer than what came: an A-label may be."""
+    assert len(str(result)) <= LOCAL_BOUND * len(octets) + 400
+
+
+def _path_again(_octets: bytes, result: Any) -> None:
+    if result is not None:
+        again = address.parse_reverse_path(result.path, utf8=True)
+        assert again == result, (again, result)
+        assert len(result.address) <= 2 * address.MAX_PATH
+        assert not {"\r", "\n", "\0"} & set(result.address)
+
+
+def _canonical_again(octets: bytes, result: str) -> None:
+    _short(octets, result)
+    assert domain.canonical_domain(result) == result
+
+
+def _domain_facts(octets: bytes) -> Any:
+    text = decoded(octets)
+    return (
+        domain.is_domain(text),
+        domain.is_literal(text),
+        domain.literal_address(text),
+        domain.looks_like_address(text),
+        domain.u_label_form(text),
+        domain.domain_spellings(text),
+    )
+
+
+def _xtext_again(octets: bytes, result: str) -> None:
+    assert address.decode_xtext(address.encode_xtext(result)) == result
+
+
+def _encoded(octets: bytes) -> str:
+    return address.encode_xtext(octets.decode("utf-8", "replace"))
+
+
+def _split(octets: bytes) -> Any:
+    line = decoded(octets)
+    return address.split_arguments(line, "FROM" if line[:4].upper() == "FROM" else "TO")
+
+
+def _split_well(octets: bytes, result: Any) -> None:
+    path, parameters = result
+    assert len(path) <= len(octets) + 2
+    assert all(name == name.upper() for name in parameters)
+
+
+def _address_facts(octets: bytes) -> Any:
+    found = address.parse_mailbox(decoded(octets), utf8=True)
+    return found, found.key, found.spellings, found.is_route, found.unquoted
+
+
+ADDRESS_PARSERS = (
+    Parser(
+        "paths",
+        lambda octets: address.parse_reverse_path(decoded(octets), utf8=True),
+        (address.parse_reverse_path, address.parse_forward_path),
+        _ADDRESSES,
+        _IN_ADDRESS,
+        (address.PathError,),
+        _path_again,
+    ),
+    Parser(
+        "mailbox",
+        _address_facts,
+        (address.parse_mailbox,),
+        tuple(path[1:-1] for path in _ADDRESSES),
+        _IN_ADDRESS,
+        (address.PathError,),
+    ),
+    Parser(
+        "address_key",
+        lambda octets: address.address_key(decoded(octets)),
+        (address.address_key,),
+        tuple(path[1:-1] for path in _ADDRESSES),
+        _IN_ADDRESS,
+        (),
+        _short,
+    ),
+    Parser(
+        "arguments",
+        _split,
+        (address.split_arguments,),
+        (
+            b"FROM:<a@example.com> SIZE=1000 BODY=8BITMIME",
+            b"TO:<b@example.com> NOTIFY=SUCCESS,DELAY ORCPT=rfc822;b+40example.com",
+            b"FROM: a@example.com",
+            b"FROM:",
+        ),
+        (*_IN_ADDRESS, *words("FROM: TO: = SIZE= <a@b> AUTH=<>")),
+        (address.PathError,),
+        _split_well,
+    ),
+    Parser(
+        "decode_xtext",
+        lambda octets: address.decode_xtext(decoded(octets)),
+        (address.decode_xtext,),
+        (b"user+40example.com", b"rfc822", b"+C3+BC"),
+        words("+ +4 +40 +C3 +BC +00 +0D = a é ~ !"),
+        (address.PathError,),
+        _xtext_again,
+    ),
+    Parser(
+        "encode_xtext",
+        _encoded,
+        (address.encode_xtext,),
+        _DOMAINS,
+        (*words("+ = a é"), b" ", b"\x00"),
+    ),
+    Parser(
+        "canonical_domain",
+        lambda octets: domain.canonical_domain(decoded(octets)),
+        (domain.canonical_domain,),
+        _DOMAINS,
+        _IN_ADDRESS,
+        (),
+        _canonical_again,
+    ),
+    Parser(
+        "domain facts",
+        _domain_facts,
+        (
+            domain.is_domain,
+            domain.is_literal,
+            domain.literal_address,
+            domain.looks_like_address,
+            domain.u_label_form,
+            domain.domain_spellings,
+        ),
+        _DOMAINS,
+        (*_IN_ADDRESS, b"0x7f", b"1", b"--"),
+    ),
+    Parser(
+        "parse_ip",
+        lambda octets: ip.canonical_ip(decoded(octets)),
+        (ip.parse_ip, ip.canonical_ip),
+        _IPS,
+        _IN_IP,
+        (ValueError,),
+        lambda _octets, result: _equal(ip.canonical_ip(result), result),
+    ),
+)
+
+
+def _equal(one: Any, other: Any) -> None:
+    assert one == other
+
+
+# --- messages ----------------------------------------------------------------------------------
+
+_HEADERS = (
+    b"From: a@example.com\r\nSubject: one\r\n two\r\n\r\n",
+    b"Received: from x ([192.0.2.1])\r\n\tby y; date\r\nTo: b@example.com\r\n",
+    b"Authentication-Results: mx.example; spf=pass (comment) smtp.mailfrom=x\r\n",
+    b" begins with a blank\r\nFrom x\r\nno colon\r\n",
+    "Subject: größer =?utf-8?q?x?=\r\n".encode(),
+)
+_IN_HEADERS = (
+    *words('a : ; Subject: Authentication-Results: mx.example "  ( ) \\ é From =?'),
+    *(b"\r\n", b"\r\n ", b"\r\n\t", b"\r", b"\n", b" ", b"\t", b"\x00", b"\xff"),
+)
+
+
+def _read_headers(octets: bytes) -> headers.Headers:
+    section = headers.Headers.parse(octets)
+    assert bytes(section) == octets
+    values = [field.value for field in section.fields()]
+    assert len(values) == len(section.names())
+    assert section.get("subject") == next(iter(section.get_all("Subject")), None)
+    assert section.text_below is not None
+    assert bytes(section) == octets
+    return section
+
+
+def _change_headers(octets: bytes) -> bytes:
+    section = headers.Headers.parse(octets)
+    section.prepend("X-First", "1")
+    foreignresults.remove_claims(section, ["mx.example"])
+    section.rename("Subject", "X-Subject")
+    section.remove("To")
+    return bytes(section)
+
+
+def _changed_well(octets: bytes, result: bytes) -> None:
+    assert result.startswith(b"X-First: 1\r\n")
+    assert len(result) <= len(octets) + 5 * octets.lower().count(b"subject") + 64
+
+
+def _check_field(octets: bytes) -> None:
+    name, _, value = decoded(octets).partition(":")
+    headers.check_field(name, value)
+
+
+def _read_data(octets: bytes, size: int = 0) -> Any:
+    """The message up to its end, fed in pieces of this size."""
+    spool = message.Spool(Path("/nonexistent"), 1 << 30)
+    reader = datareader.DataReader(spool, datareader.DataLimits(line=1000, header=20_000))
+    size = size or len(octets) or 1
+    for start in range(0, len(octets), size):
+        if (rest := reader.feed(octets[start : start + size])) is not None:
+            rest += octets[start + size :]
+            body = None if reader.fault else b"".join(spool.in_memory)
+            return reader.fault, reader.header, body, rest
+    return None
+
+
+def _same_in_pieces(octets: bytes, result: Any) -> None:
+    if len(octets) < 3000:
+        pieces = _read_data(octets, 1)
+        assert (pieces is None) == (result is None)
+        if result and not (result[0] or pieces[0]):
+            assert pieces == result
+        elif result:
+            assert (bool(pieces[0]), pieces[3]) == (bool(result[0]), result[3])
+
+
+def _stuffed(octets: bytes) -> bytes:
+    stuffer = dots.DotStuffer()
+    return b"".join(stuffer.feed(octets[i : i + 7]) for i in range(0, len(octets), 7))
+
+
+def _encoded_content(octets: bytes) -> bytes:
+    encoder = cleanup.ContentEncoder()
+    return encoder.feed(octets) + encoder.end() + cleanup.record(b"N", octets[:100])
+
+
+def _results(octets: bytes) -> str:
+    said = decoded(octets)
+    tx = a_transaction()
+    tx.auth_results.append(AuthResult("spf", "fail", said, {"smtp.helo": said}, said))
+    tx.session.auth_user = said
+    tx.session.auth_mechanism = "PLAIN"
+    return trace.authentication_results(tx, "mx.example") + trace.received_info(tx).auth
+
+
+def _results_well(octets: bytes, result: str) -> None:
+    assert "=pass" not in result.replace("auth=pass", "", 1)
+    assert len(result) <= 6 * trace.LONGEST_TEXT + 800
+    headers.check_field("Authentication-Results", result)
+
+
+def _own_message(octets: bytes) -> Any:
+    return message.Message.from_bytes(octets), message.only_crlf(octets)
+
+
+MESSAGE_PARSERS = (
+    Parser("headers", _read_headers, (headers.Headers.parse,), _HEADERS, _IN_HEADERS),
+    Parser(
+        "changed headers",
+        _change_headers,
+        (headers.Headers.parse, foreignresults.remove_claims),
+        _HEADERS,
+        (*_IN_HEADERS, b"xn--", b".", b"mx"),
+        (),
+        _changed_well,
+    ),
+    Parser(
+        "field",
+        _check_field,
+        (headers.check_field,),
+        (b"Subject:one\r\n two", b"X-A: b"),
+        _IN_HEADERS,
+        (ValueError,),
+    ),
+    Parser(
+        "data",
+        _read_data,
+        (datareader.DataReader.feed, message.Spool.write),
+        (
+            b"Subject: x\r\n\r\nHello.\r\n..dot\r\n.\r\nQUIT\r\n",
+            b".\r\n",
+            b"\r\n\r\n.\r\n",
+            b"Subject: x\r\n.\r\n",
+        ),
+        (*_IN_HEADERS, b".", b"\r\n.\r\n", b"\n.\n", b"\r\n.", b".\r\n"),
+        (),
+        _same_in_pieces,
+    ),
+    Parser(
+        "message",
+        _own_message,
+        (message.Message.from_bytes, message.only_crlf),
+        (b"A: b\r\n\r\nbody\r\n", b"body only\r\n", b"\r\n"),
+        _IN_HEADERS,
+        (ValueError,),
+    ),
+    Parser(
+        "results",
+        _results,
+        (trace.authentication_results, trace.clean),
+        (b"x;dkim=pass", b"user@example.com", b"a (b) c", "bücher".encode()),
+        (*words('; = =pass pass dkim=pass " \\ ( ) é @ . -'), b" ", b"\r\n", b"\x00", b"\xff"),
+        (),
+        _results_well,
+    ),
+    Parser(
+        "dots",
+        _stuffed,
+        (dots.DotStuffer.feed,),
+        (b".a\r\n..\r\n", b"a\r\n.b"),
+        (b".", b"\r\n", b"\r", b"\n", b"a", b"\r\n."),
+        (),
+        lambda _octets, result: _equal(b"\r\n.\r\n" in result, False),
+    ),
+    Parser(
+        "content",
+        _encoded_content,
+        (cleanup.ContentEncoder.feed, cleanup.record),
+        (b"A: b\r\n\r\nbody\r\n", b"a" * 1500 + b"\r\n"),
+        (b"\r\n", b"a", b"\x80", b"." * 200),
+    ),
+    Parser(
+        "text",
+        lambda octets: text.printable_ascii(decoded(octets)),
+        (text.printable_ascii,),
+        (b"listed, see http://x", "größer".encode()),
+        (b"a", b"\n", b"\xff", "é".encode()),
+        (),
+        lambda octets, result: _equal(result.isascii() and len(result) <= len(octets), True),
+    ),
+)
+
+# --- the conversation --------------------------------------------------------------------------
+
+_IN_COMMANDS = (
+    *words("EHLO HELO MAIL RCPT DATA RSET NOOP VRFY HELP QUIT AUTH STARTTLS BDAT XCLIENT PROXY"),
+    *words("FROM:<a@b.example> TO:<user@example.test> PLAIN LOGIN CRAM-MD5 = * AHVzZXIAcGFzcw=="),
+    *(b"\r\n", b"\r\n.\r\n", b" ", b"\t", b"\n", b"\r", b"\x00", b"\xff", b"<", b">", b":"),
+)
+
+
+def _converse(octets: bytes) -> bytes:
+    """What a client of a plain server hears."""
+
+    async def session() -> bytes:
+        wire = FakeWire(octets)
+        checker = a_plugin_with("checker", auth=_login)
+        connection = a_connection(wire, checker, Catcher(), auth=("PLAIN", "LOGIN", "CRAM-MD5"))
+        await converse(connection)
+        return b"".join(wire.writes)
+
+    return asyncio.run(session())
+
+
+async def _login(_session: Any, attempt: AuthAttempt) -> verdict.Verdict:
+    right = attempt.user == "user"
+    return verdict.accept() if right else verdict.deny("No such user")
+
+
+def _replies_well(_octets: bytes, result: bytes) -> None:
+    lines = result.split(b"\r\n")
+    assert lines.pop() == b""
+    for line in lines:
+        assert line.isascii(), line
+        assert line[:3].isdigit(), line
+        assert line[3:4] in (b" ", b"-"), line
+        assert len(line) <= 510, line
+        assert not {10, 13, 0} & set(line), line
+    assert not any(b"Internal error" in line for line in lines)
+
+
+def _proxy(octets: bytes) -> Any:
+    return proxyheader.parse(octets), proxyheader.crc32c(octets[:4096])
+
+
+def _proxy_well(octets: bytes, result: Any) -> None:
+    header, _ = result
+    if header is None:
+        assert len(octets) <= proxyheader.MAX_BINARY
+    else:
+        assert 0 < header.length <= len(octets)
+        assert proxyheader.parse(octets[: header.length]) == header
+
+
+CONVERSATION_PARSERS = (
+    Parser(
+        "conversation",
+        _converse,
+        (converse, replies.line_fault),
+        (
+            b"EHLO x\r\nMAIL FROM:<a@b.example>\r\nRCPT TO:<user@example.test>\r\nDATA\r\n"
+            b"A: b\r\n\r\nx\r\n.\r\nQUIT\r\n",
+            b"EHLO x\r\nAUTH PLAIN AHVzZXIAcGFzcw==\r\nMAIL FROM:<> SIZE=10\r\nRSET\r\nNOOP\r\n",
+            b"EHLO x\r\nAUTH LOGIN\r\ndXNlcg==\r\ncGFzcw==\r\nHELP\r\nVRFY x\r\n",
+            b"HELO x\r\nMAIL FROM:<a@b.example>\r\nDATA\r\n",
+        ),
+        _IN_COMMANDS,
+        (),
+        _replies_well,
+    ),
+    Parser(
+        "proxy header",
+        _proxy,
+        (proxyheader.parse, proxyheader.crc32c),
+        (
+            b"PROXY TCP4 192.0.2.1 192.0.2.2 1000 25\r\n",
+            b"PROXY TCP6 2001:db8::1 2001:db8::2 1000 25\r\nEHLO",
+            b"PROXY UNKNOWN\r\n",
+            b"\r\n\r\n\0\r\nQUIT\n\x21\x11\x00\x0c\xc0\x00\x02\x01\xc0\x00\x02\x02\x03\xe8\x00\x19",
+            b"\r\n\r\n\0\r\nQUIT\n\x20\x00\x00\x00",
+        ),
+        (*words("PROXY TCP4 TCP6 UNKNOWN 1 : . 65535"), b" ", b"\r\n", b"\n", b"\0", b"\x20"),
+        (proxyheader.BadHeaderError,),
+        _proxy_well,
+    ),
+    Parser(
+        "return code",
+        lambda octets: verdict.verdict_from_word(decoded(octets), decoded(octets)),
+        (verdict.verdict_from_word,),
+        (b"DENY", b"DENYSOFT_DISCONNECT"),
+        words("DENY SOFT OK _ DECLINED é"),
+        (ValueError,),
+    ),
+    Parser(
+        "status of a handler",
+        lambda octets: statuses.verdict_of(statuses.read_status([octets])),
+        (statuses.read_status, statuses.verdict_of),
+        (b"250 OK\r\n", b"250-a\r\n250 b", b"550 5.7.1 no"),
+        (*words("250 550 5.7.1 - a é"), b"\r\n", b"\n", b"\r", b" "),
+        (statuses.HandlerError,),
+    ),
+)
+
+# --- next hops ---------------------------------------------------------------------------------
+
+_REPLIES = (
+    b"250 2.0.0 Ok: queued as 4XyZ\r\n",
+    b"250-hop.example\r\n250-PIPELINING\r\n250 SIZE 1000\r\n",
+    b"250 OK id=1abcde-000000-00\r\n",
+    b"250 2.0.0 saved\r\n",
+    b"250 4XyZ saved\r\n",
+    b"550 5.1.1 no such user\r\n421 bye\r\n",
+)
+_IN_REPLIES = (
+    *words("250 250- 550 4.2.1 queued as id= saved - a é"),
+    *(b"\r\n", b"\n", b"\r", b" ", b" saved", b"queued as ", b"\x00", b"\xff", b"250-a\r\n"),
+)
+
+
+def _hop_replies(octets: bytes, size: int = 0) -> list[hopreply.HopReply | str]:
+    """What a next hop said, if it arrives in pieces of this size; the last may be a problem."""
+
+    async def read() -> list[hopreply.HopReply | str]:
+        found: list[hopreply.HopReply | str] = []
+        hop = wire.HopWire()
+        hop.connection_made(cast("asyncio.Transport", _Silent()))
+        try:
+            for start in range(0, len(octets), size or 65536):
+                hop.data_received(octets[start : start + (size or 65536)])
+                while (reply := hop.take_reply()) is not None:
+                    found.append(reply)
+        except hopreply.NextHopError as error:
+            found.append(str(error))
+        return found
+
+    return asyncio.run(read())
+
+
+class _Silent:
+    """A transport that nothing comes out of."""
+
+    def abort(self) -> None: ...
+
+
+def _judged(octets: bytes) -> list[hopreply.HopReply | str]:
+    found = _hop_replies(octets)
+    for reply in found:
+        if isinstance(reply, hopreply.HopReply):
+            assert len(reply.queue_id) <= 64
+            assert reply.status == "" or reply.status[0] == str(reply.code)[0]
+    return found
+
+
+def _same_dribbled(octets: bytes, result: Any) -> None:
+    if len(octets) < 3000:
+        assert _hop_replies(octets, 1) == result
+
+
+def _told(octets: bytes) -> list[str]:
+    """What the next hop is told about a client that said this, if it offers this."""
+    said = decoded(octets)
+    tx = a_transaction(session=a_session(ehlo="x"))
+    tx.session.hello_host = said
+    tx.session.auth_user = said
+    offered = f"NAME ADDR HELO LOGIN {said}"
+    return [
+        *metadata.xclient_commands(tx.session, offered),
+        *metadata.xforward_commands(tx, offered),
+    ]
+
+
+def _told_well(_octets: bytes, result: list[str]) -> None:
+    for command in result:
+        assert command.isascii()
+        assert command.isprintable()
+        assert len(command) < 2000
+
+
+NEXT_HOP_PARSERS = (
+    Parser(
+        "replies of a next hop",
+        _judged,
+        (wire.HopWire.data_received, wire.HopWire.take_reply),
+        _REPLIES,
+        _IN_REPLIES,
+        (),
+        _same_dribbled,
+    ),
+    Parser(
+        "told the next hop",
+        _told,
+        (metadata.xclient_commands, metadata.xforward_commands),
+        (b"NAME ADDR PORT PROTO HELO", b"client.example"),
+        (*words("NAME HELO LOGIN + = é a"), b" ", b"\xff", b"\x00", b"\r\n"),
+        (),
+        _told_well,
+    ),
+)
+
+# --- lists and the DNS -------------------------------------------------------------------------
+
+_LISTED = (
+    Entry("user@example.com", "list:1"),
+    Entry("@example.net", "list:2"),
+    Entry("/^bounce-.*@example\\.org$/", "list:3"),
+)
+_QUESTION = b"\x07example\x04test\x00\x00\x0f\x00\x01"
+
+
+def _looked_up(octets: bytes) -> Any:
+    text_ = decoded(octets)
+    refused = addresses.AddressList(_LISTED)
+    with suppress(address.PathError):
+        found = address.parse_mailbox(text_, utf8=True)
+        refused.find(found)
+        return found in addresses.AddressSet(_LISTED[:2])
+    return None
+
+
+def _domain_looked_up(octets: bytes) -> Any:
+    name = decoded(octets)
+    entries = [Entry("example.com", "1"), Entry(".example.net", "2")]
+    hello = [Entry("example.com", "1"), Entry("^local", "2"), Entry("!\\.", "3")]
+    return (
+        name in domains.DomainList(entries, database={b"x": b""}),
+        name in domains.HelloList(hello, patterns=True),
+    )
+
+
+def _made_lists(octets: bytes) -> None:
+    entry = Entry(decoded(octets), "list:1")
+    for make in (domains.DomainList, domains.HelloList, addresses.AddressSet):
+        with suppress(ConfigError):
+            make([entry])
+
+
+def _answer(kind: str, *data: bytes) -> bytes:
+    number = answers.RECORD_TYPES[cast("Any", kind)]
+    records = [Record(b"\xc0\x0c", number, 300, each) for each in data]
+    return an_answer(_QUESTION[:-4] + bytes([0, number, 0, 1]), records)
+
+
+def _read_answer(octets: bytes) -> Any:
+    question = octets[answers.HEADER_OCTETS : answers.HEADER_OCTETS + len(_QUESTION)]
+    kinds = {number: kind for kind, number in answers.RECORD_TYPES.items()}
+    kind = kinds.get(question[-3] if len(question) == len(_QUESTION) else 0)
+    number = octets[:2]
+    if kind is None or not udpport.is_answer(octets, number, question.lower()):
+        raise DnsError("is no answer")
+    answers.rcode_of(octets)
+    answers.is_truncated(octets)
+    return answers.read_answer(octets, question.lower(), kind)
+
+
+def _answer_well(octets: bytes, result: Any) -> None:
+    answer, seconds = result
+    assert 0 <= seconds <= answers.MAX_TTL
+    assert len(answer.records) <= answers.MAX_RECORDS
+    assert sum(len(str(record)) for record in answer.records) <= 64 * answers.MAX_OCTETS
+
+
+def _reverse(octets: bytes) -> Any:
+    said = decoded(octets)
+    return names.reverse_name(said), names.encode_name(said)
+
+
+LOOKUP_PARSERS = (
+    Parser(
+        "addresses in lists",
+        _looked_up,
+        (addresses.AddressList.find,),
+        tuple(path[1:-1] for path in _ADDRESSES),
+        (*_IN_ADDRESS, b"bounce-"),
+    ),
+    Parser("domains in lists", _domain_looked_up, (), _DOMAINS, (*_IN_ADDRESS, b"local")),
+    Parser("lines of lists", _made_lists, (), _DOMAINS, (*_IN_ADDRESS, b"^", b"*", b"!")),
+    Parser(
+        "networks",
+        lambda octets: hosts.parse_hosts(decoded(octets)),
+        (hosts.parse_hosts,),
+        (*_IPS, b"192.0.2.", b"2001:db8:", b"2001:0db8"),
+        _IN_IP,
+        (ValueError,),
+    ),
+    Parser(
+        "reversed addresses",
+        lambda octets: dnslists.reversed_address(decoded(octets)),
+        (dnslists.reversed_address,),
+        _IPS,
+        _IN_IP,
+        (ValueError,),
+    ),
+    Parser(
+        "codes",
+        lambda octets: dnslists.are_codes(decoded(octets).split()),
+        (dnslists.are_codes,),
+        (b"127.0.0.2 127.0.0.3", b"127.255.255.254"),
+        (*words("127.0.0.2 . 0 256"), b" "),
+        (ValueError,),
+    ),
+    Parser(
+        "answers of the DNS",
+        _read_answer,
+        (answers.read_answer, answers.rcode_of, answers.is_truncated, udpport.is_answer),
+        (
+            _answer("A", b"\xc0\x00\x02\x01", b"\xc0\x00\x02\x02"),
+            _answer("AAAA", bytes(15) + b"\x01"),
+            _answer("MX", b"\x00\x0a" + label(b"mx") + b"\xc0\x0c"),
+            _answer("TXT", label(b"v=spf1 -all"), label(b"x" * 60) * 3),
+            _answer("PTR", label(b"host") + b"\xc0\x0c"),
+        ),
+        (b"\xc0\x0c", b"\xc0\x00", b"\x00", b"\x01", b"\x3f", b"\xff", b"\x07example", b"\x05"),
+        (DnsError,),
+        _answer_well,
+    ),
+    Parser(
+        "names for the DNS",
+        _reverse,
+        (names.encode_name, names.reverse_name),
+        (*_DOMAINS, *_IPS),
+        _IN_ADDRESS,
+    ),
+    Parser(
+        "resolv.conf",
+        lambda octets: resolvconf.parse_resolv_conf(decoded(octets)),
+        (resolvconf.parse_resolv_conf,),
+        (b"nameserver 192.0.2.1\noptions timeout:2 rotate\n", b"search x\n"),
+        (*words("nameserver options timeout: attempts: rotate : 1 ::1"), b" ", b"\n", b"\t"),
+    ),
+)
+
+PARSERS = (
+    *ADDRESS_PARSERS,
+    *MESSAGE_PARSERS,
+    *CONVERSATION_PARSERS,
+    *NEXT_HOP_PARSERS,
+    *LOOKUP_PARSERS,
+)
+
+#: Functions that take no foreign text, or only what another function has read.
+ELSEWHERE = {
+    "dns.names.text_of": "a name that answers.read_answer has read",
+    "dns.udpport.plain_query": "our own question",
+    "dns.nameserver.NameServer.ask": "our own question",
+    "dns.nameserver.NameServer.ask_by_tcp": "our own question",
+    "dns.udpport.UdpPort.send_unawaited": "our own question",
+    "handlers.decisions.decide": "what statuses.read_status has read",
+    "handlers.facts.options_of": "what address.split_arguments has read",
+    "lists.hosts.read_hosts": "the administrator's; its lines go to hosts.parse_hosts",
+    "lists.listchecks.check_lists": "the administrator's",
+    "lists.patterns.compile_pattern": "the administrator's; see test_trials.py",
+    "handlers.changes.split_new": "a handler's, in lists",
+    "mail.message.Message.replace_body": "a plugin's",
+    "mail.verdict.accept": "a plugin's",
+    "mail.verdict.deny": "a plugin's",
+    "mail.verdict.defer": "a plugin's",
+    "smtp.connection.Wire.unread": "a protocol; the conversation tries it",
+    "smtp.connection.Wire.write": "a protocol; the conversation tries it",
+    "smtp.foreignresults.remove_claims": "tried with the headers",
+    "smtp.protocol.SmtpProtocol.data_received": "test_dialogues.py",
+    "smtp.protocol.SmtpProtocol.unread": "test_dialogues.py",
+    "smtp.protocol.SmtpProtocol.write": "our own replies",
+    "smtp.proxyhandshake.ProxyHandshake.data_received": "gives it to proxyheader.parse",
+    "smtp.replies.reply_for": "the verdict of a plugin",
+    "smtp.trace.received_value": "tried with the conversation",
+    "handlers.handlerserver.HandlerServer.deliver": "a message that is complete",
+    "handlers.standins.AskedClient.say": "a line that is complete",
+    "handlers.standins.PushedLines.write": "a handler's, read by statuses.read_status",
+    "nexthop.delivered.Delivered.add": "fingerprints of ours",
+    "nexthop.delivered.Delivered.forget": "fingerprints of ours",
+    "nexthop.delivered.Delivered.recipients": "fingerprints of ours",
+    "nexthop.hopenvelope.mail_command": "what address.split_arguments has read",
+    "nexthop.hopenvelope.rcpt_command": "what address.split_arguments has read",
+}
+
+#: What a public function's name begins with if it reads text, whatever its arguments are called.
+_READS = ("parse", "split", "clean", "read", "decode", "encode", "canonical", "is_", "looks_")
+#: Rooms in which every function that takes text counts; in the others the text is ours or the
+#: administrator's as a rule, and the name decides.
+_STRICT = ("mail", "smtp", "dns", "lists")
+
+
+def uncovered() -> list[str]:
+    """Public functions that read text, and are neither tried here nor named in ELSEWHERE."""
+    covered = {_name(function) for parser in PARSERS for function in parser.covers}
+    return [name for name in _readers() if name not in covered and name not in ELSEWHERE]
+
+
+def _readers() -> Iterator[str]:
+    for room in ROOMS:
+        package = importlib.import_module(f"qpsmtpd.{room}")
+        for found in pkgutil.iter_modules(package.__path__):
+            module = importlib.import_module(f"{package.__name__}.{found.name}")
+            yield from _readers_in(module, room in _STRICT)
+
+
+def _readers_in(module: Any, strict: bool) -> Iterator[str]:
+    for name, value in vars(module).items():
+        if name.startswith("_") or getattr(value, "__module__", "") != module.__name__:
+            continue
+        if inspect.isclass(value):
+            yield from map(_name, _reading_methods(value, strict))
+        elif _reads(name, inspect.unwrap(value), strict):
+            yield _name(value)
+
+
+def _reading_methods(cls: type, strict: bool) -> Iterator[Callable[..., Any]]:
+    for name, value in vars(cls).items():
+        method = getattr(value, "__func__", value)
+        if not inspect.isfunction(method) or name.startswith("_"):
+            continue
+        if _takes(method, "bytes") and (strict or name in ("feed", "data_received")):
+            yield method
+
+
+def _reads(name: str, function: Any, strict: bool) -> bool:
+    # What takes a Connection is part of the conversation.
+    if not inspect.isfunction(function) or "connection" in _parameters(function):
+        return False
+    return name.startswith(_READS) or (strict and _takes(function, "str", "bytes"))
+
+
+def _parameters(function: Callable[..., Any]) -> dict[str, Any]:
+    return {k: v for k, v in inspect.get_annotations(function).items() if k != "return"}
+
+
+def _takes(function: Callable[..., Any], *types: str) -> bool:
+    return any(
+        part.strip() in types
+        for annotation in _parameters(function).values()
+        for part in getattr(annotation, "__name__", str(annotation)).split("|")
+    )
+
+
+def _name(function: Callable[..., Any]) -> str:
+    function = inspect.unwrap(function)
+    module: str = function.__module__
+    return f"{module.removeprefix('qpsmtpd.')}.{function.__qualname__}"
+
+
+def caches() -> Sequence[Any]:
+    """All functions that remember what they were asked."""
+    found = {}
+    for room in ROOMS:
+        package = importlib.import_module(f"qpsmtpd.{room}")
+        for each in pkgutil.iter_modules(package.__path__):
+            module = importlib.import_module(f"{package.__name__}.{each.name}")
+            for value in vars(module).values():
+                if hasattr(value, "cache_clear"):
+                    found[id(value)] = value
+    return list(found.values())
