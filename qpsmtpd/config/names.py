@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Names of plugins: the old ones, and those of the Perl version that we do not have."""
+"""Names of plugins: those of the Perl version, and the older ones that still work."""
 
 from __future__ import annotations
 
@@ -17,12 +17,16 @@ _ALIASES: dict[str, tuple[str, tuple[str, ...]]] = {
     "check_earlytalker": ("earlytalker", ()),
     "check_loop": ("loop", ()),
     "check_norelay": ("relay", ()),
+    "check_qmail_deliverable": ("qmail_deliverable", ()),
     "check_relay": ("relay", ()),
     "check_spamhelo": ("helo", ()),
     "check_unrecognized_commands": ("count_unrecognized_commands", ()),
+    "config/http": ("http_config", ()),
     "denysoft_greylist": ("greylisting", ()),
     "dkimcheck": ("dkim", ()),
     "domainkeys": ("dkim", ()),
+    "ident/geoip2": ("ident/geoip", ()),
+    "logging/file_connection": ("logging/file", ()),
     "relay_only": ("relay", ("only", "1")),
     "require_resolvable_fromhost": ("resolvable_fromhost", ()),
     "whitelist_soft": ("whitelist", ()),
@@ -50,6 +54,8 @@ PERL_PLUGINS = frozenset(_PERL_PLUGINS.split())
 
 def todays_name(name: str) -> tuple[str, Sequence[str]]:
     """The current name of a plugin, and the arguments that an old name implies."""
+    # Up to version 0.94 these were the variants for one of its servers.
+    name = name.removeprefix("async/")
     return _ALIASES.get(name, (name, ()))
 
 

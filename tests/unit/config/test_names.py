@@ -29,6 +29,11 @@ from qpsmtpd.config.names import PERL_PLUGINS, module_name, todays_name
         ("dkimcheck", "dkim"),
         ("require_resolvable_fromhost", "resolvable_fromhost"),
         ("whitelist_soft", "whitelist"),
+        ("check_qmail_deliverable", "qmail_deliverable"),
+        ("config/http", "http_config"),
+        ("ident/geoip2", "ident/geoip"),
+        ("logging/file_connection", "logging/file"),
+        ("async/check_earlytalker", "earlytalker"),
         ("queue/maildir", "queue/maildir"),
     ],
 )
