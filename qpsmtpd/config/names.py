@@ -5,14 +5,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-#: The current name of a plugin, and the arguments that the old name implied.
+#: The current name of a plugin, and the arguments that the old name implies.
 _ALIASES: dict[str, tuple[str, tuple[str, ...]]] = {
     "check_badmailfrom": ("badmailfrom", ()),
-    "check_badmailfrom_patterns": ("badmailfrom", ()),
+    "check_badmailfrom_patterns": ("badmailfrom", ("patterns",)),
     "check_badmailfromto": ("badmailfromto", ()),
     "check_badrcptto": ("badrcptto", ()),
-    "check_badrcptto_patterns": ("badrcptto", ()),
-    "check_basicheaders": ("headers", ()),
+    "check_badrcptto_patterns": ("badrcptto", ("patterns",)),
+    "check_basicheaders": ("headers", ("check_basicheaders",)),
     "check_bogus_bounce": ("bogus_bounce", ()),
     "check_earlytalker": ("earlytalker", ()),
     "check_loop": ("loop", ()),
@@ -57,6 +57,11 @@ def todays_name(name: str) -> tuple[str, Sequence[str]]:
     # Up to version 0.94 these were the variants for one of its servers.
     name = name.removeprefix("async/")
     return _ALIASES.get(name, (name, ()))
+
+
+def implied_instance(name: str) -> str:
+    """What tells the plugin with this old name from one with its current name in the same chain."""
+    return "patterns" if name.endswith("_patterns") and name in _ALIASES else ""
 
 
 def old_names(name: str) -> list[str]:

@@ -16,7 +16,7 @@ from fnmatch import fnmatchcase
 from typing import Any, Literal
 
 from qpsmtpd.config.files import ConfigFiles
-from qpsmtpd.config.names import todays_name
+from qpsmtpd.config.names import implied_instance, todays_name
 from qpsmtpd.config.pluginfinder import PluginFinder
 from qpsmtpd.config.pluginlevel import PluginLevel
 from qpsmtpd.config.problems import Problem, errors_in
@@ -163,7 +163,8 @@ def _split_name(word: str) -> tuple[str, Sequence[str], str]:
     match = _names(word)
     assert match is not None
     name, implied = todays_name(match["plugin"])
-    return name, implied, f":{match['instance']}" if match["instance"] else ""
+    instance = match["instance"] or implied_instance(match["plugin"])
+    return name, implied, f":{instance}" if instance else ""
 
 
 def _split_words(words: Sequence[str], cls: type[Plugin[Any]]) -> tuple[list[str], list[str]]:

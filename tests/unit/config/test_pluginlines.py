@@ -94,6 +94,16 @@ def test_old_names(tmp_path: Path) -> None:
     assert lines.plugins[0].options.file == Path("y")
 
 
+def test_old_plugins_that_stand_beside_each_other(tmp_path: Path, plugin_dir: Path) -> None:
+    """They have become one, but each still reads its own file."""
+    old = ["check_badmailfrom", "check_badmailfrom_patterns", "check_badrcptto_patterns:1"]
+    lines = read(tmp_path, plugin_dir, "\n".join([*old, "taker", "queue/keep"]))
+    assert lines.problems == []
+    names = [line.name for line in lines.plugins]
+    assert names[:3] == ["badmailfrom", "badmailfrom:patterns", "badrcptto:1"]
+    assert [line.options.patterns for line in lines.plugins[:3]] == [False, True, True]
+
+
 @pytest.mark.parametrize(
     ("words", "skip", "timeout", "loglevel"),
     [
