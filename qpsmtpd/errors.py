@@ -4,6 +4,7 @@
     QpsmtpdError
     ├── ConfigError     a configuration file is wrong (file, line, what would be right)
     ├── PluginError     a plugin cannot be found or loaded
+    │   └── MissingPluginError      it is not there, or in Perl
     ├── SpoolError      the message cannot be stored (452 4.3.1)
     ├── StoreError      the store (greylisting, limits) does not answer: plugins have no opinion
     └── DnsError        no name server answered, or it failed; NXDOMAIN is an empty answer instead
@@ -13,6 +14,10 @@
 
 A refusal is never an exception: plugins return verdicts (mail/verdict.py).
 """
+
+from __future__ import annotations
+
+from typing import Literal
 
 
 class QpsmtpdError(Exception):
@@ -30,6 +35,14 @@ class ConfigError(QpsmtpdError):
 
 class PluginError(QpsmtpdError):
     """A plugin file cannot be found or imported, or does not contain exactly one plugin."""
+
+
+class MissingPluginError(PluginError):
+    """There is no such plugin, or it is in Perl.  `loss` is what that means: see config/absent."""
+
+    def __init__(self, problem: str, loss: Literal["idle", "filter", "vital"]) -> None:
+        super().__init__(problem)
+        self.loss = loss
 
 
 class SpoolError(QpsmtpdError):

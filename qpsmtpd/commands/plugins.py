@@ -41,7 +41,8 @@ def _plugins(arguments: argparse.Namespace) -> int:
         name, _ = todays_name(arguments.name)
         print("\n".join(plugin_manual(finder.find(name))))
         return 0
-    lines = read_plugin_lines(files, finder)
+    skip = settings.missing_plugins == "skip"
+    lines = read_plugin_lines(files, finder, skip_missing=skip)
     print("\n".join(chain_table(lines.all)))
     for problem in lines.problems:
         print(show(problem), file=sys.stderr)

@@ -85,7 +85,9 @@ class _Loading:
         self.files = files
         self.environment = environment
         self.settings, self.problems = load_settings(files, host_name)
-        self.lines = read_plugin_lines(files, PluginFinder(self.settings.plugin_dirs))
+        finder = PluginFinder(self.settings.plugin_dirs)
+        skip = self.settings.missing_plugins == "skip"
+        self.lines = read_plugin_lines(files, finder, skip_missing=skip)
         self.problems += self.lines.problems
         self.started: list[ChainedPlugin] = []
         self.context: ssl.SSLContext | None = None

@@ -1,28 +1,32 @@
 # SPDX-License-Identifier: MIT
-"""Names of plugins: the old ones, and those of the Perl version that we do not have."""
+"""Names of plugins: those of the Perl version, and the older ones that still work."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-#: The current name of a plugin, and the arguments that the old name implied.
+#: The current name of a plugin, and the arguments that the old name implies.
 _ALIASES: dict[str, tuple[str, tuple[str, ...]]] = {
     "check_badmailfrom": ("badmailfrom", ()),
-    "check_badmailfrom_patterns": ("badmailfrom", ()),
+    "check_badmailfrom_patterns": ("badmailfrom", ("patterns",)),
     "check_badmailfromto": ("badmailfromto", ()),
     "check_badrcptto": ("badrcptto", ()),
-    "check_badrcptto_patterns": ("badrcptto", ()),
-    "check_basicheaders": ("headers", ()),
+    "check_badrcptto_patterns": ("badrcptto", ("patterns",)),
+    "check_basicheaders": ("headers", ("check_basicheaders",)),
     "check_bogus_bounce": ("bogus_bounce", ()),
     "check_earlytalker": ("earlytalker", ()),
     "check_loop": ("loop", ()),
     "check_norelay": ("relay", ()),
+    "check_qmail_deliverable": ("qmail_deliverable", ()),
     "check_relay": ("relay", ()),
     "check_spamhelo": ("helo", ()),
     "check_unrecognized_commands": ("count_unrecognized_commands", ()),
+    "config/http": ("http_config", ()),
     "denysoft_greylist": ("greylisting", ()),
     "dkimcheck": ("dkim", ()),
     "domainkeys": ("dkim", ()),
+    "ident/geoip2": ("ident/geoip", ()),
+    "logging/file_connection": ("logging/file", ()),
     "relay_only": ("relay", ("only", "1")),
     "require_resolvable_fromhost": ("resolvable_fromhost", ()),
     "whitelist_soft": ("whitelist", ()),
@@ -50,7 +54,14 @@ PERL_PLUGINS = frozenset(_PERL_PLUGINS.split())
 
 def todays_name(name: str) -> tuple[str, Sequence[str]]:
     """The current name of a plugin, and the arguments that an old name implies."""
+    # Up to version 0.94 these were the variants for one of its servers.
+    name = name.removeprefix("async/")
     return _ALIASES.get(name, (name, ()))
+
+
+def implied_instance(name: str) -> str:
+    """What tells the plugin with this old name from one with its current name in the same chain."""
+    return "patterns" if name.endswith("_patterns") and name in _ALIASES else ""
 
 
 def old_names(name: str) -> list[str]:

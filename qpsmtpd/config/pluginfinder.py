@@ -20,13 +20,16 @@ from types import ModuleType
 from typing import Any
 
 from qpsmtpd import plugins
+from qpsmtpd.config.absent import what_stands_in
 from qpsmtpd.config.names import PERL_PLUGINS, module_name
-from qpsmtpd.errors import PluginError
+from qpsmtpd.errors import MissingPluginError, PluginError
 from qpsmtpd.plugin.base import Plugin
 from qpsmtpd.plugin.checks import check_plugin, unused_options
 from qpsmtpd.plugin.sources import import_file
 
 _SHIPPED = "qpsmtpd.plugins."
+
+_REWRITE = "rewrite it in Python (CONTRIBUTING.md), or remove this line"
 
 _is_name = re.compile(r"[\w-]+(?:/[\w-]+)*", re.ASCII).fullmatch
 
@@ -44,12 +47,12 @@ class PluginFinder:
         self._local: dict[Path, type[Plugin[Any]]] = {}
 
     def find(self, name: str) -> type[Plugin[Any]]:
-        """The class of a plugin.  Raises a PluginError that says what to do."""
+        """The class of a plugin.  Raises a PluginError that says what to do.
+
+        It is a MissingPluginError if there is no such plugin, or only one in Perl.
+        """
         if "::" in name:
-            raise PluginError(
-                f"{name} is a Perl module: rewrite it in Python (CONTRIBUTING.md) or remove "
-                "this line"
-            )
+            raise MissingPluginError(f"{name} is a Perl module: {_REWRITE}", "filter")
         if not _is_name(name):
             raise PluginError(f"{name!r} is not the name of a plugin")
         local = self.local_file(name)
@@ -59,7 +62,7 @@ class PluginFinder:
             if local:
                 self.replaced[name] = local
             return _plugin_in(_imported(_SHIPPED + module_name(name)))
-        raise PluginError(self._missing(name, local))
+        raise self._missing(name, local)
 
     def local_file(self, name: str) -> Path | None:
         """The plugin's file in the first directory that has it; a Perl file has no suffix .py."""
@@ -80,16 +83,17 @@ class PluginFinder:
                 raise
         return self._local[path]
 
-    def _missing(self, name: str, perl_file: Path | None) -> str:
+    def _missing(self, name: str, perl_file: Path | None) -> MissingPluginError:
+        absent = what_stands_in(name, shipped_names())
         if perl_file:
-            return (
-                f"{perl_file} is a Perl plugin: rewrite it in Python (CONTRIBUTING.md) or "
-                "remove this line"
-            )
-        if name in PERL_PLUGINS:
-            return f"the plugin {name} is not available in this version: remove this line"
-        places = ", ".join([*map(str, self.directories), "the shipped plugins"])
-        return f"there is no plugin {name} (looked in {places})"
+            text = f"{perl_file} is a Perl plugin: {_REWRITE}"
+            return MissingPluginError(text, "vital" if absent.loss == "vital" else "filter")
+        if absent.known:
+            text = f"not available in this version: {absent.stands_in}"
+        else:
+            places = ", ".join([*map(str, self.directories), "the shipped plugins"])
+            text = f"there is no plugin {name} (looked in {places}): {absent.stands_in}"
+        return MissingPluginError(text, absent.loss)
 
 
 def is_shipped(name: str) -> bool:
@@ -99,6 +103,14 @@ def is_shipped(name: str) -> bool:
     except ModuleNotFoundError:
         return False
     return spec is not None and spec.submodule_search_locations is None
+
+
+def shipped_names() -> list[str]:
+    """The names of the plugins that we ship, without loading any."""
+    perl = {module_name(name): name for name in PERL_PLUGINS}
+    modules = pkgutil.walk_packages(plugins.__path__, _SHIPPED)
+    ours = [module.name.removeprefix(_SHIPPED) for module in modules if not module.ispkg]
+    return sorted(perl.get(name, name.replace(".", "/")) for name in ours)
 
 
 def shipped_plugins() -> dict[str, type[Plugin[Any]]]:

@@ -16,11 +16,11 @@ from fnmatch import fnmatchcase
 from typing import Any, Literal
 
 from qpsmtpd.config.files import ConfigFiles
-from qpsmtpd.config.names import todays_name
+from qpsmtpd.config.names import implied_instance, todays_name
 from qpsmtpd.config.pluginfinder import PluginFinder
 from qpsmtpd.config.pluginlevel import PluginLevel
 from qpsmtpd.config.problems import Problem, errors_in
-from qpsmtpd.errors import ConfigError, PluginError
+from qpsmtpd.errors import ConfigError, MissingPluginError, PluginError
 from qpsmtpd.nexthop.hopoptions import NextHopOptions
 from qpsmtpd.plugin.base import Mode, Plugin, RejectOptions
 from qpsmtpd.plugin.checks import PluginFaultsError
@@ -85,8 +85,13 @@ class PluginLines:
         return [*self.logging, *self.plugins]
 
 
-def read_plugin_lines(files: ConfigFiles, finder: PluginFinder) -> PluginLines:
-    """Read the files `logging` and `plugins`."""
+def read_plugin_lines(
+    files: ConfigFiles, finder: PluginFinder, *, skip_missing: bool = False
+) -> PluginLines:
+    """Read the files `logging` and `plugins`.
+
+    skip_missing: whether plugins that are missing are left out (the setting `missing_plugins`).
+    """
     lines = PluginLines()
     if files.find("plugins") is None:
         where = ", ".join(map(str, files.directories))
@@ -94,7 +99,7 @@ def read_plugin_lines(files: ConfigFiles, finder: PluginFinder) -> PluginLines:
     for name, into in (("logging", lines.logging), ("plugins", lines.plugins)):
         try:
             for entry in files.entries(name):
-                into.extend(read_line(entry, finder, lines.problems))
+                into.extend(read_line(entry, finder, lines.problems, skip_missing=skip_missing))
         except ConfigError as error:
             lines.problems.append(Problem.of(error))
     lines.problems.extend(_replaced(lines.all, finder))
@@ -109,7 +114,9 @@ def plugin_name(entry: Entry) -> str:
     return name + suffix
 
 
-def read_line(entry: Entry, finder: PluginFinder, problems: list[Problem]) -> Iterator[PluginLine]:
+def read_line(
+    entry: Entry, finder: PluginFinder, problems: list[Problem], *, skip_missing: bool = False
+) -> Iterator[PluginLine]:
     """The plugin on a line, if it can be understood; otherwise `problems` gets what is wrong."""
     if not _is_printable(entry.text):
         problems.append(Problem(entry.where, "only printable ASCII characters are allowed here"))
@@ -120,6 +127,9 @@ def read_line(entry: Entry, finder: PluginFinder, problems: list[Problem]) -> It
         cls = finder.find(name)
     except PluginFaultsError as error:
         problems.extend(Problem(fault.where, f"{word}: {fault.problem}") for fault in error.faults)
+        return
+    except MissingPluginError as error:
+        problems.append(_missing(f"{word}: {error}", entry, error, skip=skip_missing))
         return
     except PluginError as error:
         problems.append(Problem(entry.where, f"{word}: {error}"))
@@ -142,12 +152,19 @@ def read_line(entry: Entry, finder: PluginFinder, problems: list[Problem]) -> It
     yield line
 
 
+def _missing(text: str, entry: Entry, error: MissingPluginError, *, skip: bool) -> Problem:
+    if error.loss == "idle" or (error.loss == "filter" and skip):
+        return Problem(entry.where, f"{text} (this line is skipped)", "warning")
+    return Problem(entry.where, text)
+
+
 def _split_name(word: str) -> tuple[str, Sequence[str], str]:
     """The plugin's current name, arguments that an old name implies, and ":1" of an instance."""
     match = _names(word)
     assert match is not None
     name, implied = todays_name(match["plugin"])
-    return name, implied, f":{match['instance']}" if match["instance"] else ""
+    instance = match["instance"] or implied_instance(match["plugin"])
+    return name, implied, f":{instance}" if instance else ""
 
 
 def _split_words(words: Sequence[str], cls: type[Plugin[Any]]) -> tuple[list[str], list[str]]:

@@ -89,6 +89,13 @@ class Settings:
     plugin_dirs: tuple[Path, ...] = opt(
         (), doc="Directories of local plugins, one a line; these precede the shipped plugins."
     )
+    missing_plugins: Literal["stop", "skip"] = opt(
+        "stop",
+        doc="What happens when the file plugins or logging names a plugin that does not exist, or "
+        "one in Perl: stop (the daemon does not start), or skip (the line is left out, with a "
+        "warning, and mail passes that the plugin would have refused). A plugin whose absence "
+        "would lose mail, or relay it for strangers, always stops it.",
+    )
     loglevel: str = opt(
         "4",
         check=LogLevel.parse,

@@ -34,12 +34,15 @@ class AddressList:
     - anything with one of `/ ^ $ * + ! % ? \\`: a regular expression (see lists/patterns.py). When
       it has an @ it is also taken literally, since `user+tag@example.com` is an address as well.
 
+    patterns: every word is a regular expression, as in badmailfrom_patterns.
+
     Raises ConfigError for a line that is none of the three.
     """
 
-    __slots__ = ("_exact", "_patterns")
+    __slots__ = ("_all_patterns", "_exact", "_patterns")
 
-    def __init__(self, entries: Iterable[Entry]) -> None:
+    def __init__(self, entries: Iterable[Entry], *, patterns: bool = False) -> None:
+        self._all_patterns = patterns
         self._exact: dict[str, Listed] = {}
         self._patterns: list[tuple[Pattern, Listed]] = []
         for entry in entries:
@@ -61,13 +64,13 @@ class AddressList:
     def _add(self, entry: Entry) -> None:
         word, *rest = entry.text.split(maxsplit=1) or [""]
         listed = Listed(word, "".join(rest).strip())
-        if _is_pattern(word):
+        if self._all_patterns or _is_pattern(word):
             self._patterns.append((Pattern(word, entry.where), listed))
         elif "@" not in word:
             raise ConfigError(
                 entry.where, f"{word!r} is not an address, @domain, or regular expression"
             )
-        if "@" in word:
+        if "@" in word and not self._all_patterns:
             self._exact.setdefault(address_key(word), listed)
 
 

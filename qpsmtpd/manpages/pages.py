@@ -20,7 +20,8 @@ from typing import Any
 from qpsmtpd import __version__, api
 from qpsmtpd.commands.legacy import forkserver_parser, meaningless, prefork_parser
 from qpsmtpd.commands.main import make_parser
-from qpsmtpd.config.names import PERL_PLUGINS, old_names
+from qpsmtpd.config.absent import ABSENT
+from qpsmtpd.config.names import PERL_PLUGINS, old_names, todays_name
 from qpsmtpd.config.pluginfinder import is_shipped, shipped_plugins
 from qpsmtpd.config.pluginlines import CommonOptions
 from qpsmtpd.config.settings import Settings, file_of
@@ -194,8 +195,12 @@ def _plugins() -> Page:
     for name, cls in shipped_plugins().items():
         _plugin(page, name, cls)
     page.heading("Plugins of the Perl version that are missing")
-    missing = sorted(name for name in PERL_PLUGINS if not is_shipped(name))
-    page.paragraph(", ".join(missing) + ".")
+    page.prose(texts.MISSING)
+    for name in sorted(name for name in PERL_PLUGINS if not is_shipped(name)):
+        page.term(name, _stands_in(name))
+    page.heading("Plugins of others that configurations name")
+    for name in sorted(ABSENT.keys() - PERL_PLUGINS):
+        page.term(name, _stands_in(name))
     _see_also(page)
     return page
 
@@ -214,6 +219,15 @@ def _plugin(page: Page, name: str, cls: type[Plugin[Any]]) -> None:
         page.paragraph(f"Examined by `qpsmtpd doctor`: {cls.examine.__doc__}")
     if old := old_names(name):
         page.paragraph(f"Older names: {', '.join(old)}.")
+
+
+def _stands_in(name: str) -> str:
+    """What stands in for a plugin that is missing, and what its line does."""
+    absent = ABSENT[todays_name(name)[0]]
+    effects = {"idle": "Its line is skipped.", "vital": "Its line always stops the start."}
+    begins_with_plugin = is_shipped(absent.stands_in.partition(" ")[0])
+    text = f"{absent.stands_in}." if begins_with_plugin else _sentence(absent.stands_in)
+    return f"{text} {effects.get(absent.loss, '')}".strip()
 
 
 def _options(page: Page, options: Sequence[OptionDoc]) -> None:

@@ -119,10 +119,18 @@ be left out, as noted below. In names `-` and `_` are the same. An unknown argum
 To use a plugin more than once, write its name as `NAME:1`, `NAME:2` and so on.
 
 Local plugins are files NAME.py in a directory of the file `plugin_dirs`; see
-qpsmtpd-plugin-api(7). Plugins in Perl cannot be used, and are reported.
+qpsmtpd-plugin-api(7). Plugins in Perl cannot be used, and are reported. A line whose plugin does
+not exist stops the start, unless the file `missing_plugins` says otherwise.
 
 `qpsmtpd plugins` shows the chain with the hooks of each plugin; `qpsmtpd plugins NAME` shows the
 manual of one plugin, as below.
+"""
+
+MISSING = """\
+For each of them there is a word on what can stand in. A line with one of them stops the start, as
+mail would pass that the plugin refused; with `skip` in the file `missing_plugins` such lines are
+left out, with a warning. Those without which nothing is missed are always left out. Those without
+which mail would be lost, or relayed for strangers, always stop the start.
 """
 
 EXEMPT = """\

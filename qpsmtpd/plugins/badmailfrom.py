@@ -13,6 +13,9 @@ it is anchored. Case does not matter. Anything else is an error, at start.
 
 Such a sender is refused at MAIL with 550 5.7.1. Exempt clients and the null sender are not tested.
 
+A line with the older name check_badmailfrom_patterns reads the file `badmailfrom_patterns`, in
+which every entry is an expression.
+
 Differences from the Perl version: an entry without @ was ignored. An expression that has an @ also
 stands for the address it spells, so that `user+tag@example.com` works; upper case in expressions
 matched nothing; `/expression/` may stand between slashes.
@@ -22,12 +25,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from qpsmtpd.api import AddressList, Plugin, RejectOptions, ReversePath, Transaction, Verdict
+from qpsmtpd.api import AddressList, Plugin, RejectOptions, ReversePath, Transaction, Verdict, opt
 
 
 @dataclass(frozen=True, kw_only=True)
 class BadmailfromOptions(RejectOptions):
     """Options of badmailfrom."""
+
+    patterns: bool = opt(
+        False, flag=True, doc="Read the file badmailfrom_patterns, in which all are expressions."
+    )
 
 
 class Badmailfrom(Plugin[BadmailfromOptions]):
@@ -36,10 +43,14 @@ class Badmailfrom(Plugin[BadmailfromOptions]):
     files = {
         "badmailfrom": "Senders that are refused: addresses, @domains or regular expressions, "
         "and a reason.",
+        "badmailfrom_patterns": "Senders that are refused, with `patterns`: regular expressions, "
+        "and a reason.",
     }
 
     async def start(self) -> None:
-        self._list = AddressList(await self.services.config.entries("badmailfrom"))
+        file = "badmailfrom_patterns" if self.options.patterns else "badmailfrom"
+        entries = await self.services.config.entries(file)
+        self._list = AddressList(entries, patterns=self.options.patterns)
 
     async def hook_mail(self, tx: Transaction, sender: ReversePath) -> Verdict | None:
         if sender is None or self.immune(tx.session):

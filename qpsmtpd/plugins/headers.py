@@ -14,12 +14,16 @@ The message is refused at its end with 552 5.6.0 (452 with `reject_type temp`) i
 
 Exempt clients may send any message that is not empty.
 
+A line with the older name check_basicheaders requires Date as well, and takes `days N` or just N
+for `past N future N`, as that plugin did.
+
 Differences from the Perl version: there the client got a number instead of the reason, and a
 missing or repeated field was rejected by the plugin naughty even with `reject 0`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC
 from email.utils import parsedate_to_datetime
@@ -47,10 +51,26 @@ class HeadersOptions(RejectOptions):
     """Options of headers."""
 
     require: tuple[str, ...] = opt(("From",), doc="Fields that must be present, e.g. From,Date.")
-    past: float | None = opt(None, doc="How many days old a Date may be; without it, any number.")
-    future: float | None = opt(
-        None, doc="How many days a Date may be in the future; without it, any number."
+    past: float = opt(0.0, least=0, doc="How many days old a Date may be; 0 means any number.")
+    future: float = opt(
+        0.0, least=0, doc="How many days a Date may be in the future; 0 means any number."
     )
+
+    @staticmethod
+    def rewrite(words: Sequence[str]) -> Sequence[str]:
+        """The arguments of check_basicheaders, whose name is the first word then."""
+        if "check_basicheaders" not in words[:1]:
+            return words
+        _, *given = (part for word in words for part in word.split("=", 1))
+        if len(given) == 1:
+            given = ["days", *given]
+        implied = ["require", "From,Date"]
+        if "days" in given[:-1]:
+            at = given.index("days")
+            implied += ["past", given[at + 1], "future", given[at + 1]]
+            del given[at : at + 2]
+        # In front, so that explicit options take precedence.
+        return implied + given
 
 
 class HeaderCheck(Plugin[HeadersOptions]):
@@ -81,9 +101,9 @@ class HeaderCheck(Plugin[HeadersOptions]):
         if sent is None:
             return None
         age = (self.services.clock.now() - sent) / DAY
-        if self.options.past is not None and age > self.options.past:
+        if self.options.past and age > self.options.past:
             return "The Date is too far in the past"
-        if self.options.future is not None and -age > self.options.future:
+        if self.options.future and -age > self.options.future:
             return "The Date is too far in the future"
         return None
 

@@ -12,6 +12,9 @@ The reply has one line for each reason, status 5.7.1. How the client is refused 
 `reject_type` of the plugin that found the first reason, or if it has none, of this plugin. Here the
 default is disconnect, which is 5xx and the end of the session; the other values are perm, temp and
 temp_disconnect.
+
+A client that is exempt by then is not refused, even if the allowlist (plugins whitelist,
+dns_whitelist_soft) was asked after the reason was found.
 """
 
 from __future__ import annotations
@@ -68,7 +71,7 @@ class Naughty(Plugin[NaughtyOptions]):
         return self._speak(session) if hook == self.options.reject else None
 
     def _speak(self, session: Session) -> Verdict | None:
-        if not session.has_deferred_rejects:
+        if not session.has_deferred_rejects or self.immune(session):
             return None
         # What is in deferred_type is some plugin's reject_type.
         kind = cast("RejectKind", session.deferred_type or self.options.reject_type)

@@ -115,8 +115,11 @@ async def test_a_plugin_reads_the_files_that_it_declares(path: Path) -> None:
     assert all(f"`{file}`" in (inspect.getdoc(module_of(path)) or "") for file in plugin.files)
     if plugin.files:
         lent = services()
-        with suppress(ConfigError):
-            await a_plugin(plugin, services=lent)
+        # A file may be read in place of another one.
+        switches = [option.name for option in describe(plugin.Options) if option.kind == "flag"]
+        for line in ("", *switches):
+            with suppress(ConfigError):
+                await a_plugin(plugin, line, services=lent)
         assert isinstance(lent.config, FakeConfig)
         assert lent.config.asked == set(plugin.files)
 

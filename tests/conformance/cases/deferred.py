@@ -80,6 +80,21 @@ CASES = (
         ),
     ),
     Case(
+        "naughty and whitelist",
+        {
+            "plugins": ["dnsbl reject naughty", "whitelist", "naughty", *PLUGINS],
+            "dnsbl_zones": ["bl.test"],
+            "whitelistsenders": ["friend@good.example"],
+        },
+        (
+            Dialogue(
+                "friend", (HELLO, "MAIL FROM:<friend@good.example>", RCPT), client="127.0.0.2"
+            ),
+            Dialogue("stranger", (HELLO, MAIL, RCPT), client="127.0.0.2"),
+        ),
+        dns=_DNS,
+    ),
+    Case(
         "naughty and postmaster",
         {"plugins": ["dnsbl reject naughty", "naughty", *PLUGINS], "dnsbl_zones": ["bl.test"]},
         (

@@ -66,6 +66,7 @@ CASES = (
     _headers(""),
     _headers("reject 0"),
     _headers("require From,Date reject_type temp past 5 future 5"),
+    _headers("past 0 future 0"),
     *(
         Case(
             line,

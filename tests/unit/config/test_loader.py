@@ -186,7 +186,8 @@ async def test_every_problem_is_reported(configuration: Configuration, journal: 
     configuration.file("plugins", "taker\nfussy\nbroken\nno_such\n$include nothing\nkeeper x")
     assert await configuration.problems() == [
         "timeout:1: 'soon' is not a duration (5, 90s, 10m, 2h, 1d)",
-        "plugins:4: no_such: there is no plugin no_such (looked in local, the shipped plugins)",
+        "plugins:4: no_such: there is no plugin no_such (looked in local, the shipped plugins): "
+        "a plugin of your own in Perl has to be rewritten in Python (CONTRIBUTING.md)",
         "plugins:6: keeper: unknown option 'x'",
         "rules:3: fussy: no rule",
         "plugins:3: broken: ZeroDivisionError: division by zero (local/broken.py:10)",

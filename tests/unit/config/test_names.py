@@ -29,16 +29,31 @@ from qpsmtpd.config.names import PERL_PLUGINS, module_name, todays_name
         ("dkimcheck", "dkim"),
         ("require_resolvable_fromhost", "resolvable_fromhost"),
         ("whitelist_soft", "whitelist"),
+        ("check_qmail_deliverable", "qmail_deliverable"),
+        ("config/http", "http_config"),
+        ("ident/geoip2", "ident/geoip"),
+        ("logging/file_connection", "logging/file"),
+        ("async/check_earlytalker", "earlytalker"),
         ("queue/maildir", "queue/maildir"),
     ],
 )
 def test_todays_name(old: str, new: str) -> None:
-    assert todays_name(old) == (new, ())
+    assert todays_name(old)[0] == new
     assert new in PERL_PLUGINS
 
 
-def test_relay_only_implies_its_argument() -> None:
-    assert todays_name("relay_only") == ("relay", ("only", "1"))
+@pytest.mark.parametrize(
+    ("old", "arguments"),
+    [
+        ("check_relay", ()),
+        ("relay_only", ("only", "1")),
+        ("check_badmailfrom_patterns", ("patterns",)),
+        ("check_badrcptto_patterns", ("patterns",)),
+        ("check_basicheaders", ("check_basicheaders",)),
+    ],
+)
+def test_arguments_that_are_implied(old: str, arguments: tuple[str, ...]) -> None:
+    assert todays_name(old)[1] == arguments
 
 
 def test_module_name() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from qpsmtpd.config.pluginfinder import PluginFinder, is_shipped
-from qpsmtpd.errors import PluginError
+from qpsmtpd.errors import MissingPluginError, PluginError
 from qpsmtpd.plugin.options import describe
 from qpsmtpd.plugins.queue.discard import Discard
 
@@ -85,7 +85,7 @@ def test_local_perl_plugin(tmp_path: Path) -> None:
     path = a_file(tmp_path, "our/filter", "sub hook_rcpt { }")
     text = why_not("our/filter", tmp_path)
     assert str(path) in text
-    assert "rewrite it in Python (CONTRIBUTING.md) or remove this line" in text
+    assert "rewrite it in Python (CONTRIBUTING.md), or remove this line" in text
 
 
 def test_perl_file_of_a_plugin_that_we_ship(tmp_path: Path) -> None:
@@ -100,7 +100,18 @@ def test_perl_module() -> None:
 
 
 def test_plugin_of_the_perl_version_only() -> None:
-    assert "virus/sophie is not available in this version" in why_not("virus/sophie")
+    text = why_not("spamassassin")
+    assert text.startswith(
+        "not available in this version: Postfix behind us can ask spamass-milter"
+    )
+
+
+def test_a_perl_file_in_place_of_a_vital_plugin(tmp_path: Path) -> None:
+    """With the setting missing_plugins it must not be skipped."""
+    a_file(tmp_path, "stunnel", "sub hook_connect { }")
+    with pytest.raises(MissingPluginError) as caught:
+        PluginFinder([tmp_path]).find("stunnel")
+    assert caught.value.loss == "vital"
 
 
 def test_unknown(tmp_path: Path) -> None:

@@ -94,6 +94,16 @@ def test_old_names(tmp_path: Path) -> None:
     assert lines.plugins[0].options.file == Path("y")
 
 
+def test_old_plugins_that_stand_beside_each_other(tmp_path: Path, plugin_dir: Path) -> None:
+    """They have become one, but each still reads its own file."""
+    old = ["check_badmailfrom", "check_badmailfrom_patterns", "check_badrcptto_patterns:1"]
+    lines = read(tmp_path, plugin_dir, "\n".join([*old, "taker", "queue/keep"]))
+    assert lines.problems == []
+    names = [line.name for line in lines.plugins]
+    assert names[:3] == ["badmailfrom", "badmailfrom:patterns", "badrcptto:1"]
+    assert [line.options.patterns for line in lines.plugins[:3]] == [False, True, True]
+
+
 @pytest.mark.parametrize(
     ("words", "skip", "timeout", "loglevel"),
     [
@@ -130,7 +140,7 @@ def test_a_plugins_own_option_counts_first(tmp_path: Path, plugin_dir: Path) -> 
         ("taker hook_timeout=soon", "taker: hook_timeout: 'soon' is not a duration"),
         ("taker what 1", "taker: unknown option 'what'"),
         ("no_such", "no_such: there is no plugin no_such"),
-        ("virus/uvscan:1 x", "virus/uvscan:1: the plugin virus/uvscan is not available"),
+        ("virus/uvscan:1 x", "virus/uvscan:1: not available in this version: Postfix behind us"),
         ("taker:one", "taker:one: 'taker:one' is not the name of a plugin"),
         (":1", ":1: ':1' is not the name of a plugin"),
         ("täker", "only printable ASCII"),
@@ -292,3 +302,25 @@ def test_any_text(tmp_path_factory: pytest.TempPathFactory, plugin_dir: Path, te
     directory = tmp_path_factory.mktemp("any")
     lines = read(directory, plugin_dir, "taker " + text.replace("$include", ""))
     assert lines.plugins or lines.problems
+
+
+MISSING = "virus/klez_filter\nspamassassin reject 12\nstunnel\nno/such\nNo::Such\nqueue/keep\ntaker"
+
+
+def severities(lines: PluginLines) -> list[str]:
+    return [problem.severity for problem in lines.problems]
+
+
+def test_plugins_that_are_missing(tmp_path: Path, plugin_dir: Path) -> None:
+    lines = read(tmp_path, plugin_dir, MISSING)
+    assert severities(lines) == ["warning", "error", "error", "error", "error"]
+    assert lines.problems[0].text.endswith("(this line is skipped)")
+
+
+def test_plugins_that_are_missing_and_may_be_skipped(tmp_path: Path, plugin_dir: Path) -> None:
+    (tmp_path / "plugins").write_text(MISSING)
+    finder = PluginFinder([plugin_dir])
+    lines = read_plugin_lines(ConfigFiles([tmp_path]), finder, skip_missing=True)
+    assert severities(lines) == ["warning", "warning", "error", "warning", "warning"]
+    assert "stunnel: not available" in lines.problems[2].text
+    assert [line.name for line in lines.plugins] == ["queue/keep", "taker"]

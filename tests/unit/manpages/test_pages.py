@@ -15,6 +15,7 @@ import pytest
 
 from qpsmtpd.commands.legacy import forkserver_parser, prefork_parser
 from qpsmtpd.commands.main import make_parser
+from qpsmtpd.config.absent import ABSENT
 from qpsmtpd.config.names import PERL_PLUGINS, old_names
 from qpsmtpd.config.pluginfinder import PluginFinder, shipped_plugins
 from qpsmtpd.config.settings import Settings, file_of
@@ -24,6 +25,7 @@ from qpsmtpd.plugin.base import HOOK_METHODS, Plugin
 from qpsmtpd.plugin.options import describe
 
 SOURCES = Path(written.__file__).parents[1]
+DEBIAN = SOURCES.parent / "debian"
 
 
 @pytest.fixture(scope="module")
@@ -108,8 +110,18 @@ def manual_of(texts: dict[str, str], name: str) -> str:
 
 def test_plugins_that_are_missing_are_named(texts: dict[str, str]) -> None:
     section = texts["qpsmtpd-plugins(5)"].partition("THAT ARE MISSING")[2]
-    words = set(re.split(r"[\s,]+", section.partition(".SH")[0].replace(".", "")))
-    assert words & PERL_PLUGINS == PERL_PLUGINS - set(shipped_plugins())
+    perls, _, others = section.partition(".SH")
+    assert terms(perls) == PERL_PLUGINS - set(shipped_plugins())
+    assert terms(others) | terms(perls) >= set(ABSENT)
+    assert "made certificates, not a plugin.\nIts line is skipped.\n" in perls
+    assert "\nhelo with policy rfc refuses" in perls
+
+
+@pytest.mark.parametrize("document", ["README.Debian", "qpsmtpd.NEWS"])
+def test_documents_count_the_plugins_that_are_missing(document: str) -> None:
+    text = " ".join((DEBIAN / document).read_text().split())
+    missing = PERL_PLUGINS - set(shipped_plugins())
+    assert f"{len(missing)} of the {len(PERL_PLUGINS)} plugins of the Perl version" in text
 
 
 def test_every_hook_is_explained(texts: dict[str, str]) -> None:

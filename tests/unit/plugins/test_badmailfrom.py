@@ -63,3 +63,17 @@ async def test_reject_options() -> None:
 async def test_wrong_lines() -> None:
     with pytest.raises(ConfigError, match="badmailfrom:1: "):
         await a_plugin(Badmailfrom, config={"badmailfrom": ["bad.example"]})
+
+
+async def test_the_file_of_check_badmailfrom_patterns() -> None:
+    patterns = [r"^return.*@.*\.verp\.example$  no VERP", "bulk"]
+    config = {"badmailfrom": FILE, "badmailfrom_patterns": patterns}
+    plugin = await a_plugin(Badmailfrom, "patterns", config=config)
+    for sender, text in {
+        "return-1@a.verp.example": "no VERP",
+        "x@bulk.example": TEXT,
+        "matt@test.net": None,
+    }.items():
+        tx = a_transaction(sender)
+        verdict = await plugin.hook_mail(tx, tx.reverse_path)
+        assert (verdict.text if verdict else None) == text

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""badrcptto refuses listed recipients; relay clients reach them."""
+"""badrcptto refuses listed recipients to everybody."""
 
 from __future__ import annotations
 
@@ -38,9 +38,29 @@ async def test_others(address: str) -> None:
     assert tx.session.karma == 0
 
 
-async def test_relay_clients_are_immune() -> None:
-    tx = a_transaction(session=a_session(relay_client=True))
-    assert await verdict_on("bad@example.com", tx) is None
+async def test_nobody_is_exempt() -> None:
+    relay_client = a_transaction(session=a_session(relay_client=True))
+    assert await verdict_on("bad@example.com", relay_client) == REFUSED
+    friend = a_transaction()
+    friend.session.whitelisted_host = "list.example"
+    friend.whitelisted_sender = True
+    assert await verdict_on("bad@example.com", friend) == REFUSED
+
+
+@pytest.mark.parametrize(
+    ("address", "text"),
+    [
+        ("a!b@example.com", "Sorry, no bang paths"),
+        ("a@spam.example", "Mail to this address is not accepted here"),
+        ("user@example.com", None),
+        ("bad@example.com", None),
+    ],
+)
+async def test_the_file_of_check_badrcptto_patterns(address: str, text: str | None) -> None:
+    config = {"badrcptto": FILE, "badrcptto_patterns": ["!  Sorry, no bang paths", "spam"]}
+    plugin = await a_plugin(Badrcptto, "patterns", config=config)
+    verdict = await plugin.hook_rcpt(a_transaction(), a_recipient(address))
+    assert (verdict.text if verdict else None) == text
 
 
 async def test_wrong_lines() -> None:

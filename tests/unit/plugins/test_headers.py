@@ -110,3 +110,19 @@ DATE_LIKE = st.text('0123456789 :,;-+.JanMonGMTZ()"\\\t\udc80²')
 @given(st.one_of(st.text(), DATE_LIKE, st.datetimes().map(format_datetime)))
 def test_any_date_is_read_or_none(text: str) -> None:
     assert isinstance(_seconds(text), float | None)
+
+
+@pytest.mark.parametrize(
+    "line", ["", "3", "days 3", "days=3", "past 3 future 3", "future=3 days 3"]
+)
+async def test_check_basicheaders(line: str) -> None:
+    """Its alias implies its name as an argument."""
+    words = f"check_basicheaders {line}"
+    assert await verdict_on(a_mail("From: a@b.c"), words) is not None
+    assert await verdict_on(a_mail(days(-2)), words) is None
+    assert (await verdict_on(a_mail(days(-4)), words) is None) == (line == "")
+    assert (await verdict_on(a_mail(days(4)), words) is None) == (line == "")
+
+
+async def test_0_days_are_any_number() -> None:
+    assert await verdict_on(a_mail(days(-4)), "past 0 future 0") is None

@@ -73,3 +73,16 @@ async def test_reject_type(own: str, kind: str, verdict: Verdict) -> None:
 async def test_wrong_options(line: str) -> None:
     with pytest.raises(ConfigError):
         await a_plugin(Naughty, line)
+
+
+@pytest.mark.parametrize("exempt", ["host", "sender", "relay"])
+async def test_who_has_become_exempt_is_not_refused(exempt: str) -> None:
+    """A DNS list of friends answers after the one that found the reason."""
+    session = a_naughty_session("bad host")
+    tx = a_transaction(session=session)
+    session.relay_client = exempt == "relay"
+    session.whitelisted_host = "list.example" if exempt == "host" else ""
+    tx.whitelisted_sender = exempt == "sender"
+    plugin = await a_plugin(Naughty, "reject rcpt")
+    assert await plugin.hook_rcpt(tx, a_recipient()) is None
+    assert await plugin.hook_data_post(tx) is None
