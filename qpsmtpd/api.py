@@ -87,10 +87,12 @@ from qpsmtpd.plugin.services import (
     Store,
 )
 from qpsmtpd.plugin.system import Account, Obstacle, Output, System
+from qpsmtpd.plugin.verification import KNOWN, Verification, unavailable, unknown, unsure
 
 __all__ = [
     "CLIENTS",
     "DOMAINS",
+    "KNOWN",
     "NOTHING",
     "Account",
     "Address",
@@ -156,6 +158,7 @@ __all__ = [
     "Trail",
     "Transaction",
     "Verdict",
+    "Verification",
     "accept",
     "address_key",
     "canonical_domain",
@@ -187,7 +190,10 @@ __all__ = [
     "reversed_address",
     "scratch_file",
     "stderr_text",
+    "unavailable",
+    "unknown",
     "unless_another",
+    "unsure",
     "verdict_from_word",
     "write_stderr",
 ]

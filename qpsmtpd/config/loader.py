@@ -114,6 +114,8 @@ class _Loading:
                 async with asyncio.timeout(LIFE_CYCLE_TIMEOUT):
                     await chained.plugin.start()
                 self.started.append(chained)
+                if "queue" in chained.plugin.hooks():
+                    self.services.deliverers.append(chained.plugin)
                 self.config.add(chained)
         for chained in self.started:
             with self._problems_of(chained.where, chained.plugin.name):

@@ -203,6 +203,12 @@ def _replaced(lines: Sequence[PluginLine], finder: PluginFinder) -> Iterator[Pro
 # --- what is odd about a chain, by what its plugins declare about themselves ------------------
 
 
+_NOT_VERIFIED = (
+    "nothing verifies recipients: mail to unknown users is taken, and then bounces to senders that "
+    "are forged; add the line verify_recipients, anywhere"
+)
+
+
 def _lint(lines: Sequence[PluginLine], where: str) -> Iterator[Problem]:
     """The problems of a chain; `where` is the file, for problems that are not on any line."""
     hooks = {hook for line in lines for hook in line.cls.hooks()}
@@ -210,6 +216,8 @@ def _lint(lines: Sequence[PluginLine], where: str) -> Iterator[Problem]:
         yield Problem(where, "no plugin delivers messages (queue/maildir, queue/smtp-forward …)")
     if "rcpt" not in hooks:
         yield Problem(where, "no plugin accepts recipients (rcpt_ok)")
+    if _not_verified(lines):
+        yield Problem(where, _NOT_VERIFIED, "warning")
     for number, line in enumerate(lines):
         above, below = lines[:number], lines[number + 1 :]
         for text in _oddities(line, above, below):
@@ -260,11 +268,23 @@ def _accepts(line: PluginLine) -> bool:
 
 
 def _judges_recipients(line: PluginLine) -> bool:
-    """Whether it may refuse recipients; a plugin that delivers does so only if told to ask."""
+    """Whether it may refuse recipients when it is asked in its turn."""
     hooks = line.cls.hooks()
-    if "queue" in hooks:
-        return isinstance(line.options, NextHopOptions) and line.options.check_recipients
-    return "rcpt" in hooks and not line.cls.accepts_recipients
+    return "rcpt" in hooks and "queue" not in hooks and not line.cls.accepts_recipients
+
+
+def _not_verified(lines: Sequence[PluginLine]) -> bool:
+    """Whether a mail system that could be asked gets recipients that it may not have."""
+    deliverers = [line.cls for line in lines if "queue" in line.cls.hooks()]
+    askable = [cls for cls in deliverers if cls.knows_recipient is not Plugin.knows_recipient]
+    return bool(askable) and askable[0] is deliverers[0] and not any(map(_verifies, lines))
+
+
+def _verifies(line: PluginLine) -> bool:
+    """Whether it refuses recipients that do not exist; a next hop only if told to ask."""
+    if isinstance(line.options, NextHopOptions):
+        return line.options.check_recipients
+    return "verify_recipient" in line.cls.hooks() and line.common.mode != "shadow"
 
 
 def _not_spoken(line: PluginLine, below: Sequence[PluginLine]) -> Iterator[str]:

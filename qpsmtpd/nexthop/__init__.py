@@ -17,6 +17,7 @@ from qpsmtpd.nexthop.hopoptions import NextHopOptions, is_host, make_pool
 from qpsmtpd.nexthop.hopreply import HopReply, NextHopError
 from qpsmtpd.nexthop.metadata import xclient_commands
 from qpsmtpd.nexthop.pool import Pool
+from qpsmtpd.nexthop.prober import Prober
 from qpsmtpd.nexthop.submit import (
     Outcome,
     check_recipient,
@@ -27,7 +28,7 @@ from qpsmtpd.nexthop.submit import (
     taken,
     unavailable,
 )
-from qpsmtpd.nexthop.target import Target
+from qpsmtpd.nexthop.target import Target, smtp_target
 
 __all__ = [
     "Client",
@@ -39,6 +40,7 @@ __all__ = [
     "NextHopOptions",
     "Outcome",
     "Pool",
+    "Prober",
     "Target",
     "check_cleanup",
     "check_next_hop",
@@ -51,6 +53,7 @@ __all__ = [
     "make_pool",
     "mixed",
     "refused",
+    "smtp_target",
     "taken",
     "unavailable",
     "xclient_commands",

@@ -44,6 +44,8 @@ class Client:
         self._target = target
         #: The keywords of EHLO in upper case, with what follows them.
         self.extensions: dict[str, str] = {}
+        #: The text of the greeting.
+        self.greeting = ""
         #: The transactions that were begun.
         self.transactions = 0
         #: Whether anything was refused in one of them.
@@ -78,7 +80,8 @@ class Client:
 
     async def greet(self) -> None:
         """Read the greeting, say hello, and start TLS as the target says."""
-        _expect(await self._wire.read_reply(self._target.timeout), "greeting")
+        greeting = _expect(await self._wire.read_reply(self._target.timeout), "greeting")
+        self.greeting = " ".join(greeting.lines)
         await self.hello(self._target.hello)
         if self._target.context is not None:
             await self._start_tls()

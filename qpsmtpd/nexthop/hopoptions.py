@@ -51,8 +51,8 @@ class NextHopOptions:
     )
     check_recipients: bool = opt(
         False,
-        doc="Whether to ask the next hop about each recipient at RCPT. Put the line before "
-        "rcpt_ok then.",
+        doc="Whether RCPT gets every answer of the next hop to the recipient with the real sender, "
+        "also a refusal for now; verify_recipients refuses only recipients that do not exist.",
     )
 
     def check(self) -> list[str]:

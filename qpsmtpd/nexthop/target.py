@@ -44,6 +44,14 @@ class Target:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
+def smtp_target(place: str, *, hello: str, timeout: float) -> Target:
+    """The SMTP server at a path or at HOST:PORT, without TLS."""
+    if place.startswith("/"):
+        return Target(path=place, hello=hello, timeout=timeout)
+    host, _, port = place.rpartition(":")
+    return Target(host=host.strip("[]"), port=int(port), hello=hello, timeout=timeout)
+
+
 def tls_context(mode: TlsMode, ca: Path | None) -> ssl.SSLContext | None:
     """The client context of a mode.  Reads files; raises OSError if `ca` is not a certificate file.
 

@@ -36,6 +36,7 @@ from qpsmtpd.plugin.finding import Finding
 from qpsmtpd.plugin.options import NoOptions, opt
 from qpsmtpd.plugin.services import Services
 from qpsmtpd.plugin.system import System
+from qpsmtpd.plugin.verification import KNOWN, Verification, unsure
 
 O = TypeVar("O")  # noqa: E741 (the options class of a plugin)
 
@@ -105,6 +106,8 @@ class Plugin(Generic[O]):
     accepts_recipients: that it accepts our own recipients, so that plugins below are not asked
       about them.
     speaks_rejections: that it issues the rejections that others left to it (`reject naughty`).
+    takes_every_recipient: that it delivers to whatever recipient it gets, so that nothing that it
+      has taken ever bounces.
     warning: what check-config says about every line with it, for instance that it loses mail.
     """
 
@@ -118,6 +121,7 @@ class Plugin(Generic[O]):
     after: ClassVar[tuple[str, ...]] = ()
     accepts_recipients: ClassVar[bool] = False
     speaks_rejections: ClassVar[bool] = False
+    takes_every_recipient: ClassVar[bool] = False
     warning: ClassVar[str] = ""
 
     #: How many connections of a client beyond max_from_ip this plugin decides about; if there are
@@ -190,6 +194,25 @@ class Plugin(Generic[O]):
         must not change anything.
         """
         return iter(())
+
+    async def knows_recipient(
+        self, recipient: Recipient, sender: ReversePath
+    ) -> Verification | None:
+        """Whether the mail system that `hook_queue` hands over to has this recipient.
+
+        Only plugins with that hook are asked, in their order.  None means that the plugin does not
+        take this recipient's messages, and the next one is asked.  `sender` is the reverse-path for
+        the question, usually the null one.  "unknown" refuses the recipient, so say it only when
+        that is certain, and not about policy, which depends on sender and client.
+        """
+        if self.takes_every_recipient:
+            return KNOWN
+        return unsure(f"{self.name} cannot be asked about recipients")
+
+    @property
+    def fingerprint(self) -> str:
+        """Its name and options as a short text that changes when they do."""
+        return hashlib.blake2s(f"{self.name} {self.options!r}".encode(), digest_size=8).hexdigest()
 
     # --- helpers ----------------------------------------------------------------------------
 
@@ -333,6 +356,13 @@ class Plugin(Generic[O]):
 
     async def hook_rcpt(self, tx: Transaction, recipient: Recipient) -> Verdict | None:
         """RCPT.  Only an explicit accept takes the recipient; no opinion is 450."""
+
+    async def hook_verify_recipient(self, tx: Transaction, recipient: Recipient) -> Verdict | None:
+        """RCPT, after `hook_rcpt` has accepted the recipient, wherever the plugin's line is.
+
+        For questions whether the recipient exists.  Refused with 550 or 450; an accept only means
+        that the plugins below are not asked.
+        """
 
     # --- message ----------------------------------------------------------------------------
 

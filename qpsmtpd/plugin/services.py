@@ -9,8 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol, TypeVar
 
+from qpsmtpd.mail.address import ReversePath
 from qpsmtpd.mail.session import Recipient
 from qpsmtpd.plugin.blocking import BlockingPool
+from qpsmtpd.plugin.verification import Verification
 
 T = TypeVar("T")
 
@@ -171,6 +173,21 @@ class Clock:
         return time.monotonic()
 
 
+class Deliverer(Protocol):
+    """A plugin that delivers messages, as far as others may ask it something."""
+
+    name: str
+
+    @property
+    def fingerprint(self) -> str:
+        """Its name and options as a short text that changes when they do."""
+
+    async def knows_recipient(
+        self, recipient: Recipient, sender: ReversePath
+    ) -> Verification | None:
+        """See Plugin."""
+
+
 @dataclass(frozen=True)
 class Job:
     """What to do, and how often; `name` is the same in every process."""
@@ -190,6 +207,7 @@ class Services:
     plugin_dirs: where the administrator's own Python files are.
     databytes: the largest message accepted; 0 means no limit.
     jobs, blocking: what `every` and `run_blocking` use.
+    deliverers: the plugins with hook_queue, in their order; complete once all have started.
     """
 
     config: Config
@@ -205,6 +223,7 @@ class Services:
     databytes: int = 0
     jobs: list[Job] = field(default_factory=list)
     blocking: BlockingPool = field(default_factory=BlockingPool)
+    deliverers: list[Deliverer] = field(default_factory=list)
 
     def every(self, seconds: float, method: Callable[[], Awaitable[object]]) -> None:
         """Call a method of a plugin every so often, once the configuration is in use.

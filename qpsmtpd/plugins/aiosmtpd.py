@@ -84,6 +84,7 @@ from qpsmtpd.api import (
     Session,
     Transaction,
     Verdict,
+    Verification,
     deny,
     opt,
 )
@@ -292,6 +293,12 @@ class Aiosmtpd(Plugin[AiosmtpdOptions]):
             return verdict
         await decisions.after_filter(tx, shown, answer)
         return None
+
+    async def knows_recipient(
+        self, recipient: Recipient, sender: ReversePath
+    ) -> Verification | None:
+        delivers = "DATA" in self._hooks and not self.options.filter_
+        return await super().knows_recipient(recipient, sender) if delivers else None
 
     async def hook_queue(self, tx: Transaction) -> Verdict | None:
         if self.options.filter_:

@@ -136,10 +136,18 @@ async def rcpt(connection: Connection, argument: str) -> Reply:
 
 
 async def _decide(connection: Connection, transaction: Transaction, recipient: Recipient) -> Reply:
+    """Ask whether the recipient may be written to, and then whether it exists.
+
+    In this order, so that nobody learns by asking us who exists at hosts that we do not relay to,
+    and so that the order of the lines does not matter.
+    """
     answer = await connection.run("rcpt", transaction, recipient)
     if answer is not None and not answer.refused:
-        transaction.recipients.append(recipient)
-        return reply_to(answer)
+        found = await connection.run("verify_recipient", transaction, recipient)
+        if found is None or not found.refused:
+            transaction.recipients.append(recipient)
+            return reply_to(answer)
+        answer = found
     transaction.refused_recipients += 1
     reply = connection.refusal(answer, str(recipient))
     if reply is None:

@@ -117,6 +117,9 @@ _MESSAGE = HookReplies(
     defer_text="Message refused for now, please try again later",
     accept=Reply(250, "2.0.0", "Message accepted"),
 )
+_RECIPIENT = HookReplies(
+    550, 450, deny_text="Recipient refused", defer_disconnect=421, accept=RECIPIENT_OK
+)
 _HELLO = HookReplies(550, 450, deny_text="Host name refused")
 _AUTH = HookReplies(
     535,
@@ -152,9 +155,8 @@ HOOK_REPLIES: dict[str, HookReplies] = {
     "mail": HookReplies(
         550, 450, deny_text="Sender refused", defer_disconnect=421, accept=SENDER_OK
     ),
-    "rcpt": HookReplies(
-        550, 450, deny_text="Recipient refused", defer_disconnect=421, accept=RECIPIENT_OK
-    ),
+    "rcpt": _RECIPIENT,
+    "verify_recipient": _RECIPIENT,
     "data": HookReplies(554, 451, deny_text="Message refused", defer_disconnect=421),
     "data_headers_end": HookReplies(554, 421, deny_text="Message refused", closes=True),
     "data_post_headers": _MESSAGE,

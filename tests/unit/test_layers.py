@@ -27,6 +27,7 @@ LAYERS = {
     "what a mail is": "mail",
     "what plugins borrow": """
         plugin.blocking plugin.options plugin.services plugin.finding plugin.system
+        plugin.verification
         config.problems config.pluginlevel config.spooldir
         """,
     "what plugins are made of": "plugin lists nexthop api handlers",

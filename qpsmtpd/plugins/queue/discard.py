@@ -16,6 +16,7 @@ from qpsmtpd.api import NoOptions, Plugin, Transaction, Verdict, accept
 class Discard(Plugin[NoOptions]):
     """Take the message; deliver it to nobody."""
 
+    takes_every_recipient = True
     warning = "every message is accepted and thrown away"
 
     async def start(self) -> None:

@@ -27,8 +27,9 @@ So no message is lost silently unless mixed=accept permits it. What is remembere
 to everybody again. Messages are recognized by sender, Message-ID, Date, From and body, not by what
 we add.
 
-With `check-recipients=yes` the store is asked as early as RCPT, so that unknown users are refused
-there and the mixed cases hardly occur; the line must then come before rcpt_ok.
+The plugin verify_recipients asks the store as early as RCPT, so that unknown users are refused
+there and the mixed cases hardly occur. With `check-recipients=yes` every answer counts, also a
+refusal for now, as in queue/smtp-forward.
 
 The words of the store's replies are only in the log. PIPELINING, SIZE, 8BITMIME, SMTPUTF8, DSN and
 the reuse of connections are as in queue/smtp-forward.
@@ -47,10 +48,12 @@ from qpsmtpd.api import (
     Finding,
     Plugin,
     Recipient,
+    ReversePath,
     Seconds,
     System,
     Transaction,
     Verdict,
+    Verification,
     accept,
     matching,
     opt,
@@ -63,6 +66,7 @@ from qpsmtpd.nexthop import (
     NextHopError,
     NextHopOptions,
     Outcome,
+    Prober,
     Target,
     check_next_hop,
     check_recipient,
@@ -117,17 +121,21 @@ class Lmtp(Plugin[LmtpOptions]):
 
     async def start(self) -> None:
         self._pool = await make_pool(self.name, self.options, self._target())
+        self._prober = Prober(self._pool.target)
         self._delivered = Delivered(self.services.clock, seconds=self.options.remember)
 
     def examine(self, system: System) -> AsyncIterator[Finding]:
         """Whether the store answers, and is not this daemon itself."""
         return check_next_hop(system, self.name, self.options, self._target())
 
-    async def hook_rcpt(self, tx: Transaction, recipient: Recipient) -> Verdict | None:
+    async def knows_recipient(self, recipient: Recipient, sender: ReversePath) -> Verification:
+        return await self._prober.verify(recipient.address, sender)
+
+    async def hook_verify_recipient(self, tx: Transaction, recipient: Recipient) -> Verdict | None:
         if not self.options.check_recipients:
             return None
 
-        return await check_recipient(self._pool, tx, recipient)
+        return await check_recipient(self._prober.pool, tx, recipient)
 
     async def hook_queue(self, tx: Transaction) -> Verdict:
         message = await fingerprint(tx) if self._delivered else b""
@@ -151,6 +159,7 @@ class Lmtp(Plugin[LmtpOptions]):
         return self._verdict(tx, missing, outcome)
 
     async def stop(self) -> None:
+        await self._prober.close()
         await self._pool.close()
 
     def _target(self) -> Target:

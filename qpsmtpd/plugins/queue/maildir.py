@@ -113,6 +113,8 @@ class MaildirOptions:
 class Maildir(Plugin[MaildirOptions]):
     """Deliver into Maildirs."""
 
+    takes_every_recipient = True
+
     async def start(self) -> None:
         self._mode = int(self.options.mode, 8)
         self._host = socket.gethostname().replace("/", r"\057").replace(":", r"\072")

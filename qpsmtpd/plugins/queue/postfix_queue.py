@@ -26,6 +26,13 @@ reject it, if it is too big (message_size_limit) or has too many Received fields
 Postfix cannot be reached, is too slow (`timeout` is for each step) or has trouble of its own.  The
 texts of header_checks and milters are passed on to the client.
 
+The plugin verify_recipients asks Postfix's SMTP server which recipients it knows: local users and
+aliases, those of virtual domains, and those of relay_recipient_maps (without that table every
+recipient of a relay domain is known), each with recipient_delimiter, as Postfix says itself
+(smtpd_reject_unlisted_recipient). It is asked on port 25 of 127.0.0.1, if the greeting there has
+the word Postfix, and else through a socket behind which systemd runs `sendmail -bs` as Postfix's
+user (qpsmtpd-postfix.socket). `ask` names another place, such as a Postfix on another port.
+
 Differences from the Perl version: without flags Postfix's checks and maps apply; an unknown flag
 is an error; Postfix is told who the client is; the client is told when Postfix cannot be reached.
 """
@@ -42,19 +49,23 @@ from qpsmtpd.api import (
     Entry,
     Finding,
     Plugin,
+    Recipient,
+    ReversePath,
     Seconds,
     System,
     Transaction,
     Verdict,
+    Verification,
     accept,
     defer,
     deny,
     matching,
     opt,
     printable_ascii,
+    unavailable,
     unless_another,
 )
-from qpsmtpd.nexthop import check_cleanup
+from qpsmtpd.nexthop import Prober, Target, check_cleanup, smtp_target
 from qpsmtpd.nexthop.cleanup import Cleanup, CleanupError, CleanupFlag, CleanupResult, CleanupStatus
 
 Flag = Literal[
@@ -64,6 +75,15 @@ Flag = Literal[
 ]  # fmt: skip
 
 DEFAULT_SOCKET = "/var/spool/postfix/public/cleanup"
+
+#: Where Postfix's SMTP server usually is, unless that is ourselves.
+LOOPBACK = "127.0.0.1:25"
+
+#: Where the unit qpsmtpd-postfix.socket listens, behind which is Postfix's SMTP server.
+SMTP_SOCKET = "/run/qpsmtpd/postfix.socket"
+
+#: Seconds to wait for that server in each step.
+ASKING = 30.0
 
 #: The first bit that is set decides; what Postfix may take later comes first.
 REFUSALS = (
@@ -94,6 +114,11 @@ class PostfixOptions:
         ("FLAG_MASK_EXTERNAL",), doc="What Postfix does with the message; several may be given."
     )
     timeout: Seconds = opt(Seconds(300), doc="How long to wait for Postfix in each step.")
+    ask: str = opt(
+        "",
+        doc="Where Postfix's SMTP server answers questions about recipients: a path or host:port.",
+        check=matching(_is_socket, "a path or host:port"),
+    )
 
     @staticmethod
     def rewrite(words: list[str]) -> list[str]:
@@ -114,12 +139,21 @@ class PostfixQueue(Plugin[PostfixOptions]):
         self._flags = CleanupFlag.FLAG_NONE
         for name in self.options.flags:
             self._flags |= CleanupFlag[name]
+        self._probers = self._places_to_ask()
 
     async def examine(self, system: System) -> AsyncIterator[Finding]:
         """Whether the daemon's user can reach each socket, and Postfix answers there."""
         for socket in await self._configured():
             async for finding in check_cleanup(system, socket):
                 yield finding
+
+    async def knows_recipient(self, recipient: Recipient, sender: ReversePath) -> Verification:
+        verification = unavailable("there is no place to ask Postfix")
+        for prober in self._probers:
+            verification = await prober.verify(recipient.address, sender)
+            if verification.answer != "unavailable":
+                break
+        return verification
 
     async def hook_queue(self, tx: Transaction) -> Verdict:
         connection = await self._connect()
@@ -135,6 +169,19 @@ class PostfixQueue(Plugin[PostfixOptions]):
             return self._refusal(result)
         tx.next_hop_id = result.queue_id
         return accept(f"Queued as {result.queue_id}", status="2.6.0")
+
+    async def stop(self) -> None:
+        for prober in self._probers:
+            await prober.close()
+
+    def _places_to_ask(self) -> list[Prober]:
+        if self.options.ask:
+            return [Prober(self._target(self.options.ask))]
+        loopback = Prober(self._target(LOOPBACK), product="Postfix")
+        return [loopback, Prober(self._target(SMTP_SOCKET))]
+
+    def _target(self, place: str) -> Target:
+        return smtp_target(place, hello=self.services.me, timeout=ASKING)
 
     async def _configured(self) -> list[str]:
         if given := self.services.environment.get("POSTFIXQUEUE"):

@@ -24,10 +24,13 @@ the id it gave is in the reply and in the log. Nothing is stored here and nothin
                                                               nothing, which only the log says
     has no SMTPUTF8 and the message needs it                  554 5.6.7
 
-The words of the next hop's replies are only in the log. With `check-recipients=yes` it is asked as
-early as RCPT, by a transaction without a message, so that each recipient gets its own answer and
-the mixed cases do not occur; the line must then come before rcpt_ok, and while the next hop is down
-RCPT is deferred. Its answer alone never makes us accept a recipient.
+The words of the next hop's replies are only in the log.
+
+The plugin verify_recipients asks the next hop as early as RCPT, by a transaction without a message
+and with the null sender, so that unknown recipients are refused there and the mixed cases hardly
+occur. With `check-recipients=yes` it is asked with the real sender, and every answer counts, also
+a refusal for now: while the next hop is down, RCPT is deferred. Questions travel on connections of
+their own, and an answer alone never makes us accept a recipient.
 
 Connections are used again, but to the next hop no message is worse off than on a connection of its
 own: each carries at most `messages`, and is closed once anything was refused on it, since servers
@@ -56,10 +59,12 @@ from qpsmtpd.api import (
     Finding,
     Plugin,
     Recipient,
+    ReversePath,
     Session,
     System,
     Transaction,
     Verdict,
+    Verification,
     defer,
     matching,
     opt,
@@ -71,6 +76,7 @@ from qpsmtpd.nexthop import (
     NextHopError,
     NextHopOptions,
     Outcome,
+    Prober,
     Target,
     check_next_hop,
     check_recipient,
@@ -112,6 +118,7 @@ class SmtpForward(Plugin[SmtpForwardOptions]):
     async def start(self) -> None:
         keep = not self.options.xclient
         self._pool = await make_pool(self.name, self.options, self._target(), keep=keep)
+        self._prober = Prober(self._pool.target, keep=keep)
 
     async def examine(self, system: System) -> AsyncIterator[Finding]:
         """Whether the next hop answers, and is not this daemon itself."""
@@ -127,13 +134,16 @@ class SmtpForward(Plugin[SmtpForwardOptions]):
             )
             yield Finding.notice(trusting, text, area="Mail systems")
 
-    async def hook_rcpt(self, tx: Transaction, recipient: Recipient) -> Verdict | None:
+    async def knows_recipient(self, recipient: Recipient, sender: ReversePath) -> Verification:
+        return await self._prober.verify(recipient.address, sender)
+
+    async def hook_verify_recipient(self, tx: Transaction, recipient: Recipient) -> Verdict | None:
         if not self.options.check_recipients:
             return None
 
+        pool, as_client = self._prober.pool, self.options.xclient
         introduce = partial(self._introduce, tx.session)
-        as_client = self.options.xclient
-        return await check_recipient(self._pool, tx, recipient, introduce, as_client=as_client)
+        return await check_recipient(pool, tx, recipient, introduce, as_client=as_client)
 
     async def hook_queue(self, tx: Transaction) -> Verdict:
         async def work(client: Client) -> Outcome:
@@ -155,6 +165,7 @@ class SmtpForward(Plugin[SmtpForwardOptions]):
             return verdict if error.in_doubt else unless_another(verdict)
 
     async def stop(self) -> None:
+        await self._prober.close()
         await self._pool.close()
 
     def _target(self) -> Target:

@@ -240,11 +240,34 @@ def test_what_is_only_tried_accepts_and_speaks_nothing(tmp_path: Path, plugin_di
 
 
 def test_a_next_hop_that_is_to_be_asked_about_recipients(tmp_path: Path, plugin_dir: Path) -> None:
+    """The order of the lines does not matter."""
     forward = "queue/smtp-forward 192.0.2.1"
-    assert warnings(tmp_path, plugin_dir, f"rcpt_ok\n{forward}") == []
-    assert warnings(tmp_path, plugin_dir, f"{forward} check-recipients=yes\nrcpt_ok") == []
-    (text,) = warnings(tmp_path, plugin_dir, f"rcpt_ok\n{forward} check-recipients=yes")
-    assert text.startswith("2: queue/smtp-forward: is not asked about recipients")
+    for end in (f"{forward} check-recipients=yes", f"{forward}\nverify_recipients"):
+        assert warnings(tmp_path, plugin_dir, f"{end}\nrcpt_ok") == []
+        assert warnings(tmp_path, plugin_dir, f"rcpt_ok\n{end}") == []
+
+
+@pytest.mark.parametrize(
+    ("chain", "warned"),
+    [
+        ("queue/smtp-forward 192.0.2.1", True),
+        ("queue/lmtp 192.0.2.1", True),
+        ("queue/postfix-queue", True),
+        ("queue/exim-bsmtp", True),
+        ("queue/postfix-queue\nverify_recipients mode=shadow", True),
+        ("queue/postfix-queue\nverify_recipients", False),
+        ("queue/smtp-forward 192.0.2.1 check-recipients=yes", False),
+        ("queue/qmail-queue", False),
+        ("queue/maildir /var/mail", False),
+        ("queue/keep\nqueue/postfix-queue", False),
+    ],
+)
+def test_unknown_recipients_that_bounce(
+    tmp_path: Path, plugin_dir: Path, chain: str, warned: bool
+) -> None:
+    found = warnings(tmp_path, plugin_dir, f"rcpt_ok\n{chain}")
+    assert [text for text in found if "nothing verifies recipients" in text] == found
+    assert bool(found) is warned
 
 
 @pytest.mark.parametrize(

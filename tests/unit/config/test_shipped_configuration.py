@@ -44,6 +44,7 @@ CHAIN = [
     "badrcptto",
     "loop",
     "rcpt_ok",
+    "verify_recipients",
 ]
 
 

@@ -10,7 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qpsmtpd.api import ParsedPath, Recipient, Transaction, accept, defer, deny
-from tests.unit.fakewire import FakeWire, Hook, a_plugin_with, always, talk
+from tests.unit.fakewire import (
+    MESSAGE,
+    Catcher,
+    FakeWire,
+    Hook,
+    a_plugin_with,
+    always,
+    fails,
+    talk,
+)
 
 EHLO = b"EHLO client.example\r\n"
 MAIL = b"MAIL FROM:<a@client.example>\r\n"
@@ -130,6 +139,58 @@ async def seen_by_reset(*lines: str, **hooks: Hook) -> Transaction:
     plugin = a_plugin_with(reset_transaction=reset_transaction, **hooks)
     await after_ehlo(*lines, plugins=(plugin,), max_recipients=3)
     return ended[-1]
+
+
+@pytest.mark.parametrize("verifier_is_first", [True, False])
+@pytest.mark.parametrize(
+    ("verdict", "reply"),
+    [
+        (None, "250 2.1.5 Recipient OK"),
+        (accept(), "250 2.1.5 Recipient OK"),
+        (deny("No such user here", status="5.1.1"), "550 5.1.1 No such user here"),
+        (defer(), "450 4.7.1 Refused for now, please try again later"),
+    ],
+)
+async def test_what_is_accepted_is_verified_wherever_the_line_is(
+    verdict: Any, reply: str, verifier_is_first: bool
+) -> None:
+    verifier = a_plugin_with("verifier", verify_recipient=always(verdict))
+    plugins = [verifier, a_plugin_with("gate", rcpt=always(accept()))]
+    if not verifier_is_first:
+        plugins.reverse()
+    assert await rcpt("RCPT TO:<u@example.test>", plugins=tuple(plugins)) == reply
+
+
+async def test_only_what_is_accepted_is_verified() -> None:
+    asked: list[str] = []
+
+    async def verify(_tx: Transaction, recipient: Recipient) -> None:
+        asked.append(str(recipient))
+
+    for verdict in (None, deny(), defer()):
+        plugins = (a_plugin_with(rcpt=always(verdict), verify_recipient=verify),)
+        assert (await rcpt("RCPT TO:<u@example.test>", plugins=plugins)).startswith(("4", "5"))
+    assert asked == []
+
+
+async def test_what_cannot_be_verified_alone_is_refused() -> None:
+    """One bad recipient does not cost the others their mail."""
+
+    async def verify(_tx: Transaction, recipient: Recipient) -> Any:
+        return deny("No such user here", status="5.1.1") if "bad" in str(recipient) else None
+
+    catcher = Catcher()
+    plugins = (catcher, a_plugin_with("verifier", verify_recipient=verify))
+    names = ("good1", "bad", "good2")
+    script = "".join(f"RCPT TO:<{name}@example.test>\r\n" for name in names).encode()
+    wire = await talk(EHLO + MAIL + script + b"DATA\r\n", MESSAGE, plugins=plugins)
+    assert wire.codes[-5:] == [250, 550, 250, 354, 250]
+    assert len(catcher.messages) == 1
+
+
+async def test_a_verifier_that_breaks_defers() -> None:
+    plugins = (a_plugin_with(rcpt=always(accept()), verify_recipient=fails),)
+    assert (await rcpt("RCPT TO:<u@example.test>", plugins=plugins)).startswith("451 4.3.0")
 
 
 async def test_the_transaction_has_what_was_accepted() -> None:

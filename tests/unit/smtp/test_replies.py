@@ -38,6 +38,7 @@ REFUSALS: dict[str, tuple[int, int, int, int, bool]] = {
     "auth_exchange": (535, 535, 535, 535, False),  # not in Perl
     "mail": (550, 450, 550, 421, False),
     "rcpt": (550, 450, 550, 421, False),
+    "verify_recipient": (550, 450, 550, 421, False),  # not in Perl
     "data": (554, 451, 554, 421, False),  # Perl, upstream: 451 at DENYSOFT_DISCONNECT
     # Asked only for disconnecting refusals, as in Perl.
     "data_headers_end": (554, 421, 554, 421, CLOSES),

@@ -15,7 +15,7 @@ from qpsmtpd.mail.verdict import Decision, Verdict
 from qpsmtpd.nexthop.eximtrust import PROGRAM
 from qpsmtpd.plugins.queue import exim_bsmtp
 from qpsmtpd.plugins.queue.exim_bsmtp import EximBsmtp, EximOptions
-from qpsmtpd.testing import a_plugin, a_transaction
+from qpsmtpd.testing import a_plugin, a_recipient, a_transaction
 from tests.unit.client import PATIENCE
 from tests.unit.scripts import a_script
 
@@ -81,7 +81,7 @@ async def test_how_many_run_at_once(number: int, monkeypatch: pytest.MonkeyPatch
     limits: list[int] = []
     monkeypatch.setattr(exim_bsmtp, "Programs", limits.append)
     await a_plugin(EximBsmtp, f"processes {number}")
-    assert limits == [number]
+    assert limits == [number, exim_bsmtp.QUESTIONS]
 
 
 async def test_null_sender_and_local_part_in_unicode(tmp_path: Path) -> None:
@@ -180,3 +180,45 @@ async def test_other_program_where_the_default_is_missing(
 async def test_wrong_arguments(line: str) -> None:
     with pytest.raises(ConfigError):
         await a_plugin(EximBsmtp, line)
+
+
+# --- who is known ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("output", "status", "answer"),
+    [
+        ("> u@example.test verified\n> \n", 0, "known"),
+        ("> u@example.test failed to verify\n> \n", 2, "unknown"),
+        ("> u@example.test failed to verify: Unrouteable address\n> \n", 2, "unknown"),
+        ("> u@example.test cannot be resolved at this time\n> \n", 1, "unsure"),
+        ("Exim configuration error in line 1 of /etc/exim4/exim4.conf\n", 1, "unavailable"),
+        ("> u@example.test verified\n> \n", 1, "unavailable"),
+        ("> u@example.test failed to verify\n> \n", 0, "unavailable"),
+        ("> \n", 0, "unavailable"),
+        ("", 2, "unavailable"),
+        ("", -9, "unavailable"),
+    ],
+)
+async def test_who_is_known(tmp_path: Path, output: str, status: int, answer: str) -> None:
+    end = f"printf '%s' '{output}'; exit {status}" if status >= 0 else "kill -9 $$"
+    plugin = await a_plugin(EximBsmtp, an_exim(tmp_path, end))
+    verification = await plugin.knows_recipient(a_recipient("u@example.test"), None)
+    assert verification.answer == answer
+    assert (tmp_path / "arguments").read_text() == "-bv\n"
+    assert (tmp_path / "input").read_text() == "u@example.test\n"
+
+
+async def test_nobody_is_refused_when_exim_cannot_be_asked(tmp_path: Path) -> None:
+    plugin = await a_plugin(EximBsmtp, f"{tmp_path}/none")
+    assert (await plugin.knows_recipient(a_recipient(), None)).answer == "unavailable"
+    assert (await plugin.knows_recipient(a_recipient("ü@example.test"), None)).answer == "unsure"
+
+
+@pytest.mark.parametrize(
+    ("line", "program"),
+    [("", PROGRAM), ("/usr/sbin/rsmtp", PROGRAM), ("/opt/exim/exim", "/opt/exim/exim")],
+)
+async def test_the_program_that_is_asked(line: str, program: str) -> None:
+    """Under the name rsmtp it does not look at its options."""
+    assert (await a_plugin(EximBsmtp, line))._verifying_program == program

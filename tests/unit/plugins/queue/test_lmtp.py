@@ -203,9 +203,16 @@ async def test_store_that_speaks_no_lmtp() -> None:
 @pytest.mark.parametrize(("line", "asked"), [("", 0), ("check-recipients=yes", 1)])
 async def test_check_recipients(line: str, asked: int) -> None:
     async with FakeHop(lmtp=True, RCPT="550 5.1.1 no") as hop, deliverer(hop, line) as plugin:
-        verdict = await plugin.hook_rcpt(a_transaction(), a_recipient(A))
+        verdict = await plugin.hook_verify_recipient(a_transaction(), a_recipient(A))
         assert (verdict is None) is not bool(asked)
         assert hop.connections == asked
+
+
+async def test_the_store_is_asked_who_it_knows() -> None:
+    async with FakeHop(lmtp=True, rcpt={A: "550 5.1.1 no"}) as hop, deliverer(hop) as plugin:
+        assert (await plugin.knows_recipient(a_recipient(A), None)).answer == "unknown"
+        assert (await plugin.knows_recipient(a_recipient(B), None)).answer == "known"
+        assert hop.verbs()[0] == "LHLO"
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,11 @@ from qpsmtpd.errors import ConfigError
 from qpsmtpd.mail.session import Transaction
 from qpsmtpd.mail.verdict import Decision, Verdict
 from qpsmtpd.nexthop.cleanup import CleanupFlag
+from qpsmtpd.plugins.queue import postfix_queue
 from qpsmtpd.plugins.queue.postfix_queue import DEFAULT_SOCKET, PostfixQueue
-from qpsmtpd.testing import a_plugin, a_transaction
+from qpsmtpd.testing import a_plugin, a_recipient, a_transaction
 from tests.unit.fake_cleanup import QUEUE_ID, FakeCleanup, attributes, listening
+from tests.unit.nexthop.fake import FakeHop
 
 
 def a_message_on_its_way() -> Transaction:
@@ -157,3 +159,58 @@ async def test_wrong_arguments(line: str) -> None:
 async def test_wrong_file() -> None:
     with pytest.raises(ConfigError, match="cleanup_sockets:2"):
         await a_plugin(PostfixQueue, config={"cleanup_sockets": ["/a", "b"]})
+
+
+# --- who is known ---------------------------------------------------------------------------
+
+POSTFIX = "220 debian.example.org ESMTP Postfix (Debian/GNU)"
+UNKNOWN = "550 5.1.1 <u@example.test>: Recipient address rejected: User unknown in local table"
+
+
+async def answer_of(plugin: PostfixQueue) -> str:
+    verification = await plugin.knows_recipient(a_recipient("u@example.test"), None)
+    await plugin.stop()
+    return verification.answer
+
+
+@pytest.mark.parametrize(("reply", "answer"), [("250 2.1.5 Ok", "known"), (UNKNOWN, "unknown")])
+async def test_the_place_that_is_named_is_asked(tmp_path: Path, reply: str, answer: str) -> None:
+    async with FakeHop(RCPT=reply) as hop:
+        assert await answer_of(await a_plugin(PostfixQueue, f"ask=127.0.0.1:{hop.port}")) == answer
+    async with FakeHop(RCPT=reply, path=tmp_path / "smtpd"):
+        assert await answer_of(await a_plugin(PostfixQueue, f"ask={tmp_path}/smtpd")) == answer
+
+
+@pytest.mark.parametrize(
+    ("greeting", "asked"),
+    [
+        (POSTFIX, (1, 0)),
+        ("220 mx.example ESMTP qpsmtpd 2.0 ready", (0, 1)),
+        ("220 mx.example ESMTP Exim 4.98", (0, 1)),
+        ("554 5.3.2 no", (0, 1)),
+    ],
+)
+async def test_where_postfix_is_asked(
+    tmp_path: Path, greeting: str, asked: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What greets on loopback without that name may be anybody, also ourselves."""
+    monkeypatch.setattr(postfix_queue, "SMTP_SOCKET", f"{tmp_path}/smtpd")
+    async with FakeHop(greeting=greeting) as loopback, FakeHop(path=tmp_path / "smtpd") as unit:
+        monkeypatch.setattr(postfix_queue, "LOOPBACK", f"127.0.0.1:{loopback.port}")
+        assert await answer_of(await a_plugin(PostfixQueue)) == "known"
+        assert (loopback.verbs().count("RCPT"), unit.verbs().count("RCPT")) == asked
+
+
+async def test_nobody_is_refused_when_postfix_cannot_be_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postfix_queue, "SMTP_SOCKET", f"{tmp_path}/smtpd")
+    async with FakeHop() as hop:
+        monkeypatch.setattr(postfix_queue, "LOOPBACK", f"127.0.0.1:{hop.port}")
+    assert await answer_of(await a_plugin(PostfixQueue)) == "unavailable"
+
+
+async def test_wrong_places() -> None:
+    for place in ("127.0.0.1", "smtpd", "127.0.0.1:x"):
+        with pytest.raises(ConfigError):
+            await a_plugin(PostfixQueue, f"ask={place}")

@@ -403,7 +403,7 @@ async def test_refused_recipients_leave_no_trace_for_others() -> None:
     hop = FakeHop(rcpt={"no@x.test": "550 5.1.1 no"})
     async with hop, forwarder(hop, "check-recipients=yes") as plugin:
         for _ in range(60):
-            verdict = await plugin.hook_rcpt(a_mail(), a_recipient("no@x.test"))
+            verdict = await plugin.hook_verify_recipient(a_mail(), a_recipient("no@x.test"))
             assert summary(verdict) == ("deny", 550, "5.1.1")
         assert (await plugin.hook_queue(a_mail())).accepted
         assert hop.connections == 61
@@ -455,7 +455,7 @@ async def test_used_connection_is_replaced_for_a_check() -> None:
     hop = FakeHop(RCPT=["250 ok", TOO_MANY, "250 ok"])
     async with hop, forwarder(hop, "check-recipients=yes") as plugin:
         for _ in range(2):
-            assert await plugin.hook_rcpt(a_mail(), a_recipient()) is None
+            assert await plugin.hook_verify_recipient(a_mail(), a_recipient()) is None
         assert hop.connections == 2
 
 
@@ -697,7 +697,7 @@ async def test_xforward_may_be_refused_or_switched_off() -> None:
 
 async def test_recipients_are_not_checked_by_default() -> None:
     async with FakeHop(RCPT="550 no") as hop, forwarder(hop) as plugin:
-        assert await plugin.hook_rcpt(a_mail(), a_recipient()) is None
+        assert await plugin.hook_verify_recipient(a_mail(), a_recipient()) is None
         assert hop.connections == 0
 
 
@@ -716,41 +716,57 @@ async def test_check_recipients(
     answers: dict[str, Any], expected: tuple[str, int, str] | None
 ) -> None:
     async with FakeHop(**answers) as hop, forwarder(hop, "check-recipients=yes") as plugin:
-        verdict = await plugin.hook_rcpt(a_transaction(), a_recipient("u@example.test"))
+        verdict = await plugin.hook_verify_recipient(a_transaction(), a_recipient("u@example.test"))
         assert (None if verdict is None else summary(verdict)) == expected
         assert "DATA" not in hop.verbs()
 
 
-async def test_checked_recipients_share_the_connection_of_the_message() -> None:
+async def test_questions_have_a_connection_of_their_own() -> None:
     async with FakeHop() as hop, forwarder(hop, "check-recipients=yes") as plugin:
         tx = a_mail("a@x.test", "b@x.test")
         for recipient in tx.recipients:
-            assert await plugin.hook_rcpt(tx, recipient) is None
-        assert (await plugin.hook_queue(tx)).accepted
+            assert await plugin.hook_verify_recipient(tx, recipient) is None
         assert hop.connections == 1
-        assert hop.verbs() == [
-            "EHLO",
-            *["MAIL", "RCPT", "RSET"] * 2,
-            "MAIL",
-            "RCPT",
-            "RCPT",
-            "DATA",
-        ]
+        assert hop.verbs() == ["EHLO", "MAIL", "RCPT", "RSET", "MAIL", "RCPT"]
+        assert (await plugin.hook_queue(tx)).accepted
+        assert hop.connections == 2
         assert hop.messages == [MESSAGE]
 
 
 @pytest.mark.parametrize("answer", [DROP, TOO_MANY, "500 what?"])
 async def test_connection_without_reset_is_replaced(answer: str) -> None:
     async with FakeHop(RSET=answer) as hop, forwarder(hop, "check-recipients=yes") as plugin:
-        assert await plugin.hook_rcpt(a_mail(), a_recipient()) is None
-        assert (await plugin.hook_queue(a_mail())).accepted
+        for _ in range(2):
+            assert await plugin.hook_verify_recipient(a_mail(), a_recipient()) is None
         assert hop.connections == 2
+
+
+async def test_xclient_introduces_the_client_before_each_question() -> None:
+    keywords = (*KEYWORDS, "XCLIENT ADDR")
+    line = "xclient check-recipients=yes"
+    async with FakeHop(keywords=keywords) as hop, forwarder(hop, line) as plugin:
+        tx = a_mail("a@x.test", "b@x.test")
+        for recipient in tx.recipients:
+            assert await plugin.hook_verify_recipient(tx, recipient) is None
+        assert hop.connections == 2
+        assert hop.verbs().count("XCLIENT") == 2
+
+
+async def test_the_next_hop_is_asked_who_it_knows() -> None:
+    answers = {"u@example.test": NO, "v@example.test": LATER}
+    async with FakeHop(rcpt=answers) as hop, forwarder(hop) as plugin:
+        asked = [
+            (await plugin.knows_recipient(a_recipient(f"{user}@example.test"), None)).answer
+            for user in "uvw"
+        ]
+        assert asked == ["unknown", "unsure", "known"]
+        assert "MAIL FROM:<>" in hop.commands
 
 
 async def test_check_recipients_without_smtputf8() -> None:
     tx = a_transaction(parameters={"SMTPUTF8": None})
     async with FakeHop(keywords=()) as hop, forwarder(hop, "check-recipients=yes") as plugin:
-        verdict = await plugin.hook_rcpt(tx, a_recipient("ü@example.test"))
+        verdict = await plugin.hook_verify_recipient(tx, a_recipient("ü@example.test"))
         assert summary(verdict) == ("deny", 554, "5.6.7")
 
 
