@@ -39,8 +39,9 @@ from qpsmtpd.mail.domain import (
 )
 from qpsmtpd.mail.headers import HeaderField, Headers
 from qpsmtpd.mail.ip import Endpoint, IPAddress, IPNetwork, parse_ip
-from qpsmtpd.mail.message import Body, Message, scratch_file
+from qpsmtpd.mail.message import Body, Message
 from qpsmtpd.mail.notes import Note, Notes
+from qpsmtpd.mail.scratch import scratch_file
 from qpsmtpd.mail.session import (
     AuthAttempt,
     AuthExchange,

@@ -5,7 +5,7 @@
     ├── ConfigError     a configuration file is wrong (file, line, what would be right)
     ├── PluginError     a plugin cannot be found or loaded
     │   └── MissingPluginError      it is not there, or in Perl
-    ├── SpoolError      the message cannot be stored (452 4.3.1)
+    ├── SpoolError      the message cannot be stored (451 4.3.0, or 452 4.3.1 if there is no room)
     ├── StoreError      the store (greylisting, limits) does not answer: plugins have no opinion
     └── DnsError        no name server answered, or it failed; NXDOMAIN is an empty answer instead
         └── DnsLimitError   the budget of questions or seconds for lookups is spent
@@ -46,7 +46,11 @@ class MissingPluginError(PluginError):
 
 
 class SpoolError(QpsmtpdError):
-    """The spool cannot store the message: disk full, quota, I/O error."""
+    """The spool cannot store the message; `full`: because there is no room (disk full, quota)."""
+
+    def __init__(self, problem: str, *, full: bool = False) -> None:
+        super().__init__(problem)
+        self.full = full
 
 
 class StoreError(QpsmtpdError):

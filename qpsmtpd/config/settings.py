@@ -65,7 +65,8 @@ class Settings:
     timeout: Seconds = opt(
         Seconds(300),
         least=1,
-        doc="How long to wait for a command, or for more of a message (was 1200).",
+        doc="How long to wait for a command, or for more of a message (was 1200). A command has to "
+        "be complete by then.",
     )
     timeoutsmtpd: Seconds | None = opt(
         None,
@@ -124,6 +125,18 @@ class Settings:
         "to files in spool_dir, except for 16 KB of each message and of its header section.",
     )
     session_timeout: Seconds = opt(Seconds(7200), least=1, doc="How long a session may last.")
+    data_deadline: Seconds = opt(
+        Seconds(600),
+        least=1,
+        doc="How long a message may take to arrive, however small it is. Each min_rate bytes of it "
+        "allow one second more.",
+    )
+    min_rate: Size = opt(
+        Size(500),
+        least=1,
+        doc="Bytes that a message must bring per second, on average, once data_deadline has "
+        "passed. A line of 64 kbit/s brings 8000.",
+    )
     max_recipients: int = opt(
         1000, least=1, doc="Recipients of one message (RFC 5321 section 4.5.3.1.8)."
     )

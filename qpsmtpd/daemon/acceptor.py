@@ -7,6 +7,9 @@ uvloop's own server accepts one connection at a time (all that wait, with libuv 
 costs less than anything written in Python.  asyncio's accepts 4096 before it serves the first, so
 that one worker gets a whole burst; it drops what it has accepted when it is closed; and without
 descriptors it logs a traceback for each of the 4096.  So on asyncio we accept ourselves.
+
+Without descriptors uvloop closes the connections that wait, and tells nobody; so the server has to
+see to it that there are some (server.py).
 """
 
 from __future__ import annotations
@@ -28,11 +31,11 @@ BACKLOG = 65535
 _AT_A_TIME = 4
 #: The most turns of the event loop from accepting a connection to its session (uvloop).
 _ACCEPTING_TURNS = 4
-#: Seconds until the next attempt when the system has no descriptor or no memory left.
-RETRY_SECONDS = 0.1
 _OUT_OF_RESOURCES = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
 Factory = Callable[[], asyncio.BaseProtocol]
+#: Called when the system has no descriptor or no memory left; `start` is to be called again later.
+OutOfResources = Callable[[OSError], None]
 
 
 class Acceptor(Protocol):
@@ -51,34 +54,38 @@ class Acceptor(Protocol):
 
 
 def make_acceptor(
-    loop: asyncio.AbstractEventLoop, listening: socket.socket, factory: Factory
+    loop: asyncio.AbstractEventLoop,
+    listening: socket.socket,
+    factory: Factory,
+    out_of_resources: OutOfResources,
 ) -> Acceptor:
     """The acceptor for this kind of event loop.  It owns the socket."""
-    kind = _AsyncioAcceptor if isinstance(loop, asyncio.BaseEventLoop) else _UvloopAcceptor
-    return kind(loop, listening, factory)
+    if isinstance(loop, asyncio.BaseEventLoop):
+        return _AsyncioAcceptor(loop, listening, factory, out_of_resources)
+    return _UvloopAcceptor(loop, listening, factory)
 
 
 class _AsyncioAcceptor:
     """Accepts connections itself."""
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, listening: socket.socket, factory: Factory
+        self,
+        loop: asyncio.AbstractEventLoop,
+        listening: socket.socket,
+        factory: Factory,
+        out_of_resources: OutOfResources,
     ) -> None:
         self._loop = loop
         self.listening = listening
         self._factory = factory
+        self._out_of_resources = out_of_resources
         self._beginning: set[asyncio.Task[object]] = set()
-        self._retry: asyncio.TimerHandle | None = None
 
     async def start(self) -> None:
-        if self._retry is None:
-            self._loop.add_reader(self.listening, self._accept)
+        self._loop.add_reader(self.listening, self._accept)
 
     def rest(self) -> None:
         self._loop.remove_reader(self.listening)
-        if self._retry is not None:
-            self._retry.cancel()
-            self._retry = None
 
     async def close(self) -> None:
         self.rest()
@@ -95,7 +102,8 @@ class _AsyncioAcceptor:
             except OSError as error:
                 if error.errno not in _OUT_OF_RESOURCES:
                     raise
-                self._try_again_later(error)
+                self.rest()
+                self._out_of_resources(error)
                 return
             connected.setblocking(False)
             self._begin(connected)
@@ -110,15 +118,6 @@ class _AsyncioAcceptor:
         self._beginning.discard(task)
         if not task.cancelled() and (error := task.exception()):
             log.error("a connection cannot begin: %s", error)
-
-    def _try_again_later(self, error: OSError) -> None:
-        log.error("cannot accept connections for now: %s", error.strerror)
-        self.rest()
-        self._retry = self._loop.call_later(RETRY_SECONDS, self._try_again)
-
-    def _try_again(self) -> None:
-        self._retry = None
-        self._loop.add_reader(self.listening, self._accept)
 
 
 class _UvloopAcceptor:

@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from qpsmtpd.config.snapshot import Snapshot
-from qpsmtpd.daemon.acceptor import RETRY_SECONDS, Acceptor, make_acceptor
+from qpsmtpd.daemon import descriptors
+from qpsmtpd.daemon.acceptor import Acceptor, make_acceptor
 from qpsmtpd.daemon.admission import Admission, Limits, Place, Refusal
 from qpsmtpd.daemon.clientnames import ClientNames
 from qpsmtpd.daemon.jobs import Jobs
@@ -35,6 +36,10 @@ log = logging.getLogger(__name__)
 CUT_SECONDS = 5.0
 #: Seconds that a worker with more than its share of connections leaves the next ones to others.
 REST_SECONDS = 0.005
+#: Seconds until the next attempt when the system has no descriptor or no memory left.
+RETRY_SECONDS = 0.1
+#: Seconds between two looks at whether there are descriptors.
+LOOK_SECONDS = 1.0
 
 #: Turns of the event loop from the end of a connection to the end of its socket (uvloop).
 _CLOSING_TURNS = 3
@@ -61,6 +66,8 @@ class Server:
         self._admission = Admission(Limits.of(snapshot), loop, slot)
         self._acceptors: list[Acceptor] = []
         self._resting: asyncio.Task[None] | None = None
+        self._shortage = descriptors.Shortage(loop.time)
+        self._look: asyncio.TimerHandle | None = None
         self._protocols: dict[SmtpProtocol, Place] = {}
         self._before_header: dict[ProxyHandshake, Place] = {}
         self._by_snapshot: Counter[int] = Counter()
@@ -130,31 +137,50 @@ class Server:
         """Accept connections on these sockets from now on."""
         for listener in listeners:
             factory = self._factory(listener.tls)
-            acceptor = make_acceptor(self._loop, listener.socket, factory)
+            acceptor = make_acceptor(self._loop, listener.socket, factory, self._pause)
             await acceptor.start()
             self._acceptors.append(acceptor)
         if self._slot is not None:
             self._slot.say_accepting(True)
+        self._look = self._loop.call_later(LOOK_SECONDS, self._look_for_descriptors)
         self._jobs.begin()
 
     def _leave_next_to_others(self) -> None:
         """Pause accepting if this worker has more than its share of connections."""
         if self._slot is not None and self._resting is None and self._slot.above_share:
-            for acceptor in self._acceptors:
-                acceptor.rest()
-            self._resting = self._loop.create_task(self._accept_again())
+            self._rest()
+
+    def _rest(self) -> None:
+        for acceptor in self._acceptors:
+            acceptor.rest()
+        self._resting = self._loop.create_task(self._accept_again())
 
     async def _accept_again(self) -> None:
         while self._resting is not None:
             await asyncio.sleep(REST_SECONDS)
             try:
+                descriptors.check_spare()
                 for acceptor in self._acceptors:
                     await acceptor.start()
             except OSError as error:
-                log.error("cannot accept connections for now: %s", error.strerror)
+                self._shortage.begins(error, self.connections)
                 await asyncio.sleep(RETRY_SECONDS)
             else:
                 self._resting = None
+                self._shortage.ends()
+
+    def _look_for_descriptors(self) -> None:
+        """Accept nothing while there are hardly any: what comes then waits."""
+        self._look = self._loop.call_later(LOOK_SECONDS, self._look_for_descriptors)
+        try:
+            descriptors.check_spare()
+        except OSError as error:
+            self._pause(error)
+
+    def _pause(self, error: OSError) -> None:
+        self._shortage.begins(error, self.connections)
+        if self._resting is None:
+            self._rest()
 
     def _factory(
         self, tls: bool, client: Endpoint | None = None, local: Endpoint | None = None
@@ -222,6 +248,8 @@ class Server:
             self._slot.say_accepting(False)
         if self._resting is not None:
             self._resting.cancel()
+        if self._look is not None:
+            self._look.cancel()
         while self._acceptors:
             await self._acceptors.pop().close()
 

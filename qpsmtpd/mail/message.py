@@ -11,20 +11,23 @@ written and read in slabs, in a thread, so that a slow disk delays one session o
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import sys
-import tempfile
-from collections.abc import AsyncIterable, AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterable, AsyncIterator
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO
 
 from qpsmtpd.errors import SpoolError
 from qpsmtpd.mail.headers import Headers
+from qpsmtpd.mail.scratch import PRIVATE, scratch_descriptor
 from qpsmtpd.mail.spoolmemory import ALLOWANCE, SpoolMemory
 
 #: Bytes that are written to or read from the file at once.
 SLAB = 1 << 20
+
+#: Errors that say that there is no room for the message.
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 #: Blocks of fewer bytes are copied together: each object costs up to 50 bytes more than it holds,
 #: and what asyncio has received keeps the heap from shrinking.
@@ -39,6 +42,7 @@ class Spool:
         "_directory",
         "_file",
         "_memory",
+        "_mode",
         "_parts",
         "_pending",
         "_small",
@@ -46,9 +50,19 @@ class Spool:
         "size",
     )
 
-    def __init__(self, directory: Path, threshold: int, memory: SpoolMemory | None = None) -> None:
-        """`memory` is that of all spools; without it, this one is alone."""
+    def __init__(
+        self,
+        directory: Path,
+        threshold: int,
+        memory: SpoolMemory | None = None,
+        mode: int = PRIVATE,
+    ) -> None:
+        """`memory` is that of all spools; without it, this one is alone.
+
+        mode: permissions of the directory, if it has to be made again.
+        """
         self._directory = directory
+        self._mode = mode
         self._threshold = threshold
         self._memory = memory or SpoolMemory()
         self._parts: list[bytes] = []
@@ -121,13 +135,14 @@ class Spool:
             raise
         except OSError as error:
             self.discard()
-            raise SpoolError(f"{self._directory}: {error.strerror}") from error
+            full = error.errno in _FULL
+            raise SpoolError(f"{self._directory}: {error.strerror}", full=full) from error
 
     def _write_out(self, parts: list[bytes]) -> None:
         if self._file is None:
-            handle, name = tempfile.mkstemp(prefix="message-", dir=self._directory)
+            handle, path = scratch_descriptor(self._directory, "message-", self._mode)
             self._file = open(handle, "w+b", buffering=0)  # noqa: SIM115, PTH123 (a descriptor)
-            Path(name).unlink()
+            path.unlink()
         rest = memoryview(b"".join(parts))
         while rest:
             rest = rest[self._file.write(rest) :]
@@ -148,7 +163,7 @@ class Spool:
 
     def another(self) -> Spool:
         """An empty spool in the same directory, with the same limits."""
-        return Spool(self._directory, self._threshold, self._memory)
+        return Spool(self._directory, self._threshold, self._memory, self._mode)
 
     async def seal(self) -> Body:
         """Finish writing.  The body returned owns all that we have.  Raises SpoolError."""
@@ -346,15 +361,3 @@ def only_crlf(block: bytes) -> bool:
     """
     rest = block.replace(b"\r\n", b"")
     return b"\n" not in rest and b"\r" not in rest
-
-
-@contextmanager
-def scratch_file(directory: Path) -> Iterator[tuple[BinaryIO, Path]]:
-    """A temporary file with a name, for programs that must be given a path; removed afterwards."""
-    handle, name = tempfile.mkstemp(prefix="scratch-", dir=directory)
-    path = Path(name)
-    try:
-        with open(handle, "w+b") as file:  # noqa: PTH123 (a descriptor)
-            yield cast("BinaryIO", file), path
-    finally:
-        path.unlink(missing_ok=True)

@@ -28,7 +28,7 @@ class ClientGoneError(Exception):
 
 
 class ClientTimeoutError(Exception):
-    """The client kept us waiting too long."""
+    """The client kept us waiting too long; the text names the setting that it exceeded."""
 
 
 class ShutdownError(Exception):

@@ -49,8 +49,8 @@ async def _open_and_serve(connection: Connection) -> None:
     try:
         if await _greet(connection):
             await _serve(connection)
-    except ClientTimeoutError:
-        log.info("timeout ip=%s", connection.session.client.ip)
+    except ClientTimeoutError as error:
+        log.info("timeout ip=%s exceeded=%s", connection.session.client.ip, error)
         await _last_words(connection, replies.TIMED_OUT)
     except ShutdownError:
         await _last_words(connection, replies.SHUTTING_DOWN)

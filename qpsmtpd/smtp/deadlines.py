@@ -3,12 +3,20 @@
 
 A deadline is a plain number, so setting one needs no timer: the only timer of a connection checks
 the deadlines when it fires, and rearms itself.  All times are the event loop's, in seconds.
+
+A client that sends an octet from time to time is slow as well.  So the time for a command is that
+for the whole line, and a message has an end: it comes `message` seconds after its beginning, and
+later by what its octets take at the least rate.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable
+
+#: The end of a message while none is being read.
+NEVER = math.inf
 
 
 class Deadlines:
@@ -17,9 +25,22 @@ class Deadlines:
     command, data: seconds that the client has to send a command, or more of a message.
     idle: the one of the two that applies to what is being read.
     due: when what we are waiting for must have arrived.
+    message_end: when the message must have arrived, as things are; NEVER while none is read.
     """
 
-    __slots__ = ("_expired", "_loop", "_session_end", "_timer", "command", "data", "due", "idle")
+    __slots__ = (
+        "_expired",
+        "_loop",
+        "_message",
+        "_octet",
+        "_session_end",
+        "_timer",
+        "command",
+        "data",
+        "due",
+        "idle",
+        "message_end",
+    )
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -30,22 +51,53 @@ class Deadlines:
         self.data = 0.0
         self.idle = 0.0
         self.due = 0.0
+        self.message_end = NEVER
+        self._message = NEVER
+        self._octet = 0.0
 
     def start(
-        self, expired: Callable[[], None], *, command: float, data: float, session: float
+        self,
+        expired: Callable[[], None],
+        *,
+        command: float,
+        data: float,
+        session: float,
+        message: float = NEVER,
+        min_rate: float = 0,
     ) -> None:
-        """Call `expired` whenever the client is late; `session`: seconds for the whole session."""
+        """Call `expired` whenever the client is late.
+
+        session: seconds for the whole session.
+        message: seconds for a message, whatever its size.
+        min_rate: octets of a message that allow a second more; 0: none do.
+        """
         now = self._loop.time()
+        self._message, self._octet = message, 1 / min_rate if min_rate else 0.0
         self._expired = expired
         self.command, self.data, self.idle = command, data, command
         self.due = now + command
         self._session_end = now + session
-        self._timer = self._loop.call_at(now + min(session, command, data), self._check)
+        self._timer = self._loop.call_at(now + min(session, command, data, message), self._check)
 
     @property
     def session_is_over(self) -> bool:
         """Whether the time for the whole session has passed."""
         return self._loop.time() >= self._session_end
+
+    @property
+    def exceeded(self) -> str:
+        """The setting that a client which is late has exceeded."""
+        if self.session_is_over:
+            return "session_timeout"
+        return "data_deadline" if self._loop.time() >= self.message_end else "timeout"
+
+    def begin_message(self) -> None:
+        """From now on a message is being read."""
+        self.message_end = self._loop.time() + self._message
+
+    def allow_for(self, octets: int) -> None:
+        """This much of the message has come."""
+        self.message_end += octets * self._octet
 
     def extend(self, seconds: float) -> None:
         """Allow this many seconds, from now on, for what we are waiting for."""
@@ -81,11 +133,11 @@ class Deadlines:
         if self._expired is None:
             return
         now = self._loop.time()
-        due = min(self.due, self._session_end)
+        due = min(self.due, self._session_end, self.message_end)
         if now >= due:
             self._expired()
         # A deadline that is set from now on may be earlier than this one.
-        next_check = now + min(self.command, self.data)
+        next_check = now + min(self.command, self.data, self._message)
         if now < due:
             next_check = min(due, next_check)
         self._timer = self._loop.call_at(next_check, self._check)

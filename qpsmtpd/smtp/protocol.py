@@ -33,7 +33,7 @@ from qpsmtpd.smtp.connection import (
     ShutdownError,
 )
 from qpsmtpd.smtp.conversation import converse
-from qpsmtpd.smtp.deadlines import Deadlines
+from qpsmtpd.smtp.deadlines import NEVER, Deadlines
 from qpsmtpd.smtp.reply import Reply
 
 log = logging.getLogger(__name__)
@@ -147,6 +147,8 @@ class SmtpProtocol(SMTP):
             command=snapshot.settings.command_timeout,
             data=snapshot.settings.timeout,
             session=snapshot.settings.session_timeout,
+            message=snapshot.settings.data_deadline,
+            min_rate=snapshot.settings.min_rate,
         )
         self.task = self._loop.create_task(self._handle_client())
 
@@ -282,17 +284,22 @@ class SmtpProtocol(SMTP):
 
     async def read_line(self, limit: int) -> bytes:
         """The next line without CRLF; one that ends in a bare LF keeps it, to be refused."""
-        self._deadlines.idle = self._deadlines.command
+        deadlines = self._deadlines
+        deadlines.idle, deadlines.message_end = deadlines.command, NEVER
         if len(self._out) >= MOST_REPLIES:
             await self.flush()
             await asyncio.sleep(0)
-        skipped = False
+        skipped = waited = False
         searched = 0
         while (end := self._buffer.find(b"\n", self._read + searched)) < 0:
             searched = len(self._buffer) - self._read
             if searched > limit:
                 skipped, searched = True, 0
                 self._drop()
+            if not waited:
+                # For the whole line: whoever sends it octet by octet gets no more time.
+                waited = True
+                deadlines.due = self._loop.time() + deadlines.command
             self._reading_command = True
             await (self._next_input() or self._input_after_flush())
             self._reading_command = False
@@ -309,11 +316,16 @@ class SmtpProtocol(SMTP):
 
     async def read_block(self) -> bytes:
         """Whatever has arrived, at least one byte."""
-        self._deadlines.idle = self._deadlines.data
+        deadlines = self._deadlines
+        deadlines.idle = deadlines.data
+        if deadlines.message_end == NEVER:
+            deadlines.begin_message()
         while not self._buffer:
+            deadlines.due = self._loop.time() + deadlines.data
             await (self._next_input() or self._input_after_flush())
         block = self._buffer[self._read :] if self._read else self._buffer
         self._drop()
+        deadlines.allow_for(len(block))
         return block
 
     def unread(self, data: bytes) -> None:
@@ -456,13 +468,11 @@ class SmtpProtocol(SMTP):
         if self._ended:
             raise ClientGoneError
         if self._overdue:
-            raise ClientTimeoutError
+            raise ClientTimeoutError(self._deadlines.exceeded)
         if self._reading_paused:
             self._reading_paused = False
             assert self.transport is not None
             self.transport.resume_reading()
-        deadlines = self._deadlines
-        deadlines.due = self._loop.time() + deadlines.idle
         self._waiter = waiter = self._loop.create_future()
         return waiter
 
@@ -489,7 +499,7 @@ class SmtpProtocol(SMTP):
             assert self.transport is not None
             self.transport.abort()
         elif self._waiter is not None:
-            self._wake(ClientTimeoutError())
+            self._wake(ClientTimeoutError(self._deadlines.exceeded))
         else:
             # A client that never pauses is hung up on before the next read.
             self._overdue = self._deadlines.session_is_over

@@ -44,7 +44,8 @@ NOBODY_DECIDED_RECIPIENT = Reply(
     450, "4.7.1", "Recipient not accepted for now, please try again later"
 )
 NOBODY_QUEUED = Reply(451, "4.3.0", "Message not queued, please try again later")
-SPOOL_FAILED = Reply(452, "4.3.1", "Insufficient system storage")
+SPOOL_FULL = Reply(452, "4.3.1", "Insufficient system storage")
+SPOOL_FAILED = Reply(451, "4.3.0", "Message cannot be stored, please try again later")
 
 TIMED_OUT = Reply(421, "4.4.2", "Timeout, closing connection", disconnect=True)
 SHUTTING_DOWN = Reply(421, "4.3.2", "Service shutting down", disconnect=True)
@@ -86,7 +87,7 @@ DATA_FAULTS = {
     DataFault.HEADER_TOO_LARGE: Reply(552, "5.3.4", "Message header too large"),
     DataFault.TOO_MANY_HEADERS: Reply(552, "5.3.4", "Too many header fields"),
     DataFault.TOO_BIG: TOO_BIG,
-    DataFault.NO_MEMORY: SPOOL_FAILED,
+    DataFault.NO_MEMORY: SPOOL_FULL,
 }
 
 

@@ -62,7 +62,9 @@ def _sequence_fault(connection: Connection, argument: str) -> Reply | None:
 async def _receive_and_decide(connection: Connection, transaction: Transaction) -> Reply:
     settings = connection.snapshot.settings
     connection.say(replies.GO_AHEAD)
-    spool = Spool(settings.spool_dir, settings.size_threshold, connection.memory)
+    spool = Spool(
+        settings.spool_dir, settings.size_threshold, connection.memory, settings.spool_mode
+    )
     limits = DataLimits(
         settings.databytes,
         settings.max_line_length,
@@ -78,7 +80,7 @@ async def _receive_and_decide(connection: Connection, transaction: Transaction) 
             transaction.message = Message(headers, body, reader.size, spool)
     except SpoolError as error:
         log.error("spool failed: %s ip=%s", error, connection.session.client.ip)
-        return replies.SPOOL_FAILED
+        return replies.SPOOL_FULL if error.full else replies.SPOOL_FAILED
     finally:
         spool.discard()
     transaction.size = reader.size

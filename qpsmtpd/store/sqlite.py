@@ -4,7 +4,7 @@
 A thread of its own carries out the batches; one that changes anything is a transaction.  The file
 survives the death of any process (write-ahead log).  It holds nothing that cannot be learned
 again: one that is damaged, or was made by another version, is moved aside, and a missing one is
-made.  Expired entries are removed little by little.
+made, with its directory.  Expired entries are removed little by little.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from qpsmtpd.errors import StoreError
+from qpsmtpd.mail.scratch import make_again
 from qpsmtpd.plugin.services import Clock
 from qpsmtpd.store.operation import Add, Count, Delete, Get, Increment, Operation, Put, Replace
 
@@ -189,6 +190,8 @@ class _File:
         if self._connection is not None and _inode(self._path) == self._inode:
             return self._connection
         self.close()
+        if self._inode and not self._path.parent.exists():
+            make_again(self._path.parent)
         # The file is made, and moved aside, by one process at a time.
         with _locked(self._path.parent):
             self._make()

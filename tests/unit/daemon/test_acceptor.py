@@ -10,7 +10,6 @@ from collections.abc import Iterator
 
 import pytest
 
-from qpsmtpd.daemon import acceptor as acceptor_module
 from qpsmtpd.daemon.acceptor import Acceptor, _AsyncioAcceptor, make_acceptor
 from tests.unit.client import on_both_loops, until
 
@@ -23,6 +22,10 @@ class Accepted(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transports.append(transport)
+
+
+def fail_on(error: OSError) -> None:
+    raise error
 
 
 class Clients:
@@ -38,7 +41,7 @@ class Clients:
     def acceptor(self, number: int) -> Acceptor:
         transports = self.accepted[number]
         loop = asyncio.get_running_loop()
-        return make_acceptor(loop, self.sockets[number], lambda: Accepted(transports))
+        return make_acceptor(loop, self.sockets[number], lambda: Accepted(transports), fail_on)
 
     def connect(self, count: int) -> None:
         address = self.sockets[-1].getsockname()
@@ -121,33 +124,22 @@ class WithoutDescriptors(socket.socket):
         return super().accept()
 
 
-async def test_without_descriptors(
-    clients: Clients, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    """It waits, says so, and goes on."""
-    monkeypatch.setattr(acceptor_module, "RETRY_SECONDS", 0.001)
+async def test_without_descriptors(clients: Clients) -> None:
+    """It rests, says so, and goes on when it is started again."""
     poor = WithoutDescriptors(fileno=clients.sockets[0].detach())
     clients.sockets[0] = poor
     transports = clients.accepted[0]
-    acceptor = _AsyncioAcceptor(asyncio.get_running_loop(), poor, lambda: Accepted(transports))
-    await acceptor.start()
+    errors: list[OSError] = []
+    loop = asyncio.get_running_loop()
+    acceptor = _AsyncioAcceptor(loop, poor, lambda: Accepted(transports), errors.append)
     clients.connect(3)
+    for failed in (1, 2):
+        await acceptor.start()
+        await until(lambda: len(errors) == failed)  # noqa: B023 (called at once)
+        assert loop.remove_reader(poor) is False
+    await acceptor.start()
     await clients.have_come(3, 0)
-    assert caplog.messages == ["cannot accept connections for now: out of order"] * 2
+    assert [error.errno for error in errors] == [errno.EMFILE, errno.ENFILE]
     await acceptor.close()
     for transport in transports:
         transport.close()
-
-
-async def test_the_end_while_there_are_no_descriptors(clients: Clients) -> None:
-    poor = WithoutDescriptors(fileno=clients.sockets[0].detach())
-    clients.sockets[0] = poor
-    poor.failures = [errno.EMFILE]
-    acceptor = _AsyncioAcceptor(asyncio.get_running_loop(), poor, lambda: Accepted([]))
-    await acceptor.start()
-    clients.connect(1)
-    await until(lambda: acceptor._retry is not None)
-    retry = acceptor._retry
-    await acceptor.close()
-    assert retry is not None
-    assert retry.cancelled()

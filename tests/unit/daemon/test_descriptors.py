@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import subprocess
 import sys
 
@@ -55,3 +56,57 @@ def test_shortage(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "max_connections" in str(problem)
     assert "1601" in str(problem) and "1400" in str(problem) and "1600" in str(problem)
     assert "LimitNOFILE=" in str(problem)
+
+
+HARDLY_ANY = """
+import os, resource
+from qpsmtpd.daemon import descriptors
+resource.setrlimit(resource.RLIMIT_NOFILE, (100, 100))
+opened = []
+try:
+    while True:
+        opened.append(os.open(os.devnull, os.O_RDONLY))
+except OSError:
+    pass
+for _ in range(descriptors.SPARE + 1):
+    # They need not be the last ones.
+    os.close(opened.pop(3))
+    try:
+        descriptors.check_spare()
+        print("enough")
+    except OSError as error:
+        print(error.strerror)
+"""
+
+
+def test_hardly_any_are_free() -> None:
+    command = [sys.executable, "-c", HARDLY_ANY]
+    told = subprocess.run(command, check=True, capture_output=True, text=True, timeout=PATIENCE)
+    few = ["Too many open files"] * (descriptors.SPARE - 1)
+    assert told.stdout.splitlines() == [*few, "enough", "enough"]
+
+
+def test_a_shortage_is_logged_once_and_its_end(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(descriptors, "open_files", lambda: 260)
+    now = 100.0
+    shortage = descriptors.Shortage(lambda: now)
+    error = OSError(errno.EMFILE, "Too many open files")
+    shortage.ends()
+    for number in range(5):
+        shortage.begins(error, number)
+    now += 2.5
+    shortage.ends()
+    shortage.ends()
+    expected = [
+        "cannot accept connections for now: Too many open files limit=260 connections=0",
+        "accepting connections again seconds=2.5",
+    ]
+    assert caplog.messages == expected
+    # One that comes and goes says no more than every ten seconds.
+    for _ in range(4):
+        shortage.begins(error, 7)
+        now += 2.5
+        shortage.ends()
+    assert len(caplog.messages) == 4

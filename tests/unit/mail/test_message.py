@@ -18,7 +18,7 @@ import pytest
 
 from qpsmtpd.errors import SpoolError
 from qpsmtpd.mail.headers import Headers
-from qpsmtpd.mail.message import NOT_READ_YET, SLAB, Body, Message, Spool, scratch_file
+from qpsmtpd.mail.message import NOT_READ_YET, SLAB, Body, Message, Spool
 from qpsmtpd.mail.spoolmemory import ALLOWANCE, SpoolMemory
 
 
@@ -169,7 +169,8 @@ async def test_memory_is_given_back_whatever_becomes_of_the_body(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     memory = SpoolMemory()
-    for directory, threshold in ((tmp_path, 100), (tmp_path, 0), (tmp_path / "missing", 0)):
+    (tmp_path / "file").touch()
+    for directory, threshold in ((tmp_path, 100), (tmp_path, 0), (tmp_path / "file", 0)):
         spool = Spool(directory, threshold, memory)
         assert spool.take_beside(7)
         spool.write(b"text")
@@ -217,11 +218,23 @@ async def test_a_body_in_tiny_blocks_takes_up_no_more_than_in_one(tmp_path: Path
 # --- storage that fails -----------------------------------------------------------------------
 
 
-async def test_no_directory(tmp_path: Path) -> None:
-    spool = Spool(tmp_path / "missing", 0)
+async def test_a_directory_that_was_removed(tmp_path: Path) -> None:
+    directory = tmp_path / "removed"
+    spool = Spool(directory, 0, mode=0o750).another()
     spool.write(b"text")
-    with pytest.raises(SpoolError, match=r"missing: No such file or directory"):
+    body = await spool.seal()
+    assert await content(body) == b"text"
+    assert directory.stat().st_mode & 0o777 == 0o750
+    body.close()
+
+
+async def test_a_directory_that_cannot_be_made_again(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    spool = Spool(tmp_path / "file" / "spool", 0)
+    spool.write(b"text")
+    with pytest.raises(SpoolError, match=r"file/spool: Not a directory") as caught:
         await spool.seal()
+    assert not caught.value.full
 
 
 async def test_disk_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -234,8 +247,9 @@ async def test_disk_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     before = open_files()
     spool = Spool(tmp_path, 0)
     spool.write(b"text")
-    with pytest.raises(SpoolError, match="No space left on device"):
+    with pytest.raises(SpoolError, match="No space left on device") as caught:
         await spool.flush()
+    assert caught.value.full
     assert open_files() == before
     assert list(tmp_path.iterdir()) == []
 
@@ -406,7 +420,8 @@ async def test_a_large_body_goes_to_a_file_and_the_old_one_is_freed(tmp_path: Pa
 
 
 async def test_a_body_that_cannot_be_stored(tmp_path: Path) -> None:
-    nowhere = Spool(tmp_path / "missing", 0)
+    (tmp_path / "file").touch()
+    nowhere = Spool(tmp_path / "file", 0)
     message = Message(Headers.parse(b"A: 1\r\n"), Body(b"\r\nold\r\n", None, 7), 13, nowhere)
     with pytest.raises(SpoolError):
         await message.replace_body(b"new\r\n")
@@ -428,26 +443,7 @@ async def test_there_is_no_body_before_it_was_read() -> None:
         await message.replace_body(b"new\r\n")
 
 
-# --- scratch files ------------------------------------------------------------------------------
-
-
-def test_scratch_file_has_a_name_for_a_while(tmp_path: Path) -> None:
-    with scratch_file(tmp_path) as (file, path):
-        file.write(b"text")
-        file.flush()
-        assert path.read_bytes() == b"text"
-        assert path.parent == tmp_path
-        assert path.stat().st_mode & 0o077 == 0
-    assert file.closed
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_scratch_file_goes_after_a_fault_and_may_be_gone_before(tmp_path: Path) -> None:
-    with pytest.raises(RuntimeError), scratch_file(tmp_path):
-        raise RuntimeError
-    assert list(tmp_path.iterdir()) == []
-    with scratch_file(tmp_path) as (_, path):
-        path.unlink()
+# --- much --------------------------------------------------------------------------------------
 
 
 def resident() -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from qpsmtpd.smtp.deadlines import Deadlines
+from qpsmtpd.smtp.deadlines import NEVER, Deadlines
 from tests.unit.fakeloop import FakeLoop
 
 
@@ -54,6 +54,45 @@ def test_a_nearer_deadline_is_seen_in_time() -> None:
     deadlines.extend(deadlines.data)
     loop.advance(4.1)
     assert late[0] <= 254.1 + 100
+
+
+def test_a_message_has_an_end_however_often_more_of_it_comes() -> None:
+    loop, deadlines, late = started(message=10.0, min_rate=4)
+    deadlines.begin_message()
+    for _ in range(5):
+        loop.advance(2.0)
+        deadlines.extend(deadlines.data)
+        deadlines.allow_for(1)
+    assert late == []
+    loop.advance(1.2)
+    deadlines.extend(deadlines.data)
+    loop.advance(0.1)
+    assert (late, deadlines.exceeded) == ([111.25], "data_deadline")
+
+
+def test_a_message_may_take_long_if_it_is_large() -> None:
+    loop, deadlines, late = started(message=10.0, min_rate=4)
+    deadlines.begin_message()
+    for _ in range(25):
+        loop.advance(2.0)
+        deadlines.extend(deadlines.data)
+        deadlines.allow_for(8)
+    assert late == []
+
+
+def test_what_was_exceeded() -> None:
+    loop, deadlines, late = started(session=10.0, message=4.0)
+    loop.advance(5.1)
+    said = [deadlines.exceeded]
+    deadlines.begin_message()
+    loop.advance(4.0)
+    said.append(deadlines.exceeded)
+    deadlines.message_end = NEVER
+    said.append(deadlines.exceeded)
+    loop.advance(1.0)
+    said.append(deadlines.exceeded)
+    assert said == ["timeout", "data_deadline", "timeout", "session_timeout"]
+    assert late != []
 
 
 def test_patience_may_end() -> None:

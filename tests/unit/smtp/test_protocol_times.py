@@ -12,8 +12,10 @@ import pytest
 
 from qpsmtpd.plugin import options
 from qpsmtpd.smtp import protocol
+from qpsmtpd.smtp.deadlines import NEVER
 from qpsmtpd.testing import Serving, serve
 from tests.unit.client import (
+    ENVELOPE,
     PATIENCE,
     PIPELINED,
     Client,
@@ -67,18 +69,77 @@ async def test_no_data(tmp_path: Path, times: dict[str, list[str]]) -> None:
         assert catcher(serving).messages == []
 
 
-@pytest.mark.parametrize("start", [b"", PIPELINED], ids=["command", "data"])
 @on_both_loops
-async def test_each_byte_gives_a_client_time(tmp_path: Path, start: bytes) -> None:
+async def test_each_byte_of_a_message_gives_a_client_time(tmp_path: Path) -> None:
     async with serve(catching(tmp_path)) as serving:
         client = await Client.connect(serving.host, serving.port)
-        client.send(start)
+        client.send(PIPELINED)
         await until(lambda: bool(serving.server.connections))
         wire = wire_of(serving)
         due = wire._deadlines.due
         while wire._deadlines.due == due:
             client.send(b"x")
             await asyncio.sleep(0)
+        await client.close()
+
+
+async def dribbled(client: Client) -> str:
+    """What the server says at last to a client that sends a little whenever it can."""
+
+    async def dribble() -> None:
+        while True:
+            client.send(b"x")
+            await asyncio.sleep(0.001)
+
+    dribbling = asyncio.ensure_future(dribble())
+    try:
+        return await client.reply()
+    finally:
+        dribbling.cancel()
+        await asyncio.wait([dribbling])
+        client.writer.transport.abort()
+
+
+@pytest.mark.parametrize("start", ["", "AUTH LOGIN"])
+@on_both_loops
+async def test_a_line_has_to_be_complete_in_time(
+    tmp_path: Path, start: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    async with serve(catching(tmp_path, "auth/auth_flat_file")) as serving:
+        client = await Client.of(serving)
+        await client.command("EHLO client.example")
+        if start:
+            assert (await client.command(start))[:3] == "334"
+        wire_of(serving)._deadlines.shorten(0.1)
+        assert await dribbled(client) == TIMEOUT
+    assert "timeout ip=127.0.0.1 exceeded=timeout" in caplog.messages
+
+
+@on_both_loops
+async def test_a_message_has_to_come_at_the_least_rate(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    slow = {"data_deadline": ["0.1"], "min_rate": ["1G"]}
+    async with serve(catching(tmp_path) | slow) as serving:
+        client = await (await Client.connect(serving.host, serving.port)).to_data()
+        assert await dribbled(client) == TIMEOUT
+        assert catcher(serving).messages == []
+    assert "timeout ip=127.0.0.1 exceeded=data_deadline" in caplog.messages
+
+
+@on_both_loops
+async def test_the_time_for_a_message_ends_with_it(tmp_path: Path) -> None:
+    """The queue plugin and the next command have times of their own, and the next message too."""
+    async with serve(catching(tmp_path)) as serving:
+        client = await (await Client.connect(serving.host, serving.port)).to_data()
+        deadlines = wire_of(serving)._deadlines
+        await until(lambda: deadlines.message_end < NEVER)
+        assert await client.deliver() == "250 2.0.0 Caught"
+        await until(lambda: deadlines.message_end == NEVER)
+        await client.commands(*ENVELOPE[1:], "DATA")
+        await until(lambda: deadlines.message_end < NEVER)
         await client.close()
 
 

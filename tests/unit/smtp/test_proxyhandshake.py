@@ -229,6 +229,22 @@ async def test_a_header_that_does_not_come(
         await client.close()
 
 
+@on_both_loops
+async def test_a_header_has_to_be_complete_in_time(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Version 2 announces more than ever comes, octet by octet."""
+    monkeypatch.setattr(options, "check_value", lambda *_: None)
+    async with serve(behind_a_proxy(tmp_path) | {"proxy_timeout": ["0.05"]}) as serving:
+        client = await proxied(serving, SIGNATURE + bytes.fromhex("2111 0800"))
+        closed = asyncio.ensure_future(client.closed())
+        while not closed.done():
+            client.send(b"x")
+            await asyncio.sleep(0.001)
+        assert "connection of proxy ip=127.0.0.1 refused: no header in time" in caplog.text
+        client.writer.transport.abort()
+
+
 @pytest.mark.parametrize(("data", "level"), [(b"", "DEBUG"), (VERSION_1[:9], "WARNING")])
 @pytest.mark.parametrize("leave", ["close", "reset"])
 @on_both_loops

@@ -495,17 +495,30 @@ async def test_a_large_message_goes_through_a_file(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-async def test_a_full_disk_is_temporary(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+LARGE = b"a: b\r\n\r\n" + b"x" * 998 + b"\r\n.\r\n"
+
+
+async def test_a_spool_that_cannot_be_written_is_temporary(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """And no reason to say that the disk is full."""
+    file = tmp_path / "file"
+    file.touch()
+    reply, delivered = await outcome(LARGE, spool_dir=file, size_threshold=100)
+    assert (reply, delivered) == ("451 4.3.0 Message cannot be stored, please try again later", [])
+    assert f"spool failed: {file}: Not a directory" in caplog.text
+
+
+async def test_a_spool_directory_that_was_removed(tmp_path: Path) -> None:
     missing = tmp_path / "missing"
-    blocks = b"a: b\r\n\r\n" + b"x" * 998 + b"\r\n"
-    reply, delivered = await outcome(blocks + b".\r\n", spool_dir=missing, size_threshold=100)
-    assert (reply, delivered) == ("452 4.3.1 Insufficient system storage", [])
-    assert f"spool failed: {missing}: No such file or directory" in caplog.text
+    reply, _ = await outcome(LARGE, spool_dir=missing, spool_perms="0710", size_threshold=100)
+    assert reply == "250 2.0.0 Caught"
+    assert missing.stat().st_mode & 0o777 == 0o710
 
 
 async def test_a_disk_that_gets_full_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     async def full(_spool: Spool) -> None:
-        raise SpoolError("disk full")
+        raise SpoolError("disk full", full=True)
 
     monkeypatch.setattr(Spool, "seal", full)
     assert await outcome() == ("452 4.3.1 Insufficient system storage", [])

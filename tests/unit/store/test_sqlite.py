@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import resource
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -231,6 +232,17 @@ async def test_who_notices_too_late_moves_nothing(path: Path) -> None:
         assert await store.get("a") == b"2"
     assert old.run([Get(b"value|a")]) == [b"2"]
     old.close()
+
+
+async def test_its_directory_was_removed(tmp_path: Path) -> None:
+    """By default it is that of scratch files, which may be in /tmp, where cleaners are at work."""
+    path = tmp_path / "spool" / "store"
+    path.parent.mkdir()
+    async with opened(path) as store:
+        await store.put("a", b"1", LONG)
+        shutil.rmtree(path.parent)
+        await store.put("a", b"2", LONG)
+        assert await store.get("a") == b"2"
 
 
 async def test_a_file_of_another_version(path: Path, caplog: pytest.LogCaptureFixture) -> None:
