@@ -17,6 +17,7 @@ from qpsmtpd.nexthop.hopoptions import NextHopOptions, is_host, make_pool
 from qpsmtpd.nexthop.hopreply import HopReply, NextHopError
 from qpsmtpd.nexthop.metadata import xclient_commands
 from qpsmtpd.nexthop.pool import Pool
+from qpsmtpd.nexthop.refusals import Refusals
 from qpsmtpd.nexthop.submit import (
     Outcome,
     check_recipient,
@@ -24,6 +25,7 @@ from qpsmtpd.nexthop.submit import (
     log_refusals,
     mixed,
     refused,
+    remember_refusals,
     taken,
     unavailable,
 )
@@ -39,6 +41,7 @@ __all__ = [
     "NextHopOptions",
     "Outcome",
     "Pool",
+    "Refusals",
     "Target",
     "check_cleanup",
     "check_next_hop",
@@ -51,6 +54,7 @@ __all__ = [
     "make_pool",
     "mixed",
     "refused",
+    "remember_refusals",
     "taken",
     "unavailable",
     "xclient_commands",

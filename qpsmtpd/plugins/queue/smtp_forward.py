@@ -16,13 +16,19 @@ the id it gave is in the reply and in the log. Nothing is stored here and nothin
     refuses us: HELO, our address, our authority to relay     451 4.3.5, and an ERROR in the log
     refuses the sender, DATA or the message                   its code and status, our text
     refuses all recipients                                    the same; 4xx if one of them is 4xx
-    takes some recipients and defers others                   its 4xx for all; nobody gets it
+    takes some recipients and defers others                   451 4.0.0 for all; nobody gets it
     takes some recipients and refuses others with 5xx
-        mixed=reject (default)                                550 5.1.1 for all; nobody gets it
-        mixed=defer                                           451 4.1.1 for all; nobody gets it
+        mixed=defer (default)                                 451 4.0.0 for all; nobody gets it yet
+        mixed=reject                                          550 5.0.0 for all; nobody gets it
         mixed=accept-rest                                     250; the refused recipients get
                                                               nothing, which only the log says
     has no SMTPUTF8 and the message needs it                  554 5.6.7
+
+The reply to a message is one for all its recipients. So it never says 5xx because of some of them,
+unless you choose that. With mixed=defer, the recipients that were refused for good are remembered
+for four hours: when the client tries again with the same sender, they are refused at RCPT, and the
+others get the message. The status is one that is true for all: x.0.0 where they differ; the log has
+what the next hop said about each.
 
 The words of the next hop's replies are only in the log. With `check-recipients=yes` it is asked as
 early as RCPT, by a transaction without a message, so that each recipient gets its own answer and
@@ -60,7 +66,6 @@ from qpsmtpd.api import (
     System,
     Transaction,
     Verdict,
-    defer,
     matching,
     opt,
     unless_another,
@@ -71,6 +76,7 @@ from qpsmtpd.nexthop import (
     NextHopError,
     NextHopOptions,
     Outcome,
+    Refusals,
     Target,
     check_next_hop,
     check_recipient,
@@ -80,6 +86,7 @@ from qpsmtpd.nexthop import (
     make_pool,
     mixed,
     refused,
+    remember_refusals,
     taken,
     unavailable,
     xclient_commands,
@@ -100,8 +107,8 @@ class SmtpForwardOptions(NextHopOptions):
         False, doc="Make the next hop treat us as the client, by XCLIENT.", flag=True
     )
     xforward: bool = opt(True, doc="Tell the next hop who the client is, if it offers XFORWARD.")
-    mixed: Literal["reject", "defer", "accept-rest"] = opt(
-        "reject",
+    mixed: Literal["defer", "reject", "accept-rest"] = opt(
+        "defer",
         doc="What to do when the next hop permanently refuses some recipients, but not all.",
     )
 
@@ -112,6 +119,7 @@ class SmtpForward(Plugin[SmtpForwardOptions]):
     async def start(self) -> None:
         keep = not self.options.xclient
         self._pool = await make_pool(self.name, self.options, self._target(), keep=keep)
+        self._refusals = Refusals(self.services.clock)
 
     async def examine(self, system: System) -> AsyncIterator[Finding]:
         """Whether the next hop answers, and is not this daemon itself."""
@@ -128,6 +136,8 @@ class SmtpForward(Plugin[SmtpForwardOptions]):
             yield Finding.notice(trusting, text, area="Mail systems")
 
     async def hook_rcpt(self, tx: Transaction, recipient: Recipient) -> Verdict | None:
+        if known := self._refusals.of(tx, recipient):
+            return refused(self._pool, [known], [recipient])
         if not self.options.check_recipients:
             return None
 
@@ -171,12 +181,12 @@ class SmtpForward(Plugin[SmtpForwardOptions]):
         if (reply := outcome.first_taken) is not None:
             log_refusals(self._pool, outcome.replies, tx.recipients)
             return taken(self._pool, tx, reply)
-        if outcome.refused or outcome.temporary:
+        if outcome.temporary or not outcome.refused:
+            remember_refusals(self._refusals, tx, outcome.replies, tx.recipients)
+        if outcome.temporary or outcome.refused:
             return refused(self._pool, outcome.replies, tx.recipients)
-        verdict = mixed(self._pool, outcome.replies, tx.recipients)
-        if self.options.mixed == "defer":
-            return defer(verdict.text, status="4.1.1", code=451)
-        return verdict
+        final = self.options.mixed == "reject"
+        return mixed(self._pool, outcome.replies, tx.recipients, final=final)
 
     # --- XCLIENT ----------------------------------------------------------------------------
 

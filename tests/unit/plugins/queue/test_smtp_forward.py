@@ -18,6 +18,7 @@ from qpsmtpd.mail.session import ReverseNames, Session, Transaction
 from qpsmtpd.mail.verdict import Decision, Verdict
 from qpsmtpd.plugins.queue.smtp_forward import SmtpForward
 from qpsmtpd.testing import (
+    FakeClock,
     a_plugin,
     a_recipient,
     a_session,
@@ -297,10 +298,15 @@ LATER = "450 4.2.0 later"
     [
         ((NO, NO), "", ("deny", 550, "5.1.1"), 0),
         ((LATER, LATER), "", ("defer", 450, "4.2.0"), 0),
-        ((NO, LATER), "", ("defer", 450, "4.2.0"), 0),
-        (("", LATER), "mixed=accept-rest", ("defer", 450, "4.2.0"), 0),
-        (("", NO), "", ("deny", 550, "5.1.1"), 0),
-        (("", NO), "mixed=defer", ("defer", 451, "4.1.1"), 0),
+        ((NO, LATER), "", ("defer", 451, "4.0.0"), 0),
+        ((NO, "450 4.1.1 later"), "", ("defer", 451, "4.1.1"), 0),
+        ((NO, "552 5.2.2 full"), "", ("deny", 554, "5.0.0"), 0),
+        (("550 no", "550 no"), "", ("deny", 550, "5.3.0"), 0),
+        (("", LATER), "", ("defer", 451, "4.0.0"), 0),
+        (("", LATER), "mixed=reject", ("defer", 451, "4.0.0"), 0),
+        (("", LATER), "mixed=accept-rest", ("defer", 451, "4.0.0"), 0),
+        (("", NO), "", ("defer", 451, "4.0.0"), 0),
+        (("", NO), "mixed=reject", ("deny", 550, "5.0.0"), 0),
         (("", NO), "mixed=accept-rest", ("accept", 0, "2.0.0"), 1),
         (("", ""), "", ("accept", 0, "2.0.0"), 1),
     ],
@@ -325,7 +331,43 @@ async def test_recipients(
 async def test_rest_refused_after_the_message() -> None:
     hop = FakeHop(rcpt={"b@x.test": NO}, dot="451 4.7.1 later")
     verdict = await forward(hop, a_mail("a@x.test", "b@x.test"), "mixed=accept-rest")
-    assert summary(verdict) == ("defer", 451, "4.7.1")
+    assert summary(verdict) == ("defer", 451, "4.0.0")
+
+
+async def test_next_attempt_refuses_who_was_refused() -> None:
+    hop = FakeHop(rcpt={"b@x.test": NO})
+    async with hop, forwarder(hop, clock=FakeClock()) as plugin:
+        first = a_mail("a@x.test", "b@x.test")
+        for recipient in first.recipients:
+            assert await plugin.hook_rcpt(first, recipient) is None
+        assert summary(await plugin.hook_queue(first)) == ("defer", 451, "4.0.0")
+        again = a_mail("a@x.test")
+        assert await plugin.hook_rcpt(again, a_recipient("a@x.test")) is None
+        verdict = await plugin.hook_rcpt(again, a_recipient("b@X.test"))
+        assert summary(verdict) == ("deny", 550, "5.1.1")
+        assert (await plugin.hook_queue(again)).accepted
+        assert hop.messages == [MESSAGE]
+
+
+@pytest.mark.parametrize(
+    ("sender", "hours", "refused"),
+    [("from@example.com", 3.9, True), ("from@example.com", 4.1, False), ("else@a.test", 0, False)],
+)
+async def test_refusals_are_remembered_for_a_time(sender: str, hours: float, refused: bool) -> None:
+    clock = FakeClock()
+    hop = FakeHop(rcpt={"b@x.test": NO})
+    async with hop, forwarder(hop, clock=clock) as plugin:
+        await plugin.hook_queue(a_mail("a@x.test", "b@x.test"))
+        clock.advance(hours * 3600)
+        tx = a_transaction(sender)
+        assert (await plugin.hook_rcpt(tx, a_recipient("b@x.test")) is not None) is refused
+
+
+async def test_who_was_refused_alone_is_not_remembered() -> None:
+    hop = FakeHop(rcpt={"b@x.test": NO})
+    async with hop, forwarder(hop) as plugin:
+        assert summary(await plugin.hook_queue(a_mail("b@x.test"))) == ("deny", 550, "5.1.1")
+        assert await plugin.hook_rcpt(a_mail(), a_recipient("b@x.test")) is None
 
 
 # --- SMTPUTF8 -------------------------------------------------------------------------------
