@@ -134,13 +134,7 @@ async def test_many_recipients_are_batched() -> None:
 
 @pytest.mark.parametrize(
     ("text", "word"),
-    [
-        ("OK id=1abc", "1abc"),
-        ("2.0.0 <u@x> ab+cd Saved", "ab+cd"),
-        ("2.6.0 Thanks", "Thanks"),
-        ("2.0.0 Ok: queued as \x07\xe4X", "X"),
-        ("", ""),
-    ],
+    [("OK id=1abc", "1abc"), ("2.0.0 Ok: queued as \x07\xe4X", "X"), ("2.0.0 saved", ""), ("", "")],
 )
 async def test_queue_id(text: str, word: str) -> None:
     tx = a_mail()
