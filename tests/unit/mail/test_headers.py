@@ -81,9 +81,7 @@ def test_get_gives_the_first_value_unfolded(headers: Headers) -> None:
 
 
 @pytest.mark.parametrize("split", [False, True])
-@pytest.mark.parametrize(
-    "name", ["Received", "SUBJECT", "x-empty", "X-UTF8", "To", "New"]
-)
+@pytest.mark.parametrize("name", ["Received", "SUBJECT", "x-empty", "X-UTF8", "To", "New"])
 def test_peek_gives_the_same(headers: Headers, name: str, split: bool) -> None:
     if split:
         assert headers.names()
