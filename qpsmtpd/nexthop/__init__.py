@@ -15,7 +15,7 @@ from qpsmtpd.nexthop.dots import DotStuffer
 from qpsmtpd.nexthop.hopchecks import check_cleanup, check_next_hop
 from qpsmtpd.nexthop.hopoptions import NextHopOptions, is_host, make_pool
 from qpsmtpd.nexthop.hopreply import HopReply, NextHopError
-from qpsmtpd.nexthop.metadata import xclient_commands
+from qpsmtpd.nexthop.metadata import hello_of, xclient_commands
 from qpsmtpd.nexthop.pool import Pool
 from qpsmtpd.nexthop.refusals import Refusals
 from qpsmtpd.nexthop.submit import (
@@ -49,6 +49,7 @@ __all__ = [
     "connect",
     "fingerprint",
     "hand_over",
+    "hello_of",
     "is_host",
     "log_refusals",
     "make_pool",

@@ -29,7 +29,7 @@ _CODES = frozenset({450, 451, 452, 550, 551, 552, 553, 554})
 NO_UTF8 = HopReply(554, ("5.6.7 no SMTPUTF8",))
 
 GoOn = Callable[[Sequence[HopReply]], bool]
-Introduce = Callable[[Client], Awaitable[None]]
+Introduce = Callable[[Client], Awaitable[object]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -81,6 +81,7 @@ from qpsmtpd.nexthop import (
     check_next_hop,
     check_recipient,
     hand_over,
+    hello_of,
     is_host,
     log_refusals,
     make_pool,
@@ -147,7 +148,8 @@ class SmtpForward(Plugin[SmtpForwardOptions]):
 
     async def hook_queue(self, tx: Transaction) -> Verdict:
         async def work(client: Client) -> Outcome:
-            await self._introduce(tx.session, client)
+            if refusal := await self._introduce(tx.session, client):
+                return Outcome(sent=False, replies=(refusal,) * len(tx.recipients))
             xforward = self.options.xforward
             return await hand_over(
                 client,
@@ -190,11 +192,12 @@ class SmtpForward(Plugin[SmtpForwardOptions]):
 
     # --- XCLIENT ----------------------------------------------------------------------------
 
-    async def _introduce(self, session: Session, client: Client) -> None:
+    async def _introduce(self, session: Session, client: Client) -> HopReply | None:
+        """Say who the client is; returns the refusal if the next hop does not like its name."""
         if not self.options.xclient:
-            return
+            return None
         if "XCLIENT" not in client.extensions:
             raise NextHopError("offers no XCLIENT", "4.7.0", ours=True)
         await session.resolve_client_name()
         commands = xclient_commands(session, client.extensions["XCLIENT"])
-        await client.xclient(commands, session.hello_host or self.services.me)
+        return await client.xclient(commands, hello_of(session) or self.services.me)

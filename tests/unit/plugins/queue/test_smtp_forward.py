@@ -674,6 +674,45 @@ async def test_xclient() -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "attribute", "hello"),
+    [
+        ("caf\udce9.example", "caf?.example", "caf?.example"),
+        ("bücher.example", "b+C3+BCcher.example", "b?cher.example"),
+        ("a\tb\x07\x7f.example", "a+09b+07+7F.example", "a?b??.example"),
+        ("a b", "a+20b", "a?b"),
+        ("x" * 255, "x" * 255, "x" * 255),
+        ("", "[UNAVAILABLE]", "mx.example"),
+    ],
+)
+@pytest.mark.parametrize("command", ["XCLIENT", "XFORWARD"])
+async def test_any_name_of_the_client(name: str, attribute: str, hello: str, command: str) -> None:
+    session = a_session(ehlo=name)
+    hop = FakeHop(keywords=(f"{command} HELO",))
+    line = "xclient" if command == "XCLIENT" else ""
+    assert (await forward(hop, a_mail(session=session), line)).accepted
+    assert hop.commands[1] == f"{command} HELO={attribute}"
+    assert hop.commands[2] == (f"EHLO {hello}" if line else "MAIL FROM:<from@example.com>")
+
+
+@pytest.mark.parametrize(
+    ("reply", "expected"),
+    [("550 5.7.1 bad name", ("deny", 550, "5.7.1")), ("450 4.7.1 later", ("defer", 451, "4.7.1"))],
+)
+@pytest.mark.parametrize("asked", [False, True])
+async def test_the_name_of_the_client_is_refused(
+    reply: str, expected: tuple[str, int, str], asked: bool
+) -> None:
+    welcome = "250-hop.example\n250 XCLIENT HELO"
+    hop = FakeHop(EHLO=[welcome, reply], HELO=reply, MAIL="503 5.5.1 HELO first")
+    async with hop, forwarder(hop, "xclient check-recipients=yes") as plugin:
+        if asked:
+            verdict = await plugin.hook_rcpt(a_mail(), a_recipient())
+            assert summary(verdict)[0] == expected[0]
+        else:
+            assert summary(await plugin.hook_queue(a_mail())) == expected
+
+
+@pytest.mark.parametrize(
     ("names", "name", "reverse_name"),
     [
         (ReverseNames("pc.example", "an.example"), "pc.example", "an.example"),
