@@ -13,21 +13,19 @@ _ENHANCED = re.compile(r"([245])\.\d{1,3}\.\d{1,3}(?= |$)")
 #: Where servers put the id that a message has with them.  A word that might be any other word has
 #: to have a digit.  Postfix, Haraka; Exim; Stalwart; Haraka; Exchange; qmail; Gmail; Sendmail and
 #: OpenSMTPD; Dovecot; Courier and others.
-_QUEUE_IDS = tuple(
-    re.compile(pattern, re.ASCII | re.IGNORECASE).search
-    for pattern in (
-        r"\bqueued as (\S+)",
-        r"\bid=(\S+)",
-        r"\bwith id (\S+)",
-        r"\bqueued \((?=[^()\s]*\d)([^()\s]+)\)",
-        r"\[internalid=([^\s,\]]+)",
-        r"\b(qp \d+)",
-        r"^ok +\d+ (\S+) - gsmtp",
-        r"^(?=\S*\d)(\S+) message accepted for delivery",
-        r"^<[^<>]*> (\S+) saved$",
-        r"^ok[.:]? (?=\S*\d)(\S+)$",
-    )
-)
+_queue_id = re.compile(
+    r"\bqueued as (\S+)"
+    r"|\bid=(\S+)"
+    r"|\bwith id (\S+)"
+    r"|\bqueued \((?=[^()\s]*\d)([^()\s]+)\)"
+    r"|\[internalid=([^\s,\]]+)"
+    r"|\b(qp \d+)"
+    r"|^ok {1,3}\d+ (\S+) - gsmtp"
+    r"|^(?=\S*\d)(\S+) message accepted for delivery"
+    r"|^<[^<>]*> (\S+) saved$"
+    r"|^ok[.:]? (?=[^=\s]*\d)([^=\s]+)$",
+    re.ASCII | re.IGNORECASE,
+).search
 _MAX_ID = 64
 #: Characters of a reply that are searched for an id, and that are logged.
 _MOST_TEXT = 500
@@ -84,10 +82,11 @@ class HopReply:
     def queue_id(self) -> str:
         """The id of the message at the next hop, "" if the reply does not tell."""
         text = self.lines[-1][:_MOST_TEXT].removeprefix(self.status).strip()
-        for search in _QUEUE_IDS:
-            if match := search(text):
-                return "".join(c for c in match[1].rstrip(".,;") if " " <= c <= "~")[:_MAX_ID]
-        return ""
+        match = _queue_id(text)
+        if match is None or match.lastindex is None:
+            return ""
+        word = match[match.lastindex].rstrip(".,;")
+        return "".join(c for c in word if " " <= c <= "~")[:_MAX_ID]
 
     def __str__(self) -> str:
         text = f"{self.code} {' / '.join(self.lines)}"

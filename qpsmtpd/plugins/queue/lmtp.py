@@ -52,6 +52,7 @@ from qpsmtpd.api import (
     Plugin,
     Recipient,
     Seconds,
+    Session,
     System,
     Transaction,
     Verdict,
@@ -77,6 +78,7 @@ from qpsmtpd.nexthop import (
     log_refusals,
     make_pool,
     mixed,
+    offer_dsn,
     refused,
     remember_refusals,
     taken,
@@ -132,6 +134,10 @@ class Lmtp(Plugin[LmtpOptions]):
     def examine(self, system: System) -> AsyncIterator[Finding]:
         """Whether the store answers, and is not this daemon itself."""
         return check_next_hop(system, self.name, self.options, self._target())
+
+    async def hook_ehlo(self, session: Session, host: str) -> None:
+        if self._pool.takes_dsn:
+            offer_dsn(session)
 
     async def hook_rcpt(self, tx: Transaction, recipient: Recipient) -> Verdict | None:
         if known := self._refusals.of(tx, recipient):

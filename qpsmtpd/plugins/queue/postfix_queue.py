@@ -26,6 +26,9 @@ reject it, if it is too big (message_size_limit) or has too many Received fields
 Postfix cannot be reached, is too slow (`timeout` is for each step) or has trouble of its own.  The
 texts of header_checks and milters are passed on to the client.
 
+What a client asks for by DSN (NOTIFY, ORCPT, RET, ENVID; RFC 3461) is passed on: Postfix sends such
+notices.
+
 Differences from the Perl version: without flags Postfix's checks and maps apply; an unknown flag
 is an error; Postfix is told who the client is; the client is told when Postfix cannot be reached.
 """
@@ -43,6 +46,7 @@ from qpsmtpd.api import (
     Finding,
     Plugin,
     Seconds,
+    Session,
     System,
     Transaction,
     Verdict,
@@ -54,7 +58,7 @@ from qpsmtpd.api import (
     printable_ascii,
     unless_another,
 )
-from qpsmtpd.nexthop import check_cleanup
+from qpsmtpd.nexthop import check_cleanup, offer_dsn
 from qpsmtpd.nexthop.cleanup import Cleanup, CleanupError, CleanupFlag, CleanupResult, CleanupStatus
 
 Flag = Literal[
@@ -120,6 +124,9 @@ class PostfixQueue(Plugin[PostfixOptions]):
         for socket in await self._configured():
             async for finding in check_cleanup(system, socket):
                 yield finding
+
+    async def hook_ehlo(self, session: Session, host: str) -> None:
+        offer_dsn(session)
 
     async def hook_queue(self, tx: Transaction) -> Verdict:
         connection = await self._connect()

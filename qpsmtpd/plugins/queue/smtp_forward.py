@@ -39,8 +39,11 @@ Connections are used again, but to the next hop no message is worse off than on 
 own: each carries at most `messages`, and is closed once anything was refused on it, since servers
 count that. If the next hop closes a used connection, answers 421 or 4xx, or refuses MAIL or DATA on
 it before the end of the message was sent, a new one is tried.
+
 PIPELINING, SIZE, 8BITMIME, SMTPUTF8 and DSN are used where offered (RFC 2920, 1870, 6152, 6531,
-3461). A message with 8-bit text goes unchanged to a next hop without 8BITMIME.
+3461). DSN is offered to clients once a connection has shown that the next hop takes it. What they
+ask for by NOTIFY, ORCPT, RET and ENVID, offered or not, is passed on if it does, else dropped. A
+message with 8-bit text goes unchanged to a next hop without 8BITMIME.
 
 A Postfix that lists us in smtpd_authorized_xforward_hosts is told who the client is, for its log.
 With `xclient` it must list us in smtpd_authorized_xclient_hosts, and treats us as the client, whom
@@ -86,6 +89,7 @@ from qpsmtpd.nexthop import (
     log_refusals,
     make_pool,
     mixed,
+    offer_dsn,
     refused,
     remember_refusals,
     taken,
@@ -135,6 +139,10 @@ class SmtpForward(Plugin[SmtpForwardOptions]):
                 "hands over by SMTP: only rcpt_ok keeps this from being an open relay"
             )
             yield Finding.notice(trusting, text, area="Mail systems")
+
+    async def hook_ehlo(self, session: Session, host: str) -> None:
+        if self._pool.takes_dsn:
+            offer_dsn(session)
 
     async def hook_rcpt(self, tx: Transaction, recipient: Recipient) -> Verdict | None:
         if known := self._refusals.of(tx, recipient):

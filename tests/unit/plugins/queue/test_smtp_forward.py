@@ -97,6 +97,33 @@ async def test_envelope_parameters_are_passed_on() -> None:
     assert hop.commands[2] == "RCPT TO:<to@example.test> NOTIFY=NEVER ORCPT=rfc822;x@y"
 
 
+async def test_wishes_that_the_next_hop_cannot_take_are_dropped() -> None:
+    tx = a_mail(parameters={"RET": "HDRS", "ENVID": "x"})
+    tx.recipients[0].parameters.update({"NOTIFY": "NEVER", "ORCPT": "utf-8;ü@x"})
+    hop = FakeHop(keywords=("SMTPUTF8",))
+    async with hop, forwarder(hop) as plugin:
+        assert (await plugin.hook_queue(tx)).accepted
+    assert hop.commands[1:3] == ["MAIL FROM:<from@example.com>", "RCPT TO:<to@example.test>"]
+    hop = FakeHop(keywords=("DSN",))
+    async with hop, forwarder(hop) as plugin:
+        assert (await plugin.hook_queue(tx)).accepted
+    assert hop.commands[2] == "RCPT TO:<to@example.test> NOTIFY=NEVER"
+
+
+@pytest.mark.parametrize(("keywords", "offered"), [(KEYWORDS, ["DSN"]), ((), [])])
+async def test_dsn_is_offered_if_the_next_hop_offers_it(
+    keywords: tuple[str, ...], offered: list[str]
+) -> None:
+    async with FakeHop(keywords=keywords) as hop, forwarder(hop) as plugin:
+        session = a_session()
+        await plugin.hook_ehlo(session, "client.example")
+        assert session.capabilities == []
+        assert (await plugin.hook_queue(a_mail())).accepted
+        for _ in range(2):
+            await plugin.hook_ehlo(session, "client.example")
+        assert session.capabilities == offered
+
+
 @pytest.mark.parametrize("keywords", [KEYWORDS, ()])
 async def test_pipelining_only_where_offered(keywords: tuple[str, ...]) -> None:
     hop = FakeHop(keywords=keywords)
@@ -460,7 +487,6 @@ TOO_MANY = "421 4.7.0 too many messages"
     "later",
     [
         {"MAIL": ["250 ok", DROP, "250 ok"]},
-        {"MAIL": ["250 ok", SILENT, "250 ok"]},
         {"MAIL": ["250 ok", TOO_MANY, "250 ok"]},
         {"MAIL": ["250 ok", "452 4.5.3 too many messages", "250 ok"]},
         {"MAIL": ["250 ok", "550 5.5.3 too many messages", "250 ok"]},
@@ -480,11 +506,20 @@ TOO_MANY = "421 4.7.0 too many messages"
 async def test_used_connection_is_replaced(
     later: dict[str, Any], keywords: tuple[str, ...]
 ) -> None:
-    async with FakeHop(keywords=keywords, **later) as hop, forwarder(hop, "timeout=0.2") as plugin:
+    async with FakeHop(keywords=keywords, **later) as hop, forwarder(hop) as plugin:
         for _ in range(3):
             assert (await plugin.hook_queue(a_mail())).accepted
         assert hop.connections == 2
         assert hop.messages == [MESSAGE] * 3
+
+
+async def test_used_connection_that_is_silent_is_replaced() -> None:
+    async with FakeHop(MAIL=["250 ok", SILENT, "250 ok"]) as hop, forwarder(hop) as plugin:
+        assert (await plugin.hook_queue(a_mail())).accepted
+        ((_, client),) = plugin._pool._idle
+        client._target = replace(client._target, timeout=0.01)
+        assert (await plugin.hook_queue(a_mail())).accepted
+        assert hop.connections == 2
 
 
 async def test_used_connection_is_replaced_for_a_check() -> None:
