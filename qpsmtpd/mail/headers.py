@@ -102,6 +102,22 @@ class Headers:
         entry = next(self._named(name), None)
         return None if entry is None else entry.value
 
+    def peek(self, name: str) -> str:
+        """As `get`, in a fraction of the time if nobody has split the section; "" without a field.
+
+        It does not see a field that came with white space before its colon.
+        """
+        if self._entries is not None:
+            return self.get(name) or ""
+        key = _key(name)
+        for entry in self._top:
+            if entry.key == key:
+                return entry.value
+        start = (b"\n" + self._block.lower()).find(b"\n" + key + b":")
+        if start < 0:
+            return ""
+        return HeaderField(key, next(_split(self._block[start:]))).value
+
     def get_all(self, name: str) -> list[str]:
         """The values of all such fields from the top down, unfolded."""
         return [entry.value for entry in self._named(name)]

@@ -13,11 +13,13 @@ from qpsmtpd.nexthop.client import Client, EnvelopeReplies, connect
 from qpsmtpd.nexthop.delivered import Delivered, fingerprint
 from qpsmtpd.nexthop.dots import DotStuffer
 from qpsmtpd.nexthop.hopchecks import check_cleanup, check_next_hop
+from qpsmtpd.nexthop.hopenvelope import offer_dsn
 from qpsmtpd.nexthop.hopoptions import NextHopOptions, is_host, make_pool
 from qpsmtpd.nexthop.hopreply import HopReply, NextHopError
-from qpsmtpd.nexthop.metadata import xclient_commands
+from qpsmtpd.nexthop.metadata import hello_of, xclient_commands
 from qpsmtpd.nexthop.pool import Pool
 from qpsmtpd.nexthop.prober import Prober
+from qpsmtpd.nexthop.refusals import Refusals
 from qpsmtpd.nexthop.submit import (
     Outcome,
     check_recipient,
@@ -25,6 +27,7 @@ from qpsmtpd.nexthop.submit import (
     log_refusals,
     mixed,
     refused,
+    remember_refusals,
     taken,
     unavailable,
 )
@@ -41,6 +44,7 @@ __all__ = [
     "Outcome",
     "Pool",
     "Prober",
+    "Refusals",
     "Target",
     "check_cleanup",
     "check_next_hop",
@@ -48,11 +52,14 @@ __all__ = [
     "connect",
     "fingerprint",
     "hand_over",
+    "hello_of",
     "is_host",
     "log_refusals",
     "make_pool",
     "mixed",
+    "offer_dsn",
     "refused",
+    "remember_refusals",
     "smtp_target",
     "taken",
     "unavailable",

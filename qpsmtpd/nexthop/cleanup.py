@@ -22,14 +22,18 @@ from types import TracebackType
 from typing import Self
 
 from qpsmtpd.errors import QpsmtpdError
-from qpsmtpd.mail.address import ReversePath
-from qpsmtpd.mail.session import Transaction
+from qpsmtpd.mail.address import ReversePath, decode_xtext
+from qpsmtpd.mail.session import Recipient, Transaction
 
 #: Bytes of one content record; longer lines go in several.
 CHUNK = 1024
 
 #: At most this many attributes in a group; Postfix sends two or three.
 _MOST_ATTRIBUTES = 50
+
+#: The bits that stand for the parameters RET and NOTIFY of DSN.
+_RET = {"FULL": "1", "HDRS": "2"}
+_NOTIFY = {"NEVER": 1, "SUCCESS": 2, "FAILURE": 4, "DELAY": 8}
 
 #: Characters of each thing we say about the client.
 _LONGEST_VALUE = 255
@@ -245,7 +249,10 @@ def envelope_records(tx: Transaction, now: int) -> bytes:
         if value
     ]
     records.append(record(b"S", _internal(tx.reverse_path)))
-    records += [record(b"R", _internal(recipient.address)) for recipient in tx.recipients]
+    for recipient in tx.recipients:
+        # What is said of a recipient comes before it.
+        records += [record(b"A", attribute.encode()) for attribute in _wishes(recipient)]
+        records.append(record(b"R", _internal(recipient.address)))
     records.append(record(b"M"))
     return b"".join(records)
 
@@ -255,12 +262,28 @@ def _internal(address: ReversePath) -> bytes:
     return b"" if address is None else address.unquoted.encode()
 
 
+def _wishes(recipient: Recipient) -> Iterator[str]:
+    """The parameters of DSN of a recipient (RFC 3461), as Postfix's own SMTP server passes them."""
+    if notify := recipient.parameters.get("NOTIFY"):
+        yield f"notify_flags={sum(_NOTIFY[reason] for reason in set(notify.upper().split(',')))}"
+    if original := recipient.parameters.get("ORCPT"):
+        kind, _, address = original.partition(";")
+        yield f"dsn_orig_rcpt={kind};{_decoded(address)}"
+
+
+def _decoded(value: str) -> str:
+    """Of xtext; an address that was sent as it is (RFC 6533) is no xtext."""
+    return decode_xtext(value) if value.isascii() else value
+
+
 def _attributes(tx: Transaction) -> Iterator[tuple[str, str]]:
     session = tx.session
     # Postfix and milters expect a name that a lookup of its addresses confirms.
     name = session.client_name or "unknown"
     protocol = "ESMTP" if session.hello == "ehlo" else "SMTP"
     # "remote": Postfix does not complete the addresses in the header of foreign mail.
+    yield "envelope_id", decode_xtext(tx.mail_parameters.get("ENVID") or "")
+    yield "ret_flags", _RET.get((tx.mail_parameters.get("RET") or "").upper(), "")
     yield "rewrite_context", "local" if session.relay_client else "remote"
     yield "encoding", {"8BITMIME": "8bit", "7BIT": "7bit"}.get(tx.body_type, "")
     yield "sasl_method", session.auth_mechanism

@@ -88,17 +88,19 @@ class Client:
 
     async def hello(self, name: str) -> None:
         """EHLO, or HELO if the next hop does not know EHLO; LHLO in LMTP."""
-        if self._target.lmtp:
-            reply = _expect(await self._command(f"LHLO {name}"), "LHLO")
-        else:
-            reply = await self._command(f"EHLO {name}")
-            if reply.permanent and not reply.closing:
-                _expect(await self._command(f"HELO {name}"), "HELO")
-                self.extensions = {}
-                return
-            _expect(reply, "EHLO")
+        verb, reply = await self._say_hello(name)
+        _expect(reply, verb)
+
+    async def _say_hello(self, name: str) -> tuple[str, HopReply]:
+        """The verb that was answered last, and the reply; if it is positive, the extensions."""
+        verb = "LHLO" if self._target.lmtp else "EHLO"
+        reply = await self._command(f"{verb} {name}")
+        if verb == "EHLO" and reply.permanent and not reply.closing:
+            self.extensions = {}
+            return "HELO", await self._command(f"HELO {name}")
         words = (line.partition(" ") for line in reply.lines[1:])
         self.extensions = {keyword.upper(): rest.strip() for keyword, _, rest in words}
+        return verb, reply
 
     async def _start_tls(self) -> None:
         assert self._target.context is not None
@@ -115,11 +117,18 @@ class Client:
         # What was said in the clear does not count (RFC 3207 section 4.2).
         await self.hello(self._target.hello)
 
-    async def xclient(self, commands: Sequence[str], hello: str) -> None:
-        """Tell the next hop who the client is; it then starts over."""
+    async def xclient(self, commands: Sequence[str], hello: str) -> HopReply | None:
+        """Tell the next hop who the client is; it then starts over.
+
+        Returns the reply to the client's name in EHLO if that was refused for good.
+        """
         for command in commands:
             _expect(await self._command(command), "XCLIENT", "4.7.0")
-        await self.hello(hello)
+        verb, reply = await self._say_hello(hello)
+        if reply.permanent and not reply.closing:
+            return reply
+        _expect(reply, verb)
+        return None
 
     # --- one message ------------------------------------------------------------------------
 

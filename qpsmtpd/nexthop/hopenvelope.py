@@ -5,7 +5,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from qpsmtpd.mail.session import Recipient, Transaction
+from qpsmtpd.mail import dsn
+from qpsmtpd.mail.session import Recipient, Session, Transaction
 
 
 def needs_utf8(tx: Transaction, recipients: Iterable[Recipient]) -> bool:
@@ -20,6 +21,12 @@ def needs_utf8(tx: Transaction, recipients: Iterable[Recipient]) -> bool:
         addresses.append(tx.reverse_path)
     headers = bytes(tx.message.headers) if tx.message is not None else b""
     return not (headers.isascii() and all(address.is_ascii for address in addresses))
+
+
+def offer_dsn(session: Session) -> None:
+    """Offer DSN to a client that says EHLO, since the next hop takes its parameters."""
+    if dsn.KEYWORD not in session.capabilities:
+        session.capabilities.append(dsn.KEYWORD)
 
 
 def mail_command(tx: Transaction, extensions: Mapping[str, str]) -> str:
@@ -43,6 +50,8 @@ def rcpt_command(recipient: Recipient, extensions: Mapping[str, str]) -> str:
 def _dsn(
     parameters: Mapping[str, str | None], names: Sequence[str], extensions: Mapping[str, str]
 ) -> list[str]:
-    if "DSN" not in extensions:
+    """The parameters of DSN that the next hop can take; it does without the others."""
+    if dsn.KEYWORD not in extensions:
         return []
-    return [f"{name}={parameters[name]}" for name in names if parameters.get(name)]
+    words = [f"{name}={parameters[name]}" for name in names if parameters.get(name)]
+    return [word for word in words if word.isascii() or "SMTPUTF8" in extensions]

@@ -9,8 +9,26 @@ from dataclasses import dataclass
 from qpsmtpd.errors import QpsmtpdError
 
 _ENHANCED = re.compile(r"([245])\.\d{1,3}\.\d{1,3}(?= |$)")
-_QUEUE_ID = re.compile(r"queued as ([!-~]+)|\bid=([!-~]+)|([!-~]+) saved$", re.IGNORECASE)
+
+#: Where servers put the id that a message has with them.  A word that might be any other word has
+#: to have a digit.  Postfix, Haraka; Exim; Stalwart; Haraka; Exchange; qmail; Gmail; Sendmail and
+#: OpenSMTPD; Dovecot; Courier and others.
+_queue_id = re.compile(
+    r"\bqueued as (\S+)"
+    r"|\bid=(\S+)"
+    r"|\bwith id (\S+)"
+    r"|\bqueued \((?=[^()\s]*\d)([^()\s]+)\)"
+    r"|\[internalid=([^\s,\]]+)"
+    r"|\b(qp \d+)"
+    r"|^ok {1,3}\d+ (\S+) - gsmtp"
+    r"|^(?=\S*\d)(\S+) message accepted for delivery"
+    r"|^<[^<>]*> (\S+) saved$"
+    r"|^ok[.:]? (?=[^=\s]*\d)([^=\s]+)$",
+    re.ASCII | re.IGNORECASE,
+).search
 _MAX_ID = 64
+#: Characters of a reply that are searched for an id, and that are logged.
+_MOST_TEXT = 500
 
 
 class NextHopError(QpsmtpdError):
@@ -62,11 +80,14 @@ class HopReply:
 
     @property
     def queue_id(self) -> str:
-        """The id of the message at the next hop if the text has it, else its last word."""
-        text = self.lines[-1].strip()
-        match = _QUEUE_ID.search(text)
-        word = next(filter(None, match.groups())) if match else (text.split() or [""])[-1]
-        return "".join(c for c in word if "!" <= c <= "~")[:_MAX_ID]
+        """The id of the message at the next hop, "" if the reply does not tell."""
+        text = self.lines[-1][:_MOST_TEXT].removeprefix(self.status).strip()
+        match = _queue_id(text)
+        if match is None or match.lastindex is None:
+            return ""
+        word = match[match.lastindex].rstrip(".,;")
+        return "".join(c for c in word if " " <= c <= "~")[:_MAX_ID]
 
     def __str__(self) -> str:
-        return f"{self.code} {' / '.join(self.lines)}"
+        text = f"{self.code} {' / '.join(self.lines)}"
+        return text if len(text) <= _MOST_TEXT else f"{text[:_MOST_TEXT]}…"

@@ -43,6 +43,15 @@ def xclient_commands(session: Session, offered: str) -> list[str]:
     )
 
 
+def hello_of(session: Session) -> str:
+    """The client's name for our EHLO, "" without one; what cannot stand there is a question mark.
+
+    So does Postfix log such a name, and what it refuses then it would refuse the client as well.
+    """
+    name = session.hello_host.encode("ascii", "replace").decode()[:_MAX_VALUE]
+    return "".join(c if "!" <= c <= "~" else "?" for c in name)
+
+
 def xforward_commands(tx: Transaction, offered: str) -> list[str]:
     """The XFORWARD commands of a transaction, with the attributes that the next hop offers."""
     session = tx.session

@@ -16,6 +16,7 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TypeVar
 
+from qpsmtpd.mail import dsn
 from qpsmtpd.nexthop.client import Client, connect
 from qpsmtpd.nexthop.hopreply import NextHopError
 from qpsmtpd.nexthop.target import Target
@@ -41,6 +42,8 @@ class Pool:
         # The connections not in use, with the loop time at which they are to be closed.
         self._idle: list[tuple[float, Client]] = []
         self._timer: asyncio.TimerHandle | None = None
+        #: Whether the next hop offered DSN last; not before the first connection.
+        self.takes_dsn = False
 
     async def run(self, work: Callable[[Client], Awaitable[T]]) -> T:
         """Do some work, one transaction, on a connection.  Raises NextHopError."""
@@ -53,7 +56,9 @@ class Pool:
                     if error.in_doubt or not error.lost:
                         raise
                     log.debug("used connection given up next_hop=%s: %s", self.target, error)
-            return await self._lend(await connect(self.target), work)
+            client = await connect(self.target)
+            self.takes_dsn = dsn.KEYWORD in client.extensions
+            return await self._lend(client, work)
 
     @contextlib.asynccontextmanager
     async def _slot(self) -> AsyncIterator[None]:

@@ -18,6 +18,7 @@ from qpsmtpd.nexthop.hopenvelope import mail_command, needs_utf8, rcpt_command
 from qpsmtpd.nexthop.hopreply import HopReply, NextHopError
 from qpsmtpd.nexthop.metadata import xforward_commands
 from qpsmtpd.nexthop.pool import Pool
+from qpsmtpd.nexthop.refusals import Refusals
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +29,7 @@ _CODES = frozenset({450, 451, 452, 550, 551, 552, 553, 554})
 NO_UTF8 = HopReply(554, ("5.6.7 no SMTPUTF8",))
 
 GoOn = Callable[[Sequence[HopReply]], bool]
-Introduce = Callable[[Client], Awaitable[None]]
+Introduce = Callable[[Client], Awaitable[object]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,11 @@ class Outcome:
     def refused(self) -> bool:
         """Whether every recipient was refused."""
         return not any(reply.positive for reply in self.replies)
+
+    @property
+    def some_permanent(self) -> bool:
+        """Whether a recipient was refused for good."""
+        return any(reply.permanent for reply in self.replies)
 
     @property
     def temporary(self) -> bool:
@@ -216,19 +222,32 @@ def unavailable(pool: Pool, error: NextHopError) -> Verdict:
 def refused(
     pool: Pool, replies: Sequence[HopReply], recipients: Sequence[Recipient] = ()
 ) -> Verdict:
-    """The verdict on refusals; the first temporary one decides, else the first.
+    """The verdict when a refusal is the answer for all: a temporary one if there is any.
 
     recipients: those that the replies belong to, for the log.
     """
     log_refusals(pool, replies, recipients)
-    negative = [reply for reply in replies if not reply.positive]
-    reply = next((reply for reply in negative if not reply.permanent), negative[0])
-    code = reply.code if reply.code in _CODES else 554 if reply.permanent else 451
-    if reply.permanent:
-        return deny("Refused by the mail system", status=reply.status or "5.3.0", code=code)
-    return defer(
-        "Mail system cannot take the message now", status=reply.status or "4.3.0", code=code
-    )
+    temporary = any(not reply.positive and not reply.permanent for reply in replies)
+    if not temporary:
+        code, status = _for_all(replies, 554, "5")
+        return deny("Refused by the mail system", status=status, code=code)
+    code, status = _for_all(replies, 451, "4")
+    return defer("Mail system cannot take the message now", status=status, code=code)
+
+
+def _for_all(replies: Sequence[HopReply], code: int, digit: str) -> tuple[int, str]:
+    """A code and a status that are true for every recipient, whatever its reply.
+
+    Only the class is known (x.0.0) when they differ; x.3.0 stands for a mail system that says no
+    more.
+    """
+    codes = {reply.code for reply in replies}
+    if len(codes) == 1 and codes <= _CODES:
+        (code,) = codes
+    if any(reply.positive for reply in replies):
+        return code, f"{digit}.0.0"
+    details = {reply.status[1:] for reply in replies}
+    return code, digit + (details.pop() or ".3.0" if len(details) == 1 else ".0.0")
 
 
 def log_refusals(
@@ -244,7 +263,26 @@ def log_refusals(
             log.log(level, "refused next_hop=%s to=%r reply=%r", pool.target, to, str(reply))
 
 
-def mixed(pool: Pool, replies: Sequence[HopReply], recipients: Sequence[Recipient]) -> Verdict:
-    """The refusal of the whole message, because the next hop refused some of its recipients."""
+def mixed(
+    pool: Pool, replies: Sequence[HopReply], recipients: Sequence[Recipient], *, final: bool
+) -> Verdict:
+    """The verdict on the whole message when the next hop refused some of its recipients for good.
+
+    final: whether the others do not get it either; else the client is to try again.
+    """
     log_refusals(pool, replies, recipients)
-    return deny("Some recipients were refused by the mail system", status="5.1.1", code=550)
+    if final:
+        return deny("Some recipients were refused by the mail system", status="5.0.0", code=550)
+    return defer("Some recipients were refused, try again", status="4.0.0", code=451)
+
+
+def remember_refusals(
+    refusals: Refusals,
+    tx: Transaction,
+    replies: Sequence[HopReply],
+    recipients: Sequence[Recipient],
+) -> None:
+    """Let the recipients that were refused for good be refused at RCPT the next time."""
+    for reply, recipient in zip(replies, recipients, strict=True):
+        if reply.permanent:
+            refusals.add(tx, recipient, reply)

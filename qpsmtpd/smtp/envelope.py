@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from qpsmtpd.mail import dsn
 from qpsmtpd.mail.address import (
     PathError,
     decode_xtext,
@@ -23,7 +24,7 @@ from qpsmtpd.smtp.reply import Reply
 _MAIL_PARSERS = frozenset({"mail_parse", "mail_pre"})
 _RCPT_PARSERS = frozenset({"rcpt_parse", "rcpt_pre"})
 _BODY_TYPES = ("7BIT", "8BITMIME")
-_ESMTP_MAIL_PARAMETERS = frozenset({"SIZE", "BODY", "SMTPUTF8", "AUTH"})
+_ESMTP_MAIL_PARAMETERS = frozenset({"SIZE", "BODY", "SMTPUTF8", "AUTH"}) | dsn.MAIL_PARAMETERS
 
 
 async def mail(connection: Connection, argument: str) -> Reply:
@@ -77,7 +78,7 @@ async def _begin(connection: Connection, transaction: Transaction) -> Reply:
 def _mail_parameter_fault(
     connection: Connection, parameters: dict[str, str | None]
 ) -> Reply | None:
-    """What is wrong with the ESMTP parameters of MAIL: RFC 1870, 6152, 6531, 4954.
+    """What is wrong with the ESMTP parameters of MAIL: RFC 1870, 6152, 6531, 4954, 3461.
 
     After HELO they are accepted too, as in the Perl version; parse_addr_withhelo refuses them.
     """
@@ -88,6 +89,8 @@ def _mail_parameter_fault(
     if parameters.get("SMTPUTF8") is not None:
         return replies.BAD_PARAMETER
     if "AUTH" in parameters and not _is_submitter(parameters["AUTH"] or ""):
+        return replies.BAD_PARAMETER
+    if dsn.has_wrong_value(parameters, utf8=False):
         return replies.BAD_PARAMETER
     if "SIZE" in parameters:
         return _size_fault(parameters["SIZE"] or "", connection.snapshot.settings.databytes)
@@ -123,7 +126,9 @@ async def rcpt(connection: Connection, argument: str) -> Reply:
     if isinstance(parsed, Reply):
         return parsed
     if parsed.parameters:
-        return replies.UNKNOWN_PARAMETER
+        fault = _rcpt_parameter_fault(parsed.parameters, transaction.utf8)
+        if fault is not None:
+            return fault
     try:
         address = parse_forward_path(parsed.path, utf8=True)
     except PathError:
@@ -133,6 +138,13 @@ async def rcpt(connection: Connection, argument: str) -> Reply:
     if len(transaction.recipients) >= connection.snapshot.settings.max_recipients:
         return replies.TOO_MANY_RECIPIENTS
     return await _decide(connection, transaction, Recipient(address, parsed.parameters))
+
+
+def _rcpt_parameter_fault(parameters: dict[str, str | None], utf8: bool) -> Reply | None:
+    """What is wrong with the ESMTP parameters of RCPT (RFC 3461)."""
+    if not parameters.keys() <= dsn.RCPT_PARAMETERS:
+        return replies.UNKNOWN_PARAMETER
+    return replies.BAD_PARAMETER if dsn.has_wrong_value(parameters, utf8=utf8) else None
 
 
 async def _decide(connection: Connection, transaction: Transaction, recipient: Recipient) -> Reply:

@@ -16,6 +16,7 @@ from qpsmtpd.errors import SpoolError
 from qpsmtpd.mail.headers import Headers
 from qpsmtpd.mail.message import NOT_READ_YET, Message, Spool
 from qpsmtpd.mail.session import Transaction
+from qpsmtpd.mail.text import printable_ascii
 from qpsmtpd.plugin.taps import Taps
 from qpsmtpd.smtp import replies, trace
 from qpsmtpd.smtp.connection import Connection
@@ -25,6 +26,9 @@ from qpsmtpd.smtp.replies import reply_to
 from qpsmtpd.smtp.reply import Reply
 
 log = logging.getLogger(__name__)
+
+#: Characters of a Message-ID that are logged.
+MAX_LOGGED_ID = 250
 
 
 async def data(connection: Connection, argument: str) -> Reply:
@@ -261,7 +265,7 @@ def _log_summary(connection: Connection, transaction: Transaction, reply: Reply)
     session = connection.session
     log.info(
         "message %s ip=%s name=%s helo=%r from=%r to=%r count=%d size=%d plugin=%s next_hop_id=%s"
-        " seconds=%.3f reply=%s",
+        " seconds=%.3f message_id=%r reply=%s",
         "accepted" if reply.positive else "refused",
         session.client.ip,
         session.client_name or "-",
@@ -273,5 +277,14 @@ def _log_summary(connection: Connection, transaction: Transaction, reply: Reply)
         transaction.trail.decided_by,
         transaction.next_hop_id or "-",
         time.monotonic() - transaction.started,
+        _message_id(transaction),
         reply,
     )
+
+
+def _message_id(transaction: Transaction) -> str:
+    """What the mail system behind logs as well; "" if there is none."""
+    message = transaction.message
+    if message is None:
+        return ""
+    return printable_ascii(message.headers.peek("Message-ID"), MAX_LOGGED_ID)

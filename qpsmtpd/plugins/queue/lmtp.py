@@ -12,20 +12,24 @@ The store answers for each recipient, but our client gets one reply for all of t
     refuses it for all                          its 5xx
     is down, slow or breaks off                 451 4.4.1, 4.4.2 (it may arrive twice)
     refuses us, not the message                 451 4.3.5, and an ERROR in the log
-    takes it for some, 4xx for others           its 4xx, and tries again; those who already have the
-                                                message are remembered, and do not get it again
+    takes it for some, 4xx for others           451 4.0.0, and the client tries again; those who
+                                                already have the message are remembered, and do not
+                                                get it again
     takes it for some, 5xx for others
-        mixed=reject (default)                  550 5.1.1; nobody gets it if the store refused at
+        mixed=defer (default)                   451 4.0.0 as well; when the client tries again, the
+                                                others are refused at RCPT
+        mixed=reject                            550 5.0.0; nobody gets it if the store refused at
                                                 RCPT; else some have it, and the sender is told that
                                                 it failed for some
         mixed=accept                            250; the refused recipients get nothing, which only
                                                 the log says (as an ERROR)
     has no SMTPUTF8 and the message needs it    554 5.6.7
 
-So no message is lost silently unless mixed=accept permits it. What is remembered (option
-`remember`) lives in the worker: after a restart, or with another worker, a second attempt delivers
-to everybody again. Messages are recognized by sender, Message-ID, Date, From and body, not by what
-we add.
+So no message is lost silently unless mixed=accept permits it. What is remembered lives in the
+worker: after a restart, or with another worker, a second attempt delivers to everybody again. Who
+has a message is remembered for the time of the option `remember`; messages are recognized by
+sender, Message-ID, Date, From and body, not by what we add. Who was refused is remembered for four
+hours, by sender and recipient. A status is true for all recipients: x.0.0 where they differ.
 
 The plugin verify_recipients asks the store as early as RCPT, so that unknown users are refused
 there and the mixed cases hardly occur. With `check-recipients=yes` every answer counts, also a
@@ -50,6 +54,7 @@ from qpsmtpd.api import (
     Recipient,
     ReversePath,
     Seconds,
+    Session,
     System,
     Transaction,
     Verdict,
@@ -67,6 +72,7 @@ from qpsmtpd.nexthop import (
     NextHopOptions,
     Outcome,
     Prober,
+    Refusals,
     Target,
     check_next_hop,
     check_recipient,
@@ -76,10 +82,15 @@ from qpsmtpd.nexthop import (
     log_refusals,
     make_pool,
     mixed,
+    offer_dsn,
     refused,
+    remember_refusals,
     taken,
     unavailable,
 )
+
+#: What stands for the reply of a store that has taken the message before.
+TAKEN = HopReply(250)
 
 
 def _is_place(text: str) -> bool:
@@ -96,8 +107,8 @@ class LmtpOptions(NextHopOptions):
         check=matching(_is_place, "unix:/PATH, a host name or an IP address"),
     )
     port: int = opt(24, least=1, most=65535, doc="Its port.", positional=True)
-    mixed: Literal["reject", "accept"] = opt(
-        "reject", doc="What to do when the store permanently refuses some recipients, but not all."
+    mixed: Literal["defer", "reject", "accept"] = opt(
+        "defer", doc="What to do when the store permanently refuses some recipients, but not all."
     )
     remember: Seconds = opt(
         Seconds(5 * 86400), doc="How long to remember who already has a deferred message."
@@ -122,6 +133,7 @@ class Lmtp(Plugin[LmtpOptions]):
     async def start(self) -> None:
         self._pool = await make_pool(self.name, self.options, self._target())
         self._prober = Prober(self._pool.target)
+        self._refusals = Refusals(self.services.clock)
         self._delivered = Delivered(self.services.clock, seconds=self.options.remember)
 
     def examine(self, system: System) -> AsyncIterator[Finding]:
@@ -131,7 +143,13 @@ class Lmtp(Plugin[LmtpOptions]):
     async def knows_recipient(self, recipient: Recipient, sender: ReversePath) -> Verification:
         return await self._prober.verify(recipient.address, sender)
 
+    async def hook_ehlo(self, session: Session, host: str) -> None:
+        if self._pool.takes_dsn:
+            offer_dsn(session)
+
     async def hook_verify_recipient(self, tx: Transaction, recipient: Recipient) -> Verdict | None:
+        if known := self._refusals.of(tx, recipient):
+            return refused(self._pool, [known], [recipient])
         if not self.options.check_recipients:
             return None
 
@@ -152,11 +170,12 @@ class Lmtp(Plugin[LmtpOptions]):
         except NextHopError as error:
             verdict = unavailable(self._pool, error)
             return verdict if known or error.in_doubt else unless_another(verdict)
-        if outcome.temporary:
+        others_have_it = len(missing) < len(tx.recipients)
+        if outcome.temporary or (self.options.mixed == "defer" and outcome.some_permanent):
             await self._remember(tx, missing, outcome)
-            return refused(self._pool, outcome.replies, missing)
-        self._delivered.forget(message)
-        return self._verdict(tx, missing, outcome)
+        else:
+            self._delivered.forget(message)
+        return self._verdict(tx, missing, outcome, others_have_it)
 
     async def stop(self) -> None:
         await self._prober.close()
@@ -180,20 +199,25 @@ class Lmtp(Plugin[LmtpOptions]):
     async def _remember(
         self, tx: Transaction, missing: Sequence[Recipient], outcome: Outcome
     ) -> None:
+        remember_refusals(self._refusals, tx, outcome.replies, missing)
         if outcome.first_taken is None:
             return
         pairs = zip(missing, outcome.replies, strict=True)
         have = [str(recipient) for recipient, reply in pairs if reply.positive]
         self._delivered.add(await fingerprint(tx), have)
 
-    def _verdict(self, tx: Transaction, missing: Sequence[Recipient], outcome: Outcome) -> Verdict:
-        """The verdict when nothing is left to be tried again."""
-        reply = outcome.first_taken
-        nobody_has_it = reply is None and len(missing) == len(tx.recipients)
-        if outcome.refused and nobody_has_it:
-            return refused(self._pool, outcome.replies, missing)
-        if any(reply.permanent for reply in outcome.replies):
-            if self.options.mixed == "reject" or nobody_has_it:
-                return mixed(self._pool, outcome.replies, missing)
-            log_refusals(self._pool, outcome.replies, missing, logging.ERROR)
-        return taken(self._pool, tx, reply or HopReply(250))
+    def _verdict(
+        self, tx: Transaction, missing: Sequence[Recipient], outcome: Outcome, others_have_it: bool
+    ) -> Verdict:
+        """The one reply for all, also for those who had the message before."""
+        reply, replies = outcome.first_taken, outcome.replies
+        if outcome.temporary:
+            return refused(self._pool, [*replies, *[TAKEN] * others_have_it], missing)
+        if outcome.refused and not others_have_it:
+            return refused(self._pool, replies, missing)
+        if outcome.some_permanent:
+            if self.options.mixed != "accept" or (reply is None and not others_have_it):
+                final = self.options.mixed == "reject"
+                return mixed(self._pool, replies, missing, final=final)
+            log_refusals(self._pool, replies, missing, logging.ERROR)
+        return taken(self._pool, tx, reply or TAKEN)

@@ -33,6 +33,9 @@ recipient of a relay domain is known), each with recipient_delimiter, as Postfix
 the word Postfix, and else through a socket behind which systemd runs `sendmail -bs` as Postfix's
 user (qpsmtpd-postfix.socket). `ask` names another place, such as a Postfix on another port.
 
+What a client asks for by DSN (NOTIFY, ORCPT, RET, ENVID; RFC 3461) is passed on: Postfix sends such
+notices.
+
 Differences from the Perl version: without flags Postfix's checks and maps apply; an unknown flag
 is an error; Postfix is told who the client is; the client is told when Postfix cannot be reached.
 """
@@ -52,6 +55,7 @@ from qpsmtpd.api import (
     Recipient,
     ReversePath,
     Seconds,
+    Session,
     System,
     Transaction,
     Verdict,
@@ -65,7 +69,7 @@ from qpsmtpd.api import (
     unavailable,
     unless_another,
 )
-from qpsmtpd.nexthop import Prober, Target, check_cleanup, smtp_target
+from qpsmtpd.nexthop import Prober, Target, check_cleanup, offer_dsn, smtp_target
 from qpsmtpd.nexthop.cleanup import Cleanup, CleanupError, CleanupFlag, CleanupResult, CleanupStatus
 
 Flag = Literal[
@@ -154,6 +158,9 @@ class PostfixQueue(Plugin[PostfixOptions]):
             if verification.answer != "unavailable":
                 break
         return verification
+
+    async def hook_ehlo(self, session: Session, host: str) -> None:
+        offer_dsn(session)
 
     async def hook_queue(self, tx: Transaction) -> Verdict:
         connection = await self._connect()

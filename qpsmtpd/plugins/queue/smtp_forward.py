@@ -16,13 +16,19 @@ the id it gave is in the reply and in the log. Nothing is stored here and nothin
     refuses us: HELO, our address, our authority to relay     451 4.3.5, and an ERROR in the log
     refuses the sender, DATA or the message                   its code and status, our text
     refuses all recipients                                    the same; 4xx if one of them is 4xx
-    takes some recipients and defers others                   its 4xx for all; nobody gets it
+    takes some recipients and defers others                   451 4.0.0 for all; nobody gets it
     takes some recipients and refuses others with 5xx
-        mixed=reject (default)                                550 5.1.1 for all; nobody gets it
-        mixed=defer                                           451 4.1.1 for all; nobody gets it
+        mixed=defer (default)                                 451 4.0.0 for all; nobody gets it yet
+        mixed=reject                                          550 5.0.0 for all; nobody gets it
         mixed=accept-rest                                     250; the refused recipients get
                                                               nothing, which only the log says
     has no SMTPUTF8 and the message needs it                  554 5.6.7
+
+The reply to a message is one for all its recipients. So it never says 5xx because of some of them,
+unless you choose that. With mixed=defer, the recipients that were refused for good are remembered
+for four hours: when the client tries again with the same sender, they are refused at RCPT, and the
+others get the message. The status is one that is true for all: x.0.0 where they differ; the log has
+what the next hop said about each.
 
 The words of the next hop's replies are only in the log.
 
@@ -36,8 +42,11 @@ Connections are used again, but to the next hop no message is worse off than on 
 own: each carries at most `messages`, and is closed once anything was refused on it, since servers
 count that. If the next hop closes a used connection, answers 421 or 4xx, or refuses MAIL or DATA on
 it before the end of the message was sent, a new one is tried.
+
 PIPELINING, SIZE, 8BITMIME, SMTPUTF8 and DSN are used where offered (RFC 2920, 1870, 6152, 6531,
-3461). A message with 8-bit text goes unchanged to a next hop without 8BITMIME.
+3461). DSN is offered to clients once a connection has shown that the next hop takes it. What they
+ask for by NOTIFY, ORCPT, RET and ENVID, offered or not, is passed on if it does, else dropped. A
+message with 8-bit text goes unchanged to a next hop without 8BITMIME.
 
 A Postfix that lists us in smtpd_authorized_xforward_hosts is told who the client is, for its log.
 With `xclient` it must list us in smtpd_authorized_xclient_hosts, and treats us as the client, whom
@@ -65,7 +74,6 @@ from qpsmtpd.api import (
     Transaction,
     Verdict,
     Verification,
-    defer,
     matching,
     opt,
     unless_another,
@@ -77,15 +85,19 @@ from qpsmtpd.nexthop import (
     NextHopOptions,
     Outcome,
     Prober,
+    Refusals,
     Target,
     check_next_hop,
     check_recipient,
     hand_over,
+    hello_of,
     is_host,
     log_refusals,
     make_pool,
     mixed,
+    offer_dsn,
     refused,
+    remember_refusals,
     taken,
     unavailable,
     xclient_commands,
@@ -106,8 +118,8 @@ class SmtpForwardOptions(NextHopOptions):
         False, doc="Make the next hop treat us as the client, by XCLIENT.", flag=True
     )
     xforward: bool = opt(True, doc="Tell the next hop who the client is, if it offers XFORWARD.")
-    mixed: Literal["reject", "defer", "accept-rest"] = opt(
-        "reject",
+    mixed: Literal["defer", "reject", "accept-rest"] = opt(
+        "defer",
         doc="What to do when the next hop permanently refuses some recipients, but not all.",
     )
 
@@ -119,6 +131,7 @@ class SmtpForward(Plugin[SmtpForwardOptions]):
         keep = not self.options.xclient
         self._pool = await make_pool(self.name, self.options, self._target(), keep=keep)
         self._prober = Prober(self._pool.target, keep=keep)
+        self._refusals = Refusals(self.services.clock)
 
     async def examine(self, system: System) -> AsyncIterator[Finding]:
         """Whether the next hop answers, and is not this daemon itself."""
@@ -137,7 +150,13 @@ class SmtpForward(Plugin[SmtpForwardOptions]):
     async def knows_recipient(self, recipient: Recipient, sender: ReversePath) -> Verification:
         return await self._prober.verify(recipient.address, sender)
 
+    async def hook_ehlo(self, session: Session, host: str) -> None:
+        if self._pool.takes_dsn:
+            offer_dsn(session)
+
     async def hook_verify_recipient(self, tx: Transaction, recipient: Recipient) -> Verdict | None:
+        if known := self._refusals.of(tx, recipient):
+            return refused(self._pool, [known], [recipient])
         if not self.options.check_recipients:
             return None
 
@@ -147,7 +166,8 @@ class SmtpForward(Plugin[SmtpForwardOptions]):
 
     async def hook_queue(self, tx: Transaction) -> Verdict:
         async def work(client: Client) -> Outcome:
-            await self._introduce(tx.session, client)
+            if refusal := await self._introduce(tx.session, client):
+                return Outcome(sent=False, replies=(refusal,) * len(tx.recipients))
             xforward = self.options.xforward
             return await hand_over(
                 client,
@@ -182,20 +202,21 @@ class SmtpForward(Plugin[SmtpForwardOptions]):
         if (reply := outcome.first_taken) is not None:
             log_refusals(self._pool, outcome.replies, tx.recipients)
             return taken(self._pool, tx, reply)
-        if outcome.refused or outcome.temporary:
+        if outcome.temporary or not outcome.refused:
+            remember_refusals(self._refusals, tx, outcome.replies, tx.recipients)
+        if outcome.temporary or outcome.refused:
             return refused(self._pool, outcome.replies, tx.recipients)
-        verdict = mixed(self._pool, outcome.replies, tx.recipients)
-        if self.options.mixed == "defer":
-            return defer(verdict.text, status="4.1.1", code=451)
-        return verdict
+        final = self.options.mixed == "reject"
+        return mixed(self._pool, outcome.replies, tx.recipients, final=final)
 
     # --- XCLIENT ----------------------------------------------------------------------------
 
-    async def _introduce(self, session: Session, client: Client) -> None:
+    async def _introduce(self, session: Session, client: Client) -> HopReply | None:
+        """Say who the client is; returns the refusal if the next hop does not like its name."""
         if not self.options.xclient:
-            return
+            return None
         if "XCLIENT" not in client.extensions:
             raise NextHopError("offers no XCLIENT", "4.7.0", ours=True)
         await session.resolve_client_name()
         commands = xclient_commands(session, client.extensions["XCLIENT"])
-        await client.xclient(commands, session.hello_host or self.services.me)
+        return await client.xclient(commands, hello_of(session) or self.services.me)

@@ -33,6 +33,7 @@ from tests.packaging.guest.next_hop import (
     ADDRESS,
     EXIM_LOG,
     MAIL_SYSTEMS,
+    MAILBOX,
     RECIPIENT,
     USER,
     MailSystem,
@@ -172,6 +173,26 @@ def refused_recipients_delay_nobody(setting: Setting) -> None:
     setting.arrived()
 
 
+def passes_on_wishes_for_notices(setting: Setting) -> None:
+    """The notice goes to our own user, and names what only the parameters of DSN said."""
+    with _session() as session:
+        session.sendmail(
+            RECIPIENT,
+            RECIPIENT,
+            setting.mere_message,
+            mail_options=["RET=HDRS", f"ENVID={setting.method.name}"],
+            rcpt_options=["NOTIFY=SUCCESS", f"ORCPT=rfc822;{setting.method.name}@old.example"],
+        )
+
+    def notice() -> bool:
+        text = MAILBOX.read_text(errors="replace") if MAILBOX.exists() else ""
+        envelope_id = f"Original-Envelope-Id: {setting.method.name}\n"
+        recipient = f"Original-Recipient: rfc822;{setting.method.name}@old.example\n"
+        return envelope_id in text and recipient in text
+
+    wait_for("notice of the delivery", notice)
+
+
 def _session() -> smtplib.SMTP:
     return smtplib.SMTP(*LISTEN, local_hostname=CLIENT_NAME, source_address=(CLIENT_ADDRESS, 0))
 
@@ -185,6 +206,7 @@ CHECKS = (
     refuses_an_unknown_domain,
     many_messages_arrive_at_once,
     refused_recipients_delay_nobody,
+    passes_on_wishes_for_notices,
     defers_during_an_outage,
 )
 #: What the next hop can see only if connections are used again.
@@ -208,6 +230,7 @@ def _checks_of(method: Method) -> list[Callable[[Setting], None]]:
         for function in CHECKS
         if (function is not replies_with_the_queue_id or method.tells_queue_id)
         and (function not in OF_KEPT_CONNECTIONS or method.keeps_connections)
+        and (function is not passes_on_wishes_for_notices or method.sends_notices)
     ]
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import mailbox
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tests.packaging.guest.client import DOMAIN, wait_until_served
@@ -32,6 +32,7 @@ class Method:
     outage: Outage
     tells_queue_id: bool = True
     keeps_connections: bool = False
+    sends_notices: bool = False  # Exim offers DSN only to hosts in dsn_advertise_hosts
 
 
 @dataclass(frozen=True)
@@ -123,8 +124,8 @@ MAIL_SYSTEMS = {
         delivered=_postfix_delivered,
         queued=lambda: "Mail queue is empty" not in run("postqueue", "-p"),
         methods=(
-            Method("postfix-queue", "queue/postfix-queue", stopped("postfix")),
-            _by_smtp(stopped("postfix")),
+            Method("postfix-queue", "queue/postfix-queue", stopped("postfix"), sends_notices=True),
+            replace(_by_smtp(stopped("postfix")), sends_notices=True),
         ),
     ),
     "exim4": MailSystem(

@@ -80,6 +80,16 @@ def test_get_gives_the_first_value_unfolded(headers: Headers) -> None:
     assert headers.get("To") is None
 
 
+@pytest.mark.parametrize("split", [False, True])
+@pytest.mark.parametrize("name", ["Received", "SUBJECT", "x-empty", "X-UTF8", "To", "New"])
+def test_peek_gives_the_same(headers: Headers, name: str, split: bool) -> None:
+    if split:
+        assert headers.names()
+    headers.prepend("New", "field")
+    peeked = headers.peek(name)
+    assert peeked == (headers.get(name) or "")
+
+
 def test_get_all_gives_every_value_from_the_top(headers: Headers) -> None:
     assert headers.get_all("received") == ["from a.example\tby b.example; now", "from c.example"]
     assert headers.get_all("To") == []

@@ -150,6 +150,34 @@ async def test_smtputf8_is_passed_on(tmp_path: Path, tx: Transaction, flag: int)
     assert fake.flags == flag
 
 
+def test_wishes_about_notices() -> None:
+    """As Postfix's SMTP server writes them: decoded, and each before its recipient."""
+    tx = a_transaction("", "a@x.test", "b@x.test", parameters={"RET": "hdrs", "ENVID": "a+2Bb"})
+    tx.recipients[0].parameters.update({"NOTIFY": "delay,SUCCESS,delay", "ORCPT": "rfc822;o+2B@y"})
+    tx.recipients[1].parameters.update({"NOTIFY": "NEVER", "ORCPT": "utf-8;ü@y"})
+    records = envelope_records(tx, 1)
+    assert record(b"A", b"ret_flags=2") in records
+    assert record(b"A", b"envelope_id=a+b") in records
+    first = (b"notify_flags=10", b"dsn_orig_rcpt=rfc822;o+@y")
+    second = (b"notify_flags=1", "dsn_orig_rcpt=utf-8;ü@y".encode())
+    assert records.endswith(
+        b"".join(
+            (
+                *(record(b"A", wish) for wish in first),
+                record(b"R", b"a@x.test"),
+                *(record(b"A", wish) for wish in second),
+                record(b"R", b"b@x.test"),
+                record(b"M"),
+            )
+        )
+    )
+
+
+def test_no_wishes_about_notices() -> None:
+    records = envelope_records(a_transaction("", "a@x.test"), 1)
+    assert not any(word in records for word in (b"ret_", b"notify_", b"envelope_id", b"dsn_"))
+
+
 def test_relay_clients_headers_are_completed() -> None:
     tx = a_transaction(session=a_session("2001:db8::1", helo="h", relay_client=True))
     tx.session.auth_user = "joe\0\nx"

@@ -68,7 +68,10 @@ async def rcpt(line: str, mail: bytes = MAIL, **more: Any) -> str:
         ("MAIL FROM:<> AUTH=a+FF@b.example", "501 5.5.4 Bad parameter value"),
         ("MAIL FROM:<> AUTH=+3C+3E", "501 5.5.4 Bad parameter value"),
         ("MAIL FROM:<> AUTH=ü@b.example SMTPUTF8", "501 5.5.4 Bad parameter value"),
-        ("MAIL FROM:<> RET=HDRS", "555 5.5.4 Parameter not recognized"),
+        ("MAIL FROM:<> RET=HDRS ENVID=a+2B", "250 2.1.0 Sender OK"),
+        ("MAIL FROM:<> RET=ALL", "501 5.5.4 Bad parameter value"),
+        ("MAIL FROM:<> ENVID=a+b", "501 5.5.4 Bad parameter value"),
+        ("MAIL FROM:<> NOTIFY=NEVER", "555 5.5.4 Parameter not recognized"),
         ("MAIL", "501 5.5.4 Syntax error in command"),
         ("MAIL <a@b.example>", "501 5.5.4 Syntax error in command"),
         ("MAIL FROM:a@b.example", "501 5.1.7 Bad sender address syntax"),
@@ -99,13 +102,23 @@ async def test_parameters_are_taken_after_helo_too() -> None:
         ("RCPT TO:<@relay.example:u@example.test>", "250 2.1.5 Recipient OK"),
         ("RCPT TO:<>", "501 5.1.3 Bad recipient address syntax"),
         ("RCPT TO:u@example.test", "501 5.1.3 Bad recipient address syntax"),
-        ("RCPT TO:<u@example.test> NOTIFY=NEVER", "555 5.5.4 Parameter not recognized"),
+        ("RCPT TO:<u@example.test> NOTIFY=NEVER", "250 2.1.5 Recipient OK"),
+        ("RCPT TO:<u@example.test> notify=delay ORCPT=rfc822;a@b", "250 2.1.5 Recipient OK"),
+        ("RCPT TO:<u@example.test> NOTIFY=NOW", "501 5.5.4 Bad parameter value"),
+        ("RCPT TO:<u@example.test> ORCPT=a@b", "501 5.5.4 Bad parameter value"),
+        ("RCPT TO:<u@example.test> RET=HDRS", "555 5.5.4 Parameter not recognized"),
         ("RCPT FROM:<u@example.test>", "501 5.5.4 Syntax error in command"),
         ("RCPT TO:<ü@example.test>", "553 5.6.7 Address needs SMTPUTF8"),
     ],
 )
 async def test_rcpt(line: str, reply: str) -> None:
     assert await rcpt(line) == reply
+
+
+async def test_utf8_original_recipient() -> None:
+    line = "RCPT TO:<u@example.test> ORCPT=utf-8;ü@example.test"
+    assert await rcpt(line) == "501 5.5.4 Bad parameter value"
+    assert await rcpt(line, b"MAIL FROM:<> SMTPUTF8\r\n") == "250 2.1.5 Recipient OK"
 
 
 async def test_utf8_recipient() -> None:

@@ -465,6 +465,23 @@ async def test_one_line_for_an_accepted_message(caplog: pytest.LogCaptureFixture
     assert line.endswith(" reply=250 2.0.0 Caught")
 
 
+@pytest.mark.parametrize(
+    ("field", "logged"),
+    [
+        (b"Message-ID: <1@client.example>", "'<1@client.example>'"),
+        (b"message-id:\r\n\t<1@client.example>", "'<1@client.example>'"),
+        (b"Message-ID: a'b\x07\xff c", '"a\'b?? c"'),
+        (b"Message-ID: " + b"x" * 900, f"'{'x' * 250}'"),
+        (b"X: y", "''"),
+    ],
+)
+async def test_the_message_id_joins_the_logs(
+    field: bytes, logged: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    line = await summary(caplog, message=field + b"\r\nSubject: x\r\n\r\nHi\r\n.\r\n")
+    assert f" message_id={logged} reply=" in line
+
+
 async def test_who_took_it_is_named_after_queue_post(caplog: pytest.LogCaptureFixture) -> None:
     line = await summary(caplog, a_plugin_with("other", queue_post=always(accept())))
     assert "plugin=catcher " in line

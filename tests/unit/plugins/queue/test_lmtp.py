@@ -40,7 +40,8 @@ def a_mail(*recipients: str, message: bytes = MESSAGE) -> Transaction:
     return tx
 
 
-def summary(verdict: Verdict) -> tuple[str, int, str]:
+def summary(verdict: Verdict | None) -> tuple[str, int, str]:
+    assert verdict is not None
     return verdict.decision.value, verdict.code, verdict.status
 
 
@@ -53,7 +54,7 @@ def test_options_not_given() -> None:
     assert options == LmtpOptions(
         host="store.test",
         port=24,
-        mixed="reject",
+        mixed="defer",
         remember=Seconds(5 * 86400),
         tls="off",
         ca=None,
@@ -88,17 +89,19 @@ async def test_delivers_over_a_unix_socket(tmp_path: Path) -> None:
         ((NO, NO), (), "", ("deny", 550, "5.2.2"), 0),
         ((), (LATER, LATER), "", ("defer", 452, "4.2.2"), 1),
         ((LATER, LATER), (), "", ("defer", 452, "4.2.2"), 0),
-        ((), (NO, LATER), "", ("defer", 452, "4.2.2"), 1),
-        ((), (OK, LATER), "", ("defer", 452, "4.2.2"), 1),
-        ((), (OK, NO), "", ("deny", 550, "5.1.1"), 1),
+        ((), (NO, LATER), "", ("defer", 451, "4.2.2"), 1),
+        ((), (OK, LATER), "", ("defer", 451, "4.0.0"), 1),
+        ((), (OK, NO), "", ("defer", 451, "4.0.0"), 1),
+        ((), (OK, NO), "mixed=reject", ("deny", 550, "5.0.0"), 1),
         ((), (OK, NO), "mixed=accept", ("accept", 0, "2.0.0"), 1),
         ((), (NO, NO), "mixed=accept", ("deny", 550, "5.2.2"), 1),
-        (("", NO), (), "", ("deny", 550, "5.1.1"), 0),
+        (("", NO), (), "", ("defer", 451, "4.0.0"), 0),
+        (("", NO), (), "mixed=reject", ("deny", 550, "5.0.0"), 0),
         (("", NO), (OK,), "mixed=accept", ("accept", 0, "2.0.0"), 1),
-        (("", LATER), (OK,), "", ("defer", 452, "4.2.2"), 1),
-        ((), (OK, DROP), "", ("defer", 451, "4.4.2"), 1),
-        ((), (OK, "garbage"), "", ("defer", 451, "4.5.0"), 1),
-        ((), (OK, "354 x"), "", ("defer", 451, "4.5.0"), 1),
+        (("", LATER), (OK,), "", ("defer", 451, "4.0.0"), 1),
+        ((), (OK, DROP), "", ("defer", 451, "4.0.0"), 1),
+        ((), (OK, "garbage"), "", ("defer", 451, "4.0.0"), 1),
+        ((), (OK, "354 x"), "", ("defer", 451, "4.0.0"), 1),
         ((), (DROP,), "", ("defer", 451, "4.4.2"), 1),
     ],
 )
@@ -148,13 +151,31 @@ async def test_next_attempt_after_all_have_it() -> None:
         assert len(hop.messages) == 1
 
 
-@pytest.mark.parametrize(("line", "accepted"), [("", False), ("mixed=accept", True)])
+@pytest.mark.parametrize(("line", "accepted"), [("mixed=reject", False), ("mixed=accept", True)])
 async def test_next_attempt_refused_for_good(line: str, accepted: bool) -> None:
     async with FakeHop(lmtp=True, dots=(OK, LATER, NO)) as hop, deliverer(hop, line) as plugin:
         assert not (await plugin.hook_queue(a_mail(A, B))).accepted
         verdict = await plugin.hook_queue(a_mail(A, B))
         assert verdict.accepted is accepted
         assert verdict.decision is not Decision.DEFER
+
+
+@pytest.mark.parametrize("later", [(), (LATER,)], ids=["at once", "first for now"])
+async def test_next_attempt_refuses_who_was_refused(later: tuple[str, ...]) -> None:
+    """Those who have the message do not get it again, and nobody is told that they do not."""
+    async with FakeHop(lmtp=True, dots=(OK, *later, NO)) as hop, deliverer(hop) as plugin:
+        for _ in range(1 + len(later)):
+            verdict = await plugin.hook_queue(a_mail(A, B))
+            assert summary(verdict) == ("defer", 451, "4.0.0")
+        again = a_mail(A)
+        assert summary(await plugin.hook_verify_recipient(again, a_recipient(B))) == (
+            "deny",
+            550,
+            "5.2.2",
+        )
+        assert await plugin.hook_verify_recipient(again, a_recipient(A)) is None
+        assert (await plugin.hook_queue(again)).accepted
+        assert rcpts(hop) == [A, B, *[B] * len(later)]
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from qpsmtpd.mail.verdict import Decision, Verdict
 from qpsmtpd.nexthop.cleanup import CleanupFlag
 from qpsmtpd.plugins.queue import postfix_queue
 from qpsmtpd.plugins.queue.postfix_queue import DEFAULT_SOCKET, PostfixQueue
-from qpsmtpd.testing import a_plugin, a_recipient, a_transaction
+from qpsmtpd.testing import a_plugin, a_recipient, a_session, a_transaction
 from tests.unit.fake_cleanup import QUEUE_ID, FakeCleanup, attributes, listening
 from tests.unit.nexthop.fake import FakeHop
 
@@ -27,6 +27,13 @@ async def verdict_on(tmp_path: Path, status: int, reason: str = "") -> Verdict:
     plugin = await a_plugin(PostfixQueue, f"{tmp_path}/cleanup")
     async with listening(fake, tmp_path / "cleanup"):
         return await plugin.hook_queue(a_message_on_its_way())
+
+
+async def test_offers_dsn() -> None:
+    plugin = await a_plugin(PostfixQueue, "")
+    session = a_session()
+    await plugin.hook_ehlo(session, "client.example")
+    assert session.capabilities == ["DSN"]
 
 
 async def test_accepted(tmp_path: Path) -> None:
