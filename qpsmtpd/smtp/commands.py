@@ -14,6 +14,7 @@ from typing import Literal
 from qpsmtpd.mail.trail import Answer
 from qpsmtpd.smtp import authenticate, envelope, replies, transfer
 from qpsmtpd.smtp.connection import Connection
+from qpsmtpd.smtp.otherprotocols import protocol_of
 from qpsmtpd.smtp.replies import reply_to
 from qpsmtpd.smtp.reply import Reply
 
@@ -170,7 +171,20 @@ async def unrecognized(connection: Connection, verb: str, argument: str) -> Repl
         session.auth_tried = True
     log.debug("unrecognized command %r", session.loggable(verb, argument))
     answer = await connection.run("unrecognized_command", session, verb.lower(), argument)
-    return replies.UNRECOGNIZED if answer is None else reply_to(answer)
+    reply = replies.UNRECOGNIZED if answer is None else reply_to(answer)
+    if reply.positive or reply.disconnect:
+        return reply
+    return not_smtp(connection, f"{verb} {argument}".rstrip(" ")) or reply
+
+
+def not_smtp(connection: Connection, line: str) -> Reply | None:
+    """The refusal of a line that belongs to another protocol; None if it does not."""
+    protocol = protocol_of(line)
+    if not protocol:
+        return None
+    # Not the line itself: requests and header fields contain passwords and cookies.
+    connection.log_refusal("unrecognized_command", replies.NOT_SMTP, protocol)
+    return replies.NOT_SMTP
 
 
 #: All commands by their verb.  STARTTLS returns None because it has replied already.
