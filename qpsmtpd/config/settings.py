@@ -108,6 +108,12 @@ class Settings:
         "Original-Authentication-Results as the Perl version 1.0 did, which breaks DKIM signatures "
         "that cover them. Those that claim to be ours are removed, or renamed with the others.",
     )
+    forbid_unauth_pipelining: bool = opt(
+        True,
+        doc="Whether the connection ends when a client does not wait for a reply for which it has "
+        "to wait (RFC 2920 section 3.1): that to EHLO, AUTH and DATA, and after HELO every one. "
+        "Clients that may relay or are on an allowlist are not held to it.",
+    )
     session_timeout: Seconds = opt(Seconds(7200), least=1, doc="How long a session may last.")
     max_recipients: int = opt(
         1000, least=1, doc="Recipients of one message (RFC 5321 section 4.5.3.1.8)."

@@ -73,6 +73,7 @@ async def _hello(
     session.hello, session.hello_host = kind, host
     session.capabilities = _extensions(connection) if kind == "ehlo" else []
     reply = connection.refusal(await connection.run_outside(kind, host), host)
+    reply = reply or connection.out_of_step()
     if reply is None:
         await connection.reset_transaction()
     else:

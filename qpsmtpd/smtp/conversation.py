@@ -105,6 +105,9 @@ async def execute(connection: Connection, line: bytes) -> Reply | None:
     """Carry out one command line.  None if the reply has been given already."""
     session = connection.session
     session.commands += 1
+    if session.hello != "ehlo" and (refusal := connection.out_of_step()) is not None:
+        # We have not said yet that commands may come in groups.
+        return refusal
     text = line.decode("utf-8", "surrogateescape")
     # Most lines are plain, which costs no call of ours.
     if not text.isprintable() and (fault := _fault(connection, line, text)) is not None:

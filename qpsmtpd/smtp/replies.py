@@ -33,6 +33,9 @@ NOT_IMPLEMENTED = Reply(502, "5.5.1", "Command not implemented")
 LINE_TOO_LONG = Reply(500, "5.5.2", "Line too long")
 BAD_CHARACTERS = Reply(500, "5.5.2", "Bad characters in command")
 NOT_SMTP = Reply(521, "5.5.1", "This is an SMTP server, closing connection", disconnect=True)
+OUT_OF_STEP = Reply(
+    554, "5.5.1", "You did not wait for our reply, closing connection", disconnect=True
+)
 BARE_LF = Reply(521, "5.5.2", "Lines must end with CRLF, closing connection", disconnect=True)
 HELLO_FIRST = Reply(503, "5.5.1", "Send HELO or EHLO first")
 HELLO_NEEDS_NAME = Reply(501, "5.5.4", "A host name is required")
