@@ -83,6 +83,18 @@ async def _hello(
 
 
 async def _hello_host(connection: Connection, hook: str, argument: str) -> str | Reply:
+    """The name of the client, which no next hop, log or header field stumbles over; or the refusal.
+
+    What is not UTF-8 becomes question marks: some programs send the name of a computer in Latin-1.
+    """
+    host = await _parsed_host(connection, hook, argument)
+    if isinstance(host, Reply) or (host.isascii() and host.isprintable()):
+        return host
+    host = host.encode("utf-8", "replace").decode()
+    return host if host.isprintable() else replies.HELLO_BAD_CHARACTERS
+
+
+async def _parsed_host(connection: Connection, hook: str, argument: str) -> str | Reply:
     if hook in connection.snapshot.chain.hooks:
         answer = await connection.run_outside(hook, argument)
         if (refusal := connection.refusal(answer, argument)) is not None:

@@ -40,6 +40,7 @@ BARE_LF = Reply(521, "5.5.2", "Lines must end with CRLF, closing connection", di
 HELLO_FIRST = Reply(503, "5.5.1", "Send HELO or EHLO first")
 HELLO_NEEDS_NAME = Reply(501, "5.5.4", "A host name is required")
 HELLO_NAME_TOO_LONG = Reply(501, "5.5.4", "Host name too long")
+HELLO_BAD_CHARACTERS = Reply(501, "5.5.4", "Bad characters in host name")
 MAIL_FIRST = Reply(503, "5.5.1", "Send MAIL first")
 RCPT_FIRST = Reply(503, "5.5.1", "Send RCPT first")
 TOO_BIG = Reply(552, "5.3.4", "Message too big")
