@@ -124,6 +124,12 @@ class Settings:
         doc="Memory of all messages that one worker process has under way; what is beyond it goes "
         "to files in spool_dir, except for 16 KB of each message and of its header section.",
     )
+    forbid_unauth_pipelining: bool = opt(
+        True,
+        doc="Whether the connection ends when a client does not wait for a reply for which it has "
+        "to wait (RFC 2920 section 3.1): that to EHLO, AUTH and DATA, and after HELO every one. "
+        "Clients that may relay or are on an allowlist are not held to it.",
+    )
     session_timeout: Seconds = opt(Seconds(7200), least=1, doc="How long a session may last.")
     data_deadline: Seconds = opt(
         Seconds(600),

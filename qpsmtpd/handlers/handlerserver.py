@@ -35,6 +35,8 @@ NOT_HERE = (
 )
 
 _INSECURE = "554 5.7.0 Command refused due to lack of security"
+#: How many envelopes a session keeps while a command that would end their transaction is refused.
+_MOST_SET_ASIDE = 100
 #: The mechanisms that aiosmtpd implements itself.
 _BUILT_IN = ("LOGIN", "PLAIN")
 
@@ -105,6 +107,8 @@ class HandlerServer(SMTP):  # type: ignore[misc, unused-ignore]
     #: The id of the transaction that the envelope is about, and the message that was put there.
     _shown: str
     _content: object
+    #: The envelopes of transactions that may come back, by their ids.
+    _set_aside: dict[str, Any]
 
     def __init__(self, setup: Setup, loop: asyncio.AbstractEventLoop) -> None:
         # aiosmtpd has one for all servers, and clears it in every __init__.
@@ -133,6 +137,7 @@ class HandlerServer(SMTP):  # type: ignore[misc, unused-ignore]
         self._fresh = True
         self._exchange: asyncio.Task[HandlerAnswer] | None = None
         self._given_up: bytes | None = None  # the reply to a client that gave up
+        self._set_aside = {}
         self._begin_envelope()
 
     # --- steps -------------------------------------------------------------------------------
@@ -156,6 +161,7 @@ class HandlerServer(SMTP):  # type: ignore[misc, unused-ignore]
         finally:
             # As aiosmtpd does; it also lets go of the message.
             self._begin_envelope()
+            self._set_aside.clear()
 
     async def run_command(self, view: SessionView, verb: str, argument: str) -> HandlerAnswer:
         """Run the method `smtp_VERB` of the server's class."""
@@ -297,6 +303,7 @@ class HandlerServer(SMTP):  # type: ignore[misc, unused-ignore]
             # RFC 3207 section 4.2, and as aiosmtpd does it: what was before TLS is forgotten.
             self.session = self._create_session()
             self._shown = ""
+            self._set_aside.clear()
         self._fresh = False
         session = self.session
         session.ssl = None if view.ssl is None else dict(view.ssl)
@@ -328,10 +335,10 @@ class HandlerServer(SMTP):  # type: ignore[misc, unused-ignore]
         # A hook of MAIL sets mail_from and mail_options itself.
         by_hook = command == "MAIL" and command in self._handle_hooks
         if self._shown != (shown.id if shown else ""):
+            self._set_envelope_aside()
             self._begin_envelope()
-            self._shown = shown.id if shown else ""
-            if shown and not by_hook:
-                self.envelope.mail_options.extend(shown.mail_options)
+            if shown is not None:
+                self._show(shown, by_hook=by_hook)
         if shown is None:
             return
         envelope = self.envelope
@@ -342,6 +349,27 @@ class HandlerServer(SMTP):  # type: ignore[misc, unused-ignore]
             envelope.rcpt_tos = list(shown.rcpt_tos)
         if "RCPT" not in self._handle_hooks:
             envelope.rcpt_options = list(shown.rcpt_options)
+
+    def _show(self, shown: EnvelopeView, *, by_hook: bool) -> None:
+        """Take the envelope of this transaction up again, or begin to fill a new one."""
+        self._shown = shown.id
+        earlier = self._set_aside.pop(shown.id, None)
+        if earlier is not None:
+            self.envelope = earlier
+        elif not by_hook:
+            self.envelope.mail_options.extend(shown.mail_options)
+
+    def _set_envelope_aside(self) -> None:
+        """Keep the envelope, with what the handler has put there.
+
+        A second MAIL, an EHLO or an RSET is asked about before it ends the transaction; if it is
+        refused, the transaction goes on (RFC 5321 section 4.1.4).
+        """
+        if not self._shown:
+            return
+        self._set_aside[self._shown] = self.envelope
+        if len(self._set_aside) > _MOST_SET_ASIDE:
+            del self._set_aside[next(iter(self._set_aside))]
 
     async def _tell_of_tls(self) -> None:
         """Call handle_STARTTLS; unless it says yes, everything is refused from here on."""

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Log records: what they are about, and the text they become.
 
-`bind` says which session the current task works on; ContextFilter puts its ids on every record.
+`bind` says which session the current task works on; ContextFilter puts its ids and the client's
+address on every record.  A line that does not name the client itself has its address at the end.
 """
 
 from __future__ import annotations
@@ -15,6 +16,9 @@ from typing import Protocol
 
 from qpsmtpd.logs.levels import LogLevel
 
+#: What these log is not about the client for which they happen to work.
+_ABOUT_NO_CLIENT = ("qpsmtpd.config.", "qpsmtpd.daemon.", "qpsmtpd.dns.", "qpsmtpd.store.")
+
 #: A plugin logs through the logger with this prefix and the plugin's name.
 PLUGIN_LOGGERS = "qpsmtpd.plugins."
 
@@ -26,12 +30,24 @@ class Subject(Protocol):
     """What records are about: a session and the transaction it is in."""
 
     @property
+    def client(self) -> HasAddress:
+        """The other end of the connection."""
+
+    @property
     def id(self) -> str:
         """The id of the session."""
 
     @property
     def transaction(self) -> HasId | None:
         """The current transaction."""
+
+
+class HasAddress(Protocol):
+    """A client, as far as records are concerned."""
+
+    @property
+    def ip(self) -> str:
+        """Its address."""
 
 
 class HasId(Protocol):
@@ -51,7 +67,7 @@ def bind(subject: Subject | None) -> None:
 
 
 class ContextFilter(logging.Filter):
-    """Puts session, transaction, hook and plugin on records, "" where there is none.
+    """Puts session, ip, transaction, hook and plugin on records, "" where there is none.
 
     What `extra` has set stays.
     """
@@ -61,6 +77,10 @@ class ContextFilter(logging.Filter):
         transaction = None if subject is None else subject.transaction
         values = record.__dict__
         values.setdefault("session", "" if subject is None else subject.id)
+        if subject is None or record.name.startswith(_ABOUT_NO_CLIENT):
+            values.setdefault("ip", "")
+        else:
+            values.setdefault("ip", subject.client.ip)
         values.setdefault("transaction", "" if transaction is None else transaction.id)
         values.setdefault("hook", "")
         if "plugin" not in values:
@@ -101,8 +121,12 @@ def printable_text(record: logging.LogRecord) -> str:
 
 
 def record_text(record: logging.LogRecord) -> str:
-    """The message of a record and, after it, its traceback; unchanged."""
+    """The message of a record, unchanged, with the client's address; after it, its traceback."""
     text = record.getMessage()
+    if (ip := record.__dict__.get("ip")) and "ip=%" not in str(record.msg):
+        # Behind the first line: what a client or a plugin has written may consist of several.
+        first, end, rest = text.partition("\n")
+        text = f"{first} ip={ip}{end}{rest}"
     if not (record.exc_info or record.stack_info):
         return text.rstrip("\n")
     if record.exc_info and record.exc_info[0] is not None:

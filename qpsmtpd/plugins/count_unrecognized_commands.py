@@ -4,8 +4,9 @@
     count_unrecognized_commands [MAX]
 
 The MAX-th unknown command of a session (the fourth, by default) is answered 521 5.5.1, and the
-connection is closed; the ones before it get 500 as usual. Typical causes are HTTP requests, the
-lines of a message whose DATA was refused, and programs that try passwords.
+connection is closed; the ones before it get 500 as usual. Typical causes are programs that try
+passwords, and the lines of a message whose DATA was refused. What belongs to another protocol, such
+as an HTTP request or a header field, ends the connection at once, with or without this plugin.
 """
 
 from __future__ import annotations

@@ -59,7 +59,7 @@ async def auth(connection: Connection, argument: str) -> Reply:
     connection.session.auth_tried = True
     if not connection.snapshot.auth_mechanisms or connection.session.hello != "ehlo":
         return replies.UNRECOGNIZED
-    fault = _sequence_fault(connection)
+    fault = _sequence_fault(connection) or connection.out_of_step()
     if fault is not None:
         return fault
     parsed = await _parse(connection, argument)

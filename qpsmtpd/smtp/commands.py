@@ -14,6 +14,7 @@ from typing import Literal
 from qpsmtpd.mail.trail import Answer
 from qpsmtpd.smtp import authenticate, envelope, replies, transfer
 from qpsmtpd.smtp.connection import Connection
+from qpsmtpd.smtp.otherprotocols import protocol_of
 from qpsmtpd.smtp.replies import reply_to
 from qpsmtpd.smtp.reply import Reply
 
@@ -72,6 +73,7 @@ async def _hello(
     session.hello, session.hello_host = kind, host
     session.capabilities = _extensions(connection) if kind == "ehlo" else []
     reply = connection.refusal(await connection.run_outside(kind, host), host)
+    reply = reply or connection.out_of_step()
     if reply is None:
         await connection.reset_transaction()
     else:
@@ -81,6 +83,18 @@ async def _hello(
 
 
 async def _hello_host(connection: Connection, hook: str, argument: str) -> str | Reply:
+    """The name of the client, which no next hop, log or header field stumbles over; or the refusal.
+
+    What is not UTF-8 becomes question marks: some programs send the name of a computer in Latin-1.
+    """
+    host = await _parsed_host(connection, hook, argument)
+    if isinstance(host, Reply) or (host.isascii() and host.isprintable()):
+        return host
+    host = host.encode("utf-8", "replace").decode()
+    return host if host.isprintable() else replies.HELLO_BAD_CHARACTERS
+
+
+async def _parsed_host(connection: Connection, hook: str, argument: str) -> str | Reply:
     if hook in connection.snapshot.chain.hooks:
         answer = await connection.run_outside(hook, argument)
         if (refusal := connection.refusal(answer, argument)) is not None:
@@ -170,7 +184,20 @@ async def unrecognized(connection: Connection, verb: str, argument: str) -> Repl
         session.auth_tried = True
     log.debug("unrecognized command %r", session.loggable(verb, argument))
     answer = await connection.run("unrecognized_command", session, verb.lower(), argument)
-    return replies.UNRECOGNIZED if answer is None else reply_to(answer)
+    reply = replies.UNRECOGNIZED if answer is None else reply_to(answer)
+    if reply.positive or reply.disconnect:
+        return reply
+    return not_smtp(connection, f"{verb} {argument}".rstrip(" ")) or reply
+
+
+def not_smtp(connection: Connection, line: str) -> Reply | None:
+    """The refusal of a line that belongs to another protocol; None if it does not."""
+    protocol = protocol_of(line)
+    if not protocol:
+        return None
+    # Not the line itself: requests and header fields contain passwords and cookies.
+    connection.log_refusal("unrecognized_command", replies.NOT_SMTP, protocol)
+    return replies.NOT_SMTP
 
 
 #: All commands by their verb.  STARTTLS returns None because it has replied already.

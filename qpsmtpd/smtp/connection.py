@@ -17,7 +17,7 @@ from qpsmtpd.config.snapshot import Snapshot
 from qpsmtpd.mail.session import Session, TlsInfo
 from qpsmtpd.mail.spoolmemory import SpoolMemory
 from qpsmtpd.mail.trail import CORE, Answer
-from qpsmtpd.smtp.replies import reply_to, verdict_of
+from qpsmtpd.smtp.replies import OUT_OF_STEP, reply_to, verdict_of
 from qpsmtpd.smtp.reply import Recorded, Reply
 
 log = logging.getLogger(__name__)
@@ -147,6 +147,22 @@ class Connection:
         """Tell the plugins that observe refusals of one by the core."""
         if "deny" in self.snapshot.chain.hooks:
             await self.snapshot.chain.report_refusal(hook, self.session, verdict_of(reply))
+
+    def out_of_step(self) -> Reply | None:
+        """The refusal for a stranger who has sent more where a client has to wait for the reply.
+
+        RFC 2920 section 3.1 says where.  To be asked before the reply is given: what comes while it
+        is on its way is in order.
+        """
+        if not self.wire.pending_input:
+            return None
+        session = self.session
+        if session.relay_client or session.whitelisted_host:
+            return None
+        if not self.snapshot.settings.forbid_unauth_pipelining:
+            return None
+        self.log_refusal("command", OUT_OF_STEP)
+        return OUT_OF_STEP
 
     def log_refusal(self, hook: str, reply: Reply, about: str = "", plugin: str = CORE) -> None:
         """One line for everything refused before there is a message."""

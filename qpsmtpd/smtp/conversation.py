@@ -12,7 +12,7 @@ import logging
 
 from qpsmtpd.logs.records import bind
 from qpsmtpd.smtp import replies
-from qpsmtpd.smtp.commands import COMMANDS, USEFUL, unrecognized
+from qpsmtpd.smtp.commands import COMMANDS, USEFUL, not_smtp, unrecognized
 from qpsmtpd.smtp.connection import (
     ClientGoneError,
     ClientTimeoutError,
@@ -20,6 +20,7 @@ from qpsmtpd.smtp.connection import (
     LineTooLongError,
     ShutdownError,
 )
+from qpsmtpd.smtp.otherprotocols import BINARY
 from qpsmtpd.smtp.reply import Reply
 
 log = logging.getLogger(__name__)
@@ -104,9 +105,12 @@ async def execute(connection: Connection, line: bytes) -> Reply | None:
     """Carry out one command line.  None if the reply has been given already."""
     session = connection.session
     session.commands += 1
+    if session.hello != "ehlo" and (refusal := connection.out_of_step()) is not None:
+        # We have not said yet that commands may come in groups.
+        return refusal
     text = line.decode("utf-8", "surrogateescape")
     # Most lines are plain, which costs no call of ours.
-    if not text.isprintable() and (fault := replies.line_fault(line)) is not None:
+    if not text.isprintable() and (fault := _fault(connection, line, text)) is not None:
         return fault
     verb, _, argument = text.partition(" ")
     verb = verb.upper()
@@ -120,6 +124,12 @@ async def execute(connection: Connection, line: bytes) -> Reply | None:
     if reply is None or reply.code < 400:
         return reply
     return connection.refuse(verb.lower(), reply)
+
+
+def _fault(connection: Connection, line: bytes, text: str) -> Reply | None:
+    if line[0] in BINARY:
+        return not_smtp(connection, text)
+    return replies.line_fault(line)
 
 
 async def _last_words(connection: Connection, reply: Reply) -> None:

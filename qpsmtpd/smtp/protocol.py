@@ -34,6 +34,7 @@ from qpsmtpd.smtp.connection import (
 )
 from qpsmtpd.smtp.conversation import converse
 from qpsmtpd.smtp.deadlines import NEVER, Deadlines
+from qpsmtpd.smtp.otherprotocols import BINARY
 from qpsmtpd.smtp.reply import Reply
 
 log = logging.getLogger(__name__)
@@ -293,6 +294,11 @@ class SmtpProtocol(SMTP):
         searched = 0
         while (end := self._buffer.find(b"\n", self._read + searched)) < 0:
             searched = len(self._buffer) - self._read
+            if searched and not skipped and self._buffer[self._read] in BINARY:
+                # This will never become a line of SMTP: it is looked at now.
+                line = self._buffer[self._read :]
+                self._drop()
+                return line
             if searched > limit:
                 skipped, searched = True, 0
                 self._drop()

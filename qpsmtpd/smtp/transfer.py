@@ -65,6 +65,8 @@ def _sequence_fault(connection: Connection, argument: str) -> Reply | None:
 
 async def _receive_and_decide(connection: Connection, transaction: Transaction) -> Reply:
     settings = connection.snapshot.settings
+    if (refusal := connection.out_of_step()) is not None:
+        return refusal
     connection.say(replies.GO_AHEAD)
     spool = Spool(
         settings.spool_dir, settings.size_threshold, connection.memory, settings.spool_mode

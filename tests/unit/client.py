@@ -66,7 +66,12 @@ class Catcher(Plugin[NoOptions]):
 def catching(directory: Path, *plugins: str) -> dict[str, list[str]]:
     """Configuration files that deliver into the plugin `catcher`."""
     (directory / "catcher.py").write_text(CATCHER)
-    return {"plugin_dirs": [str(directory)], "plugins": [*plugins, "catcher"]}
+    return {
+        "plugin_dirs": [str(directory)],
+        "plugins": [*plugins, "catcher"],
+        # Tests send several commands in one piece, for brevity.
+        "forbid_unauth_pipelining": ["0"],
+    }
 
 
 def catcher(serving: Serving) -> Any:

@@ -173,6 +173,8 @@ def a_snapshot(
     chained = [p if isinstance(p, ChainedPlugin) else ChainedPlugin(p) for p in plugins]
     lent = services(clock=clock, store=store)
     settings.setdefault("spool_dir", lent.spool_dir)
+    # Scripts come in one piece, for brevity.
+    settings.setdefault("forbid_unauth_pipelining", False)
     spoken = frozenset(exchanges)
     chain = Chain(chained)
     return Snapshot(Settings(**settings), lent, chain, (), tls, auth, (), (), (), spoken)

@@ -5,8 +5,8 @@
 
 Sends what reaches LEVEL by the journal's own protocol.  Besides MESSAGE and PRIORITY an entry has
 SYSLOG_IDENTIFIER, SYSLOG_FACILITY (mail), LOGGER and, where they are known, QPSMTPD_SESSION,
-QPSMTPD_TRANSACTION, QPSMTPD_HOOK and QPSMTPD_PLUGIN: `journalctl QPSMTPD_SESSION=65F1C0DE.4D2.7`
-shows one connection.  Messages are cut at 32 KiB.
+QPSMTPD_IP (of the client), QPSMTPD_TRANSACTION, QPSMTPD_HOOK and QPSMTPD_PLUGIN: `journalctl
+QPSMTPD_SESSION=65F1C0DE.4D2.7` shows one connection.  Messages are cut at 32 KiB.
 
 The daemon does not wait for the journal: what the journal does not take at once is lost; a message
 on stderr says so, at most once a minute.
@@ -57,7 +57,7 @@ def _fields(record: logging.LogRecord, ident: str) -> Iterator[tuple[str, str]]:
     yield "PRIORITY", str(LogLevel.of(record).priority)
     yield "SYSLOG_IDENTIFIER", ident
     yield "SYSLOG_FACILITY", _FACILITY_MAIL
-    for name in ("session", "transaction", "hook", "plugin"):
+    for name in ("session", "ip", "transaction", "hook", "plugin"):
         yield f"QPSMTPD_{name.upper()}", getattr(record, name, "")
     yield "LOGGER", record.name
     yield "MESSAGE", record_text(record)

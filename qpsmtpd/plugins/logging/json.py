@@ -4,8 +4,9 @@
     logging/json [LEVEL] [file PATH]
 
 Writes what reaches LEVEL.  The members are `time` (RFC 3339, UTC), `level` (LOGDEBUG to
-LOGEMERG), `pid`, `logger`, `message` and, where they are known, `session`, `transaction`, `hook`,
-`plugin` and `traceback`.  The text is ASCII; everything else is escaped as JSON has it.
+LOGEMERG), `pid`, `logger`, `message` and, where they are known, `session`, `ip` (of the client),
+`transaction`, `hook`, `plugin` and `traceback`.  The text is ASCII; everything else is escaped as
+JSON has it.
 
 The file is opened for appending, created with mode 0640, and reopened on SIGUSR1 (log rotation).
 What cannot be written is lost; a message on stderr says so, at most once a minute.
@@ -23,7 +24,7 @@ from datetime import UTC, datetime
 
 from qpsmtpd.api import FileOutlet, LogLevel, Plugin, opt, write_stderr
 
-_CONTEXT = ("session", "transaction", "hook", "plugin")
+_CONTEXT = ("session", "ip", "transaction", "hook", "plugin")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,18 +3,27 @@
 
     queue/maildir /var/spool/qpsmtpd/Maildir
     queue/maildir /var/mail %d/%l
-    queue/maildir /var/mail %u 770
+    queue/maildir /var/mail %u 770 create=no
 
 The first argument is the directory. The second, if any, names a Maildir below it for each recipient
 by a pattern with %l (local part), %d (domain) or %u (address): each recipient gets a file there.
 The domain is in lower case, an international one as `xn--...`, however the client wrote it.
 Characters of the address other than letters, digits and -+_.,@= become _, and a name that is empty,
-. or .. becomes underscores. The third is the mode of new directories in octal, by default 700; new
-files have the same mode without the x bits.
+. or .. becomes underscores. One of more than 255 characters, which no file system takes, is cut off
+and ends with = and a hash. The third argument is the mode of new directories in octal, by default
+700; new files have the same mode without the x bits.
 
-Missing directories are made: without a pattern at start, with one as messages arrive. Below the
-first argument symbolic links are not followed, so that the owner of a mailbox cannot make us write
-elsewhere.
+Upper and lower case make no difference in a local part: `Joe` and `joe` get one Maildir, the one
+that is there, else a new one in lower case.
+
+Missing directories are made: without a pattern at start, with one as messages arrive. So whatever a
+client writes before the @ gets a Maildir, unless other plugins check the recipients. With
+`create=no` no Maildir is made, and who has none is not a recipient here: put the line before
+`rcpt_ok` then, so that such a recipient is refused at RCPT, with 550 5.1.1. After it, the whole
+message would be refused.
+
+Below the first argument symbolic links are not followed, so that the owner of a mailbox cannot make
+us write elsewhere.
 
 A file begins with Return-Path and Delivered-To (one for each recipient it is for) and has LF line
 ends. A message without a header section gets the empty line that mail programs look for. The file
@@ -27,19 +36,21 @@ The file names are those of the Maildir specification: time, process and counter
 
 Differences from the Perl version: invalid arguments are an error at start (there every delivery
 failed). Files are synced, and several appear together. Symbolic links are not followed. A mode of
-four digits (0700) is understood; one without rwx for the owner is not.
+four digits (0700) is understood; one without rwx for the owner is not. Spellings in upper and lower
+case share a Maildir (existing ones stay apart), and long local parts have one.
 """
 
 from __future__ import annotations
 
 import asyncio
 import errno
+import hashlib
 import itertools
 import os
 import re
 import socket
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,6 +69,7 @@ from qpsmtpd.api import (
     accept,
     canonical_domain,
     defer,
+    deny,
     matching,
     opt,
     unless_another,
@@ -65,6 +77,9 @@ from qpsmtpd.api import (
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+#: Octets of a name in a directory, and hexadecimal digits that stand for what is cut off.
+_LONGEST_NAME = 255
+_DIGITS = 32
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 _is_path = re.compile(r"[-/\w.]+", re.ASCII).fullmatch
@@ -104,10 +119,28 @@ class MaildirOptions:
         check=matching(_is_mode, "an octal mode with rwx for the owner (700, 770)"),
     )
 
+    create: bool = opt(
+        True, doc="Whether Maildirs that are missing are made; if not, they are no recipients."
+    )
+
+    def check(self) -> Iterator[str]:
+        if not (self.create or self.pattern):
+            yield "create=no needs a pattern: without one there is a single Maildir"
+
     @property
     def parts(self) -> list[str]:
         """The path components of the pattern."""
         return _parts(self.pattern)
+
+    @property
+    def literal_parts(self) -> list[str]:
+        """Those that are the same for everybody."""
+        return [part for part in self.parts if not _placeholder.search(part)]
+
+
+_NOT_NOW = "Message cannot be stored now, try again later"
+#: What a recipient without a Maildir gets, if none is to be made.
+NOBODY = deny("No such user here", status="5.1.1", code=550)
 
 
 class Maildir(Plugin[MaildirOptions]):
@@ -169,22 +202,53 @@ class Maildir(Plugin[MaildirOptions]):
             with open_box(self.options.directory, [], self._mode):
                 pass
 
+    async def hook_rcpt(self, tx: Transaction, recipient: Recipient) -> Verdict | None:
+        if self.options.create:
+            return None
+        try:
+            await asyncio.to_thread(self._look_for, self._subdirectory(recipient))
+        except FileNotFoundError:
+            return NOBODY
+        except OSError as error:
+            self.log.error(
+                "cannot look for to=%r directory=%s ip=%s: %s",
+                str(recipient),
+                self.options.directory,
+                tx.session.client.ip,
+                error,
+            )
+            return defer(_NOT_NOW, status="4.3.0", code=451)
+        return None
+
+    def _look_for(self, parts: list[str]) -> None:
+        with open_box(self.options.directory, parts, None, self.options.literal_parts):
+            pass
+
     async def hook_queue(self, tx: Transaction) -> Verdict:
         assert tx.message is not None
         files = self._files(tx)
-        delivery = Delivery(self.options.directory, self._mode)
+        options = self.options
+        delivery = Delivery(
+            options.directory, self._mode, create=options.create, literal=options.literal_parts
+        )
         try:
             for file in files:
                 await _write(delivery, file, tx.message)
             await asyncio.to_thread(delivery.commit)
         except OSError as error:
             await asyncio.to_thread(delivery.roll_back)
-            self.log.error("cannot deliver directory=%s: %s", self.options.directory, error)
+            self.log.error(
+                "cannot deliver directory=%s ip=%s: %s",
+                self.options.directory,
+                tx.session.client.ip,
+                error,
+            )
+            if isinstance(error, FileNotFoundError) and not self.options.create:
+                return NOBODY
             if error.errno in _FULL:
                 full = defer("Mail system full, try again later", status="4.3.1", code=452)
                 return unless_another(full)
-            text = "Message cannot be stored now, try again later"
-            return unless_another(defer(text, status="4.3.0", code=451))
+            return unless_another(defer(_NOT_NOW, status="4.3.0", code=451))
         except BaseException:
             await asyncio.to_thread(delivery.roll_back)
             raise
@@ -219,7 +283,12 @@ class Maildir(Plugin[MaildirOptions]):
 
 
 def _name(text: str) -> str:
-    return "_" * max(len(text), 1) if text in ("", ".", "..") else text
+    if text in ("", ".", ".."):
+        return "_" * max(len(text), 1)
+    if len(text) <= _LONGEST_NAME:
+        return text
+    digest = hashlib.sha256(text.lower().encode()).hexdigest()[:_DIGITS]
+    return f"{text[: _LONGEST_NAME - 1 - _DIGITS]}={digest}"
 
 
 def _top(tx: Transaction, recipients: Sequence[Recipient]) -> bytes:
@@ -257,9 +326,14 @@ class Delivery:
     while a thread may still be at work.
     """
 
-    def __init__(self, directory: str, mode: int) -> None:
+    def __init__(
+        self, directory: str, mode: int, *, create: bool = True, literal: Collection[str] = ()
+    ) -> None:
+        """`create`: whether to make Maildirs that are missing; `literal`: as for `open_box`."""
         self._directory = directory
         self._mode = mode
+        self._create = create
+        self._literal = literal
         self._files: list[MailFile] = []
         self._handle = -1
         self._lock = threading.Lock()
@@ -310,7 +384,8 @@ class Delivery:
             yield
 
     def _box(self, file: MailFile) -> AbstractContextManager[tuple[int, int]]:
-        return open_box(self._directory, file.parts, self._mode)
+        mode = self._mode if self._create else None
+        return open_box(self._directory, file.parts, mode, self._literal)
 
     def _put(self, data: bytes) -> None:
         rest = memoryview(data)
@@ -329,8 +404,14 @@ class Delivery:
 
 
 @contextmanager
-def open_box(directory: str, parts: Sequence[str], mode: int) -> Iterator[tuple[int, int]]:
-    """Open tmp and new of a Maildir, and create what is missing below the directory."""
+def open_box(
+    directory: str, parts: Sequence[str], mode: int | None, literal: Collection[str] = ()
+) -> Iterator[tuple[int, int]]:
+    """Open tmp and new of a Maildir, and create what is missing below the directory.
+
+    With None as the mode nothing is created: FileNotFoundError.  The case of parts does not matter,
+    except of those that are `literal`.
+    """
     with ExitStack() as stack:
 
         def opened(handle: int) -> int:
@@ -339,18 +420,33 @@ def open_box(directory: str, parts: Sequence[str], mode: int) -> Iterator[tuple[
 
         box = opened(os.open(directory, _DIRECTORY))
         for name in parts:
-            box = opened(_open_directory(box, name, mode))
+            found = name if name in literal else _in_any_case(box, name)
+            box = opened(_open_directory(box, found, mode))
         tmp, new, _ = (opened(_open_directory(box, name, mode)) for name in ("tmp", "new", "cur"))
         yield tmp, new
 
 
-def _open_directory(parent: int, name: str, mode: int) -> int:
+def _in_any_case(parent: int, name: str) -> str:
+    """The name of a directory as it is there, else in lower case."""
+    for spelling in dict.fromkeys((name, name.lower())):
+        with suppress(FileNotFoundError):
+            os.stat(spelling, dir_fd=parent, follow_symlinks=False)
+            return spelling
+    with os.scandir(parent) as entries:
+        others = [entry.name for entry in entries if entry.name.lower() == name.lower()]
+    return min(others, default=name.lower())
+
+
+def _open_directory(parent: int, name: str, mode: int | None) -> int:
     """Open a directory, creating it if it is missing; a symbolic link is an error."""
     flags = _DIRECTORY | os.O_NOFOLLOW
     try:
         return os.open(name, flags, dir_fd=parent)
     except FileNotFoundError:
-        os.mkdir(name, mode, dir_fd=parent)
+        if mode is None:
+            raise
+        with suppress(FileExistsError):
+            os.mkdir(name, mode, dir_fd=parent)
     handle = os.open(name, flags, dir_fd=parent)
     # Override our umask, but keep an inherited setgid bit.
     os.fchmod(handle, mode | os.fstat(handle).st_mode & 0o7000)

@@ -266,6 +266,30 @@ async def test_another_transaction_has_another_envelope() -> None:
     assert server.envelope is not between
 
 
+async def test_a_transaction_that_goes_on_keeps_its_envelope() -> None:
+    """After a MAIL or EHLO that was refused, as if nothing had been said in between."""
+    server = a_server(samples.Idle())
+    await server.ask(showing(), "MAIL")
+    first = server.envelope
+    first.of_the_handler = "kept"
+    for number in (2, 3):
+        await server.ask(showing(replace(ENVELOPE, id=f"id.{number}")), "MAIL")
+        assert server.envelope is not first
+    await server.ask(showing(None), "EHLO", "x", [])
+    await server.ask(showing(), "RCPT")
+    assert server.envelope is first
+    assert (first.of_the_handler, first.mail_options) == ("kept", ["SIZE=9"])
+
+
+async def test_envelopes_are_not_kept_for_ever() -> None:
+    server = a_server(samples.Idle())
+    for number in range(150):
+        await server.ask(showing(replace(ENVELOPE, id=f"id.{number}")), "MAIL")
+    assert len(server._set_aside) == 100
+    await server.deliver(showing(), b"")
+    assert server._set_aside == {}
+
+
 async def test_a_list_of_the_handler_is_not_written_to() -> None:
     server = a_server(samples.Idle())
     await server.ask(showing(), "NOOP")

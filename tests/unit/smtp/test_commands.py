@@ -67,7 +67,7 @@ async def test_the_longest_name(name: str) -> None:
     session = a_session()
     line = f"HELO {name}\r\n".encode("utf-8", "surrogateescape")
     assert (await talk(line, session=session)).codes == [220, 250]
-    assert session.hello_host == name
+    assert session.hello_host == name.replace("\udcff", "?")
 
 
 @pytest.mark.parametrize("verb", ["HELO", "EHLO"])
@@ -138,6 +138,39 @@ async def test_a_plugin_parses_hello(kind: str) -> None:
     plugin = a_plugin_with(**{f"{kind}_parse": always("parsed.example")})
     await talk(f"{kind} x y\r\n".encode(), plugins=(plugin,), session=session)
     assert (session.hello, session.hello_host) == (kind, "parsed.example")
+
+
+@pytest.mark.parametrize(
+    ("name", "host"),
+    [
+        (b"a.example", "a.example"),
+        (b"b\xc3\xbccher.example", "b\xfccher.example"),
+        (b"PC-M\xdcLLER", "PC-M?LLER"),
+        (b"\xed\xa0\x80", "???"),
+        (b"a\tb", None),
+        (b"a\x01b", None),
+        (b"a\x7fb", None),
+        (b"a\x1bb", None),
+        (b"a\xc2\x85b", None),
+        (b"a\xc2\xa0b", None),
+        (b"a\xe2\x80\xa8b", None),
+        (b"a\xe2\x80\xaeb", None),
+    ],
+)
+@pytest.mark.parametrize("kind", ["helo", "ehlo"])
+async def test_names_that_could_not_be_passed_on(kind: str, name: bytes, host: str | None) -> None:
+    session = a_session()
+    wire = await talk(kind.encode() + b" " + name + b"\r\n", session=session)
+    assert session.hello_host == (host or "")
+    if host is None:
+        assert wire.replies[1:] == ["501 5.5.4 Bad characters in host name"]
+
+
+async def test_names_that_a_plugin_supplies() -> None:
+    plugin = a_plugin_with(ehlo_parse=always("a\nb"))
+    assert await replies_to("EHLO x", plugins=(plugin,)) == [
+        "501 5.5.4 Bad characters in host name"
+    ]
 
 
 async def test_a_plugin_refuses_to_parse_hello() -> None:

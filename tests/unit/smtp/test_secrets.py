@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from qpsmtpd.api import Plugin, Session, Verdict, deny
+from qpsmtpd.api import Plugin, deny
 from qpsmtpd.plugins.auth.auth_flat_file import AuthFlatFile
 from qpsmtpd.plugins.auth.authdeny import Authdeny
 from qpsmtpd.plugins.count_unrecognized_commands import CountUnrecognizedCommands
 from qpsmtpd.plugins.rate_limit import RateLimit
 from qpsmtpd.testing import a_plugin, a_session
-from tests.unit.fakewire import FakeWire, a_plugin_with, talk
+from tests.unit.fakewire import FakeWire, a_plugin_with, fails, talk
 from tests.unit.smtp.test_authenticate import Counting
 
 PASSWORD = "Tr0ub4dor&3"
@@ -79,9 +79,6 @@ STATES: dict[str, dict[str, Any]] = {
 
 
 async def the_plugins(*, broken: bool) -> tuple[Plugin[Any], ...]:
-    def fails(_session: Session, _attempt: Any) -> Verdict:
-        raise RuntimeError("broken")
-
     first = a_plugin_with("first", auth=fails) if broken else Counting(deny())
     file = {"flat_auth_pw": ["joe@mx.example:right"]}
     return (
@@ -100,11 +97,14 @@ async def test_no_password_is_logged(
     caplog: pytest.LogCaptureFixture, state: str, exchange: str, password: str
 ) -> None:
     caplog.set_level("DEBUG")
-    more = {"auth": ("PLAIN", "LOGIN", "CRAM-MD5", "COUNT"), "exchanges": ("COUNT",)}
+    more: dict[str, Any] = {
+        "auth": ("PLAIN", "LOGIN", "CRAM-MD5", "COUNT"),
+        "exchanges": ("COUNT",),
+    }
     more |= STATES[state]
     if broken := more.pop("broken", False):
         del more["exchanges"]
-    hello = more.pop("hello")
+    hello: bytes = more.pop("hello")
     lines = [f"{line}\r\n".encode() for line in exchanges(password)[exchange]]
     await talk(hello, *lines, b"NOOP\r\n", plugins=await the_plugins(broken=broken), **more)
     assert "closed ip=" in caplog.text

@@ -23,7 +23,7 @@ from qpsmtpd.mail.headers import Headers
 from qpsmtpd.mail.message import Body, Message, Spool
 from qpsmtpd.mail.session import Recipient, Transaction
 from qpsmtpd.mail.verdict import Decision, Verdict
-from qpsmtpd.plugins.queue.maildir import Delivery, Maildir, MaildirOptions, MailFile
+from qpsmtpd.plugins.queue.maildir import NOBODY, Delivery, Maildir, MaildirOptions, MailFile
 from qpsmtpd.testing import a_plugin, a_transaction, services
 
 MESSAGE = b"Subject: x\r\n\r\nHello\r\n.dot\r\n"
@@ -158,7 +158,8 @@ async def test_line_ends_across_blocks(tmp_path: Path, blocks: list[bytes], text
         ("%u", "user+a@x.test", "user+a@x.test"),
         ("%d/mail/%l-%l", "u@x.test", "x.test/mail/u-u"),
         ("/%d/", "u@x.test", "x.test"),
-        ("%l", '"User.Name=x,_"@x.test', "User.Name=x,_"),
+        ("%l", '"User.Name=x,_"@x.test', "user.name=x,_"),
+        ("Users/%l", "u@x.test", "Users/u"),
         ("%l", '"../../etc"@x.test', ".._.._etc"),
         ("%l", '".."@x.test', "__"),
         ("%l", '"."@x.test', "_"),
@@ -166,7 +167,7 @@ async def test_line_ends_across_blocks(tmp_path: Path, blocks: list[bytes], text
         ("%l", "%d%l@x.test", "_d_l"),
         ("%l", "ü/a@x.test", "__a"),
         ("%d", "u@[192.0.2.1]", "_192.0.2.1_"),
-        ("%d/%l", "User@X.Test", "x.test/User"),
+        ("%d/%l", "User@X.Test", "x.test/user"),
         ("%d", "u@bücher.test", "xn--bcher-kva.test"),
         ("%d", "u@XN--Bcher-KVA.test", "xn--bcher-kva.test"),
         ("%u", "postmaster", "postmaster@mx.example"),
@@ -181,6 +182,74 @@ async def test_directory_of_a_recipient(
     [file] = files(tmp_path)
     assert file.parent == tmp_path / "m" / directory / "new"
     assert f"Delivered-To: {tx.recipients[0]}\n".encode() in file.read_bytes()
+
+
+@pytest.mark.parametrize("there", ["joe", "Joe", "JOE"])
+async def test_the_case_of_a_local_part_does_not_matter(tmp_path: Path, there: str) -> None:
+    """A Maildir that is there gets the mail, however it is spelt."""
+    plugin = await a_plugin(Maildir, f"{tmp_path} Users/%l")
+    (tmp_path / "users").mkdir()
+    (tmp_path / "Users" / there).mkdir(parents=True)
+    for recipient in ("joe@x.test", "jOe@x.test", "JOE@x.test"):
+        assert (await plugin.hook_queue(a_mail(recipient))).accepted
+    assert len(files(tmp_path, "Users", there, "new")) == len(files(tmp_path)) == 3
+
+
+async def test_maildirs_that_differ_in_case_stay_apart(tmp_path: Path) -> None:
+    plugin = await a_plugin(Maildir, f"{tmp_path} %l")
+    for name in ("joe", "Joe"):
+        (tmp_path / name).mkdir()
+    for recipient in ("joe@x.test", "Joe@x.test", "JOE@x.test"):
+        assert (await plugin.hook_queue(a_mail(recipient))).accepted
+    assert [len(files(tmp_path, name)) for name in ("joe", "Joe")] == [2, 1]
+
+
+@pytest.mark.parametrize("length", [243, 244, 250, 256])
+async def test_a_long_local_part_has_a_maildir(tmp_path: Path, length: int) -> None:
+    plugin = await a_plugin(Maildir, f"{tmp_path} %u-mail")
+    one, other = "x" * length, "x" * (length - 1) + "y"
+    recipients = [f"{one}@x.test", f"{other}@x.test", f"{one.upper()}@x.test"]
+    assert (await plugin.hook_queue(a_mail(*recipients))).accepted
+    boxes = {path.name: len(files(path)) for path in tmp_path.iterdir()}
+    assert sorted(boxes.values()) == [1, 2]
+    assert all(len(name) <= 255 for name in boxes)
+    assert any(re.search(r"=[0-9a-f]{32}$", name) for name in boxes) is (length > 243)
+
+
+async def test_only_existing_maildirs(tmp_path: Path) -> None:
+    (tmp_path / "joe").mkdir()
+    for name in ("tmp", "new", "cur"):
+        (tmp_path / "joe" / name).mkdir()
+    plugin = await a_plugin(Maildir, f"{tmp_path} %l create=no")
+    for recipient, refused in (("Joe@x.test", False), ("jim@x.test", True)):
+        tx = a_mail(recipient)
+        verdict = await plugin.hook_rcpt(tx, tx.recipients[0])
+        assert verdict == (NOBODY if refused else None)
+        delivered = await plugin.hook_queue(tx)
+        assert (delivered == NOBODY) is refused
+    assert len(files(tmp_path)) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["joe"]
+
+
+async def test_everybody_is_a_recipient_if_maildirs_are_made(tmp_path: Path) -> None:
+    plugin = await a_plugin(Maildir, f"{tmp_path} %l")
+    tx = a_mail()
+    assert await plugin.hook_rcpt(tx, tx.recipients[0]) is None
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_a_maildir_that_cannot_be_looked_for(tmp_path: Path) -> None:
+    (tmp_path / "joe").symlink_to("elsewhere")
+    plugin = await a_plugin(Maildir, f"{tmp_path} %l create=no")
+    tx = a_mail("joe@x.test")
+    verdict = await plugin.hook_rcpt(tx, tx.recipients[0])
+    assert verdict is not None
+    assert (verdict.decision, verdict.code, verdict.status) == (Decision.DEFER, 451, "4.3.0")
+
+
+async def test_no_pattern_and_nothing_to_be_made(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="create=no needs a pattern"):
+        await a_plugin(Maildir, f"{tmp_path} create=no")
 
 
 @given(st.text(), st.text())
