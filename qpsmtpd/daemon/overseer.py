@@ -55,7 +55,7 @@ class ServiceManager(Overseer):
         notify.reloading()
 
     def reloaded(self, *, success: bool) -> None:
-        self.ready()
+        notify.ready("Taking connections" if success else f"Taking connections; {notify.REFUSED}")
 
     def alive(self) -> None:
         notify.alive()

@@ -78,6 +78,7 @@ class Supervisor:
         self._stopping = False
         self._reloading = False
         self._reload_wanted = False
+        self._refused = False  # the configuration, by the last reload
         self._status = 0
         self._failures = 0  # workers in a row that never accepted a connection
         self._restart_at = 0.0
@@ -184,6 +185,7 @@ class Supervisor:
         if READY in said:
             self._on_ready(pid, worker)
         if NOT_RELOADED in said:
+            self._refused = True
             log.error("worker pid=%d keeps the old configuration", pid)
         if RELOADED in said or NOT_RELOADED in said:
             worker.reloading = False
@@ -251,11 +253,13 @@ class Supervisor:
         if status == -signal.SIGALRM:
             log.error("loading the configuration takes more than %g seconds", CHECK_SECONDS)
         if self._started and status:
+            self._refused = True
             log.error("the old configuration stays in use")
         elif self._started:
             self._reload_workers()
         elif status:
             self._status = max(status, 1)
+            notify.misconfigured()
             turn_away(self._listeners)
             self._stop()
         else:
@@ -269,6 +273,7 @@ class Supervisor:
             self._reload_wanted = True
         elif not self._stopping:
             self._reloading = True
+            self._refused = False
             notify.reloading()
             self._check()
 
@@ -288,7 +293,8 @@ class Supervisor:
             self._say_ready()
 
     def _say_ready(self) -> None:
-        notify.ready(f"Taking connections with {self._count} workers")
+        status = f"Taking connections with {self._count} workers"
+        notify.ready(f"{status}; {notify.REFUSED}" if self._refused else status)
         if self._reload_wanted:
             self._reload_wanted = False
             self._reload()
