@@ -192,6 +192,7 @@ async def report_errors(errors: ConfigErrors, options: RunOptions) -> None:
         if sinks := sinks_apart(snapshot.logging):
             install(snapshot.settings.stderr_level, sinks, to_both=False)
             report(errors.problems)
+            log.error("a configuration with these errors is not used")
         await snapshot.stop()
 
 

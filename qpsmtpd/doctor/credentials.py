@@ -82,5 +82,12 @@ def awaited(machine: Machine, path: str, environment: Mapping[str, str]) -> str:
 
 
 def _sources(machine: Machine) -> dict[str, str]:
+    """What the unit names, or as it was passed to the service if only that can be read."""
     running = {name: f"{CREDENTIALS}/{name}" for name in machine.names(CREDENTIALS)}
-    return running | passed(machine)
+    named = passed(machine)
+    readable = {name: path for name, path in named.items() if _readable(machine, path)}
+    return named | running | readable
+
+
+def _readable(machine: Machine, path: str) -> bool:
+    return os.access(machine.path(path), os.R_OK)

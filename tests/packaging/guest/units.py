@@ -171,6 +171,22 @@ def a_reload_keeps_sessions() -> None:
     expect("new.example.org" in send(RECIPIENT, "x", server=SERVER).transcript, "the old name")
 
 
+def a_reload_of_a_wrong_configuration_fails_loudly() -> None:
+    pid = value("MainPID")
+    with _wrong_configuration():
+        done = subprocess.run(("systemctl", "reload", "qpsmtpd.service"), check=False)
+        expect(done.returncode != 0, "systemctl says that it went well")
+        wait_for("status", lambda: "is wrong and not used" in value("StatusText"))
+        shown = run("systemctl", "status", "--no-pager", "--full", "qpsmtpd.service")
+        expect("plugins:1: error: no_such_plugin: there is no plugin" in shown, shown)
+        wait_for_log("plugins:1: no_such_plugin: there is no plugin")
+        wait_for_log("a configuration with these errors is not used")
+        expect((value("ActiveState"), value("MainPID")) == ("active", pid), "it does not run on")
+        accepted("configuration-of-before")
+    run("systemctl", "reload", "qpsmtpd.service")
+    wait_for("status", lambda: "is wrong" not in value("StatusText"))
+
+
 def credentials_are_the_same_for_everybody() -> None:
     """TLS as in README.Debian: check-config agrees with the daemon, before and after its start."""
     key, cert = "/etc/ssl/private/mx.key", "/etc/ssl/certs/mx.pem"
@@ -199,6 +215,7 @@ def credentials_are_the_same_for_everybody() -> None:
     run("qpsmtpd", "check-config")
     run("systemctl", "restart", "qpsmtpd.service")
     run("qpsmtpd", "check-config")
+    run("systemctl", "reload", "qpsmtpd.service")
     expect("STARTTLS" in send(RECIPIENT, "x", server=SERVER).transcript, "no STARTTLS")
     Path(cert).write_text("no certificate\n")
     done = subprocess.run(
@@ -326,6 +343,7 @@ CHECKS: tuple[Callable[[], None], ...] = (
     the_hand_over_runs_nothing_else,
     it_greets_with_the_full_name,
     a_reload_keeps_sessions,
+    a_reload_of_a_wrong_configuration_fails_loudly,
     credentials_are_the_same_for_everybody,
     log_rotation_opens_the_file_anew,
     the_watchdog_is_fed,

@@ -113,6 +113,7 @@ def test_what_is_wrong_stands_in_the_log_file_as_well(
     assert check_configuration(options) == EXIT_CONFIG
     for text in (log.read_text(), capfd.readouterr().err):
         assert text.count(f"{tmp_path}/plugins:1: nonsense: there is no plugin") == 1
+    assert "a configuration with these errors is not used" in log.read_text()
 
 
 @pytest.mark.usefixtures("logs_installed")

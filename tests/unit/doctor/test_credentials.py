@@ -53,6 +53,17 @@ def test_they_are_put_together(with_unit: FakeMachine) -> None:
     assert not directory.exists()
 
 
+def test_what_only_root_can_read_is_taken_from_the_running_service(
+    with_unit: FakeMachine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "access", lambda path, mode: not str(path).endswith("mx.key"))
+    with_unit.file(f"{CREDENTIALS}/qpsmtpd-server.key", "key of before")
+    with credentials_of_service(with_unit) as credentials:
+        directory = Path(credentials.environment[VARIABLE])
+        assert (directory / "qpsmtpd-server.crt").read_text() == "certificate"
+        assert (directory / "qpsmtpd-server.key").read_text() == "key of before"
+
+
 def test_within_the_service_they_are_there(with_unit: FakeMachine) -> None:
     with_unit.environment[VARIABLE] = "/given"
     with credentials_of_service(with_unit) as credentials:
