@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -41,7 +42,9 @@ def _check_config(arguments: argparse.Namespace) -> int:
     return 1 if errors else 0
 
 
-def check(directories: Sequence[Path], environment: Mapping[str, str]) -> Sequence[Problem]:
+def check(
+    directories: Sequence[Path], environment: Mapping[str, str] = os.environ
+) -> Sequence[Problem]:
     """Every problem of a configuration."""
 
     async def load_and_stop() -> Sequence[Problem]:

@@ -26,6 +26,7 @@ from dataclasses import dataclass, field
 from qpsmtpd.config.runoptions import RunOptions
 from qpsmtpd.daemon import notify
 from qpsmtpd.daemon.overseer import ALIVE, NOT_RELOADED, READY, RELOADED, ToSupervisor
+from qpsmtpd.daemon.reloads import Reloads
 from qpsmtpd.daemon.scoreboard import Scoreboard
 from qpsmtpd.daemon.server import Listener
 from qpsmtpd.daemon.sockets import turn_away
@@ -78,6 +79,7 @@ class Supervisor:
         self._stopping = False
         self._reloading = False
         self._reload_wanted = False
+        self._reloads = Reloads(options.environment)
         self._refused = False  # the configuration, by the last reload
         self._status = 0
         self._failures = 0  # workers in a row that never accepted a connection
@@ -274,6 +276,7 @@ class Supervisor:
         elif not self._stopping:
             self._reloading = True
             self._refused = False
+            self._reloads.begin()
             notify.reloading()
             self._check()
 
@@ -290,6 +293,7 @@ class Supervisor:
         waiting = any(worker.reloading for worker in self._workers.values())
         if self._reloading and self._checker is None and not waiting:
             self._reloading = False
+            self._reloads.end(success=not self._refused)
             self._say_ready()
 
     def _say_ready(self) -> None:

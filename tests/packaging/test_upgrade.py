@@ -197,7 +197,7 @@ def test_lines_that_cannot_work_are_named_before_unpacking(release: str, agreed:
         said = upgrade(system)
         before, _, after = said.partition("Unpacking qpsmtpd (2.0.0-1)")
         line = f"{PLUGINS}:{number}: our_own_filter strict 1"
-        assert f"  {line}\n" in before
+        assert f"  {line}" in before
         assert "virus/sophie" not in said  # which nobody misses
         assert text(system, PLUGINS).endswith("our_own_filter strict 1\nvirus/sophie\n")
         assert enabled_units(system) == UNITS

@@ -42,7 +42,7 @@ def problems(tmp_path: Path, text: str) -> list[str]:
     (tmp_path / "me").write_text("mx.example\n")
     (tmp_path / "plugins").write_text("mine\nrcpt_ok\nqueue/maildir /tmp\n")
     (tmp_path / "rcpthosts").write_text("example.test\n")
-    found = [str(p) for p in check([tmp_path], {}) if p.severity == "error"]
+    found = [str(p) for p in check([tmp_path]) if p.severity == "error"]
     return [problem.replace(f"{file}:", "") for problem in found]
 
 
