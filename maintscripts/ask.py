@@ -35,6 +35,7 @@ PROXY = "qpsmtpd/queue_smtp_proxy_destination"
 MAILDIR = "qpsmtpd/queue_maildir_destination"
 NONE_CONFIRM = "qpsmtpd/queue_none_confirm"
 RCPTHOSTS = "qpsmtpd/rcpthosts"
+LEAVE_OUT = "qpsmtpd/leave_out_plugins"
 
 METHODS = ("exim", "postfix", "qmail", "proxy", "maildir", "none")
 DEFAULT_PROXY = "localhost"
@@ -151,6 +152,8 @@ class Facts:
     written: the answers that this package wrote to the files the last time.
     dropped: words of debian-rcpthosts that are not domains; the older package wrote some.
     qmail_queue: the path of qmail's program.
+    missing: the lines that stop the start because this version has no such plugin, as
+        "FILE:NUMBER: LINE".
     """
 
     mta: str = ""
@@ -159,6 +162,7 @@ class Facts:
     written: Mapping[str, str] = field(default_factory=dict)
     dropped: tuple[str, ...] = ()
     qmail_queue: str = "/usr/sbin/qmail-queue"
+    missing: tuple[str, ...] = ()
 
 
 def packages_of(status: Path) -> set[str]:
@@ -208,6 +212,7 @@ def detect(
         written=_answers_written(root),
         dropped=dropped,
         qmail_queue=f"/{queue}" if queue else Facts.qmail_queue,
+        missing=tuple(os.environ.get("QPSMTPD_MISSING", "").splitlines()),
     )
 
 
@@ -540,7 +545,21 @@ def ask(db: Debconf, facts: Facts) -> int:
             if outcome != "skipped":
                 way_back.append(step)
             step += 1
+    if facts.missing and answers[STARTUP] == "true":
+        _ask_to_leave_out(db, facts)
     return 0
+
+
+def _ask_to_leave_out(db: Debconf, facts: Facts) -> None:
+    """Name the lines that cannot work, and ask whether to start without them.
+
+    Whoever wants to see only what is critical sees it as well: otherwise no mail is taken.
+    """
+    lines = (line.split(": ", 1) for line in facts.missing)
+    named = (f"{text} ({where.rpartition('/')[2]})" for where, text in lines)
+    db.command("SUBST", LEAVE_OUT, "LINES", ", ".join(named))
+    db.command("INPUT", "critical", LEAVE_OUT)
+    db.command("GO")
 
 
 def _pose(

@@ -29,6 +29,7 @@ from debian.debian_support import Version
 from maintscripts import leftovers
 from maintscripts.answers import Answers, settle
 from maintscripts.ask import (
+    LEAVE_OUT,
     QUESTIONS,
     SETTINGS,
     SOCKET,
@@ -42,12 +43,22 @@ from maintscripts.ask import (
 )
 from maintscripts.ownership import Owner, assure_room, make_maildir, protect, write_atomically
 from maintscripts.render import render
+from qpsmtpd.config.files import ConfigFiles
+from qpsmtpd.config.pluginfinder import PluginFinder
+from qpsmtpd.config.pluginlines import missing_lines
+from qpsmtpd.errors import ConfigError
 
 USER = "qpsmtpd"
 POSTDROP = "postdrop"
 FIRST_VERSION = "2.0.0~"
 LISTENED = "run/qpsmtpd-listened"  # the drop-in of the running socket, until it is restarted
 
+MISSING_PLUGINS = "etc/qpsmtpd/missing_plugins"
+
+_MISSING_HEADER = """\
+# What happens with lines whose plugin does not exist: the answer given when the
+# package was installed or upgraded. See missing_plugins in qpsmtpd-config(5).
+"""
 _STDERR = 2
 
 Run = Callable[[Sequence[str]], bool]
@@ -138,6 +149,8 @@ def apply(root: Path, db: Debconf, facts: Facts, execute: Run, owner: Owner, old
     if answers.method == "maildir":
         _make_maildir(root, answers.maildir, owner)
     protect(root / "etc/qpsmtpd/flat_auth_pw", owner.gid)
+    if facts.missing:
+        _leave_out(root, db, facts.missing)
     for question in QUESTIONS:
         db.command("FSET", question.name, "pending", "false")
     if answers.startup_enabled and not answers.wanted:
@@ -193,6 +206,33 @@ def _write_settings(root: Path, answers: Answers) -> None:
     write_atomically(root / SETTINGS, render(answers)[f"/{SETTINGS}"])
 
 
+def _leave_out(root: Path, db: Debconf, missing: Sequence[str]) -> None:
+    """Let the daemon start without these plugins if the administrator agreed; name them anyway."""
+    path = root / MISSING_PLUGINS
+    if db.get(LEAVE_OUT) == "true" and not lines_of(text_of(path)):
+        write_atomically(path, f"{text_of(path) or _MISSING_HEADER}skip\n")
+    skipped = lines_of(text_of(path))[:1] == ["skip"]
+    for line in missing:
+        note(f"{line}: {'left out' if skipped else 'there is no such plugin'}")
+    if not skipped:
+        note(
+            "it does not start with these lines: remove them and start it (systemctl restart "
+            "qpsmtpd), or have them left out (dpkg-reconfigure qpsmtpd)"
+        )
+
+
+def missing_in(root: Path) -> tuple[str, ...]:
+    """The lines of the configuration whose plugin is missed.  No plugin is run."""
+    files = ConfigFiles([root / "etc/qpsmtpd"])
+    try:
+        finder = PluginFinder([root / line.lstrip("/") for line in files.lines("plugin_dirs")])
+        found = [entry for entry, _ in missing_lines(files, finder)]
+    except ConfigError:
+        return ()  # check-config says what is wrong
+    start = len(str(root).rstrip("/"))
+    return tuple(f"{entry.where[start:]}: {entry.text}" for entry in found)
+
+
 def _make_maildir(root: Path, path: str, owner: Owner) -> None:
     try:
         make_maildir(root / path.lstrip("/"), owner)
@@ -211,7 +251,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _do(arguments: Sequence[str], root: Path, db: Debconf) -> int:
-    facts = detect(root, packages_of)
+    facts = dataclasses.replace(detect(root, packages_of), missing=missing_in(root))
     match arguments:
         case ["stage", directory]:
             stage(root, db, facts, Path(directory))

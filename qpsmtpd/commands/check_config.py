@@ -7,13 +7,15 @@ import argparse
 import asyncio
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from qpsmtpd.commands.arguments import add_command, directories_of, silence
 from qpsmtpd.config.loader import load
 from qpsmtpd.config.problems import ConfigErrors, Problem, errors_in
+from qpsmtpd.doctor.credentials import credentials_of_service
+from qpsmtpd.doctor.machine import Machine
 from qpsmtpd.terminal import styled
 
 
@@ -29,7 +31,8 @@ def add_check_config(commands: Any) -> None:
 
 def _check_config(arguments: argparse.Namespace) -> int:
     directories = directories_of(arguments.config)
-    problems = check(directories)
+    with credentials_of_service(Machine()) as credentials:
+        problems = [credentials.explain(p) for p in check(directories, credentials.environment)]
     for problem in problems:
         print(show(problem))
     errors = len(errors_in(problems))
@@ -39,11 +42,13 @@ def _check_config(arguments: argparse.Namespace) -> int:
     return 1 if errors else 0
 
 
-def check(directories: Sequence[Path]) -> Sequence[Problem]:
+def check(
+    directories: Sequence[Path], environment: Mapping[str, str] = os.environ
+) -> Sequence[Problem]:
     """Every problem of a configuration."""
 
     async def load_and_stop() -> Sequence[Problem]:
-        snapshot = await load(directories, os.environ, check_only=True)
+        snapshot = await load(directories, environment, check_only=True)
         await snapshot.stop()
         return snapshot.warnings
 

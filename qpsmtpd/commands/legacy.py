@@ -63,7 +63,7 @@ def _check(options: RunOptions) -> None:
     """See whether the daemon can start.  Raises QpsmtpdError."""
     from qpsmtpd.daemon.sockets import bind
 
-    problems = check(options.config)
+    problems = check(options.config, options.environment)
     for problem in problems:
         print(show(problem), file=sys.stderr)
     if errors_in(problems):

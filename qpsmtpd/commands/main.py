@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The program `qpsmtpd`: run | inetd | check-config | plugins | dialogue | doctor."""
+"""The program `qpsmtpd`: run | inetd | reload | check-config | plugins | dialogue | doctor."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from qpsmtpd.commands.check_config import add_check_config
 from qpsmtpd.commands.dialogue import add_dialogue
 from qpsmtpd.commands.doctor import add_doctor
 from qpsmtpd.commands.plugins import add_plugins
+from qpsmtpd.commands.reload import add_reload
 from qpsmtpd.commands.run import add_inetd, add_run
 from qpsmtpd.errors import QpsmtpdError
 from qpsmtpd.terminal import styled
@@ -52,6 +53,7 @@ def make_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     add_run(commands)
     add_inetd(commands)
+    add_reload(commands)
     add_check_config(commands)
     add_plugins(commands)
     add_dialogue(commands)

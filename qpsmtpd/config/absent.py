@@ -15,12 +15,15 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Literal
 
-from qpsmtpd.config.names import todays_name
+from qpsmtpd.config.names import old_names, todays_name
 
 #: What it means that a plugin is missing.
 Loss = Literal["idle", "filter", "vital"]
+
+_SHIPPED = Path(__file__).parents[1] / "plugins"
 
 #: How alike two names must be, from 0 to 1, for one to be a misspelling of the other.
 _LIKENESS = 0.85
@@ -183,3 +186,17 @@ def _guessed(name: str, last: str, shipped: Sequence[str]) -> str:
         return f"did you mean {last}?"
     near = difflib.get_close_matches(name, [*shipped, *ABSENT], n=1, cutoff=_LIKENESS)
     return f"did you mean {near[0]}?" if near else _BY_WORD.get(last, "")
+
+
+def harmless_names() -> list[str]:
+    """The names that may stand on a plugin line, with "_" for "-": what we ship, older names of it,
+    and what nobody misses.
+
+    No plugin is imported for this, as the maintainer scripts are made with it.
+    """
+    files = (file.relative_to(_SHIPPED).with_suffix("") for file in _SHIPPED.rglob("*.py"))
+    shipped = {str(file) for file in files if file.name != "__init__"}
+    old = {name for new in shipped for name in (*old_names(new), *old_names(new.replace("_", "-")))}
+    idle = {name for name, absent in ABSENT.items() if absent.loss == "idle"}
+    idle |= {name.rpartition("/")[2] for name in idle}
+    return sorted(shipped | {name.replace("-", "_") for name in old | idle})

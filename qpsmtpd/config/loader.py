@@ -62,6 +62,23 @@ async def load(
     return loading.snapshot()
 
 
+async def load_logging(
+    directories: Sequence[Path], environment: Mapping[str, str]
+) -> Snapshot | None:
+    """The logging plugins alone of a configuration that `load` refuses; None if they are wrong too.
+
+    Through them the administrator learns in the usual place what is wrong with the rest.
+    """
+    files = ConfigFiles(directories)
+    loading = _Loading(files, environment, None, False, await _name_without(files))
+    loading.lines.plugins.clear()
+    await loading.start_plugins()
+    if len(loading.started) < len(loading.lines.logging):
+        await stop(loading.started, loading.releases)
+        return None
+    return loading.snapshot()
+
+
 async def _name_without(files: ConfigFiles) -> str:
     """The name of this machine if the file `me` does not give one."""
     with suppress(ConfigError):
@@ -108,6 +125,18 @@ class _Loading:
         if not self.services.check_only:
             spool_dir, mode = self.settings.spool_dir, self.settings.spool_mode
             self.problems += prepare_spool_dir(spool_dir, mode)
+        await self.start_plugins()
+        for chained in self.started:
+            with self._problems_of(chained.where, chained.plugin.name):
+                self.context = self.context or chained.plugin.tls_context()
+        if self.services.check_only and not errors_in(self.lines.problems):
+            self.problems += stray_files(self.files, [line.cls for line in self.lines.all])
+        self.problems += self.files.warnings
+        if errors_in(self.problems):
+            raise ConfigErrors(self.problems)
+
+    async def start_plugins(self) -> None:
+        """Start the plugins of all lines; what fails is a problem, and not in `started`."""
         for line in self.lines.all:
             with self._problems_of(line.where, line.name):
                 chained = self._chained(line)
@@ -117,14 +146,6 @@ class _Loading:
                 if "queue" in chained.plugin.hooks():
                     self.services.deliverers.append(chained.plugin)
                 self.config.add(chained)
-        for chained in self.started:
-            with self._problems_of(chained.where, chained.plugin.name):
-                self.context = self.context or chained.plugin.tls_context()
-        if self.services.check_only and not errors_in(self.lines.problems):
-            self.problems += stray_files(self.files, [line.cls for line in self.lines.all])
-        self.problems += self.files.warnings
-        if errors_in(self.problems):
-            raise ConfigErrors(self.problems)
 
     def _resolver(self) -> DnsResolver:
         resolver = self._new_resolver()

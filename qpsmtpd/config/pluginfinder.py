@@ -51,18 +51,25 @@ class PluginFinder:
 
         It is a MissingPluginError if there is no such plugin, or only one in Perl.
         """
-        if "::" in name:
-            raise MissingPluginError(f"{name} is a Perl module: {_REWRITE}", "filter")
+        if missing := self.missing(name):
+            raise missing
         if not _is_name(name):
             raise PluginError(f"{name!r} is not the name of a plugin")
         local = self.local_file(name)
         if local and local.suffix == ".py":
             return self._load_local(name, local)
-        if is_shipped(name):
-            if local:
-                self.replaced[name] = local
-            return _plugin_in(_imported(_SHIPPED + module_name(name)))
-        raise self._missing(name, local)
+        if local:
+            self.replaced[name] = local
+        return _plugin_in(_imported(_SHIPPED + module_name(name)))
+
+    def missing(self, name: str) -> MissingPluginError | None:
+        """What is to be said if there is no such plugin, or only one in Perl.  Runs no plugin."""
+        if "::" in name:
+            return MissingPluginError(f"{name} is a Perl module: {_REWRITE}", "filter")
+        if not _is_name(name) or is_shipped(name):
+            return None
+        local = self.local_file(name)
+        return None if local and local.suffix == ".py" else self._missing(name, local)
 
     def local_file(self, name: str) -> Path | None:
         """The plugin's file in the first directory that has it; a Perl file has no suffix .py."""

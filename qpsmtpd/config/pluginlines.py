@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any, Literal
 
+from qpsmtpd.config.absent import Loss
 from qpsmtpd.config.files import ConfigFiles
 from qpsmtpd.config.names import implied_instance, todays_name
 from qpsmtpd.config.pluginfinder import PluginFinder
@@ -156,6 +157,18 @@ def _missing(text: str, entry: Entry, error: MissingPluginError, *, skip: bool) 
     if error.loss == "idle" or (error.loss == "filter" and skip):
         return Problem(entry.where, f"{text} (this line is skipped)", "warning")
     return Problem(entry.where, text)
+
+
+def missing_lines(files: ConfigFiles, finder: PluginFinder) -> Iterator[tuple[Entry, Loss]]:
+    """The lines that stop the start because there is no such plugin, and what would be missing.
+
+    No plugin is run.  Raises ConfigError if a file cannot be read.
+    """
+    for file in ("logging", "plugins"):
+        for entry in files.entries(file):
+            missing = finder.missing(_split_name(next(iter(entry.text.split())))[0])
+            if missing is not None and missing.loss != "idle":
+                yield entry, missing.loss
 
 
 def _split_name(word: str) -> tuple[str, Sequence[str], str]:

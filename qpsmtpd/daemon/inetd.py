@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from qpsmtpd.config.problems import ConfigErrors
 from qpsmtpd.config.runoptions import RunOptions
 from qpsmtpd.daemon.server import Server
-from qpsmtpd.daemon.worker import EXIT_CONFIG, load_snapshot, report, run_loop, use_logging
+from qpsmtpd.daemon.worker import EXIT_CONFIG, load_snapshot, report_errors, run_loop, use_logging
 from qpsmtpd.errors import QpsmtpdError
 from qpsmtpd.logs.handler import install
 from qpsmtpd.logs.levels import LogLevel
@@ -60,7 +60,7 @@ async def _serve(options: RunOptions) -> int:
         snapshot = await load_snapshot(options)
     except QpsmtpdError as error:
         if isinstance(error, ConfigErrors):
-            report(error.problems)
+            await report_errors(error, options)
         else:
             log.critical("%s", error)
         # The client is connected already, and its mail has to wait until this is fixed.

@@ -8,6 +8,9 @@ import os
 import socket
 import time
 
+#: Part of the status after a reload that failed.
+REFUSED = "the new configuration is wrong and not used, see the log or qpsmtpd check-config"
+
 
 def notify(*assignments: str, wait: bool = True) -> None:
     """Send assignments such as "READY=1" to the service manager, if there is one.
@@ -35,6 +38,11 @@ def ready(status: str) -> None:
 def reloading() -> None:
     """The configuration is being read again; `ready` must follow."""
     notify("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
+
+
+def misconfigured() -> None:
+    """The service cannot start; the status outlives it."""
+    notify("STATUS=The configuration is wrong, see the log or qpsmtpd check-config")
 
 
 def stopping() -> None:

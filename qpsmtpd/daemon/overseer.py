@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Protocol
 
 from qpsmtpd.daemon import notify
+from qpsmtpd.daemon.reloads import Reloads
 
 #: What a worker tells the supervisor, one octet each.
 READY, RELOADED, NOT_RELOADED, ALIVE = b"R", b"L", b"N", b"A"
@@ -44,6 +46,9 @@ class Overseer(Protocol):
 class ServiceManager(Overseer):
     """systemd, or nobody."""
 
+    def __init__(self) -> None:
+        self._reloads = Reloads(os.environ)
+
     @property
     def interval(self) -> float | None:
         return notify.watchdog_interval()
@@ -52,10 +57,12 @@ class ServiceManager(Overseer):
         notify.ready("Taking connections")
 
     def reloading(self) -> None:
+        self._reloads.begin()
         notify.reloading()
 
     def reloaded(self, *, success: bool) -> None:
-        self.ready()
+        self._reloads.end(success=success)
+        notify.ready("Taking connections" if success else f"Taking connections; {notify.REFUSED}")
 
     def alive(self) -> None:
         notify.alive()

@@ -18,6 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from qpsmtpd.config.runoptions import RunOptions
+from qpsmtpd.daemon import notify
 from qpsmtpd.daemon.overseer import ServiceManager
 from qpsmtpd.daemon.server import Listener
 from qpsmtpd.daemon.sockets import bind, passed_by_systemd, turn_away
@@ -60,6 +61,7 @@ def _serve(options: RunOptions, listeners: Sequence[Listener]) -> int:
         return Supervisor(options, listeners, options.worker_count).run()
     status = Worker(options, listeners, ServiceManager(), log_warnings=True).run()
     if status == EXIT_CONFIG:
+        notify.misconfigured()
         turn_away(listeners)
     return status
 

@@ -26,6 +26,7 @@ from dataclasses import dataclass, field
 from qpsmtpd.config.runoptions import RunOptions
 from qpsmtpd.daemon import notify
 from qpsmtpd.daemon.overseer import ALIVE, NOT_RELOADED, READY, RELOADED, ToSupervisor
+from qpsmtpd.daemon.reloads import Reloads
 from qpsmtpd.daemon.scoreboard import Scoreboard
 from qpsmtpd.daemon.server import Listener
 from qpsmtpd.daemon.sockets import turn_away
@@ -78,6 +79,8 @@ class Supervisor:
         self._stopping = False
         self._reloading = False
         self._reload_wanted = False
+        self._reloads = Reloads(options.environment)
+        self._refused = False  # the configuration, by the last reload
         self._status = 0
         self._failures = 0  # workers in a row that never accepted a connection
         self._restart_at = 0.0
@@ -184,6 +187,7 @@ class Supervisor:
         if READY in said:
             self._on_ready(pid, worker)
         if NOT_RELOADED in said:
+            self._refused = True
             log.error("worker pid=%d keeps the old configuration", pid)
         if RELOADED in said or NOT_RELOADED in said:
             worker.reloading = False
@@ -251,11 +255,13 @@ class Supervisor:
         if status == -signal.SIGALRM:
             log.error("loading the configuration takes more than %g seconds", CHECK_SECONDS)
         if self._started and status:
+            self._refused = True
             log.error("the old configuration stays in use")
         elif self._started:
             self._reload_workers()
         elif status:
             self._status = max(status, 1)
+            notify.misconfigured()
             turn_away(self._listeners)
             self._stop()
         else:
@@ -269,6 +275,8 @@ class Supervisor:
             self._reload_wanted = True
         elif not self._stopping:
             self._reloading = True
+            self._refused = False
+            self._reloads.begin()
             notify.reloading()
             self._check()
 
@@ -285,10 +293,12 @@ class Supervisor:
         waiting = any(worker.reloading for worker in self._workers.values())
         if self._reloading and self._checker is None and not waiting:
             self._reloading = False
+            self._reloads.end(success=not self._refused)
             self._say_ready()
 
     def _say_ready(self) -> None:
-        notify.ready(f"Taking connections with {self._count} workers")
+        status = f"Taking connections with {self._count} workers"
+        notify.ready(f"{status}; {notify.REFUSED}" if self._refused else status)
         if self._reload_wanted:
             self._reload_wanted = False
             self._reload()

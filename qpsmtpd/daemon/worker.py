@@ -15,7 +15,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from qpsmtpd.config.loader import load
+from qpsmtpd.config.loader import load, load_logging
 from qpsmtpd.config.problems import ConfigErrors, Problem
 from qpsmtpd.config.runoptions import RunOptions
 from qpsmtpd.config.snapshot import Snapshot
@@ -24,7 +24,7 @@ from qpsmtpd.daemon.overseer import Overseer
 from qpsmtpd.daemon.scoreboard import Slot
 from qpsmtpd.daemon.server import Listener, Server
 from qpsmtpd.daemon.sockets import describe
-from qpsmtpd.logs.handler import PluginHandler, install
+from qpsmtpd.logs.handler import PluginHandler, install, sinks_apart
 from qpsmtpd.logs.levels import LogLevel
 
 log = logging.getLogger(__name__)
@@ -80,7 +80,7 @@ class Worker:
         try:
             snapshot = await load_snapshot(self.options)
         except ConfigErrors as error:
-            report(error.problems)
+            await report_errors(error, self.options)
             return EXIT_CONFIG
         handler = self._use(snapshot)
         stop, hangup = asyncio.Event(), asyncio.Event()
@@ -166,7 +166,7 @@ def check_configuration(options: RunOptions) -> int:
         try:
             snapshot = await load_snapshot(options)
         except ConfigErrors as error:
-            report(error.problems)
+            await report_errors(error, options)
             return EXIT_CONFIG
         report(snapshot.warnings)
         await snapshot.stop()
@@ -179,6 +179,21 @@ def use_logging(snapshot: Snapshot, options: RunOptions) -> PluginHandler:
     """Send log lines where this configuration says; returns the one and only handler."""
     level = LogLevel.LOGDEBUG if options.debug else snapshot.settings.stderr_level
     return install(level, snapshot.logging)
+
+
+async def report_errors(errors: ConfigErrors, options: RunOptions) -> None:
+    """Log why a configuration is not used: on stderr, and where its logging plugins write.
+
+    For processes that have none in use, so that nothing but stderr would have it.
+    """
+    report(errors.problems)
+    snapshot = await load_logging(options.config, options.environment)
+    if snapshot is not None:
+        if sinks := sinks_apart(snapshot.logging):
+            install(snapshot.settings.stderr_level, sinks, to_both=False)
+            report(errors.problems)
+            log.error("a configuration with these errors is not used")
+        await snapshot.stop()
 
 
 def report(problems: Sequence[Problem]) -> None:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from qpsmtpd.config.loader import load
 from qpsmtpd.config.problems import ConfigErrors, Problem
+from qpsmtpd.doctor.credentials import awaited
 from qpsmtpd.doctor.examination import text_of
 from qpsmtpd.doctor.installation import Installation
 from qpsmtpd.plugin.finding import Finding
@@ -33,7 +34,11 @@ def check_configuration(installation: Installation) -> Iterator[Finding]:
 
 def _finding(installation: Installation, problem: Problem) -> Finding:
     subject = problem.where or str(installation.directories[0])
-    account, uid = installation.account, installation.machine.uid
+    machine = installation.machine
+    if awaits := awaited(machine, subject, installation.environment):
+        advice = "The command that says whether it can be used:"
+        return Finding.notice(subject, awaits, advice, "qpsmtpd check-config")
+    account, uid = installation.account, machine.uid
     if uid != 0 and account is not None and account.uid != uid and _DENIED in problem.text:
         advice = "This may be a problem only for you; run this as root."
         return Finding.notice(subject, problem.text, advice)

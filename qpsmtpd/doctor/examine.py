@@ -10,6 +10,7 @@ from pathlib import Path
 
 from qpsmtpd.config.runoptions import ListenAddress
 from qpsmtpd.doctor.configuration import check_configuration
+from qpsmtpd.doctor.credentials import awaited
 from qpsmtpd.doctor.dnschecks import check_dns
 from qpsmtpd.doctor.examination import OTHERS
 from qpsmtpd.doctor.hops import check_next_hops
@@ -27,7 +28,10 @@ Area = Callable[[Installation], Iterable[Finding]]
 
 
 def _certificates(installation: Installation) -> Iterable[Finding]:
-    return installation.found("Certificates")
+    for found in installation.found("Certificates"):
+        subject, environment = found.subject, installation.environment
+        awaits = awaited(installation.machine, subject, environment) if found.severity else ""
+        yield Finding.notice(subject, awaits) if awaits else found
 
 
 def _others(installation: Installation) -> Iterable[Finding]:

@@ -12,6 +12,7 @@ from qpsmtpd.config.files import ConfigFiles
 from qpsmtpd.config.runoptions import ListenAddress, parse_listen
 from qpsmtpd.config.settings import Settings, load_settings
 from qpsmtpd.dns.resolver import DnsResolver
+from qpsmtpd.doctor.credentials import CREDENTIALS, VARIABLE
 from qpsmtpd.doctor.examination import Examination
 from qpsmtpd.doctor.machine import Machine
 from qpsmtpd.doctor.processes import Running, running
@@ -22,9 +23,6 @@ from qpsmtpd.plugin.system import Account
 
 #: The user of the package, when no unit names another one.
 DEFAULT_USER = "qpsmtpd"
-
-#: Where systemd puts the credentials of the running service.
-_CREDENTIALS = f"/run/credentials/{SERVICE}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,8 +100,8 @@ class Installation:
     def environment(self) -> Mapping[str, str]:
         """The environment of the daemon, as far as it is known."""
         environment = dict(self.machine.environment)
-        if self.machine.exists(_CREDENTIALS):
-            environment.setdefault("CREDENTIALS_DIRECTORY", _CREDENTIALS)
+        if self.machine.exists(CREDENTIALS):
+            environment.setdefault(VARIABLE, CREDENTIALS)
         return environment
 
     def look(self) -> None:

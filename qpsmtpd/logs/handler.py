@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: MIT
 """PluginHandler: passes log records to the logging plugins, or to stderr if there are none.
 
+If stderr is the journal, and the plugins write elsewhere, errors go to both: an administrator who
+finds nothing wrong in `systemctl status` does not look any further.
+
 Every module logs through `logging.getLogger(__name__)`.  `install` puts one handler on the root
 logger.  It gives each record the ids that `bind` has set for the task at hand (records.py).  The
 logger `qpsmtpd` gets the most verbose level that anybody listens to: what is below costs one
@@ -15,7 +18,13 @@ from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
 from qpsmtpd.logs.levels import LogLevel
-from qpsmtpd.logs.records import ContextFilter, format_record, stderr_text, write_stderr
+from qpsmtpd.logs.records import (
+    ContextFilter,
+    format_record,
+    stderr_is_journal,
+    stderr_text,
+    write_stderr,
+)
 
 
 class LogSink(Protocol):
@@ -37,6 +46,15 @@ class Reopenable(Protocol):
         """Close the files; the next record opens them under their names again."""
 
 
+@runtime_checkable
+class Apart(Protocol):
+    """A logging plugin that can tell where its records go."""
+
+    @property
+    def apart(self) -> bool:
+        """Whether that is neither stderr nor the journal."""
+
+
 class PluginHandler(logging.Handler):
     """Passes records to the logging plugins, or to stderr if there are none."""
 
@@ -44,12 +62,20 @@ class PluginHandler(logging.Handler):
         super().__init__()
         self._stderr_level: int = level
         self._sinks: tuple[tuple[int, LogSink], ...] = ()
+        self._to_both = False
         self._busy = False
         self.addFilter(ContextFilter())
 
-    def replace(self, sinks: Sequence[LogSink], level: LogLevel | None = None) -> None:
-        """Replace the logging plugins, and the level for stderr, in one step."""
+    def replace(
+        self, sinks: Sequence[LogSink], level: LogLevel | None = None, *, to_both: bool = True
+    ) -> None:
+        """Replace the logging plugins, and the level for stderr, in one step.
+
+        to_both: whether errors go to the journal too.
+        """
         self._sinks = tuple((sink.log_level, sink) for sink in sinks)
+        apart = len(sinks_apart(sinks)) == len(sinks) > 0
+        self._to_both = to_both and apart and stderr_is_journal()
         if level is not None:
             self._stderr_level = level
         logging.getLogger("qpsmtpd").setLevel(self.lowest_level)
@@ -76,7 +102,8 @@ class PluginHandler(logging.Handler):
             self._busy = False
 
     def _pass_on(self, record: logging.LogRecord) -> None:
-        if not self._sinks and record.levelno >= self._stderr_level:
+        least = logging.ERROR if self._to_both else self._stderr_level
+        if record.levelno >= least and (self._to_both or not self._sinks):
             write_stderr(stderr_text(record, format_record(record)))
         for level, sink in self._sinks:
             if record.levelno < level:
@@ -87,9 +114,17 @@ class PluginHandler(logging.Handler):
                 write_stderr(f"a logging plugin failed:\n{traceback.format_exc()}")
 
 
-def install(level: LogLevel = LogLevel.LOGWARN, sinks: Sequence[LogSink] = ()) -> PluginHandler:
+def sinks_apart(sinks: Sequence[LogSink]) -> list[LogSink]:
+    """Those that write neither to stderr nor to the journal."""
+    return [sink for sink in sinks if isinstance(sink, Apart) and sink.apart]
+
+
+def install(
+    level: LogLevel = LogLevel.LOGWARN, sinks: Sequence[LogSink] = (), *, to_both: bool = True
+) -> PluginHandler:
     """Take over logging; `level` (config `loglevel`) is for stderr as long as there is no sink.
 
+    to_both: see PluginHandler.replace.
     Returns the handler, that of an earlier call if there was one.
     """
     # Our records name their module by their logger.  To find the place in the code as well costs
@@ -102,5 +137,5 @@ def install(level: LogLevel = LogLevel.LOGWARN, sinks: Sequence[LogSink] = ()) -
     if handler is None:
         handler = PluginHandler()
         root.addHandler(handler)
-    handler.replace(sinks, level)
+    handler.replace(sinks, level, to_both=to_both)
     return handler

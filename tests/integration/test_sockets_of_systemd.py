@@ -41,6 +41,7 @@ async def test_who_waits_for_a_daemon_that_cannot_start_is_told_so(
         waiting = [socket.create_connection(passed.getsockname()) for _ in range(3)]
         directory = configure(tmp_path, {"plugins": "no_such_plugin"})
         async with running(directory, passed=[passed], listen=[], workers=workers) as daemon:
+            assert (await daemon.notified())[0].startswith("STATUS=The configuration is wrong")
             assert await daemon.ended() == EXIT_CONFIG
         for client in waiting:
             with client:

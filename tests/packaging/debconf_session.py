@@ -17,8 +17,7 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 FRONTEND = Path("/usr/share/debconf/frontend")
 TIMEOUT = 60.0  # seconds
 
-BUILD_CONFIG = ("sed", "-e", "/^@ASK_PY@$/{r maintscripts/ask.py", "-e", "d}")  # of debian/rules
-
+BUILD_CONFIG = ("debian/fill-in", "debian/qpsmtpd.config.in")  # of debian/rules
 
 _DATABASE = """\
 Config: configdb
@@ -51,8 +50,9 @@ def unavailable() -> str | None:
 
 def built_config() -> str:
     """`config` as debian/rules builds it."""
-    command = (*BUILD_CONFIG, "debian/qpsmtpd.config.in")
-    return subprocess.run(command, cwd=CHECKOUT, check=True, capture_output=True, text=True).stdout
+    return subprocess.run(
+        BUILD_CONFIG, cwd=CHECKOUT, check=True, capture_output=True, text=True
+    ).stdout
 
 
 def built_templates() -> str:

@@ -255,19 +255,56 @@ def test_on_a_terminal(system: System) -> None:
     assert values["listen_interfaces"] == "192.0.2.1"
 
 
+# --- plugins that there are not -----------------------------------------------------------------
+
+MISSING = "rcpt_ok\nqueue/maildir /srv\nour_own_filter strict 1\nvirus/uvscan\nvirus/sophie\n"
+
+
+def test_lines_that_cannot_work_are_named_and_asked_about(system: System) -> None:
+    system.preseed("qpsmtpd qpsmtpd/startup_enabled boolean true\n")
+    system.write("etc/qpsmtpd/plugins", MISSING)
+    person = Person(answers={"leave_out_plugins": "true"})
+    assert system.config_with(person, priority="critical") == ""
+    assert [name for name, _ in person.shown] == ["leave_out_plugins"]
+    lines = "our_own_filter strict 1 (plugins:3), virus/uvscan (plugins:4)"
+    assert person.substituted["qpsmtpd/leave_out_plugins"] == lines
+    assert system.values()["leave_out_plugins"] == "true"
+
+
+@pytest.mark.parametrize("enabled, plugins", [("false", MISSING), ("true", "rcpt_ok\n")])
+def test_nothing_is_asked_about_plugins_without_need(
+    system: System, enabled: str, plugins: str
+) -> None:
+    system.preseed(f"qpsmtpd qpsmtpd/startup_enabled boolean {enabled}\n")
+    system.write("etc/qpsmtpd/plugins", plugins)
+    person = Person()
+    system.config_with(person, priority="critical")
+    assert person.shown == []
+
+
+def test_nobody_agrees_without_being_asked(system: System) -> None:
+    system.preseed("qpsmtpd qpsmtpd/startup_enabled boolean true\n")
+    system.write("etc/qpsmtpd/plugins", MISSING)
+    assert system.config() == ""
+    assert system.values().get("leave_out_plugins", "false") == "false"
+    system.preseed("qpsmtpd qpsmtpd/leave_out_plugins boolean true\n")
+    assert system.config() == ""
+    assert system.values()["leave_out_plugins"] == "true"
+
+
 # --- the files ----------------------------------------------------------------------------------
 
 
 def test_config_holds_the_body() -> None:
     text = built_config()
-    assert "@ASK_PY@" not in text
+    assert not re.search(r"@[A-Z_]+@", text)
     assert (CHECKOUT / "maintscripts/ask.py").read_text() in text
     assert text.startswith("#!/bin/sh\n")
 
 
 def test_config_is_built_here_as_in_the_package() -> None:
     rules = (CHECKOUT / "debian/rules").read_text().replace("$$", "$").replace("'", "")
-    assert f"{' '.join(BUILD_CONFIG)} debian/qpsmtpd.config.in >debian/qpsmtpd.config\n" in rules
+    assert f"{' '.join(BUILD_CONFIG)} >debian/qpsmtpd.config\n" in rules
 
 
 @pytest.mark.parametrize("template", TEMPLATES, ids=lambda template: template["Template"])
@@ -313,6 +350,7 @@ def test_names_and_values_of_the_older_package_are_kept() -> None:
         "queue_maildir_destination": "string",
         "queue_none_confirm": "boolean",
         "rcpthosts": "string",
+        "leave_out_plugins": "boolean",  # of our own
     }
     choices = found["queue_plugin"]["Choices-C"]
     assert choices == "exim, postfix, qmail, proxy, maildir, none"

@@ -39,7 +39,7 @@ def boot(release: str, mail_system: str) -> Outcome:
             system.install((built().put_into(system),), answers)
             system.copy_checkout()
             script = ("/usr/bin/python3", "-m", "tests.packaging.guest.units", mail_system)
-            return system.boot(script)
+            return system.boot(script, timeout=systems.BOOT_TIMEOUT)
     except RuntimeError as error:
         return Outcome({}, str(error))
 

@@ -186,6 +186,30 @@ def test_a_perl_plugin_is_reported_by_name(release: str) -> None:
         assert text(system, "/usr/share/qpsmtpd/plugins/our_own_filter") == PERL_PLUGIN
 
 
+@pytest.mark.parametrize("agreed", ["true", "false"])
+@pytest.mark.parametrize("release", RELEASES)
+def test_lines_that_cannot_work_are_named_before_unpacking(release: str, agreed: str) -> None:
+    with perl_version(release, answers=answers_for(METHODS[0], "true")) as system:
+        system.write(PLUGINS, text(system, PLUGINS) + "our_own_filter strict 1\nvirus/sophie\n")
+        number = len(text(system, PLUGINS).splitlines()) - 1
+        answer = f"qpsmtpd qpsmtpd/leave_out_plugins boolean {agreed}\n"
+        system.run("debconf-set-selections", stdin=answer)
+        said = upgrade(system)
+        before, _, after = said.partition("Unpacking qpsmtpd (2.0.0-1)")
+        line = f"{PLUGINS}:{number}: our_own_filter strict 1"
+        assert f"  {line}" in before
+        assert "virus/sophie" not in said  # which nobody misses
+        assert text(system, PLUGINS).endswith("our_own_filter strict 1\nvirus/sophie\n")
+        assert enabled_units(system) == UNITS
+        if agreed == "true":
+            assert f"{line}: left out" in after
+            system.run("qpsmtpd", "check-config")
+        else:
+            assert f"{line}: there is no such plugin" in after
+            with pytest.raises(RuntimeError, match="our_own_filter"):
+                system.run("qpsmtpd", "check-config")
+
+
 @pytest.mark.parametrize("release", RELEASES)
 def test_what_was_removed_and_not_purged_is_taken_over(release: str) -> None:
     with perl_version(release, answers=answers_for(METHODS[0], "true")) as system:

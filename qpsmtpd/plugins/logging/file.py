@@ -81,6 +81,8 @@ class FileOptions:
 class File(Plugin[FileOptions]):
     """Append records to a file, or feed them to a command."""
 
+    apart = True
+
     async def start(self) -> None:
         self._most = MOST_FILES if "%i" in self.options.destination else 1
         self._outlets: dict[str, Outlet] = {}

@@ -38,6 +38,11 @@ class JsonOptions:
 class Json(Plugin[JsonOptions]):
     """Write records as JSON."""
 
+    @property
+    def apart(self) -> bool:
+        """Whether records go neither to stderr nor to the journal."""
+        return bool(self.options.file)
+
     async def start(self) -> None:
         self._outlet = FileOutlet(self.options.file) if self.options.file else None
 

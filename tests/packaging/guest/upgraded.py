@@ -47,6 +47,9 @@ def the_perl_version_serves() -> None:
 
 
 def upgrades_while_it_runs() -> None:
+    """With a line that cannot work, which the administrator lets be left out."""
+    PLUGINS.write_text(f"{PLUGINS.read_text()}our_own_filter strict\n")
+    preseed({"leave_out_plugins": "boolean true"})
     install("-o", "Dpkg::Options::=--force-confold")
     wait_until_served(LISTEN)
     expect(not _perl_processes(), f"left: {_perl_processes()}")

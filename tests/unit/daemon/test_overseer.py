@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from qpsmtpd.daemon import notify
 from qpsmtpd.daemon.overseer import (
     ALIVE,
     NOT_RELOADED,
@@ -79,6 +80,8 @@ def test_the_service_manager(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
             tell()
             told.append(manager.recv(100).decode().splitlines()[0])
         assert told == ["READY=1", "RELOADING=1", "WATCHDOG=1", "STOPPING=1"]
-        for success in (True, False):
-            overseer.reloaded(success=success)
-            assert manager.recv(100).startswith(b"READY=1\n")
+        status = "READY=1\nSTATUS=Taking connections"
+        overseer.reloaded(success=False)
+        assert manager.recv(200).decode() == f"{status}; {notify.REFUSED}"
+        overseer.reloaded(success=True)
+        assert manager.recv(200).decode() == status

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from qpsmtpd.config.runoptions import RunOptions
-from qpsmtpd.daemon import supervisor
+from qpsmtpd.daemon import notify, supervisor
 from qpsmtpd.daemon.overseer import ALIVE, READY
 from qpsmtpd.daemon.supervisor import Supervisor
 from qpsmtpd.daemon.worker import EXIT_CONFIG
@@ -123,6 +123,7 @@ async def test_a_worker_is_replaced_under_a_watchdog(tmp_path: Path) -> None:
 
 async def test_all_workers_reload_or_none(tmp_path: Path) -> None:
     directory = with_names(tmp_path)
+    plugins = (directory / "plugins").read_text()
     async with running(directory, workers=2) as daemon:
         port = await daemon.port()
         await daemon.ready()
@@ -147,8 +148,15 @@ async def test_all_workers_reload_or_none(tmp_path: Path) -> None:
         assert (await daemon.notified())[0] == "RELOADING=1"
         await daemon.logged(f"{directory}/plugins:1: nonsense: there is no plugin")
         await daemon.logged("the old configuration stays in use")
-        assert (await daemon.notified())[0] == "READY=1"
+        assert await daemon.notified() == [
+            "READY=1",
+            f"STATUS=Taking connections with 2 workers; {notify.REFUSED}",
+        ]
         assert daemon.log.count("configuration reloaded") == 4
+        (directory / "plugins").write_text(plugins)
+        daemon.signal(signal.SIGHUP)
+        assert (await daemon.notified())[0] == "RELOADING=1"
+        assert (await daemon.notified())[1] == "STATUS=Taking connections with 2 workers"
         newest = await one_of_each(daemon, port)
         for client in newest.values():
             assert "new.example" in await client.command("EHLO x")

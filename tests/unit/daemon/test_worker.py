@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import signal
 import socket
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from qpsmtpd.config.runoptions import RunOptions
 from qpsmtpd.daemon import descriptors, worker
 from qpsmtpd.daemon.overseer import ServiceManager
 from qpsmtpd.daemon.worker import EXIT_CONFIG, Worker, check_configuration, load_snapshot, run_loop
+from qpsmtpd.logs.handler import install
 from tests.unit.client import catching, until, uvloop_factory
 from tests.unit.daemon_process import configure, running
 
@@ -27,6 +30,17 @@ def environment(loop: str) -> dict[str, str]:
     if loop == "uvloop":
         uvloop_factory()
     return {"QPSMTPD_EVENT_LOOP": loop}
+
+
+@pytest.fixture
+def logs_installed() -> Iterator[None]:
+    """What `start.run` does first."""
+    root, ours = logging.getLogger(), logging.getLogger("qpsmtpd")
+    level = ours.level
+    handler = install()
+    yield
+    root.removeHandler(handler)
+    ours.setLevel(level)
 
 
 # --- without a process ------------------------------------------------------------------------
@@ -86,6 +100,31 @@ def test_check_configuration(tmp_path: Path, caplog: pytest.LogCaptureFixture) -
     (tmp_path / "plugins").write_text("rcpt_ok\n\nnonsense\nqueue/discard\n")
     assert check_configuration(options) == EXIT_CONFIG
     assert f"{tmp_path}/plugins:3: nonsense: there is no plugin nonsense" in caplog.text
+
+
+@pytest.mark.usefixtures("logs_installed")
+@pytest.mark.parametrize("logging_line", ["logging/file {log}", "logging/json file={log}"])
+def test_what_is_wrong_stands_in_the_log_file_as_well(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], logging_line: str
+) -> None:
+    log = tmp_path / "log"
+    lines = {"plugins": "nonsense\n", "logging": logging_line.format(log=log)}
+    options = RunOptions(config=(configure(tmp_path, lines),))
+    assert check_configuration(options) == EXIT_CONFIG
+    for text in (log.read_text(), capfd.readouterr().err):
+        assert text.count(f"{tmp_path}/plugins:1: nonsense: there is no plugin") == 1
+    assert "a configuration with these errors is not used" in log.read_text()
+
+
+@pytest.mark.usefixtures("logs_installed")
+@pytest.mark.parametrize("line", ["logging/warn", "logging/nonsense", "logging/file"])
+def test_what_is_wrong_stands_on_stderr_once(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], line: str
+) -> None:
+    options = RunOptions(config=(configure(tmp_path, {"plugins": "nonsense\n", "logging": line}),))
+    assert check_configuration(options) == EXIT_CONFIG
+    text = capfd.readouterr().err
+    assert text.count(f"{tmp_path}/plugins:1: nonsense: there is no plugin") == 1
 
 
 def test_a_wrong_configuration_is_not_run(

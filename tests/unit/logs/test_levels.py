@@ -34,8 +34,9 @@ def a_record(
 class Sink:
     """A logging plugin that collects."""
 
-    def __init__(self, level: int = logging.DEBUG) -> None:
+    def __init__(self, level: int = logging.DEBUG, *, apart: bool = False) -> None:
         self.log_level = level
+        self.apart = apart
         self.records: list[logging.LogRecord] = []
         self.reopened = 0
 
@@ -242,6 +243,28 @@ def test_with_a_plugin_stderr_gets_nothing(
     handler.replace([sink])
     logging.getLogger("qpsmtpd.test").error("elsewhere")
     assert (capsys.readouterr().err, len(sink.records)) == ("", 1)
+
+
+@pytest.mark.parametrize(
+    ("apart", "to_both", "expected"),
+    [([True], True, "<3>bad\n"), ([True, False], True, ""), ([True], False, "")],
+)
+def test_errors_reach_the_journal_as_well(
+    handler: PluginHandler,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    apart: list[bool],
+    to_both: bool,
+    expected: str,
+) -> None:
+    monkeypatch.setattr("qpsmtpd.logs.handler.stderr_is_journal", lambda: True)
+    monkeypatch.setattr("qpsmtpd.logs.records.stderr_is_journal", lambda: True)
+    sinks = [Sink(apart=value) for value in apart]
+    handler.replace(sinks, to_both=to_both)
+    logging.getLogger("qpsmtpd.test").warning("odd")
+    logging.getLogger("qpsmtpd.test").error("bad")
+    assert capsys.readouterr().err == expected
+    assert [len(sink.records) for sink in sinks] == [2] * len(sinks)
 
 
 def test_records_below_every_level_are_not_made(handler: PluginHandler) -> None:

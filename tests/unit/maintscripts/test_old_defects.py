@@ -35,7 +35,7 @@ from tests.unit.scripts import a_script
 CHECKOUT = Path(__file__).resolve().parents[3]
 SCRIPTS = {
     name: (CHECKOUT / f"debian/qpsmtpd.{name}").read_text()
-    for name in ("preinst", "postinst", "prerm", "postrm", "config.in")
+    for name in ("preinst.in", "postinst", "prerm", "postrm", "config.in")
 }
 POSTFIX = Facts(mta="postfix", local_domains={"postfix": ("example.com",)})
 SETTINGS = "etc/qpsmtpd/debconf-settings"
@@ -292,7 +292,7 @@ def test_unknown_arguments_of_postinst_are_errors(tmp_path: Path) -> None:
 def test_the_init_script_goes() -> None:
     lines = (CHECKOUT / "debian/qpsmtpd.maintscript").read_text().splitlines()
     assert ["rm_conffile", "/etc/init.d/qpsmtpd"] in [shlex.split(line)[:2] for line in lines]
-    assert "invoke-rc.d qpsmtpd stop" in code_of("preinst")
+    assert "invoke-rc.d qpsmtpd stop" in code_of("preinst.in")
 
 
 def purge(root: Path, *, ucf: bool = False) -> list[str]:

@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: MIT
+"""What who asks for a reload is told."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import threading
+from pathlib import Path
+
+import pytest
+
+from qpsmtpd.commands import main as cli
+from qpsmtpd.daemon import reloads
+from qpsmtpd.daemon.reloads import Reloads, ask
+from qpsmtpd.errors import QpsmtpdError
+from tests.unit.daemon_process import configure, running
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> dict[str, str]:
+    """The environment of the service."""
+    (tmp_path / "state").mkdir()
+    return {"STATE_DIRECTORY": f"{tmp_path}/state:/elsewhere"}
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+async def test_reload(tmp_path: Path, state: dict[str, str], workers: int) -> None:
+    directory = configure(tmp_path)
+    plugins = (directory / "plugins").read_text()
+    async with running(directory, workers=workers, environment=state) as daemon:
+        await daemon.ready()
+        for text, expected in ((plugins, True), ("nonsense", False), (plugins, True)):
+            (directory / "plugins").write_text(text)
+            assert await asyncio.to_thread(ask, daemon.pid, state) is expected
+        # Somebody who sends the signal himself disturbs nobody.
+        daemon.signal(signal.SIGHUP)
+        assert await asyncio.to_thread(ask, daemon.pid, state)
+
+
+def test_a_verdict_of_an_earlier_reload_is_none(
+    state: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    daemon = Reloads(state)
+    asked = threading.Event()
+
+    def kill(_pid: int, number: int) -> None:
+        if number == 0:  # who asked has not found its word
+            daemon.begin()
+            daemon.end(success=True)
+        else:
+            daemon.end(success=False)
+            asked.set()
+
+    monkeypatch.setattr(os, "kill", kill)
+    monkeypatch.setattr(reloads, "POLL_INTERVAL", 0.0)
+    Path(state["STATE_DIRECTORY"].partition(":")[0], "reload.wanted").write_text("earlier")
+    daemon.begin()
+    assert ask(7, state)
+    assert asked.is_set()
+
+
+def test_a_daemon_that_says_nothing(state: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "kill", lambda *_: None)
+    monkeypatch.setattr(reloads, "PATIENCE", 0.01)
+    with pytest.raises(QpsmtpdError, match="has not reloaded within"):
+        ask(7, state)
+
+
+def test_a_daemon_that_ends(state: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def kill(_pid: int, number: int) -> None:
+        if number == 0:
+            raise ProcessLookupError(3, "No such process")
+
+    monkeypatch.setattr(os, "kill", kill)
+    with pytest.raises(QpsmtpdError, match="No such process"):
+        ask(7, state)
+
+
+def test_without_systemd(state: dict[str, str]) -> None:
+    with pytest.raises(QpsmtpdError, match="STATE_DIRECTORY"):
+        ask(7, {})
+    Reloads({}).begin()
+    Reloads({}).end(success=True)
+    Reloads(state).end(success=True)
+    assert list(Path(state["STATE_DIRECTORY"].partition(":")[0]).iterdir()) == []
+
+
+def test_a_full_disk_is_no_fault_of_the_reload(state: dict[str, str]) -> None:
+    directory = Path(state["STATE_DIRECTORY"].partition(":")[0])
+    (directory / "reload.wanted").write_text("word")
+    (directory / "reload.new").mkdir()
+    daemon = Reloads(state)
+    daemon.begin()
+    daemon.end(success=True)
+
+
+@pytest.mark.parametrize("used, status", [(True, 0), (False, 1)])
+def test_the_command(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], used: bool, status: int
+) -> None:
+    monkeypatch.setattr(reloads, "ask", lambda pid, environment: used)
+    assert cli.main(["reload", "7"]) == status
+    assert ("stays in use" in capsys.readouterr().err) is not used
