@@ -157,7 +157,9 @@ class _Loading:
         try:
             yield
         except ConfigError as error:
-            self.problems.append(Problem(error.where or where, f"{name}: {error.problem}"))
+            self.problems += [
+                Problem(part.where or where, f"{name}: {part.problem}") for part in error.parts
+            ]
         except Exception as error:
             text = f"{name}: {type(error).__name__}: {error} ({place_of(error)})"
             self.problems.append(Problem(where, text))

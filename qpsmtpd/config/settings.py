@@ -22,7 +22,8 @@ from qpsmtpd.config.hostname import host_name
 from qpsmtpd.config.problems import Problem
 from qpsmtpd.config.spooldir import default_spool_dir
 from qpsmtpd.errors import ConfigError
-from qpsmtpd.lists.hosts import HostList, parse_hosts
+from qpsmtpd.lists.hosts import HostList, oddity_of_hosts, parse_hosts
+from qpsmtpd.lists.lines import read_each
 from qpsmtpd.logs.levels import LogLevel
 from qpsmtpd.mail.ip import IPNetwork
 from qpsmtpd.plugin.options import Seconds, Size, check_value, matching, opt, read_value
@@ -249,7 +250,7 @@ def load_settings(files: ConfigFiles, name: str = "") -> tuple[Settings, list[Pr
         try:
             values |= _read(field, kinds[field.name], files, problems)
         except ConfigError as error:
-            problems.append(Problem.of(error))
+            problems.extend(map(Problem.of, error.parts))
     if "me" not in values:
         values["me"] = name or host_name()
     values.setdefault("spool_dir", default_spool_dir())
@@ -265,7 +266,8 @@ def _read(
         return {}
     if typing.get_origin(kind) is tuple:
         element = typing.get_args(kind)[0]
-        return {field.name: tuple(_value(field, element, entry) for entry in entries)}
+        values = read_each(entries, lambda entry: _value(field, element, entry))
+        return {field.name: tuple(values)}
     problems.extend(_surplus(field.name, entries))
     if field.name == "store":
         problems.extend(_exposed_password(entries[0], _store(entries[0])))
@@ -278,6 +280,11 @@ def _value(field: dataclasses.Field[Any], kind: Any, entry: Entry) -> Any:
             return read_value(field, kind, entry.text)
         network = parse_hosts(entry.text)
         check_value(field, network, entry.text)
+        if oddity_of_hosts(entry.text):
+            # Old lists have such lines, but these settings are ours, and grant much.
+            raise ValueError(
+                f"{entry.text!r} is not a network without host bits, such as {network}"
+            )
     except ValueError as error:
         raise ConfigError(entry.where, str(error)) from None
     return network

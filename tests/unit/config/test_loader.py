@@ -196,6 +196,18 @@ async def test_every_problem_is_reported(configuration: Configuration, journal: 
     assert journal == ["start taker", "stop taker"]
 
 
+async def test_every_wrong_line_of_a_list_is_reported(configuration: Configuration) -> None:
+    configuration.file("plugins", "badmailfrom\nrelay\nrcpt_ok\nkeeper")
+    configuration.file("badmailfrom", "nobody\n@good.example\n(\n[[:alpha:]]@x+\n")
+    configuration.file("rcpthosts", "a/b\nexample.com\nc d\n")
+    configuration.file("relayclients", "10.0.0.1/8\n10")
+    found = [problem.partition(": ")[0] for problem in await configuration.problems()]
+    assert found == [
+        *("badmailfrom:1", "badmailfrom:3", "badmailfrom:4"),
+        *("relayclients:2", "rcpthosts:1", "rcpthosts:3", "relayclients:1"),
+    ]
+
+
 async def test_warnings_are_no_errors(configuration: Configuration) -> None:
     configuration.file("plugins", "taker\nkeeper\n$include nothing")
     assert [str(p.severity) for p in (await configuration.load()).warnings] == ["warning"]

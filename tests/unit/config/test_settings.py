@@ -179,6 +179,11 @@ def test_every_problem_is_found(tmp_path: Path) -> None:
     assert len(problems) == 3
 
 
+def test_every_wrong_line_of_a_list_is_found(tmp_path: Path) -> None:
+    _, problems = load(tmp_path, admission_exempt="10.0.0.1\nx\n10.0.0.0/8\ny")
+    assert [problem.where.rpartition(":")[2] for problem in problems] == ["2", "4"]
+
+
 def test_a_second_line_is_a_warning(tmp_path: Path) -> None:
     settings, problems = load(tmp_path, timeout="5\n6\n7")
     assert settings.timeout == Seconds(5)
