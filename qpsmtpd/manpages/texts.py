@@ -114,7 +114,9 @@ below.
     queue/smtp-forward 192.0.2.25
 
 An argument is `NAME VALUE` or `NAME=VALUE`; for a switch, the name alone is enough. Some names may
-be left out, as noted below. In names `-` and `_` are the same. An unknown argument is an error.
+be left out, as noted below. In names `-` and `_` are the same. A misspelt argument is an error. Any
+other that a plugin does not know has no effect, and a warning, if the plugin is one of the Perl
+version, which ignored it; on the line of another plugin it is an error.
 
 To use a plugin more than once, write its name as `NAME:1`, `NAME:2` and so on.
 

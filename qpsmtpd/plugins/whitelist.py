@@ -29,8 +29,6 @@ effect: there are no allowlists of individual users.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from qpsmtpd.api import (
@@ -60,11 +58,6 @@ class WhitelistOptions:
 
     per_recipient: bool = opt(False, doc="Look everything up at RCPT.", flag=True)
     merge: bool = opt(False, doc="Accepted for old configurations; has no effect.", flag=True)
-
-    @staticmethod
-    def rewrite(words: Sequence[str]) -> Sequence[str]:
-        """`per_recipient 1` is `per_recipient=1`: a flag takes no second word."""
-        return re.sub(r"\b(per_recipient|merge) (?=\d\b)", r"\1=", " ".join(words)).split()
 
 
 class Whitelist(Plugin[WhitelistOptions]):
