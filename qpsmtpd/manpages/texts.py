@@ -212,8 +212,9 @@ Hooks must not wait without `await`, and every wait needs a timeout. Call what b
 
 LEGACY = """\
 This program is for scripts that were written for the Perl version: it takes the old options and
-runs `qpsmtpd run` with one worker. It starts no child process per connection; one process serves
-them all. New installations use qpsmtpd(8), or the units qpsmtpd.socket and qpsmtpd.service.
+runs `qpsmtpd run` with one worker. Options may be spelled as in Perl: with one dash, in any case,
+and cut short as long as that is unique. It starts no child process per connection; one process
+serves them all. New installations use qpsmtpd(8), or the units qpsmtpd.socket and qpsmtpd.service.
 
 Signals, exit status, environment and files are those of qpsmtpd(8); the exit status for wrong
 options is 2.
