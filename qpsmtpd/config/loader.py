@@ -149,7 +149,10 @@ class _Loading:
         plugin = line.cls(line.name, line.options, self.services)
         plugin.mode = line.common.mode
         skip_faults = line.common.on_fault == "skip"
-        return ChainedPlugin(plugin, skip_faults, line.common.hook_timeout, line.where)
+        timeout = line.common.hook_timeout
+        if timeout is None:
+            timeout = self.settings.hook_timeout_of(line.name, line.plugin)
+        return ChainedPlugin(plugin, skip_faults, timeout, line.where)
 
     @contextmanager
     def _problems_of(self, where: str, name: str) -> Iterator[None]:

@@ -47,7 +47,9 @@ class CommonOptions:
         "have been, and goes on; tag lets a message that it would refuse pass, with a header field "
         "X-Qpsmtpd-Tag. Not for plugins that deliver.",
     )
-    hook_timeout: Seconds | None = opt(None, doc="How long each hook of the plugin may take.")
+    hook_timeout: Seconds | None = opt(
+        None, doc="How long each hook of the plugin may take; 0 means no limit."
+    )
     loglevel: str = opt(
         "",
         doc="Level of the plugin's log lines: 0 to 7, or +1 (less important), -1 (more important).",

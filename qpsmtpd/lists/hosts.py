@@ -20,6 +20,7 @@ from qpsmtpd.plugin.services import Config, Entry
 
 _IPV4_PREFIX = re.compile(r"(?:\d{1,3}\.){1,3}", re.ASCII)
 _MAPPED = ipaddress.IPv6Network("::ffff:0:0/96")
+_DOTLESS = re.compile(r"\d{1,3}(?:\.\d{1,3}){0,2}", re.ASCII)
 _IPV6_PREFIX = re.compile(r"[0-9a-f]{1,4}(?::[0-9a-f]{1,4}){0,6}:|(?:[0-9a-f]{4}:){1,6}[0-9a-f]{4}")
 
 
@@ -92,15 +93,22 @@ def _ipv6_prefix(entry: str) -> IPNetwork:
 
 
 async def read_hosts(
-    config: Config, name: str, check: Callable[[IPNetwork], object] = lambda network: None
+    config: Config,
+    name: str,
+    check: Callable[[IPNetwork], object] = lambda network: None,
+    *,
+    dotless: bool = False,
 ) -> HostList:
     """The list in a configuration file.  Raises ConfigError for invalid entries.
 
     check: raises a ValueError that says what is wrong with an entry.
+    dotless: whether the beginning of an IPv4 address may lack its final dot (192.0.2), as in those
+      lists of the Perl version that refuse nobody and let nobody relay.
     """
 
     def read(entry: Entry) -> IPNetwork:
-        network = read_network(config, entry.text, entry.where)
+        text = f"{entry.text}." if dotless and _DOTLESS.fullmatch(entry.text) else entry.text
+        network = read_network(config, text, entry.where)
         try:
             check(network)
         except ValueError as error:

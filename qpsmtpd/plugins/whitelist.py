@@ -72,7 +72,7 @@ class Whitelist(Plugin[WhitelistOptions]):
 
     async def start(self) -> None:
         config = self.services.config
-        self._hosts = await read_hosts(config, "whitelisthosts")
+        self._hosts = await read_hosts(config, "whitelisthosts", dotless=True)
         self._hello_hosts = HelloList(await config.entries("whitelisthelo"))
         self._senders = AddressSet(await config.entries("whitelistsenders"))
         self._recipients = AddressSet(await config.entries("whitelistrcpt"))

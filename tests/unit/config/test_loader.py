@@ -154,6 +154,14 @@ async def test_treatment_of_plugins(configuration: Configuration) -> None:
     assert snapshot.chain.plugins[1].where == f"{configuration.directory}/plugins:2"
 
 
+async def test_timeouts_of_plugins(configuration: Configuration) -> None:
+    configuration.file("plugin_timeouts", "taker 9\ntaker:1:0\nkeeper 8")
+    configuration.file("plugins", "taker\ntaker:1\ntaker:2 hook_timeout=3\nkeeper")
+    snapshot = await configuration.load()
+    assert [handler.timeout for handler in snapshot.chain.handlers("rcpt")] == [9, 0, 3]
+    assert [handler.timeout for handler in snapshot.chain.handlers("queue")] == [8]
+
+
 async def test_level_of_log_lines(
     configuration: Configuration, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -111,6 +111,16 @@ async def test_all_wrong_lines_are_named() -> None:
     assert not await read_hosts(config, "none")
 
 
+async def test_beginnings_without_a_dot() -> None:
+    config = FakeConfig({"dnsbl_allow": ["192.0.2", "10", "2001:db8:"]})
+    hosts = await read_hosts(config, "dnsbl_allow", dotless=True)
+    found = [ipaddress.ip_address(ip) in hosts for ip in ("192.0.2.9", "192.0.20.1", "10.1.1.1")]
+    assert found == [True, False, True]
+    with pytest.raises(ConfigError) as caught:
+        await read_hosts(config, "dnsbl_allow")
+    assert len(caught.value.parts) == 2
+
+
 async def test_what_is_odd_is_warned_of() -> None:
     entries = ["10.0.0.0/8", "192.0.2.1/24", "2001:DB8::1/32", "192.0.2.1/32"]
     config = FakeConfig({"relayclients": entries})
