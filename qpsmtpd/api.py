@@ -8,7 +8,8 @@ from qpsmtpd.errors import AddressError, ConfigError, DnsError, DnsLimitError, S
 from qpsmtpd.lists.addresses import AddressList, AddressSet
 from qpsmtpd.lists.dnslists import DnsList, reversed_address
 from qpsmtpd.lists.domains import DomainList, HelloList
-from qpsmtpd.lists.hosts import HostList, parse_hosts, read_hosts
+from qpsmtpd.lists.hosts import HostList, parse_hosts, read_hosts, read_network
+from qpsmtpd.lists.lines import read_each
 from qpsmtpd.lists.listchecks import CLIENTS, DOMAINS, check_lists
 from qpsmtpd.lists.patterns import Pattern, compile_pattern
 from qpsmtpd.logs.levels import NOTHING, LogLevel
@@ -185,7 +186,9 @@ __all__ = [
     "password_matches",
     "printable_ascii",
     "printable_text",
+    "read_each",
     "read_hosts",
+    "read_network",
     "record_text",
     "rejection",
     "reversed_address",

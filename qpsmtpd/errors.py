@@ -25,12 +25,16 @@ class QpsmtpdError(Exception):
 
 
 class ConfigError(QpsmtpdError):
-    """A wrong configuration: `where` is "FILE:LINE" or a file; `problem` says what is right."""
+    """A wrong configuration: `where` is "FILE:LINE" or a file; `problem` says what is right.
+
+    `parts` has this error, and the others that were found with it: see lists/lines.py.
+    """
 
     def __init__(self, where: str, problem: str) -> None:
         super().__init__(f"{where}: {problem}" if where else problem)
         self.where = where
         self.problem = problem
+        self.parts: tuple[ConfigError, ...] = (self,)
 
 
 class PluginError(QpsmtpdError):

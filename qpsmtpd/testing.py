@@ -105,7 +105,7 @@ class FakeConfig:
 
     directory: of files that are named on the line of a plugin.
     After `declare` it is an AssertionError to read a file that is not declared (`Plugin.files`).
-    `asked` has the names of all files that were read.
+    `asked` has the names of all files that were read, `warnings` what plugins have warned of.
     """
 
     def __init__(
@@ -114,6 +114,7 @@ class FakeConfig:
         self.files = dict(files or {})
         self.maps: dict[str, dict[bytes, bytes]] = {}
         self.asked: set[str] = set()
+        self.warnings: list[str] = []
         self._named = ConfigFiles([directory] if directory else [])
         self._declared: set[str] | None = None
 
@@ -140,6 +141,9 @@ class FakeConfig:
     async def mapping(self, name: str) -> Mapping[bytes, bytes]:
         self._read(f"{name}.cdb")
         return self.maps.get(name, {})
+
+    def warn(self, where: str, text: str) -> None:
+        self.warnings.append(f"{where}: {text}")
 
     def path(self, name: str | Path) -> Path:
         return self._named.path(name)

@@ -4,7 +4,8 @@
 They translate the options of the Perl version into those of `qpsmtpd run`, and run one worker.  It
 serves many connections at once, so it needs no children in reserve.
 
-Options that no longer have any effect are accepted and mentioned on stderr.  Before `--detach` the
+Options may be spelled in the ways of Perl's Getopt::Long: `-max-from-ip 5`, `--max=5`, `-Port 25`.
+Those that no longer have any effect are accepted and mentioned on stderr.  Before `--detach` the
 configuration and the addresses are checked, so that mistakes show on the terminal.
 
 Differences from the Perl versions: wrong options are an error (exit status 2); `--no-rdns` works;
@@ -15,10 +16,11 @@ before, or `qpsmtpd` if there is no such user.
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import pwd
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -85,8 +87,47 @@ class _OldParser(argparse.ArgumentParser):
         """Add an option; its help text is in the manual page too."""
         self.add_argument(*names.split(), help=text, **more)
 
+    def parse(self, words: Sequence[str]) -> argparse.Namespace:
+        """Read the command line; wrong options end the program."""
+        return self.parse_args(list(self._respelled(words)))
 
-def forkserver_parser() -> argparse.ArgumentParser:
+    def _respelled(self, words: Sequence[str]) -> Iterator[str]:
+        """The words with each option as argparse knows it."""
+        rest = iter(words)
+        for word in rest:
+            name, equals, value = word.partition("=")
+            option = self._option(name) if word.startswith("-") else ""
+            action = self._option_string_actions.get(option)
+            if action is None:
+                yield word
+            elif equals:
+                yield from (option, value)
+            else:
+                yield option
+                if action.nargs != 0:
+                    yield from itertools.islice(rest, 1)
+
+    def _option(self, name: str) -> str:
+        """The option that a word stands for; "" if there is none.
+
+        Getopt::Long takes one dash for two, any case, and the beginning of a name.
+        """
+        if name in self._option_string_actions:
+            return name
+        bare = name.lstrip("-").lower()
+        letter = f"-{bare}"
+        if letter in self._option_string_actions:
+            return letter
+        long = [option for option in self._option_string_actions if option.startswith("--")]
+        found = [option for option in long if bare and option[2:].startswith(bare)]
+        if f"--{bare}" in found:
+            return f"--{bare}"
+        if len(found) > 1:
+            self.error(f"{name} is ambiguous: {', '.join(found)}")
+        return next(iter(found), "")
+
+
+def forkserver_parser() -> _OldParser:
     """The command line of `qpsmtpd-forkserver`."""
     parser = _OldParser("qpsmtpd-forkserver")
     add, number, count = parser.option, number_type(1), number_type(0)
@@ -107,7 +148,7 @@ def forkserver_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def prefork_parser() -> argparse.ArgumentParser:
+def prefork_parser() -> _OldParser:
     """The command line of `qpsmtpd-prefork`."""
     parser = _OldParser("qpsmtpd-prefork")
     add, number, count = parser.option, number_type(1), number_type(0)
@@ -141,7 +182,7 @@ def meaningless(parser: argparse.ArgumentParser) -> list[argparse.Action]:
 def parse_forkserver(words: Sequence[str]) -> tuple[RunOptions, bool]:
     """Translate the command line; the second value says whether to detach."""
     parser = forkserver_parser()
-    arguments = parser.parse_args(words)
+    arguments = parser.parse(words)
     options = RunOptions(
         config=_config(),
         listen=_listen(parser, arguments.listen_address, arguments.port or [2525]),
@@ -159,7 +200,7 @@ def parse_forkserver(words: Sequence[str]) -> tuple[RunOptions, bool]:
 def parse_prefork(words: Sequence[str]) -> tuple[RunOptions, bool]:
     """Translate the command line; the second value says whether to detach."""
     parser = prefork_parser()
-    arguments = parser.parse_args(words)
+    arguments = parser.parse(words)
     for option in meaningless(parser):
         if getattr(arguments, option.dest) is not None:
             print(f"{parser.prog}: {option.option_strings[0]} has no effect", file=sys.stderr)

@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""The program `qpsmtpd`: run | inetd | reload | check-config | plugins | dialogue | doctor."""
+"""The program `qpsmtpd`: run | inetd | reload | check-config | plugins | dialogue | doctor.
+
+Without a command it is `qpsmtpd inetd` if tcpserver or inetd has started it, as the program of the
+Perl version was.
+"""
 
 from __future__ import annotations
 
@@ -22,9 +26,17 @@ from qpsmtpd.terminal import styled
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run the program; the exit status of the process."""
-    arguments = make_parser().parse_args(words)
+    words = sys.argv[1:] if words is None else words
+    arguments = make_parser().parse_args(words or _implied())
     command: Command = arguments.command
     return guarded(lambda: command(arguments))
+
+
+def _implied() -> Sequence[str]:
+    """The command when none is given."""
+    from qpsmtpd.daemon.inetd import is_started_with_connection
+
+    return ["inetd"] if is_started_with_connection(os.environ) else []
 
 
 def guarded(command: Callable[[], int]) -> int:
@@ -47,7 +59,8 @@ def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="qpsmtpd",
         description="SMTP daemon that decides during the SMTP transaction whether to accept mail.",
-        epilog="The configuration is in /etc/qpsmtpd, or where QPSMTPD_CONFIG says.",
+        epilog="The configuration is in /etc/qpsmtpd, or where QPSMTPD_CONFIG says. Without a "
+        "command, tcpserver and inetd get the command inetd.",
     )
     parser.add_argument("--version", action="version", version=f"qpsmtpd {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")

@@ -172,7 +172,10 @@ class _Loading:
         plugin = line.cls(line.name, line.options, self.services)
         plugin.mode = line.common.mode
         skip_faults = line.common.on_fault == "skip"
-        return ChainedPlugin(plugin, skip_faults, line.common.hook_timeout, line.where)
+        timeout = line.common.hook_timeout
+        if timeout is None:
+            timeout = self.settings.hook_timeout_of(line.name, line.plugin)
+        return ChainedPlugin(plugin, skip_faults, timeout, line.where)
 
     @contextmanager
     def _problems_of(self, where: str, name: str) -> Iterator[None]:
@@ -180,7 +183,9 @@ class _Loading:
         try:
             yield
         except ConfigError as error:
-            self.problems.append(Problem(error.where or where, f"{name}: {error.problem}"))
+            self.problems += [
+                Problem(part.where or where, f"{name}: {part.problem}") for part in error.parts
+            ]
         except Exception as error:
             text = f"{name}: {type(error).__name__}: {error} ({place_of(error)})"
             self.problems.append(Problem(where, text))

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from qpsmtpd.config.files import ConfigFiles
+from qpsmtpd.config.problems import Problem
 from qpsmtpd.errors import ConfigError
 from qpsmtpd.mail.session import Recipient
 from qpsmtpd.plugin.base import Plugin
@@ -59,6 +60,10 @@ class PluginConfig:
     async def mapping(self, name: str) -> Mapping[bytes, bytes]:
         """The constant database NAME.cdb; empty when there is none.  No plugin is asked."""
         return self._files.mapping(name)
+
+    def warn(self, where: str, text: str) -> None:
+        """Report what is odd about a line, but not wrong."""
+        self._files.warnings.append(Problem(where, text, "warning"))
 
     def path(self, name: str | Path) -> Path:
         """The path of a file that the administrator named."""

@@ -71,6 +71,14 @@ class PluginFinder:
         local = self.local_file(name)
         return None if local and local.suffix == ".py" else self._missing(name, local)
 
+    def takes_surplus(self, name: str) -> bool:
+        """Whether arguments that a plugin does not know are harmless: Perl's plugins ignored them.
+
+        What looks like a misspelt option is a mistake all the same.
+        """
+        local = self.local_file(name)
+        return name in PERL_PLUGINS and not (local and local.suffix == ".py")
+
     def local_file(self, name: str) -> Path | None:
         """The plugin's file in the first directory that has it; a Perl file has no suffix .py."""
         python = module_name(name).replace(".", "/") + ".py"

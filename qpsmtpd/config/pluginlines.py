@@ -25,7 +25,7 @@ from qpsmtpd.errors import ConfigError, MissingPluginError, PluginError
 from qpsmtpd.nexthop.hopoptions import NextHopOptions
 from qpsmtpd.plugin.base import Mode, Plugin, RejectOptions
 from qpsmtpd.plugin.checks import PluginFaultsError
-from qpsmtpd.plugin.options import Seconds, opt, parse
+from qpsmtpd.plugin.options import Reading, Seconds, opt, parse, read_words
 from qpsmtpd.plugin.services import Entry
 from qpsmtpd.plugin.sources import place_of
 
@@ -48,7 +48,9 @@ class CommonOptions:
         "have been, and goes on; tag lets a message that it would refuse pass, with a header field "
         "X-Qpsmtpd-Tag. Not for plugins that deliver.",
     )
-    hook_timeout: Seconds | None = opt(None, doc="How long each hook of the plugin may take.")
+    hook_timeout: Seconds | None = opt(
+        None, doc="How long each hook of the plugin may take; 0 means no limit."
+    )
     loglevel: str = opt(
         "",
         doc="Level of the plugin's log lines: 0 to 7, or +1 (less important), -1 (more important).",
@@ -138,15 +140,22 @@ def read_line(
     common_words, own_words = _split_words([*implied, *words], cls)
     common, common_wrong = parse(CommonOptions, common_words)
     try:
-        options, wrong = parse(cls.Options, own_words)
+        own: Reading[Any] = read_words(cls.Options, own_words)
     except Exception as error:
         text = f"its options cannot be read: {type(error).__name__}: {error} ({place_of(error)})"
         problems.append(Problem(entry.where, f"{word}: {text}"))
         return
-    problems.extend(Problem(entry.where, f"{word}: {text}") for text in common_wrong + wrong)
-    if common is None or options is None:
+    wrong = common_wrong + own.problems
+    problems.extend(Problem(entry.where, f"{word}: {text}") for text in wrong)
+    if finder.takes_surplus(name):
+        texts = [f"{word}: {text} (it has no effect)" for text in own.surplus]
+        problems.extend(Problem(entry.where, text, "warning") for text in texts)
+    else:
+        problems.extend(Problem(entry.where, f"{word}: {text}") for text in own.surplus)
+        wrong += own.surplus
+    if wrong or common is None or own.options is None:
         return
-    line = PluginLine(entry.where, name + suffix, cls, options, common)
+    line = PluginLine(entry.where, name + suffix, cls, own.options, common)
     if common.mode != "enforce" and "queue" in cls.hooks():
         text = f"{word}: mode={common.mode} is not for plugins that deliver messages"
         problems.append(Problem(entry.where, text))

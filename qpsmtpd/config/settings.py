@@ -19,23 +19,45 @@ from typing import Any, Literal
 
 from qpsmtpd.config.files import ConfigFiles
 from qpsmtpd.config.hostname import host_name
+from qpsmtpd.config.names import todays_name
 from qpsmtpd.config.problems import Problem
 from qpsmtpd.config.spooldir import default_spool_dir
 from qpsmtpd.errors import ConfigError
-from qpsmtpd.lists.hosts import HostList, parse_hosts
+from qpsmtpd.lists.hosts import HostList, oddity_of_hosts, parse_hosts
+from qpsmtpd.lists.lines import read_each
 from qpsmtpd.logs.levels import LogLevel
 from qpsmtpd.mail.ip import IPNetwork
-from qpsmtpd.plugin.options import Seconds, Size, check_value, matching, opt, read_value
+from qpsmtpd.plugin.options import (
+    Seconds,
+    Size,
+    check_value,
+    matching,
+    opt,
+    parse_value,
+    read_value,
+)
 from qpsmtpd.plugin.services import Entry
 from qpsmtpd.store.location import Location, RedisLocation, missing_package, parse_location
 
 _is_host = re.compile(r"[A-Za-z0-9_.:\[\]-]+").fullmatch
 _is_octal = re.compile(r"[0-7]{3,5}").fullmatch
+_plugin_and_timeout = re.compile(
+    r"(?P<name>\S+?)(?:\s+|:)(?P<seconds>\d{1,9}(?:\.\d{1,9})?[smhd]?)"
+).fullmatch
 _is_printable = re.compile(r"[ -~]*").fullmatch
 
 _LOOPBACK = (parse_hosts("127.0.0.0/8"), parse_hosts("::1"))
 
 _host_name = matching(_is_host, "a host name")
+
+
+def _timeout_of_plugin(line: str) -> tuple[str, Seconds]:
+    """A line of plugin_timeouts: `NAME SECONDS` or `NAME:SECONDS`."""
+    parts = _plugin_and_timeout(line)
+    if parts is None:
+        raise ValueError("a plugin and a duration (spamassassin 30)")
+    name, _ = todays_name(parts["name"])
+    return name, parse_value(Seconds, parts["seconds"])
 
 
 def _check_proxies(network: IPNetwork) -> None:
@@ -73,6 +95,12 @@ class Settings:
         least=1,
         doc="How long to wait for a command, in place of timeout; this is qmail's name for it.",
     )
+    barelf: Literal["strict", "tolerant"] = opt(
+        "strict",
+        doc="What to do with a message in which lines end in a bare LF: strict (refuse it), or "
+        "tolerant (make them end in CRLF). Either way only CRLF.CRLF ends a message, and a bare CR "
+        "is refused.",
+    )
     databytes: Size = opt(Size(0), doc="Largest message accepted; 0 means no limit.")
     size_threshold: Size = opt(
         Size(256 << 10), doc="Messages up to this size stay in memory instead of a file (was 0)."
@@ -101,6 +129,17 @@ class Settings:
         "4",
         check=LogLevel.parse,
         doc="Level of what goes to stderr while the file logging is empty: 0 to 7.",
+    )
+    smtputf8: bool = opt(
+        True,
+        doc="Whether addresses outside ASCII are taken (RFC 6531); the mail system behind must "
+        "support them (was no).",
+    )
+    plugin_timeouts: tuple[str, ...] = opt(
+        (),
+        check=_timeout_of_plugin,
+        doc="How long each hook of a plugin may take, in place of hook_timeout: one a line, as "
+        "`spamassassin 30`; 0 means no limit. The argument hook_timeout of its line counts first.",
     )
     tls_before_auth: bool = opt(
         True,
@@ -206,7 +245,9 @@ class Settings:
         Seconds(10), least=1, doc="How long to wait for the header of a proxy."
     )
     hook_timeout: Seconds = opt(
-        Seconds(120), least=1, doc="How long a hook of a plugin may take, except the hook queue."
+        Seconds(120),
+        least=0,
+        doc="How long a hook of a plugin may take, except the hook queue; 0 means no limit.",
     )
     store: str = opt(
         "",
@@ -229,6 +270,11 @@ class Settings:
     def command_timeout(self) -> Seconds:
         """How long to wait for a command."""
         return self.timeoutsmtpd or self.timeout
+
+    def hook_timeout_of(self, *names: str) -> Seconds | None:
+        """What plugin_timeouts has under the first of these names that it has, if any."""
+        timeouts = dict(map(_timeout_of_plugin, self.plugin_timeouts))
+        return next((timeouts[name] for name in names if name in timeouts), None)
 
     @functools.cached_property
     def proxies(self) -> HostList:
@@ -268,7 +314,7 @@ def load_settings(files: ConfigFiles, name: str = "") -> tuple[Settings, list[Pr
         try:
             values |= _read(field, kinds[field.name], files, problems)
         except ConfigError as error:
-            problems.append(Problem.of(error))
+            problems.extend(map(Problem.of, error.parts))
     if "me" not in values:
         values["me"] = name or host_name()
     values.setdefault("spool_dir", default_spool_dir())
@@ -284,7 +330,8 @@ def _read(
         return {}
     if typing.get_origin(kind) is tuple:
         element = typing.get_args(kind)[0]
-        return {field.name: tuple(_value(field, element, entry) for entry in entries)}
+        values = read_each(entries, lambda entry: _value(field, element, entry))
+        return {field.name: tuple(values)}
     problems.extend(_surplus(field.name, entries))
     if field.name == "store":
         problems.extend(_exposed_password(entries[0], _store(entries[0])))
@@ -297,6 +344,11 @@ def _value(field: dataclasses.Field[Any], kind: Any, entry: Entry) -> Any:
             return read_value(field, kind, entry.text)
         network = parse_hosts(entry.text)
         check_value(field, network, entry.text)
+        if oddity_of_hosts(entry.text):
+            # Old lists have such lines, but these settings are ours, and grant much.
+            raise ValueError(
+                f"{entry.text!r} is not a network without host bits, such as {network}"
+            )
     except ValueError as error:
         raise ConfigError(entry.where, str(error)) from None
     return network

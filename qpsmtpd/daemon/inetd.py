@@ -14,6 +14,7 @@ import socket
 import stat
 import sys
 from collections.abc import Mapping
+from socket import AF_INET, AF_INET6
 
 from qpsmtpd.config.problems import ConfigErrors
 from qpsmtpd.config.runoptions import RunOptions
@@ -26,6 +27,15 @@ from qpsmtpd.mail.ip import Endpoint, parse_ip
 from qpsmtpd.smtp.replies import INTERNAL_ERROR
 
 log = logging.getLogger(__name__)
+
+
+def is_started_with_connection(environment: Mapping[str, str]) -> bool:
+    """Whether tcpserver or inetd has started this process for a client."""
+    connected = _connection()
+    if connected is None:
+        return False
+    with connected:
+        return "TCPREMOTEIP" in environment or connected.family in (AF_INET, AF_INET6)
 
 
 def run(options: RunOptions) -> int:

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from qpsmtpd.errors import ConfigError
+from qpsmtpd.lists.lines import read_each
 from qpsmtpd.lists.patterns import Pattern
 from qpsmtpd.mail.address import Address, address_key
 from qpsmtpd.mail.domain import canonical_domain
@@ -45,8 +46,7 @@ class AddressList:
         self._all_patterns = patterns
         self._exact: dict[str, Listed] = {}
         self._patterns: list[tuple[Pattern, Listed]] = []
-        for entry in entries:
-            self._add(entry)
+        read_each(entries, self._add)
 
     def find(self, address: Address) -> Listed | None:
         """The line that the address is on: exact ones first, then patterns from the top down.

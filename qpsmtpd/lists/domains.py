@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Mapping
 
 from qpsmtpd.errors import ConfigError
+from qpsmtpd.lists.lines import read_each
 from qpsmtpd.lists.patterns import Pattern
 from qpsmtpd.mail.domain import MAX_DOMAIN, canonical_domain, domain_spellings, u_label_form
 from qpsmtpd.plugin.services import Entry
@@ -34,7 +35,7 @@ class DomainList:
         also: Iterable[str] = (),
         database: Mapping[bytes, bytes] | None = None,
     ) -> None:
-        self._domains = frozenset([*map(_domain_of, entries), *map(canonical_domain, also)])
+        self._domains = frozenset([*read_each(entries, _domain_of), *map(canonical_domain, also)])
         self._has_suffixes = any(domain.startswith(".") for domain in self._domains)
         self._database = database or {}
 
@@ -67,18 +68,22 @@ class HelloList:
     __slots__ = ("_absent", "_names", "_patterns")
 
     def __init__(self, entries: Iterable[Entry], *, patterns: bool = False) -> None:
-        names: set[str] = set()
+        self._names: set[str] = set()
         self._patterns: list[Pattern] = []
         self._absent: list[Pattern] = []
-        for entry in entries:
-            word = entry.text
-            if not (patterns and _is_pattern(word)):
-                names.add(canonical_domain(word))
-            elif word.startswith("!"):
-                self._absent.append(Pattern(word[1:], entry.where))
-            else:
-                self._patterns.append(Pattern(word, entry.where))
-        self._names = frozenset(names)
+        read_each(entries, self._add_pattern if patterns else self._add_name)
+
+    def _add_name(self, entry: Entry) -> None:
+        self._names.add(canonical_domain(entry.text))
+
+    def _add_pattern(self, entry: Entry) -> None:
+        word = entry.text
+        if not _is_pattern(word):
+            self._add_name(entry)
+        elif word.startswith("!"):
+            self._absent.append(Pattern(word[1:], entry.where))
+        else:
+            self._patterns.append(Pattern(word, entry.where))
 
     def __contains__(self, host: str) -> bool:
         if canonical_domain(host) in self._names:

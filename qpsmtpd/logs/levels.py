@@ -5,10 +5,14 @@ from __future__ import annotations
 
 import enum
 import logging
+import re
 from typing import Self
 
 #: The level of a sink that writes nothing.
 NOTHING = 100
+
+
+_is_number = re.compile(r"[0-9]{1,9}").fullmatch
 
 
 class LogLevel(enum.IntEnum):
@@ -34,8 +38,13 @@ class LogLevel(enum.IntEnum):
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read LOGWARN, warn or 4.  Raises a ValueError that says what would be right."""
+        """Read LOGWARN, warn or 4.  Raises a ValueError that says what would be right.
+
+        8 and more mean everything, as 7 does: the Perl version's own samples have 8 and 9.
+        """
         word = text.upper()
+        if _is_number(word) and int(word) > cls.LOGDEBUG.priority:
+            return cls.LOGDEBUG
         for level in cls:
             if word == str(level.priority):
                 return level

@@ -114,7 +114,9 @@ below.
     queue/smtp-forward 192.0.2.25
 
 An argument is `NAME VALUE` or `NAME=VALUE`; for a switch, the name alone is enough. Some names may
-be left out, as noted below. In names `-` and `_` are the same. An unknown argument is an error.
+be left out, as noted below. In names `-` and `_` are the same. A misspelt argument is an error. Any
+other that a plugin does not know has no effect, and a warning, if the plugin is one of the Perl
+version, which ignored it; on the line of another plugin it is an error.
 
 To use a plugin more than once, write its name as `NAME:1`, `NAME:2` and so on.
 
@@ -210,8 +212,9 @@ Hooks must not wait without `await`, and every wait needs a timeout. Call what b
 
 LEGACY = """\
 This program is for scripts that were written for the Perl version: it takes the old options and
-runs `qpsmtpd run` with one worker. It starts no child process per connection; one process serves
-them all. New installations use qpsmtpd(8), or the units qpsmtpd.socket and qpsmtpd.service.
+runs `qpsmtpd run` with one worker. Options may be spelled as in Perl: with one dash, in any case,
+and cut short as long as that is unique. It starts no child process per connection; one process
+serves them all. New installations use qpsmtpd(8), or the units qpsmtpd.socket and qpsmtpd.service.
 
 Signals, exit status, environment and files are those of qpsmtpd(8); the exit status for wrong
 options is 2.

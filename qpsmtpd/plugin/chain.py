@@ -65,7 +65,7 @@ class ChainedPlugin:
     """A plugin, and how its line says that the chain treats it.
 
     skip_faults: a fault counts as "no opinion" (on_fault=skip).
-    timeout: seconds for each of its hooks; None means the default.
+    timeout: seconds for each of its hooks, 0 for no limit; None means the default.
     where: "FILE:LINE" of its line.
     """
 
@@ -101,7 +101,8 @@ class Chain:
     ) -> None:
         """Link the plugins.
 
-        timeout: seconds for hooks other than queue, where the plugin's line says nothing.
+        timeout: seconds for hooks other than queue, where the plugin's line says nothing; 0 for no
+          limit.
         record_all: answers without opinion go into the trail too, and not only slow ones.
         """
         self.plugins = tuple(plugins)
@@ -123,7 +124,7 @@ class Chain:
             Handler(
                 chained.plugin.name,
                 getattr(chained.plugin, method),
-                chained.timeout or default,
+                default if chained.timeout is None else chained.timeout,
                 chained.plugin.mode,
                 None if chained.skip_faults or chained.plugin.mode == "shadow" else FAULT,
             )
@@ -287,7 +288,7 @@ def _cancelled_itself(error: BaseException) -> bool:
 async def _within(coroutine: Coroutine[Any, Any, Any], wanted: Any, seconds: float) -> Any:
     """Await a coroutine that wants to wait, for at most `seconds`; raises _NoAnswerError."""
     try:
-        async with asyncio.timeout(seconds) as limit:
+        async with asyncio.timeout(seconds or None) as limit:
             return await _resume(coroutine, wanted)
     except TimeoutError:
         if limit.expired():

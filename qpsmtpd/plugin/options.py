@@ -6,7 +6,8 @@ line in the file `plugins`, the problems that `check-config` prints, and the doc
 `qpsmtpd plugins NAME` shows are all derived from it.
 
 A line is split at white space; there is no quoting (as in the Perl version).  Words are read as
-`name value`, `name=value`, a flag's name alone, or the value of the next positional option.
+`name value`, `name=value`, a flag's name alone, or the value of the next positional option.  What
+is left over is surplus: `parse` takes it for a mistake, `read_words` leaves that to its caller.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ import typing
 from collections.abc import Callable, Sequence
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 from qpsmtpd.logs.levels import LogLevel
 from qpsmtpd.mail.domain import Domain, is_domain, is_literal
@@ -254,7 +255,7 @@ def _parse_choice(choices: tuple[Any, ...], text: str) -> Any:
     for choice in choices:
         if str(choice).lower() == text.lower():
             return choice
-    raise ValueError(f"one of {', '.join(map(str, choices))}")
+    raise ValueError(f"one of {', '.join(str(choice) for choice in choices if choice != '')}")
 
 
 def _without_none(kind: Any) -> Any:
@@ -270,7 +271,7 @@ def _kind_name(kind: Any) -> str:
         name = _kind_name(typing.get_args(kind)[0])
         return f"{name},{name}…"
     if origin is Literal:
-        return "|".join(map(str, typing.get_args(kind)))
+        return "|".join(str(choice) for choice in typing.get_args(kind) if choice != "")
     return _SCALARS[kind][0]
 
 
@@ -358,8 +359,11 @@ class _Parser:
         self.names = _option_names(cls)
         self.values: dict[str, Any] = {}
         self.problems: list[str] = []
+        self.surplus: list[str] = []
+        self._has_rest = any(field.metadata["rest"] for field in self.fields.values())
 
     def read(self, words: list[str]) -> None:
+        words = words if self._has_rest else self._without_comment(words)
         while words:
             words = words[self._take(words) :]
         for name, field in self.fields.items():
@@ -375,8 +379,7 @@ class _Parser:
             self._set(field, value)
             return 1
         if field and self.fields[field].metadata["flag"]:
-            self.values[field] = True
-            return 1
+            return self._take_flag(words, field)
         if field and len(words) > 1:
             self._set(field, words[1])
             return 2
@@ -392,15 +395,50 @@ class _Parser:
             if declared.metadata["positional"]:
                 self._set(name, words[0])
                 return 1
-        self.problems.append(
-            f"option {words[0]!r} has no value" if field else self._unknown(words[0])
-        )
-        return 1
+        if field:
+            self.problems.append(f"option {words[0]!r} has no value")
+            return 1
+        return self._take_unknown(words)
 
-    def _unknown(self, word: str) -> str:
-        near = difflib.get_close_matches(_normal(word.partition("=")[0]), self.names, n=1)
-        hint = f" (did you mean {spelling(near[0])!r}?)" if near else ""
-        return f"unknown option {word!r}{hint}"
+    def _take_flag(self, words: list[str], field: str) -> int:
+        """Read `flag` or, if the next word cannot be the value of a positional option, `flag 1`."""
+        value = words[1].lower() if len(words) > 1 else ""
+        if value not in _TRUE | _FALSE or any(map(self._is_open, self.fields)):
+            self.values[field] = True
+            return 1
+        self.values[field] = _parse_bool(value)
+        return 2
+
+    def _is_open(self, name: str) -> bool:
+        """Whether a bare word may become the value of this option."""
+        metadata = self.fields[name].metadata
+        return name not in self.values and bool(metadata["positional"] or metadata["rest"])
+
+    def _take_unknown(self, words: list[str]) -> int:
+        """Read a misspelt option with its value, or everything up to the next option."""
+        near = difflib.get_close_matches(_normal(words[0].partition("=")[0]), self.names, n=1)
+        until = next((n for n, word in enumerate(words[1:], 1) if self._is_option(word)), None)
+        taken = words[:until]
+        if near:
+            taken = taken[: 1 if "=" in taken[0] else 2]
+            hint = f"(did you mean {spelling(near[0])!r}?)"
+            self.problems.append(f"unknown option {' '.join(taken)!r} {hint}")
+        else:
+            self.surplus.append(f"unknown option {' '.join(taken)!r}")
+        return len(taken)
+
+    def _is_option(self, word: str) -> bool:
+        return _normal(word.partition("=")[0]) in self.names
+
+    def _without_comment(self, words: list[str]) -> list[str]:
+        """The words before a `#`: it begins no comment here, though it looks like one."""
+        at = next((n for n, word in enumerate(words) if word.startswith("#")), len(words))
+        if words[at:]:
+            text = (
+                f"{' '.join(words[at:])!r} is not a comment: write comments on lines of their own"
+            )
+            self.surplus.append(text)
+        return words[:at]
 
     def _set(self, name: str, text: str) -> None:
         try:
@@ -415,22 +453,41 @@ class _Parser:
         self.values[name] = value
 
 
-def parse(cls: type[T], words: Sequence[str]) -> tuple[T | None, list[str]]:
+@dataclasses.dataclass(frozen=True)
+class Reading(Generic[T]):
+    """What the words of a line mean: the options, or None and every problem found.
+
+    surplus: what is wrong with words that belong to no option; the options are there all the same.
+    """
+
+    options: T | None
+    problems: list[str]
+    surplus: list[str]
+
+
+def read_words(cls: type[T], words: Sequence[str]) -> Reading[T]:
     """Read the arguments of a plugin line.
 
-    Returns the options, or None and every problem found.  A class may define a static method
-    `rewrite(words) -> words` that turns the forms of older versions into the current ones, and a
-    method `check()` that returns problems which show only when all options are known.
+    A class may define a static method `rewrite(words) -> words` that turns the forms of older
+    versions into the current ones, and a method `check()` that returns problems which show only
+    when all options are known.
     """
     parser = _Parser(cls)
     rewrite = getattr(cls, "rewrite", None)
     parser.read(list(rewrite(list(words)) if rewrite else words))
     if parser.problems:
-        return None, parser.problems
+        return Reading(None, parser.problems, parser.surplus)
     options = cls(**parser.values)
     check = getattr(options, "check", None)
     problems: list[str] = list(check()) if check else []
-    return (None, problems) if problems else (options, [])
+    return Reading(None if problems else options, problems, parser.surplus)
+
+
+def parse(cls: type[T], words: Sequence[str]) -> tuple[T | None, list[str]]:
+    """As `read_words`, but surplus is a problem."""
+    reading = read_words(cls, words)
+    problems = reading.problems + reading.surplus
+    return (None, problems) if problems else (reading.options, [])
 
 
 def describe(cls: type[Any]) -> list[OptionDoc]:

@@ -110,6 +110,13 @@ class Config(Protocol):
     async def mapping(self, name: str) -> Mapping[bytes, bytes]:
         """The constant database NAME.cdb; empty if there is none."""
 
+    def warn(self, where: str, text: str) -> None:
+        """Report what is odd about a line, but not wrong; in `start` only.
+
+        `where` is that of its Entry; check-config prints it, and the log has it when the daemon
+        starts.
+        """
+
     def path(self, name: str | Path) -> Path:
         """The path of a file that the administrator named; it need not exist.
 

@@ -26,6 +26,7 @@ from qpsmtpd.api import (
     Verdict,
     address_key,
     deny,
+    read_each,
 )
 
 
@@ -36,7 +37,7 @@ class Badmailfromto(Plugin[NoOptions]):
 
     async def start(self) -> None:
         entries = await self.services.config.entries("badmailfromto")
-        self._pairs = frozenset(map(_pair, entries))
+        self._pairs = frozenset(read_each(entries, _pair))
 
     async def hook_rcpt(self, tx: Transaction, recipient: Recipient) -> Verdict | None:
         sender = tx.reverse_path

@@ -19,7 +19,7 @@ its answer makes no sense: an answer has to be within 127.0.0.0/8, but not 127.0
 127.255.255.0/24. Such answers are logged once an hour.
 
 Exempt clients are not looked up, nor are those in the file `dnsbl_allow`: addresses, networks, and
-beginnings of addresses with their final separator (`192.0.2.`).
+beginnings of addresses (`192.0.2.`, `2001:db8:`).
 
 When the daemon's environment has RBLSMTPD (tcpserver sets it for a connection), no list is asked.
 Unless it is empty, the client is refused with its value; %IP% in it is the client's address, and
@@ -91,7 +91,7 @@ class Dnsbl(Plugin[DnsblOptions]):
     async def start(self) -> None:
         config = self.services.config
         self._lists = await self._read_lists()
-        self._allowed = await read_hosts(config, "dnsbl_allow")
+        self._allowed = await read_hosts(config, "dnsbl_allow", dotless=True)
         self._prefix = await config.value("dnsbl_rejectmsg")
         #: The lookup under way, or done; one note for each instance of the plugin.
         self._lookup = Note[asyncio.Task[str]](f"{self.name}.lookup")

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """earlytalker: refuse clients that talk before it is their turn.
 
-    earlytalker [wait SECONDS] [check-at CONNECT|DATA ...] [defer-reject 1] [reject ...]
+    earlytalker [wait SECONDS] [check-at CONNECT|DATA ...] [defer-reject] [reject ...]
 
 RFC 5321 section 3.1 has the client wait for the greeting. Many senders of spam do not: a client
 that sends anything within `wait` seconds after connecting is refused with 550 in place of the
@@ -10,7 +10,7 @@ greeting, and loses a point of karma. A patient client is greeted after `wait` s
 `check-at DATA` (which may be given along with `check-at CONNECT`) makes the same test after the
 command DATA: a client that sends the message before it is asked to is refused with 554.
 
-With `defer-reject 1` a client that talked before the greeting is greeted all the same, and refused
+With `defer-reject` a client that talked before the greeting is greeted all the same, and refused
 at MAIL, with 450 unless `reject_type` says otherwise.
 
 Exempt clients and those with a good history (plugin karma) need not wait. Another plugin may set
@@ -64,7 +64,7 @@ class EarlytalkerOptions(RejectOptions):
         (), doc="When to test: CONNECT (the default), DATA, or both: the option may be repeated."
     )
     defer_reject: bool = opt(
-        False, doc="Refuse clients that talked before the greeting at MAIL, not at once."
+        False, flag=True, doc="Refuse clients that talked before the greeting at MAIL, not at once."
     )
     action: Literal["", "deny", "denysoft", "log"] = opt(
         "", doc="Old form of reject and reject_type."
@@ -73,15 +73,15 @@ class EarlytalkerOptions(RejectOptions):
     @staticmethod
     def rewrite(words: Sequence[str]) -> list[str]:
         """`action denysoft` is `reject 1 reject_type temp`; explicit options take precedence."""
-        rewritten = [part for word in words for part in word.split("=", 1)]
-        for name, action in itertools.pairwise(rewritten.copy()):
+        given = [part for word in words for part in word.split("=", 1)]
+        implied: list[str] = []
+        for name, action in itertools.pairwise(given):
             if name == "action" and action in _ACTIONS:
                 reject, reject_type = _ACTIONS[action]
-                if "reject" not in rewritten:
-                    rewritten += ["reject", reject]
-                if reject_type and "reject_type" not in rewritten:
-                    rewritten += ["reject_type", reject_type]
-        return rewritten
+                implied = ["reject", reject]
+                implied += ["reject_type", reject_type] if reject_type else []
+        # In front, so that explicit options take precedence.
+        return implied + given
 
 
 class Earlytalker(Plugin[EarlytalkerOptions]):

@@ -32,7 +32,8 @@ from qpsmtpd.api import (
     Session,
     Verdict,
     defer,
-    parse_hosts,
+    read_each,
+    read_network,
     verdict_from_word,
 )
 
@@ -49,7 +50,7 @@ class HostsAllow(Plugin[NoOptions]):
 
     async def start(self) -> None:
         entries = await self.services.config.entries("hosts_allow")
-        self._rules = [_rule(entry) for entry in entries]
+        self._rules = read_each(entries, self._rule)
 
     async def hook_pre_connection(self, session: Session) -> Verdict | None:
         limit = _limit(session)
@@ -70,6 +71,16 @@ class HostsAllow(Plugin[NoOptions]):
                 return verdict
         return None
 
+    def _rule(self, entry: Entry) -> tuple[IPNetwork, Verdict | None]:
+        words = entry.text.split(None, 2)
+        network = read_network(self.services.config, words[0], entry.where)
+        if len(words) < 2:
+            raise ConfigError(entry.where, f"write a code such as DENY or OK after {words[0]!r}")
+        try:
+            return network, verdict_from_word(words[1], "".join(words[2:]))
+        except ValueError as error:
+            raise ConfigError(entry.where, str(error)) from None
+
 
 def _limit(session: Session) -> int:
     """How many connections the client may have; 0 means no limit."""
@@ -77,17 +88,3 @@ def _limit(session: Session) -> int:
     if not limit or history is None:
         return limit
     return limit + _EXTRA_CONNECTIONS if history > _GOOD_HISTORY else limit if history > 0 else 1
-
-
-def _rule(entry: Entry) -> tuple[IPNetwork, Verdict | None]:
-    words = entry.text.split(None, 2)
-    try:
-        network = parse_hosts(words[0])
-    except ValueError as error:
-        raise ConfigError(entry.where, str(error)) from None
-    if len(words) < 2:
-        raise ConfigError(entry.where, f"write a code such as DENY or OK after {words[0]!r}")
-    try:
-        return network, verdict_from_word(words[1], "".join(words[2:]))
-    except ValueError as error:
-        raise ConfigError(entry.where, str(error)) from None

@@ -33,6 +33,7 @@ from pathlib import Path
 from qpsmtpd.api import (
     ConfigError,
     Domain,
+    Entry,
     Plugin,
     Recipient,
     Transaction,
@@ -40,6 +41,7 @@ from qpsmtpd.api import (
     address_key,
     fit_status,
     opt,
+    read_each,
     verdict_from_word,
 )
 
@@ -87,22 +89,28 @@ class RcptMap(Plugin[RcptMapOptions]):
             text = path.read_text("utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(str(path), f"cannot be read ({error})") from None
-        return dict(_parse(text, str(path)))
+        return _read_rules(text, path)
 
 
-def _parse(text: str, file: str) -> Iterator[tuple[str, Verdict | None]]:
+def _read_rules(text: str, file: Path) -> dict[str, Verdict | None]:
+    return dict(read_each(_entries(text, file), _rule))
+
+
+def _entries(text: str, file: Path) -> Iterator[Entry]:
     for number, line in enumerate(text.split("\n"), start=1):
-        words = line.split(maxsplit=2)
-        if not words or words[0].startswith("#"):
-            continue
-        address, code, reason = [*words, "", ""][:3]
-        try:
-            verdict = _verdict(code, reason.strip())
-        except ValueError as error:
-            raise ConfigError(f"{file}:{number}", f"must be: ADDRESS VERDICT; {error}") from None
-        if "@" not in address:
-            raise ConfigError(f"{file}:{number}", f"{address!r} is not an address")
-        yield address_key(address), verdict
+        if line.strip() and not line.lstrip().startswith("#"):
+            yield Entry(line, f"{file}:{number}")
+
+
+def _rule(entry: Entry) -> tuple[str, Verdict | None]:
+    address, code, reason = [*entry.text.split(maxsplit=2), "", ""][:3]
+    try:
+        verdict = _verdict(code, reason.strip())
+    except ValueError as error:
+        raise ConfigError(entry.where, f"must be: ADDRESS VERDICT; {error}") from None
+    if "@" not in address:
+        raise ConfigError(entry.where, f"{address!r} is not an address")
+    return address_key(address), verdict
 
 
 def _verdict(code: str, text: str) -> Verdict | None:

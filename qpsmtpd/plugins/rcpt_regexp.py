@@ -31,6 +31,7 @@ from qpsmtpd.api import (
     Transaction,
     Verdict,
     address_key,
+    read_each,
     verdict_from_word,
 )
 
@@ -57,7 +58,7 @@ class RcptRegexp(Plugin[NoOptions]):
     files = {"rcpt_regexp": "Patterns of recipients: pattern, code, text."}
 
     async def start(self) -> None:
-        self._rules = list(map(_rule, await self.services.config.entries("rcpt_regexp")))
+        self._rules = read_each(await self.services.config.entries("rcpt_regexp"), _rule)
 
     async def hook_rcpt(self, tx: Transaction, recipient: Recipient) -> Verdict | None:
         address = recipient.address

@@ -17,16 +17,17 @@ Everybody else may relay only after authentication.
 
 An entry of the files is an address, a network, or the beginning of an address with its final
 separator: `192.0.2.1`, `192.0.2.0/24`, `192.0.`, `2001:db8::/32`, `2001:db8:`. Anything else is an
-error, at start, and so is a network of all addresses. The keys of morerelayclients.cdb are
+error, at start, and so is a network of all addresses. A network with host bits (192.0.2.1/24) is
+taken for the whole network, with a warning. The keys of morerelayclients.cdb are
 addresses and such beginnings (not networks); IPv6 addresses in the usual form, or in full
 (`2001:0db8:0000:...`), which may be cut off after any digit.
 
 With `only 1`, recipients are accepted for relay clients, and refused with 550 5.7.1 for others.
 
 Differences from the Perl version: the first and last address of a network, and networks of one
-address, count as well; IPv6 entries need not be written in full; networks work in norelayclients;
-a network with host bits (192.0.2.1/24), which matched nothing, is an error, and so is an IPv6
-beginning that ends within a group: write it as a network.
+address, count as well, and so do networks with host bits, which matched nothing; IPv6 entries need
+not be written in full; networks work in norelayclients; an IPv6 beginning that ends within a group
+is an error: write it as a network.
 """
 
 from __future__ import annotations
@@ -36,9 +37,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from qpsmtpd.api import (
-    ConfigError,
     HostList,
     IPAddress,
+    IPNetwork,
     Plugin,
     Recipient,
     Session,
@@ -47,7 +48,6 @@ from qpsmtpd.api import (
     accept,
     deny,
     opt,
-    parse_hosts,
     read_hosts,
 )
 
@@ -96,11 +96,7 @@ class Relay(Plugin[RelayOptions]):
         return "RELAYCLIENT" in self.services.environment and session.proxy is None
 
     async def _read_relayclients(self) -> HostList:
-        hosts = await read_hosts(self.services.config, "relayclients")
-        for entry in await self.services.config.entries("relayclients"):
-            if parse_hosts(entry.text).prefixlen == 0:
-                raise ConfigError(entry.where, "a network of all addresses makes an open relay")
-        return hosts
+        return await read_hosts(self.services.config, "relayclients", _check_not_all)
 
     def _listed(self, address: IPAddress) -> bool:
         return (
@@ -108,6 +104,11 @@ class Relay(Plugin[RelayOptions]):
             or address == _LOCAL
             or (bool(self._more) and any(key.encode() in self._more for key in _keys(address)))
         )
+
+
+def _check_not_all(network: IPNetwork) -> None:
+    if network.prefixlen == 0:
+        raise ValueError("a network of all addresses makes an open relay")
 
 
 def _keys(address: IPAddress) -> Iterator[str]:

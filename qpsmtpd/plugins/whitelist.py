@@ -29,8 +29,6 @@ effect: there are no allowlists of individual users.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from qpsmtpd.api import (
@@ -61,11 +59,6 @@ class WhitelistOptions:
     per_recipient: bool = opt(False, doc="Look everything up at RCPT.", flag=True)
     merge: bool = opt(False, doc="Accepted for old configurations; has no effect.", flag=True)
 
-    @staticmethod
-    def rewrite(words: Sequence[str]) -> Sequence[str]:
-        """`per_recipient 1` is `per_recipient=1`: a flag takes no second word."""
-        return re.sub(r"\b(per_recipient|merge) (?=\d\b)", r"\1=", " ".join(words)).split()
-
 
 class Whitelist(Plugin[WhitelistOptions]):
     """The allowlists of hosts, names, senders and recipients."""
@@ -79,7 +72,7 @@ class Whitelist(Plugin[WhitelistOptions]):
 
     async def start(self) -> None:
         config = self.services.config
-        self._hosts = await read_hosts(config, "whitelisthosts")
+        self._hosts = await read_hosts(config, "whitelisthosts", dotless=True)
         self._hello_hosts = HelloList(await config.entries("whitelisthelo"))
         self._senders = AddressSet(await config.entries("whitelistsenders"))
         self._recipients = AddressSet(await config.entries("whitelistrcpt"))

@@ -51,7 +51,9 @@ def _extensions(connection: Connection) -> list[str]:
     snapshot = connection.snapshot
     databytes = snapshot.settings.databytes
     mechanisms = authenticate.offered(connection)
-    lines = ["PIPELINING", "8BITMIME", "SMTPUTF8", "ENHANCEDSTATUSCODES"]
+    lines = ["PIPELINING", "8BITMIME", "ENHANCEDSTATUSCODES"]
+    if snapshot.settings.smtputf8:
+        lines.append("SMTPUTF8")
     if databytes:
         lines.append(f"SIZE {int(databytes)}")
     if snapshot.tls_context is not None and connection.session.tls is None:

@@ -10,6 +10,11 @@ the dot after it, and dot-unstuffing (section 4.5.2) is one bulk replacement.
 The first fault decides the fate of the message: from then on nothing is stored, but the stream
 is read to the real end of data, in constant memory, so that the session stays in step.  A bare
 CR, a bare LF or a NUL is such a fault: it never ends a line, and it never reaches the next hop.
+
+With `tolerant`, a bare LF ends a line in the message and becomes CRLF.  Still nothing but CRLF "."
+CRLF ends the message, and a dot alone on a line is a fault where one of the line ends is a bare LF,
+for others may have ended the message there.  More is held back of a block then, so that no line end
+is apart from a dot after it.
 """
 
 from __future__ import annotations
@@ -23,6 +28,11 @@ from qpsmtpd.mail.message import Spool, only_crlf
 
 TERMINATOR = b"\r\n.\r\n"
 _HOLDABLE = tuple(TERMINATOR[:length] for length in (4, 3, 2, 1))
+#: What may be the beginning of a line with nothing but a dot, whatever ends the lines.
+_dot_line_begun = re.compile(rb"(?:\r|\r?\n(?:\.\r?)?)\Z").search
+#: A line with nothing but a dot, where no CRLF "." CRLF is left.
+_lone_dot = re.compile(rb"\n\.\r?\n").search
+_bare_lf = re.compile(rb"(?<!\r)\n")
 # Twice as fast as bytes.find.
 _dot_line = re.compile(rb"\r\n\.").search
 
@@ -63,14 +73,16 @@ class DataReader:
         "_limits",
         "_line",
         "_spool",
+        "_tolerant",
         "_write",
         "fault",
         "header",
         "size",
     )
 
-    def __init__(self, spool: Spool, limits: DataLimits) -> None:
+    def __init__(self, spool: Spool, limits: DataLimits, *, tolerant: bool = False) -> None:
         self._spool = spool
+        self._tolerant = tolerant
         self._write = spool.write
         self._limits = limits
         self._held = b"\r\n"
@@ -95,11 +107,13 @@ class DataReader:
         # Most blocks have no line that begins with a dot, and those of attachments no dot at all.
         dot = _dot_line(work) if b"." in work else None
         end = work.find(TERMINATOR, dot.start()) if dot else -1
+        if self._tolerant and _lone_dot(work if end < 0 else work[: end + 2]):
+            self._refuse(DataFault.BARE_LINE_END)
         if end >= 0:
             self._take(work[: end + 2], stuffed=True)
             self._finish_header()
             return work[end + len(TERMINATOR) :]
-        cut = len(work) - _holdable(work)
+        cut = len(work) - (_holdable_if_tolerant(work) if self._tolerant else _holdable(work))
         self._held = work[cut:]
         if cut:
             self._take(work[:cut], stuffed=dot is not None)
@@ -123,6 +137,9 @@ class DataReader:
     def _take(self, block: bytes, *, stuffed: bool) -> None:
         if self.fault is not None:
             return
+        if self._tolerant and not only_crlf(block):
+            block = _bare_lf.sub(b"\r\n", block)
+            stuffed = True
         if stuffed:
             block = block.replace(b"\r\n.", b"\r\n")
         if self._at_start:
@@ -136,8 +153,13 @@ class DataReader:
             else:
                 self._write(block)
         if self.fault is not None:
-            self._spool.discard()
-            self._header.clear()
+            self._refuse(self.fault)
+
+    def _refuse(self, fault: DataFault) -> None:
+        """From now on nothing is stored; the first fault counts."""
+        self.fault = self.fault or fault
+        self._spool.discard()
+        self._header.clear()
 
     def _fault_of(self, block: bytes) -> DataFault | None:
         if not only_crlf(block):
@@ -213,3 +235,9 @@ def _holdable(work: bytes) -> int:
         if work.endswith(prefix):
             return len(prefix)
     return 0
+
+
+def _holdable_if_tolerant(work: bytes) -> int:
+    """The same, where a bare LF ends a line as well."""
+    begun = _dot_line_begun(work)
+    return len(begun[0]) if begun else 0

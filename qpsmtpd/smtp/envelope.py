@@ -86,6 +86,8 @@ def _mail_parameter_fault(
         return replies.UNKNOWN_PARAMETER
     if "BODY" in parameters and (parameters["BODY"] or "").upper() not in _BODY_TYPES:
         return replies.BAD_PARAMETER
+    if "SMTPUTF8" in parameters and not connection.snapshot.settings.smtputf8:
+        return replies.UNKNOWN_PARAMETER
     if parameters.get("SMTPUTF8") is not None:
         return replies.BAD_PARAMETER
     if "AUTH" in parameters and not _is_submitter(parameters["AUTH"] or ""):

@@ -77,7 +77,7 @@ async def _receive_and_decide(connection: Connection, transaction: Transaction) 
         settings.max_header_size,
         settings.max_headers,
     )
-    reader = DataReader(spool, limits)
+    reader = DataReader(spool, limits, tolerant=settings.barelf == "tolerant")
     try:
         reply = await _read(connection, transaction, reader, spool)
         if reply is None:

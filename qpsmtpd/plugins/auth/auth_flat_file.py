@@ -30,6 +30,7 @@ from qpsmtpd.api import (
     address_key,
     deny,
     password_matches,
+    read_each,
 )
 
 FILE = "flat_auth_pw"
@@ -42,7 +43,7 @@ class AuthFlatFile(Plugin[NoOptions]):
 
     async def start(self) -> None:
         entries = await self.services.config.entries(FILE)
-        self._passwords = dict(map(_user_and_password, entries))
+        self._passwords = dict(read_each(entries, _user_and_password))
         await asyncio.to_thread(self._warn_of_readable_files, entries)
 
     async def hook_auth_plain(self, session: Session, attempt: AuthAttempt) -> Verdict | None:

@@ -66,6 +66,7 @@ from qpsmtpd.api import (
     matching,
     opt,
     printable_ascii,
+    read_each,
     unavailable,
     unless_another,
 )
@@ -194,7 +195,7 @@ class PostfixQueue(Plugin[PostfixOptions]):
         if given := self.services.environment.get("POSTFIXQUEUE"):
             return [_checked(Entry(given, "POSTFIXQUEUE"))]
         entries = await self.services.config.entries("cleanup_sockets")
-        return [_checked(entry) for entry in entries] or [self.options.socket]
+        return read_each(entries, _checked) or [self.options.socket]
 
     async def _connect(self) -> Cleanup | None:
         for socket in self._sockets:

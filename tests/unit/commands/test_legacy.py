@@ -94,7 +94,42 @@ def test_addresses_and_ports(words: str, listen: list[tuple[str, int]]) -> None:
     assert [(address.host, address.port) for address in found] == listen
 
 
-@pytest.mark.parametrize("words", ["-l ::1", "-l a:b", "-p x", "-c 0", "-x", "extra"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        "-limit-connections 2000 -max-from-ip 1500 -port 25 -user mail",
+        "--limit-connections=2000 --max-from-ip=1500 --port=25 --user=mail",
+        "-limit-connections=2000 -max-from-ip=1500 -p=25 -u=mail",
+        "--lim 2000 --max 1500 --po 25 --us mail",
+        "-lim 2000 -max=1500 -po 25 -us=mail",
+        "-C 2000 -M 1500 -PORT 25 -User mail",
+        "-c 2000 -m 1500 -p25 -umail",
+    ],
+)
+def test_spellings_of_perl(words: str) -> None:
+    options, _ = parse_forkserver(words.split())
+    assert (options.max_connections, options.max_from_ip) == (2000, 1500)
+    assert options.listen == (ListenAddress(EVERYWHERE, 25),)
+    assert options.user == "mail"
+
+
+def test_a_value_is_no_option() -> None:
+    options, in_background = parse_forkserver(["-user", "d", "-pid", "/run/p", "-detach"])
+    assert (options.user, options.pid_file, in_background) == ("d", Path("/run/p"), True)
+
+
+def test_an_option_that_is_cut_too_short(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        parse_forkserver(["-li", "5"])
+    assert "-li is ambiguous: --listen-address, --limit-connections" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="2"):
+        parse_prefork(["-p", "25", "-u", "mail"])
+    assert "-p is ambiguous: --port, --pid-file, --pretty-child" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words", ["-l ::1", "-l a:b", "-p x", "-c 0", "-x", "extra", "-", "--x", "-port"]
+)
 def test_wrong_options(words: str) -> None:
     with pytest.raises(SystemExit, match="2"):
         parse_forkserver(words.split())
@@ -113,6 +148,13 @@ def test_root_becomes_somebody(
 
 
 # --- qpsmtpd-prefork ------------------------------------------------------------------------
+
+
+def test_prefork_spellings_of_perl() -> None:
+    words = "-interface=192.0.2.1 -po 25 -u mail -children=30 -quiet -max-from 4"
+    options, _ = parse_prefork(words.split())
+    assert options.listen == (ListenAddress("192.0.2.1", 25),)
+    assert (options.user, options.max_connections, options.max_from_ip) == ("mail", 30, 4)
 
 
 def test_prefork_defaults() -> None:

@@ -84,6 +84,15 @@ def test_directory_of_the_environment(
     assert [options.config[0] for options in ran] == [Path("/conf"), Path("/mine")]
 
 
+def test_without_a_command_under_tcpserver(
+    ran: list[RunOptions], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inetd, "is_started_with_connection", lambda environment: True)
+    monkeypatch.setattr(sys, "argv", ["qpsmtpd"])
+    assert cli.main() == cli.main([]) == 7
+    assert len(ran) == 2
+
+
 @pytest.mark.parametrize(
     "words", ["", "fly", "run --listen here", "run --workers -1", "run --workers many", "run x"]
 )

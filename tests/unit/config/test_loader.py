@@ -154,6 +154,14 @@ async def test_treatment_of_plugins(configuration: Configuration) -> None:
     assert snapshot.chain.plugins[1].where == f"{configuration.directory}/plugins:2"
 
 
+async def test_timeouts_of_plugins(configuration: Configuration) -> None:
+    configuration.file("plugin_timeouts", "taker 9\ntaker:1:0\nkeeper 8")
+    configuration.file("plugins", "taker\ntaker:1\ntaker:2 hook_timeout=3\nkeeper")
+    snapshot = await configuration.load()
+    assert [handler.timeout for handler in snapshot.chain.handlers("rcpt")] == [9, 0, 3]
+    assert [handler.timeout for handler in snapshot.chain.handlers("queue")] == [8]
+
+
 async def test_level_of_log_lines(
     configuration: Configuration, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -194,6 +202,18 @@ async def test_every_problem_is_reported(configuration: Configuration, journal: 
         "plugins:5: warning: there is no file 'nothing'",
     ]
     assert journal == ["start taker", "stop taker"]
+
+
+async def test_every_wrong_line_of_a_list_is_reported(configuration: Configuration) -> None:
+    configuration.file("plugins", "badmailfrom\nrelay\nrcpt_ok\nkeeper")
+    configuration.file("badmailfrom", "nobody\n@good.example\n(\n[[:alpha:]]@x+\n")
+    configuration.file("rcpthosts", "a/b\nexample.com\nc d\n")
+    configuration.file("relayclients", "10.0.0.1/8\n10")
+    found = [problem.partition(": ")[0] for problem in await configuration.problems()]
+    assert found == [
+        *("badmailfrom:1", "badmailfrom:3", "badmailfrom:4"),
+        *("relayclients:2", "rcpthosts:1", "rcpthosts:3", "relayclients:1"),
+    ]
 
 
 async def test_warnings_are_no_errors(configuration: Configuration) -> None:

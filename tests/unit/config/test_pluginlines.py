@@ -134,11 +134,11 @@ def test_a_plugins_own_option_counts_first(tmp_path: Path, plugin_dir: Path) -> 
 @pytest.mark.parametrize(
     ("line", "problem"),
     [
-        ("taker loglevel 8", "taker: loglevel: '8' is not a log level"),
+        ("taker loglevel +8", "taker: loglevel: '+8' is not a log level"),
         ("taker loglevel", "taker: option 'loglevel' has no value"),
         ("taker on_fault=pass", "taker: on_fault: 'pass' is not one of defer, skip"),
         ("taker hook_timeout=soon", "taker: hook_timeout: 'soon' is not a duration"),
-        ("taker what 1", "taker: unknown option 'what'"),
+        ("taker what 1", "taker: unknown option 'what 1'"),
         ("no_such", "no_such: there is no plugin no_such"),
         ("virus/uvscan:1 x", "virus/uvscan:1: not available in this version: Postfix behind us"),
         ("taker:one", "taker:one: 'taker:one' is not the name of a plugin"),
@@ -325,6 +325,37 @@ def test_any_text(tmp_path_factory: pytest.TempPathFactory, plugin_dir: Path, te
     directory = tmp_path_factory.mktemp("any")
     lines = read(directory, plugin_dir, "taker " + text.replace("$include", ""))
     assert lines.plugins or lines.problems
+
+
+@pytest.mark.parametrize(
+    ("line", "text"),
+    [
+        ("rcpt_ok # words that are here", "'# words that are here' is not a comment"),
+        ("relay reject 1", "unknown option 'reject 1'"),
+        ("loop 50 extra", "unknown option 'extra'"),
+        ("headers days 5 reject_type temp require From,Date", "unknown option 'days 5'"),
+        ("hosts_allow x=1", "unknown option 'x=1'"),
+    ],
+)
+def test_what_perls_plugins_ignored(tmp_path: Path, plugin_dir: Path, line: str, text: str) -> None:
+    lines = read(tmp_path, plugin_dir, f"{line}\nqueue/keep\ntaker")
+    (problem,) = (
+        problem for problem in lines.problems if "unknown" in problem.text or "#" in problem.text
+    )
+    assert problem.severity == "warning"
+    assert text in problem.text
+    assert problem.text.endswith("(it has no effect)")
+    assert lines.plugins[0].plugin == line.split()[0]
+
+
+@pytest.mark.parametrize(
+    "line", ["badmailfrom rejct 0", "queue/lmtp a 24 surplus", "taker surplus"]
+)
+def test_misspelt_arguments_and_those_of_our_own_plugins(
+    tmp_path: Path, plugin_dir: Path, line: str
+) -> None:
+    lines = read(tmp_path, plugin_dir, line)
+    assert [problem.severity for problem in lines.problems] == ["error"]
 
 
 MISSING = "virus/klez_filter\nspamassassin reject 12\nstunnel\nno/such\nNo::Such\nqueue/keep\ntaker"

@@ -161,6 +161,9 @@ def test_not_everybody_is_a_proxy(tmp_path: Path, everybody: str) -> None:
         ("network_prefix_ipv6", "129", "is too big: the maximum is 128"),
         ("admission_exempt", "192.0.2.1/24", "a network without host bits"),
         ("tls_before_auth", "perhaps", "yes or no"),
+        ("barelf", "lenient", "strict, tolerant"),
+        ("plugin_timeouts", "spamassassin", "a plugin and a duration"),
+        ("plugin_timeouts", "spamassassin soon", "a plugin and a duration"),
     ],
 )
 def test_wrong_values_keep_the_default(tmp_path: Path, name: str, text: str, wanted: str) -> None:
@@ -177,6 +180,31 @@ def test_every_problem_is_found(tmp_path: Path) -> None:
     (tmp_path / "me").write_bytes(b"\xff")
     _, problems = load(tmp_path, timeout="x", databytes="y")
     assert len(problems) == 3
+
+
+def test_timeouts_of_plugins(tmp_path: Path) -> None:
+    text = "spamassassin 30\nvirus/clamav:20\ncheck_relay  5\ndnsbl:1 2m\ndnsbl 0"
+    settings, problems = load(tmp_path, plugin_timeouts=text)
+    assert problems == []
+    found = {name: settings.hook_timeout_of(name) for name in ("spamassassin", "virus/clamav")}
+    assert found == {"spamassassin": Seconds(30), "virus/clamav": Seconds(20)}
+    assert settings.hook_timeout_of("relay:2", "relay") == Seconds(5)
+    assert settings.hook_timeout_of("dnsbl:1", "dnsbl") == Seconds(120)
+    assert settings.hook_timeout_of("dnsbl:2", "dnsbl") == Seconds(0)
+    assert settings.hook_timeout_of("helo") is None
+
+
+def test_files_of_upstreams_newer_versions(tmp_path: Path) -> None:
+    settings, problems = load(tmp_path, barelf="tolerant", smtputf8="0", hook_timeout="0")
+    assert problems == []
+    assert settings.barelf == "tolerant"
+    assert not settings.smtputf8
+    assert settings.hook_timeout == Seconds(0)
+
+
+def test_every_wrong_line_of_a_list_is_found(tmp_path: Path) -> None:
+    _, problems = load(tmp_path, admission_exempt="10.0.0.1\nx\n10.0.0.0/8\ny")
+    assert [problem.where.rpartition(":")[2] for problem in problems] == ["2", "4"]
 
 
 def test_a_second_line_is_a_warning(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from qpsmtpd.daemon import inetd
 from qpsmtpd.daemon.inetd import endpoints
 from qpsmtpd.daemon.worker import EXIT_CONFIG
 from qpsmtpd.errors import QpsmtpdError
@@ -48,6 +49,29 @@ def test_what_tcpserver_tells(
 def test_nonsense_of_the_environment(environment: dict[str, str]) -> None:
     with pytest.raises(QpsmtpdError, match=r"^TCPREMOTEIP="):
         endpoints(environment)
+
+
+@pytest.mark.parametrize(
+    ("family", "environment", "started"),
+    [
+        (None, {}, False),
+        (None, {"TCPREMOTEIP": "192.0.2.1"}, False),
+        (socket.AF_INET, {}, True),
+        (socket.AF_INET6, {}, True),
+        (socket.AF_UNIX, {}, False),
+        (socket.AF_UNIX, {"TCPREMOTEIP": "192.0.2.1"}, True),
+    ],
+)
+def test_who_has_started_us(
+    monkeypatch: pytest.MonkeyPatch,
+    family: int | None,
+    environment: dict[str, str],
+    started: bool,
+) -> None:
+    given = socket.socket(family) if family is not None else None
+    monkeypatch.setattr(inetd, "_connection", lambda: given)
+    assert inetd.is_started_with_connection(environment) is started
+    assert given is None or given.fileno() == -1
 
 
 @asynccontextmanager

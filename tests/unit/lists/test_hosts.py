@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from qpsmtpd.errors import ConfigError
 from qpsmtpd.lists.hosts import HostList, parse_hosts, read_hosts
-from qpsmtpd.mail.ip import IPAddress
+from qpsmtpd.mail.ip import IPAddress, IPNetwork
 from qpsmtpd.testing import FakeConfig
 
 addresses = st.ip_addresses()
@@ -33,6 +33,10 @@ addresses = st.ip_addresses()
         ("2001:0db8", "2001:db8::/32"),
         ("2001:0db8:0000:0000", "2001:db8::/64"),
         ("1:2:3:4:5:6:7:", "1:2:3:4:5:6:7:0/112"),
+        ("192.0.2.1/24", "192.0.2.0/24"),
+        ("10.0.0.1/8", "10.0.0.0/8"),
+        ("2001:DB8::1/32", "2001:db8::/32"),
+        ("::ffff:192.0.2.1/121", "192.0.2.0/25"),
     ],
 )
 def test_entries(entry: str, network: str) -> None:
@@ -48,7 +52,6 @@ def test_entries(entry: str, network: str) -> None:
         "300.",
         "192.0.2.1.",
         "010.",
-        "192.0.2.1/24",
         "192.0.2.0/33",
         "2001:db8",
         "2001",
@@ -100,8 +103,40 @@ def test_truth() -> None:
     assert HostList([parse_hosts("10.")])
 
 
-async def test_a_wrong_line_is_named() -> None:
-    config = FakeConfig({"relayclients": ["10.", "10"]})
-    with pytest.raises(ConfigError, match=r"relayclients:2: '10' is not an address"):
+async def test_all_wrong_lines_are_named() -> None:
+    config = FakeConfig({"relayclients": ["10.", "10", "11.", "10.0.0.0/99"]})
+    with pytest.raises(ConfigError, match=r"relayclients:2: '10' is not an address") as caught:
         await read_hosts(config, "relayclients")
+    assert [error.where for error in caught.value.parts] == ["relayclients:2", "relayclients:4"]
     assert not await read_hosts(config, "none")
+
+
+async def test_beginnings_without_a_dot() -> None:
+    config = FakeConfig({"dnsbl_allow": ["192.0.2", "10", "2001:db8:"]})
+    hosts = await read_hosts(config, "dnsbl_allow", dotless=True)
+    found = [ipaddress.ip_address(ip) in hosts for ip in ("192.0.2.9", "192.0.20.1", "10.1.1.1")]
+    assert found == [True, False, True]
+    with pytest.raises(ConfigError) as caught:
+        await read_hosts(config, "dnsbl_allow")
+    assert len(caught.value.parts) == 2
+
+
+async def test_what_is_odd_is_warned_of() -> None:
+    entries = ["10.0.0.0/8", "192.0.2.1/24", "2001:DB8::1/32", "192.0.2.1/32"]
+    config = FakeConfig({"relayclients": entries})
+    assert ipaddress.ip_address("192.0.2.9") in await read_hosts(config, "relayclients")
+    assert config.warnings == [
+        "relayclients:2: '192.0.2.1/24' has host bits and is taken for 192.0.2.0/24",
+        "relayclients:3: '2001:DB8::1/32' has host bits and is taken for 2001:db8::/32",
+    ]
+
+
+async def test_a_check_of_entries() -> None:
+    def check(network: IPNetwork) -> None:
+        if network.prefixlen < 8:
+            raise ValueError("too large")
+
+    config = FakeConfig({"relayclients": ["0.0.0.0/0", "10.", "::/0"]})
+    with pytest.raises(ConfigError, match="relayclients:1: too large") as caught:
+        await read_hosts(config, "relayclients", check)
+    assert len(caught.value.parts) == 2

@@ -89,6 +89,9 @@ def no_journal(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ("LOGDEBUG", 7, logging.DEBUG),
         ("7", 7, 10),
+        ("8", 7, 10),
+        ("9", 7, 10),
+        ("10", 7, 10),
         ("loginfo", 6, logging.INFO),
         ("LOGNOTICE", 5, 25),
         ("warn", 4, logging.WARNING),
@@ -104,7 +107,7 @@ def test_levels_of_the_perl_version(text: str, level: int, python: int) -> None:
     assert (parsed.priority, int(parsed)) == (level, python)
 
 
-@pytest.mark.parametrize("text", ["8", "-1", "", "LOG", "LOUD", "LOGLOGINFO", "10"])
+@pytest.mark.parametrize("text", ["-1", "", "LOG", "LOUD", "LOGLOGINFO", "8x", "٨", "1" * 10])
 def test_words_that_are_no_level(text: str) -> None:
     with pytest.raises(ValueError, match="0 to 7"):
         LogLevel.parse(text)

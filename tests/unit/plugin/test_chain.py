@@ -231,6 +231,16 @@ async def test_on_fault_skip(error: BaseException, caplog: pytest.LogCaptureFixt
     assert len(caplog.records) == 2
 
 
+async def test_0_seconds_are_no_limit() -> None:
+    async def in_a_while() -> Verdict:
+        for _ in range(5):
+            await asyncio.sleep(0)
+        return accept()
+
+    chain, _ = a_chain(in_a_while, timeout=0)
+    assert await connect(chain) == accept()
+
+
 async def test_no_answer_in_time(caplog: pytest.LogCaptureFixture) -> None:
     chain, asked = a_chain(never, answers(accept()), timeout=0.001)
     assert await connect(chain) is FAULT

@@ -147,17 +147,23 @@ async def test_without_pre_connection_it_starts_at_connect() -> None:
     await session.end_tasks()
 
 
-@pytest.mark.parametrize("allow", ["192.0.2.9", "192.0.2.", "192.0.2.0/28"])
+@pytest.mark.parametrize("allow", ["192.0.2.9", "192.0.2.", "192.0.2", "192.0.2.0/28"])
 async def test_dnsbl_allow(allow: str) -> None:
     dns = FakeResolver(LISTED)
     assert await run(dns=dns, config={**ZONES, "dnsbl_allow": [allow]}) is None
     assert dns.asked == []
 
 
+async def test_dnsbl_allow_of_ipv6() -> None:
+    config = {**ZONES, "dnsbl_allow": ["2001:db8:"]}
+    plugin = await a_plugin(Dnsbl, config=config, dns=LISTED)
+    assert await plugin.hook_connect(a_session("2001:db8::9")) is None
+
+
 async def test_others_are_not_allowed() -> None:
     assert shape(await run(config={**ZONES, "dnsbl_allow": ["192.0.2.8", "192.0.3."]})) == PERM
     with pytest.raises(ConfigError, match="dnsbl_allow:1"):
-        await run(config={"dnsbl_allow": ["192.0"]})
+        await run(config={"dnsbl_allow": ["192.0.2.x"]})
 
 
 async def test_the_immune_are_not_asked_about() -> None:

@@ -39,6 +39,7 @@ TEMP = (Decision.DEFER, "4.5.1", False)
         ("action log", None),
         ("action log reject 1", PERM),
         ("defer-reject 1", None),
+        ("action denysoft defer-reject", None),
     ],
 )
 async def test_an_early_talker_at_connect(
@@ -71,6 +72,9 @@ async def test_who_waits_passes() -> None:
     ("line", "expected"),
     [
         ("defer-reject 1", TEMP),
+        ("defer-reject", TEMP),
+        ("action deny defer-reject", PERM),
+        ("defer-reject 0", None),
         ("defer-reject 1 reject_type perm", PERM),
         ("defer-reject 1 reject_type disconnect", (Decision.DENY, "5.5.1", True)),
         ("defer-reject 1 reject 0", None),

@@ -5,7 +5,7 @@ import pytest
 
 from qpsmtpd.api import ConfigError, Decision, Session, Verdict, accept, defer, deny
 from qpsmtpd.plugins.hosts_allow import HostsAllow
-from qpsmtpd.testing import a_plugin, a_session
+from qpsmtpd.testing import FakeConfig, a_plugin, a_session, services
 
 TOO_MANY = defer("Too many connections from you, try again later", status="4.7.0")
 
@@ -86,10 +86,25 @@ async def test_the_limit_comes_before_the_file() -> None:
     assert verdict.decision is Decision.DEFER
 
 
+async def test_every_wrong_line_is_reported() -> None:
+    lines = ["192.0.2.1", "10. DENY", "10. REFUSE"]
+    with pytest.raises(ConfigError) as caught:
+        await a_plugin(HostsAllow, config={"hosts_allow": lines})
+    assert [error.where for error in caught.value.parts] == ["hosts_allow:1", "hosts_allow:3"]
+
+
+async def test_host_bits() -> None:
+    lent = services(config={"hosts_allow": ["192.0.2.1/24 DENY"]})
+    plugin = await a_plugin(HostsAllow, services=lent)
+    assert await plugin.hook_pre_connection(a_session("192.0.2.9")) is not None
+    assert isinstance(lent.config, FakeConfig)
+    text = "hosts_allow:1: '192.0.2.1/24' has host bits and is taken for 192.0.2.0/24"
+    assert lent.config.warnings == [text]
+
+
 @pytest.mark.parametrize(
     ("line", "problem"),
     [
-        ("192.0.2.1/24 DENY", "is not an address"),
         ("example.com DENY", "is not an address"),
         ("192.0.2.1", "write a code such as"),
         ("192.0.2.1 REFUSE", "not one of DECLINED"),

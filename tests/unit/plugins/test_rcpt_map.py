@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qpsmtpd.api import ConfigError, Verdict, accept, defer, deny
-from qpsmtpd.plugins.rcpt_map import RcptMap, _parse
+from qpsmtpd.plugins.rcpt_map import RcptMap, _read_rules
 from qpsmtpd.testing import a_plugin, a_recipient, a_transaction
 
 FILE = """\
@@ -97,13 +97,13 @@ async def test_missing_file() -> None:
 @pytest.mark.parametrize("wrong", ["user@example.com", "user@example.com MAYBE", "user OK"])
 def test_wrong_lines(wrong: str) -> None:
     with pytest.raises(ConfigError, match="map:2: "):
-        list(_parse(f"ok@example.com OK\n{wrong}\n", "map"))
+        _read_rules(f"ok@example.com OK\n{wrong}\n", Path("map"))
 
 
 @given(st.text())
 def test_any_file_is_read_or_refused(text: str) -> None:
     try:
-        addresses = [address for address, _ in _parse(text, "map")]
+        addresses = list(_read_rules(text, Path("map")))
     except ConfigError as error:
         assert error.where.startswith("map:")
         return

@@ -82,8 +82,8 @@ async def test_nobody_but_ipv6_loopback_relays_without_files() -> None:
     "line",
     [
         "192.0.2",
-        "192.0.2.1/24",
         "0.0.0.0/0",
+        "192.0.2.1/0",
         "0.0.0.0/0.0.0.0",
         "::/0",
         "*",

@@ -12,7 +12,7 @@ from qpsmtpd.plugins.whitelist import RECIPIENTS, Whitelist
 from qpsmtpd.testing import a_plugin, a_recipient, a_session, a_transaction
 
 CONFIG = {
-    "whitelisthosts": ["192.0.2.1", "198.51.100.0/25", "203.0.113.", "2001:DB8:1:", "2001:db8::7"],
+    "whitelisthosts": ["192.0.2.1", "198.51.100.0/25", "203.0.113", "2001:DB8:1:", "2001:db8::7"],
     "whitelisthelo": ["Good.example"],
     "whitelistsenders": ["Friend@example.com", "good.example", "@also.example"],
     "whitelistrcpt": ["user@example.org", "open.example"],
@@ -115,7 +115,7 @@ async def test_per_recipient_can_be_off() -> None:
     assert await plugin.hook_connect(a_session("192.0.2.1")) == accept()
 
 
-@pytest.mark.parametrize("line", ["host.example", "192.0.2", "300.1.1.1", "1.2.3.4.5."])
+@pytest.mark.parametrize("line", ["host.example", "300.1", "300.1.1.1", "1.2.3.4.5."])
 async def test_wrong_hosts(line: str) -> None:
     with pytest.raises(ConfigError, match="whitelisthosts:1: "):
         await a_plugin(Whitelist, config={"whitelisthosts": [line]})

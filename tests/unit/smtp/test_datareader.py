@@ -13,7 +13,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from qpsmtpd.mail.message import Spool
+from qpsmtpd.mail.message import Spool, only_crlf
 from qpsmtpd.mail.spoolmemory import ALLOWANCE, SpoolMemory
 from qpsmtpd.smtp.datareader import DataFault, DataLimits, DataReader
 from qpsmtpd.smtp.replies import DATA_FAULTS
@@ -213,6 +213,69 @@ def test_smuggling(octets: bytes) -> None:
         outcome = read([stream[:cut], stream[cut:]])
         assert outcome.fault is DataFault.BARE_LINE_END
         assert outcome.rest == NEXT
+
+
+# --- bare LF, where it is tolerated ----------------------------------------------------------
+
+
+def read_tolerantly(blocks: Iterable[bytes]) -> Outcome:
+    spool = MemorySpool()
+    reader = DataReader(spool, GENEROUS, tolerant=True)
+    waiting = iter(blocks)
+    for block in waiting:
+        if (rest := reader.feed(block)) is not None:
+            rest += b"".join(waiting)
+            return Outcome(reader.header, spool.body, reader.size, rest, reader.fault)
+    raise AssertionError("no end of data found")
+
+
+@pytest.mark.parametrize(
+    ("sent", "header", "body"),
+    [
+        (
+            b"a: b\n c\nd: e\n\none\n\ntwo\n",
+            b"a: b\r\n c\r\nd: e\r\n",
+            b"\r\none\r\n\r\ntwo\r\n\r\n",
+        ),
+        (b"a: b\r\n\none\r\ntwo\n..\n.x", b"a: b\r\n", b"\r\none\r\ntwo\r\n.\r\nx\r\n"),
+        (b"a: b\r\n\r\none\r\n..\ntwo", b"a: b\r\n", b"\r\none\r\n.\r\ntwo\r\n"),
+        (b"a: b", b"a: b\r\n", b""),
+    ],
+)
+def test_bare_line_feeds_become_line_ends(sent: bytes, header: bytes, body: bytes) -> None:
+    stream = sent + END + NEXT
+    for cut in range(1, len(stream)):
+        outcome = read_tolerantly([stream[:cut], stream[cut:]])
+        assert outcome == Outcome(header, body, len(header + body), NEXT)
+
+
+@pytest.mark.parametrize(
+    "octets", [b"\n.\n", b"\n.\r\n", b"\r\n.\n", b"\r", b"\r\r\n", b"\n.\r", b"\0", b"\r.\r\n"]
+)
+def test_where_others_may_have_ended_is_a_fault(octets: bytes) -> None:
+    stream = b"a: b\n\ntext" + octets + b"MAIL FROM:<x@example>\r\n" + END + NEXT
+    for cut in range(1, len(stream)):
+        outcome = read_tolerantly([stream[:cut], stream[cut:]])
+        assert outcome.fault in (DataFault.BARE_LINE_END, DataFault.NUL)
+        assert outcome.rest == NEXT
+
+
+@given(st.lists(st.sampled_from([b"\r\n", b"\n", b".", b"x", b": ", b" "]), max_size=30), st.data())
+def test_blocks_do_not_matter(parts: list[bytes], data: st.DataObject) -> None:
+    stream = b"".join(parts) + END
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=5)))
+    blocks = [stream[a:b] for a, b in zip([0, *cuts], [*cuts, len(stream)], strict=True)]
+    whole, pieces = read_tolerantly([stream]), read_tolerantly(blocks)
+    assert (pieces.fault, pieces.rest) == (whole.fault, whole.rest)
+    if whole.fault is None:
+        assert pieces == whole
+        assert only_crlf((whole.header or b"") + whole.body)
+
+
+@given(st.lists(st.sampled_from([b"\r\n", b".", b"x", b": ", b" "]), max_size=30))
+def test_a_clean_message_is_read_the_same_way(parts: list[bytes]) -> None:
+    stream = b"".join(parts) + END
+    assert read_tolerantly([stream]) == read([stream])
 
 
 def test_a_real_end_after_a_bare_cr_is_an_end() -> None:

@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: MIT
+"""Reading lists line by line."""
+
+from __future__ import annotations
+
+import pytest
+
+from qpsmtpd.errors import ConfigError
+from qpsmtpd.lists.lines import read_each
+
+
+def number(text: str) -> int:
+    if text == "several":
+        read_each(["a", "b"], number)
+    if not text.isdecimal():
+        raise ConfigError(text, "not a number")
+    return int(text)
+
+
+def test_each_line_is_read() -> None:
+    assert read_each(["1", "2"], number) == [1, 2]
+    assert read_each([], number) == []
+
+
+def test_every_wrong_line_is_reported() -> None:
+    with pytest.raises(ConfigError) as caught:
+        read_each(["1", "x", "2", "several", "y"], number)
+    assert caught.value.where == "x"
+    assert [error.where for error in caught.value.parts] == ["x", "a", "b", "y"]
+
+
+def test_an_error_is_its_only_part() -> None:
+    error = ConfigError("file:1", "wrong")
+    assert error.parts == (error,)
