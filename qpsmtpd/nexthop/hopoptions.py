@@ -13,7 +13,7 @@ from qpsmtpd.nexthop.pool import Pool
 from qpsmtpd.nexthop.target import Target, TlsMode, tls_context
 from qpsmtpd.plugin.options import Seconds, opt
 
-is_host = re.compile(r"[\w.-]+|\[?[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*\]?").fullmatch
+is_host = re.compile(r"[\w.-]+|(?=[^:]*:[^:]*:)\[?[0-9A-Fa-f:.]+\]?").fullmatch
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from qpsmtpd.errors import QpsmtpdError
 
 _ENHANCED = re.compile(r"([245])\.\d{1,3}\.\d{1,3}(?= |$)")
-_QUEUE_ID = re.compile(r"queued as ([!-~]+)|\bid=([!-~]+)|([!-~]+) saved$", re.IGNORECASE)
+_QUEUE_ID = re.compile(r"queued as ([!-~]+)|\bid=([!-~]+)|(?<![!-~])([!-~]+) saved$", re.IGNORECASE)
 _MAX_ID = 64
 
 
