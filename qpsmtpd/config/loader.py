@@ -29,6 +29,8 @@ from qpsmtpd.config.spooldir import prepare_spool_dir
 from qpsmtpd.config.strayfiles import stray_files
 from qpsmtpd.dns.resolver import DnsResolver
 from qpsmtpd.errors import ConfigError
+from qpsmtpd.lists.patterns import Expression, noted_expressions
+from qpsmtpd.lists.trials import slow_expressions
 from qpsmtpd.plugin.chain import Chain, ChainedPlugin
 from qpsmtpd.plugin.services import Config, Resolver, Services, Store
 from qpsmtpd.plugin.sources import place_of
@@ -36,6 +38,9 @@ from qpsmtpd.store.location import parse_location
 from qpsmtpd.store.opening import SharedStore, default_location, shared_store
 
 _MECHANISMS = {"auth_plain": "PLAIN", "auth_login": "LOGIN", "auth_cram_md5": "CRAM-MD5"}
+
+
+_REMEDY = "leave out a repetition, or let those in a row take different characters"
 
 
 async def load(
@@ -49,7 +54,8 @@ async def load(
 
     environment: the daemon's; QPSMTPD_RESOLVER="IP:PORT" is the name server to ask.
     resolver: in place of the real one.
-    check_only: create no directories, and warn about files that nothing reads.
+    check_only: create no directories, and warn about files that nothing reads, and expressions that
+    can hold up a worker; trying these takes a second or more.
     """
     files = ConfigFiles(directories)
     name = await _name_without(files)
@@ -125,12 +131,14 @@ class _Loading:
         if not self.services.check_only:
             spool_dir, mode = self.settings.spool_dir, self.settings.spool_mode
             self.problems += prepare_spool_dir(spool_dir, mode)
-        await self.start_plugins()
+        with noted_expressions() as expressions:
+            await self.start_plugins()
         for chained in self.started:
             with self._problems_of(chained.where, chained.plugin.name):
                 self.context = self.context or chained.plugin.tls_context()
         if self.services.check_only and not errors_in(self.lines.problems):
             self.problems += stray_files(self.files, [line.cls for line in self.lines.all])
+            self.problems += await slow(expressions)
         self.problems += self.files.warnings
         if errors_in(self.problems):
             raise ConfigErrors(self.problems)
@@ -208,6 +216,14 @@ class _Loading:
             releases=tuple(self.releases),
             plugin_mechanisms=frozenset(spoken),
         )
+
+
+async def slow(expressions: Sequence[Expression]) -> list[Problem]:
+    """A warning for each expression that can hold up a worker."""
+    return [
+        Problem(each.where, f"{each.pattern.pattern!r} {reason}; {_REMEDY}", "warning")
+        for each, reason in await slow_expressions(expressions)
+    ]
 
 
 def services_by(

@@ -9,7 +9,8 @@ A client chooses how it spells a name, and an administrator how to write a patte
 - a pattern that admits is tried on the first two only: they are the same whatever the client wrote,
   so that no spelling makes a stranger a friend.
 
-Case never matters.
+Case never matters.  At most LONGEST characters of a name are looked at, so that there is a bound to
+what a client can make an expression cost; `check-config` warns where that is too much (trials.py).
 """
 
 from __future__ import annotations
@@ -17,9 +18,39 @@ from __future__ import annotations
 import re
 import unicodedata
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import NamedTuple
 
 from qpsmtpd.errors import ConfigError
-from qpsmtpd.mail.domain import Spellings
+from qpsmtpd.mail.address import MAX_LOCAL_PART
+from qpsmtpd.mail.domain import MAX_DOMAIN, Spellings
+
+#: Characters of a name that are looked at: those of the longest address.  What is longer has been
+#: normalized from a shorter text, which is tried as well.
+LONGEST = MAX_LOCAL_PART + 1 + MAX_DOMAIN
+
+
+class Expression(NamedTuple):
+    """A regular expression of the administrator's, and where it stands: "FILE:LINE"."""
+
+    pattern: re.Pattern[str]
+    where: str
+
+
+_noted: ContextVar[list[Expression] | None] = ContextVar("_noted", default=None)
+
+
+@contextmanager
+def noted_expressions() -> Iterator[list[Expression]]:
+    """Note every expression that is compiled meanwhile."""
+    noted: list[Expression] = []
+    token = _noted.set(noted)
+    try:
+        yield noted
+    finally:
+        _noted.reset(token)
 
 
 class Pattern:
@@ -35,11 +66,14 @@ class Pattern:
 
     def refuses(self, name: Spellings) -> bool:
         """Whether an entry that refuses applies to a name."""
-        return any(map(self._search, name.canonical)) or any(map(self._search, name.written))
+        return self._is_in(name.canonical) or self._is_in(name.written)
 
     def admits(self, name: Spellings) -> bool:
         """Whether an entry that admits applies to a name."""
-        return any(map(self._search, name.canonical))
+        return self._is_in(name.canonical)
+
+    def _is_in(self, texts: tuple[str, ...]) -> bool:
+        return any(self._search(text, 0, LONGEST) for text in texts)
 
 
 def compile_pattern(word: str, where: str) -> re.Pattern[str]:
@@ -49,6 +83,9 @@ def compile_pattern(word: str, where: str) -> re.Pattern[str]:
         with warnings.catch_warnings():
             # [[:alpha:]] and the like: Python would take them for something else.
             warnings.simplefilter("error", FutureWarning)
-            return re.compile(unicodedata.normalize("NFC", expression), re.IGNORECASE)
+            pattern = re.compile(unicodedata.normalize("NFC", expression), re.IGNORECASE)
     except (re.error, FutureWarning) as error:
         raise ConfigError(where, f"{word!r} is not a regular expression: {error}") from None
+    if (noted := _noted.get()) is not None:
+        noted.append(Expression(pattern, where))
+    return pattern

@@ -80,7 +80,7 @@ def _protocol(session: Session) -> str:
 
 def _commands(verb: str, offered: str, values: Mapping[str, str | None]) -> list[str]:
     commands = [verb]
-    for attribute in offered.upper().split():
+    for attribute in dict.fromkeys(offered.upper().split()):
         if attribute not in values:
             continue
         word = f" {attribute}={_xtext(values[attribute] or UNKNOWN)}"

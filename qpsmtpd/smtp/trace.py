@@ -39,7 +39,7 @@ _is_bare = re.compile(
 ).fullmatch
 _not_ascii = re.compile(r"[^\x00-\x7f]")
 #: Looks like a result to whoever searches the whole field for one.
-_claims_pass = re.compile(r"=(?= *pass\b)", re.IGNORECASE)
+_claims_pass = re.compile(r"=(?= *pass(?![A-Za-z0-9_]))", re.IGNORECASE)
 
 
 def protocol_name(session: Session, utf8: bool) -> str:

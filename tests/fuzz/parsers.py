@@ -11,6 +11,7 @@ import asyncio
 import importlib
 import inspect
 import pkgutil
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -332,7 +333,9 @@ def _results(octets: bytes) -> str:
 
 
 def _results_well(octets: bytes, result: str) -> None:
-    assert "=pass" not in result.replace("auth=pass", "", 1)
+    # A name may be "pass", but not what looks like the result of a method.
+    claim = r"(?<!smtp\.auth)(?<!smtp\.helo)=\s*pass\b"
+    assert not re.search(claim, result.replace("auth=pass", "", 1), re.IGNORECASE)
     assert len(result) <= 6 * trace.LONGEST_TEXT + 800
     headers.check_field("Authentication-Results", result)
 

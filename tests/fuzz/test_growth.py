@@ -12,10 +12,11 @@ from typing import Any
 
 import pytest
 
+from qpsmtpd.lists.hostile import Shape, shapes_of
 from tests.fuzz.growth import EndlessError, growth_problem
 from tests.fuzz.parsers import PARSERS, Parser, caches, uncovered
 from tests.fuzz.patterns import HARMLESS, MADE, ROOT, Use, unseen_imports, uses
-from tests.fuzz.shapes import Octets, Shape, shapes_for, shapes_of
+from tests.fuzz.shapes import Octets, shapes_for
 
 USES = uses()
 

@@ -165,6 +165,7 @@ def test_results_are_folded() -> None:
         ("x;dkim=pass", "x?dkim?pass"),
         ("x\r\ndkim=pass", "x??dkim?pass"),
         ('x"; dkim = PASS (', "x?? dkim ? PASS ?"),
+        ("dkim=passé", "dkim?pass?"),
         ("a=passport p=reject", "a=passport p=reject"),
         ("(x\\)\0\x01\x7f", "?x?????"),
         ("é\udc80\u2028\u202e", "????"),
