@@ -62,6 +62,7 @@ from qpsmtpd.mail.verdict import (
     unless_another,
     verdict_from_word,
 )
+from qpsmtpd.mailauth.spf import SpfQuery, SpfResult, check_host
 from qpsmtpd.plugin.base import (
     HookResult,
     ParsedPath,
@@ -149,6 +150,8 @@ __all__ = [
     "Session",
     "Size",
     "Spellings",
+    "SpfQuery",
+    "SpfResult",
     "Store",
     "StoreError",
     "System",
@@ -161,6 +164,7 @@ __all__ = [
     "canonical_domain",
     "check_certificate",
     "check_directory",
+    "check_host",
     "check_lists",
     "check_program",
     "compile_pattern",
