@@ -62,6 +62,8 @@ from qpsmtpd.mail.verdict import (
     unless_another,
     verdict_from_word,
 )
+from qpsmtpd.mailauth.budget import resolver_for
+from qpsmtpd.mailauth.results import SPF_RESULT, received_spf, spf_auth_result
 from qpsmtpd.mailauth.spf import SpfQuery, SpfResult, check_host
 from qpsmtpd.plugin.base import (
     HookResult,
@@ -93,6 +95,7 @@ __all__ = [
     "CLIENTS",
     "DOMAINS",
     "NOTHING",
+    "SPF_RESULT",
     "Account",
     "Address",
     "AddressError",
@@ -186,10 +189,13 @@ __all__ = [
     "printable_ascii",
     "printable_text",
     "read_hosts",
+    "received_spf",
     "record_text",
     "rejection",
+    "resolver_for",
     "reversed_address",
     "scratch_file",
+    "spf_auth_result",
     "stderr_text",
     "unless_another",
     "verdict_from_word",

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from qpsmtpd.errors import DnsError, DnsLimitError, QpsmtpdError
+from qpsmtpd.mail.domain import looks_like_address
 from qpsmtpd.mail.ip import IPAddress
 from qpsmtpd.mailauth.dnsnames import is_askable, is_at_or_below
 from qpsmtpd.mailauth.spfmacro import (
@@ -107,7 +108,7 @@ async def check_host(query: SpfQuery, resolver: Resolver, clock: Clock | None = 
     explanation = problem = mechanism = ""
     result: SpfCode
     try:
-        outcome = await check.evaluate(query.domain)
+        outcome = await check.evaluate("" if _is_address(query.domain) else query.domain)
         result, mechanism = outcome.result, outcome.mechanism
         if result == "fail" and outcome.explanation is not None:
             explanation = await check.explain(outcome.explanation, outcome.domain)
@@ -323,6 +324,11 @@ class _Check:
 
 
 _SINGLE_ADDRESS = Mechanism("", "ptr", "pass")
+
+
+def _is_address(domain: str) -> bool:
+    """Whether it is not a domain but an address, with brackets or without."""
+    return domain[:1] == "[" or looks_like_address(domain)
 
 
 def _dotted(client: IPAddress) -> str:

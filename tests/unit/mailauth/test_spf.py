@@ -138,7 +138,9 @@ async def test_records(records: list[str], result: str) -> None:
     assert (await check(records)).result == result
 
 
-@pytest.mark.parametrize("domain", ["localhost", "", "a..test", f"{'x' * 64}.test", "é.test"])
+@pytest.mark.parametrize(
+    "domain", ["[192.0.2.1]", "192.0.2.1", "localhost", "", "a..test", f"{'x' * 64}.test", "é.test"]
+)
 async def test_nobody_is_asked_about_what_is_not_a_domain(domain: str) -> None:
     dns = FakeResolver({("TXT", domain): ["v=spf1 +all"]})
     assert (await check("", resolver=dns, domain=domain)).result == "none"
