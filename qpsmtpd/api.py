@@ -64,6 +64,9 @@ from qpsmtpd.mail.verdict import (
     unless_another,
     verdict_from_word,
 )
+from qpsmtpd.mailauth.budget import resolver_for
+from qpsmtpd.mailauth.results import SPF_RESULT, received_spf, spf_auth_result
+from qpsmtpd.mailauth.spf import SpfQuery, SpfResult, check_host
 from qpsmtpd.plugin.base import (
     HookResult,
     ParsedPath,
@@ -96,6 +99,7 @@ __all__ = [
     "DOMAINS",
     "KNOWN",
     "NOTHING",
+    "SPF_RESULT",
     "Account",
     "Address",
     "AddressError",
@@ -153,6 +157,8 @@ __all__ = [
     "Session",
     "Size",
     "Spellings",
+    "SpfQuery",
+    "SpfResult",
     "Store",
     "StoreError",
     "System",
@@ -166,6 +172,7 @@ __all__ = [
     "canonical_domain",
     "check_certificate",
     "check_directory",
+    "check_host",
     "check_lists",
     "check_program",
     "compile_pattern",
@@ -189,10 +196,13 @@ __all__ = [
     "read_each",
     "read_hosts",
     "read_network",
+    "received_spf",
     "record_text",
     "rejection",
+    "resolver_for",
     "reversed_address",
     "scratch_file",
+    "spf_auth_result",
     "stderr_text",
     "unavailable",
     "unknown",

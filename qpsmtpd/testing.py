@@ -323,11 +323,13 @@ def a_session(
 ) -> Session:
     """A session that said EHLO or HELO (or nothing), whose client talks early or not.
 
-    client_name: the confirmed name.  reverse_name: the first of the address, by default the same.
+    client_name: the confirmed name.  reverse_name: the first of the address, by default the same;
+    without either the DNS is not asked.
     """
 
     async def reverse_lookup() -> ReverseNames:
-        return ReverseNames(client_name, reverse_name or client_name)
+        claimed = reverse_name or client_name
+        return ReverseNames(client_name, claimed, asked=claimed is not None)
 
     async def early_input(_seconds: float) -> bool:
         return early

@@ -91,9 +91,6 @@ _OF_PERL = {
     "logging/apache": _idle(_LOGGING),
     "milter": _milter("milters"),
     "qmail_deliverable": Absent(_RECIPIENTS),
-    "sender_permitted_from": Absent(
-        "Postfix behind us can check SPF, if queue/smtp-forward names the client (xclient)"
-    ),
     "spamassassin": _milter("spamass-milter or rspamd"),
     "stunnel": _vital(
         "stunnel can tell who the client is with `protocol = proxy`; list its address in the file "
@@ -157,7 +154,7 @@ _BY_WORD = {
     "mailers": "headers with `require` refuses messages that lack header fields",
     "dkim_check": _OF_PERL["dkim"].stands_in,
     "sender": "resolvable_fromhost and badmailfrom judge senders",
-    "spf": _OF_PERL["sender_permitted_from"].stands_in,
+    "spf": "sender_permitted_from checks SPF",
     "system_load": "loadcheck defers mail while the load is high",
     "test_recipient": _RECIPIENTS,
     "unrecognized_commands": "count_unrecognized_commands hangs up on such clients",

@@ -32,7 +32,7 @@ _is_host_name = re.compile(r"[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*").fullmatch
 
 
 async def _switched_off() -> ReverseNames:
-    return ReverseNames()
+    return ReverseNames(asked=False)
 
 
 class ClientNames:

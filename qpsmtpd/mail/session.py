@@ -30,17 +30,35 @@ _numbers = itertools.count(1)
 _START = int(time.time())
 
 
+#: Whether a client's address has a name that has this address: permerror if it has no name at all,
+#: temperror if the DNS did not answer; "" when nothing is known.
+Iprev = Literal["", "pass", "fail", "permerror", "temperror"]
+
+
 class ReverseNames(NamedTuple):
     """What the DNS says about a client's name.
 
     confirmed: a name of the client's address that has this address itself (FCrDNS).
     claimed: the first name of the address, which its owner chooses freely.
     certain: False if the DNS did not answer, so that there may be names.
+    asked: False if nobody has asked the DNS.
     """
 
     confirmed: str | None = None
     claimed: str | None = None
     certain: bool = True
+    asked: bool = True
+
+    @property
+    def iprev(self) -> Iprev:
+        """Whether address and name agree, as RFC 8601 section 2.7.3 words it."""
+        if not self.asked:
+            return ""
+        if self.confirmed:
+            return "pass"
+        if not self.certain:
+            return "temperror"
+        return "fail" if self.claimed else "permerror"
 
 
 #: Letters of a verb; longer words are none.
@@ -59,7 +77,7 @@ class TlsInfo:
 
 
 async def _no_name() -> ReverseNames:
-    return ReverseNames()
+    return ReverseNames(asked=False)
 
 
 async def _no_early_input(_seconds: float) -> bool:
@@ -87,6 +105,7 @@ class Session(TaskOwner):
         "hello",
         "hello_host",
         "id",
+        "iprev",
         "karma",
         "karma_history",
         "local",
@@ -124,6 +143,8 @@ class Session(TaskOwner):
         self.client_name_certain = True
         #: The first name of the client's address, confirmed or not: do not trust it.
         self.reverse_name: str | None = None
+        #: What `resolve_client_name` has found, for Authentication-Results.
+        self.iprev: Iprev = ""
         self._reverse_lookup = reverse_lookup
         self._early_input = early_input
         #: Seconds of the monotonic clock at accept.
@@ -186,7 +207,8 @@ class Session(TaskOwner):
         """
         if self.client_name is None:
             names = await self._reverse_lookup()
-            self.client_name, self.reverse_name, self.client_name_certain = names
+            self.client_name, self.reverse_name, self.client_name_certain, _ = names
+            self.iprev = names.iprev
         return self.client_name
 
     async def early_input(self, seconds: float) -> bool:

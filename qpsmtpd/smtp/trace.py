@@ -14,7 +14,7 @@ import time
 from email.utils import formatdate
 
 from qpsmtpd.mail.authresult import AuthResult
-from qpsmtpd.mail.session import ReceivedInfo, Session, Transaction
+from qpsmtpd.mail.session import Iprev, ReceivedInfo, Session, Transaction
 from qpsmtpd.mail.trail import Answer
 from qpsmtpd.nexthop.hopenvelope import needs_utf8
 from qpsmtpd.smtp.replies import reply_to
@@ -32,10 +32,10 @@ _MOST_TAG = 900
 _NOT_PLAIN = re.compile(r"[^A-Za-z0-9._:\[\]-]")
 _is_harmless = re.compile(r"[A-Za-z0-9 ._@/+-]*").fullmatch
 #: A value that needs no quotes: a token, or a mailbox (RFC 8601 section 2.2). Both may have other
-#: characters, in which case they are quoted all the same.
+#: characters, in which case they are quoted all the same; and so is what makes `smtp.helo=pass`.
 _LABEL = "[A-Za-z0-9]+(?:-+[A-Za-z0-9]+)*"
 _is_bare = re.compile(
-    rf"[A-Za-z0-9._+-]+|[A-Za-z0-9_+-]+(?:\.[A-Za-z0-9_+-]+)*@{_LABEL}(?:\.{_LABEL})+"
+    rf"(?!(?i:pass)\b)(?:[A-Za-z0-9._+-]+|[A-Za-z0-9_+-]+(?:\.[A-Za-z0-9_+-]+)*@{_LABEL}(?:\.{_LABEL})+)"
 ).fullmatch
 _not_ascii = re.compile(r"[^\x00-\x7f]")
 #: Looks like a result to whoever searches the whole field for one.
@@ -74,9 +74,14 @@ async def received_value(tx: Transaction, info: ReceivedInfo, me: str, version: 
 
 
 def authentication_results(tx: Transaction, me: str) -> str:
-    """The value of our Authentication-Results field: for the connection and this message."""
+    """The value of our Authentication-Results field: for the connection and this message.
+
+    What is not known about the client's name stays unsaid: see `Session.resolve_client_name`.
+    """
     session = tx.session
-    text = f"{_authserv_id(me)};\r\n\t{_login(session.auth_user, session.auth_mechanism)}"
+    text = _of_connection(
+        me, session.auth_user, session.auth_mechanism, session.iprev, session.client.ip
+    )
     for result in (*session.auth_results, *tx.auth_results):
         text += f";\r\n\t{_result(result)}"
     if text.isascii() or needs_utf8(tx, tx.recipients):
@@ -86,6 +91,14 @@ def authentication_results(tx: Transaction, me: str) -> str:
 
 
 @functools.lru_cache(maxsize=1024)
+def _of_connection(me: str, user: str, mechanism: str, iprev: Iprev, ip: str) -> str:
+    """The beginning of the field, which is the same for all messages of a connection."""
+    parts = [_pvalue(me), _login(user, mechanism)]
+    if iprev:
+        parts.append(_result(AuthResult("iprev", iprev, "", {"policy.iprev": ip})))
+    return ";\r\n\t".join(parts)
+
+
 def _login(user: str, mechanism: str) -> str:
     if not user:
         return "auth=none"
@@ -117,9 +130,6 @@ def _pvalue(text: str) -> str:
     """A text as a value: a token, a mailbox, or a quoted string without quoted pairs."""
     harmless = _harmless(text).replace(" ", "?")
     return harmless if _is_bare(harmless) else f'"{harmless}"'
-
-
-_authserv_id = functools.lru_cache(maxsize=16)(_pvalue)
 
 
 def _harmless(text: str) -> str:

@@ -200,7 +200,7 @@ async def _add_trace(
     services = connection.snapshot.services
     assert transaction.message is not None
     headers = transaction.message.headers
-    _add_results(transaction, headers, connection.snapshot)
+    await _add_results(transaction, headers, connection.snapshot)
     info = trace.received_info(transaction)
     answer = None
     if "received_line" in hooks:
@@ -216,7 +216,7 @@ async def _add_trace(
     return None
 
 
-def _add_results(transaction: Transaction, headers: Headers, snapshot: Snapshot) -> None:
+async def _add_results(transaction: Transaction, headers: Headers, snapshot: Snapshot) -> None:
     """Say what we found out about the client, and let nobody else say it in our name."""
     settings, me = snapshot.settings, snapshot.services.me
     authserv_id = settings.me_auth_results or me
@@ -227,6 +227,7 @@ def _add_results(transaction: Transaction, headers: Headers, snapshot: Snapshot)
     removed = remove_claims(headers, (authserv_id, me))
     if removed:
         log.info("forged Authentication-Results removed count=%d", removed)
+    await transaction.session.resolve_client_name()
     headers.prepend(
         "Authentication-Results", trace.authentication_results(transaction, authserv_id)
     )

@@ -25,16 +25,17 @@ from qpsmtpd.lists import addresses, dnslists, domains, hosts
 from qpsmtpd.mail import address, domain, headers, ip, message, text, verdict
 from qpsmtpd.mail.authresult import AuthResult
 from qpsmtpd.mail.session import AuthAttempt
+from qpsmtpd.mailauth import dnsnames, spf, spfmacro, spfrecord
 from qpsmtpd.nexthop import cleanup, dots, hopreply, metadata, wire
 from qpsmtpd.plugin.services import Entry
 from qpsmtpd.smtp import datareader, foreignresults, proxyheader, replies, trace
 from qpsmtpd.smtp.conversation import converse
-from qpsmtpd.testing import a_session, a_transaction
+from qpsmtpd.testing import FakeResolver, a_session, a_transaction
 from tests.dns_wire import Record, an_answer, label
 from tests.unit.fakewire import Catcher, FakeWire, a_connection, a_plugin_with
 
 #: Where foreign text is read.
-ROOMS = ("mail", "smtp", "nexthop", "lists", "dns", "handlers")
+ROOMS = ("mail", "mailauth", "smtp", "nexthop", "lists", "dns", "handlers")
 
 
 @dataclass(frozen=True)
@@ -750,12 +751,86 @@ LOOKUP_PARSERS = (
     ),
 )
 
+# --- records of mail authentication ------------------------------------------------------------
+
+_SPF_RECORDS = (
+    b"v=spf1 a mx:b.example/24//64 ip4:192.0.2.0/24 ip6:2001:db8::/32 exists:%{ir}.%{v}.%{d2} -all",
+    b"v=spf1 include:b.example redirect=c.example exp=why.example x-y=%{L1r+-}",
+)
+_IN_SPF = (
+    *words(
+        "v=spf1 a: mx/ ip4: ip6: exists: include: ptr all - + ~ ? = / // : . % { } %{d} %{S1r-}"
+    ),
+    *words("redirect= exp= x= 1 r b.example %% %_ %- é 192.0.2.1 ::1"),
+    *(b" ", b"\x00", b"\t", b"\n"),
+)
+
+
+def _evaluated(octets: bytes) -> spf.SpfResult:
+    """What becomes of a record, and of an explanation with the same text."""
+    text = decoded(octets)
+    records = {("TXT", "a.example"): [text], ("TXT", "b.example"): [f"v=spf1 -all exp={text}"]}
+    records[("TXT", "why.example")] = [text]
+    said = spf.SpfQuery(ip.parse_ip("192.0.2.1"), "a.example", text[:256], hello=text[:500])
+    result = asyncio.run(spf.check_host(said, FakeResolver(records)))
+    assert spfrecord.is_spf_record(text) or result.result == "none"
+    dnsnames.is_at_or_below(text, "example")
+    return result
+
+
+def _macros(octets: bytes) -> str:
+    text = decoded(octets)
+    parsed = spfmacro.parse_explanation(text)
+    spfmacro.parse_macros(text)
+    spfmacro.parse_domain_spec(text)
+    return spfmacro.as_domain(parsed.expand(dict.fromkeys(parsed.letters, text[:256])))
+
+
+def _is_a_name_or_one_label(_octets: bytes, result: str) -> None:
+    assert len(result) <= dnsnames.MAX_NAME or "." not in result[-dnsnames.MAX_NAME - 1 :]
+
+
+MAILAUTH_PARSERS = (
+    Parser(
+        "SPF records",
+        _evaluated,
+        (
+            spf.check_host,
+            spfrecord.is_spf_record,
+            spfrecord.parse_record,
+            dnsnames.is_askable,
+            dnsnames.is_at_or_below,
+            spfrecord.Network.holds,
+        ),
+        _SPF_RECORDS,
+        _IN_SPF,
+    ),
+    Parser(
+        "SPF macros",
+        _macros,
+        (
+            spfmacro.parse_macros,
+            spfmacro.parse_domain_spec,
+            spfmacro.parse_explanation,
+            spfmacro.as_domain,
+            spfmacro.Macro.expand,
+            spfmacro.MacroString.expand,
+        ),
+        (b"%{ir}.%{v}._spf.%{d2}", b"%{LR-}%%", b"mail.%{d}"),
+        _IN_SPF,
+        (spfmacro.SpfSyntaxError,),
+        _is_a_name_or_one_label,
+    ),
+)
+
+
 PARSERS = (
     *ADDRESS_PARSERS,
     *MESSAGE_PARSERS,
     *CONVERSATION_PARSERS,
     *NEXT_HOP_PARSERS,
     *LOOKUP_PARSERS,
+    *MAILAUTH_PARSERS,
 )
 
 #: Functions that take no foreign text, or only what another function has read.

@@ -30,6 +30,7 @@ LAYERS = {
         plugin.verification
         config.problems config.pluginlevel config.spooldir
         """,
+    "whether mail is genuine": "mailauth",
     "what plugins are made of": "plugin lists nexthop api handlers",
     "plugins": "plugins",
     "configuration and decisions": """
@@ -129,6 +130,13 @@ def test_the_core_knows_no_plugin_and_few_libraries(module: str) -> None:
     imported = {name.split(".")[0] for name in imports_of(MODULES[module])}
     for library in imported - sys.stdlib_module_names - {"qpsmtpd"}:
         assert module in LIBRARIES.get(library, ()), f"{module} imports {library}"
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if name.startswith("mailauth.")])
+def test_mail_authentication_borrows_a_resolver_and_a_clock(module: str) -> None:
+    """And does no I/O of its own: what else it knows are values."""
+    outside = {name for name in ours(MODULES[module]) if not name.startswith(("mail.", "mailauth"))}
+    assert outside <= {"errors", "plugin.services"}
 
 
 @pytest.mark.parametrize("room", sorted(set(ROOM_OF.values())))

@@ -46,7 +46,7 @@ def test_sentences(name: str) -> None:
         ("logging/other", "logging/syslog", "idle"),
         ("auth/ours", "hook_auth_plain", "filter"),
         ("queue/deliver", "queue/maildir", "filter"),
-        ("checks/spf", "xclient", "filter"),
+        ("checks/spf", "sender_permitted_from", "filter"),
         ("site/quota", "rewritten in Python", "filter"),
     ],
 )

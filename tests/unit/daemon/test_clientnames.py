@@ -140,7 +140,9 @@ async def test_the_look_up_begins_at_once() -> None:
 
 async def test_switched_off() -> None:
     resolver = FakeResolver(KNOWN)
-    assert await client_names().begin(IP, a_snapshot(resolver, enabled=False))() == NONE
+    assert await client_names().begin(IP, a_snapshot(resolver, enabled=False))() == ReverseNames(
+        asked=False
+    )
     assert resolver.asked == []
 
 
@@ -236,3 +238,23 @@ async def test_a_cancelled_look_up_is_no_name() -> None:
     clock.advance(RETRY)
     again = names.begin(IP, a_snapshot(FakeResolver(KNOWN)))
     assert await again() == CLIENT
+
+
+# --- in Authentication-Results ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("names", "iprev"),
+    [
+        (CLIENT, "pass"),
+        (ReverseNames("other.example", "bank.example"), "pass"),
+        (ReverseNames(None, "bank.example"), "fail"),
+        (NONE, "permerror"),
+        (UNKNOWN, "temperror"),
+        (ReverseNames(None, "bank.example", certain=False), "temperror"),
+        (ReverseNames(asked=False), ""),
+    ],
+)
+def test_whether_address_and_name_agree(names: ReverseNames, iprev: str) -> None:
+    """RFC 8601 section 2.7.3."""
+    assert names.iprev == iprev

@@ -88,7 +88,9 @@ async def test_a_client_name_is_looked_up_until_found() -> None:
     session = Session(HERE, HERE, reverse_lookup=reverse_lookup)
     assert await session.resolve_client_name() is None
     assert not session.client_name_certain
+    found = [session.iprev]
     assert await session.resolve_client_name() == "client.example"
+    assert [*found, session.iprev] == ["temperror", "pass"]
     assert await session.resolve_client_name() == session.client_name == "client.example"
     assert session.reverse_name == "a.example"
     assert session.client_name_certain

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 from email.utils import parsedate_to_datetime
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 from hypothesis import given
@@ -118,6 +118,31 @@ def test_authentication_results() -> None:
         "iprev=pass",
         "spf=none",
     ]
+
+
+@pytest.mark.parametrize("value", ["pass", "PASS.example", "pass@example.com"])
+def test_no_value_looks_like_a_result(value: str) -> None:
+    text = written(AuthResult("spf", "fail", properties={"smtp.helo": value}))
+    assert text == f'spf=fail smtp.helo="{value}"'
+    passport = written(AuthResult("spf", "fail", properties={"smtp.helo": "passport.example"}))
+    assert passport == "spf=fail smtp.helo=passport.example"
+
+
+@pytest.mark.parametrize(
+    ("ip", "names", "text"),
+    [
+        ("192.0.2.1", {"client_name": "a.example"}, "iprev=pass policy.iprev=192.0.2.1"),
+        ("192.0.2.1", {"reverse_name": "a.example"}, "iprev=fail policy.iprev=192.0.2.1"),
+        ("2001:db8::1", {"client_name": "a.example"}, 'iprev=pass policy.iprev="2001:db8::1"'),
+        ("192.0.2.1", {}, ""),
+    ],
+)
+async def test_address_and_name_of_the_client(ip: str, names: dict[str, Any], text: str) -> None:
+    tx = a_transaction(session=a_session(ip, **names))
+    assert "iprev" not in authentication_results(tx, "mx.example")
+    await tx.session.resolve_client_name()
+    _, auth, *others = authentication_results(tx, "mx.example").split(";\r\n\t")
+    assert (auth, others) == ("auth=none", [text] if text else [])
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,6 @@
+# SPDX-License-Identifier: MIT
+"""Whether a message comes from whom it says: SPF (RFC 7208).
+
+What is here decides and does nothing else: it borrows a resolver and a clock, and returns values.
+When to ask, and what becomes of the answer, is up to the plugins.
+"""

@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: MIT
+"""What was found about a message: where others find it, and how it is told in header fields."""
+
+from __future__ import annotations
+
+import re
+
+from qpsmtpd.mail.authresult import AuthResult
+from qpsmtpd.mail.notes import Note
+from qpsmtpd.mail.text import printable_ascii
+from qpsmtpd.mailauth.spf import SpfQuery, SpfResult
+
+#: The result of SPF for a message, for plugins that go on from there.
+SPF_RESULT = Note[SpfResult]("spf_result")
+
+#: Octets of one value in Received-SPF; an RFC 5321 path is shorter.
+_MOST = 320
+
+_is_dot_atom = re.compile(
+    r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(?:\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*"
+).fullmatch
+_not_quotable = re.compile(r'["\\()]')
+
+
+def spf_auth_result(spf: SpfResult) -> AuthResult:
+    """The result for Authentication-Results (RFC 8601 section 2.7.2)."""
+    return AuthResult("spf", spf.result, spf.problem, {f"smtp.{spf.identity}": spf.domain})
+
+
+def received_spf(spf: SpfResult, query: SpfQuery) -> str:
+    """The value of a Received-SPF field, folded (RFC 7208 section 9.1)."""
+    sender = f"{query.local_part or 'postmaster'}@{query.domain}"
+    pairs = {
+        "receiver": query.receiver,
+        "identity": spf.identity,
+        "client-ip": str(query.client),
+        "helo": query.hello,
+        "envelope-from": sender if spf.identity == "mailfrom" else "",
+        "mechanism": spf.mechanism,
+        "problem": spf.problem,
+    }
+    told = [f"{name}={_value(text)}" for name, text in pairs.items() if text]
+    return f"{spf.result} " + ";\r\n\t".join(told)
+
+
+def _value(text: str) -> str:
+    """A text as a dot-atom, or a quoted string that nothing in it can end."""
+    if _is_dot_atom(text) and len(text) <= _MOST:
+        return text
+    return f'"{_not_quotable.sub("?", printable_ascii(text, _MOST))}"'
