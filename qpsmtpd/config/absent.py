@@ -33,10 +33,7 @@ _LOGIN = (
     "hook_auth_plain (qpsmtpd-plugin-api(7))"
 )
 _RETIRED_SCANNER = "the scanner is no longer made; Postfix behind us can ask clamav-milter"
-_RECIPIENTS = (
-    "the server behind us can be asked (queue/smtp-forward with check-recipients=yes), or a list "
-    "(rcpt_map)"
-)
+_RECIPIENTS = "verify_recipients asks the mail system behind us; rcpt_map has a list of recipients"
 _ATTACHMENTS = "Postfix behind us can refuse attachments (mime_header_checks)"
 _SUMMARY = "each message has one line in the log anyway, at the level LOGINFO"
 _LOGGING = (

@@ -236,7 +236,7 @@ def _lint(lines: Sequence[PluginLine], where: str) -> Iterator[Problem]:
     hooks = {hook for line in lines for hook in line.cls.hooks()}
     if "queue" not in hooks:
         yield Problem(where, "no plugin delivers messages (queue/maildir, queue/smtp-forward …)")
-    if "rcpt" not in hooks:
+    if not any(map(_may_accept, lines)):
         yield Problem(where, "no plugin accepts recipients (rcpt_ok)")
     if _not_verified(lines):
         yield Problem(where, _NOT_VERIFIED, "warning")
@@ -244,6 +244,12 @@ def _lint(lines: Sequence[PluginLine], where: str) -> Iterator[Problem]:
         above, below = lines[:number], lines[number + 1 :]
         for text in _oddities(line, above, below):
             yield Problem(line.where, f"{line.name}: {text}", "warning")
+
+
+def _may_accept(line: PluginLine) -> bool:
+    """Whether the plugin may accept recipients; ours that deliver only refuse them."""
+    delivers = line.cls.__module__.startswith("qpsmtpd.plugins.queue.")
+    return "rcpt" in line.cls.hooks() and not delivers
 
 
 def _oddities(

@@ -51,9 +51,8 @@ def _extensions(connection: Connection) -> list[str]:
     snapshot = connection.snapshot
     databytes = snapshot.settings.databytes
     mechanisms = authenticate.offered(connection)
-    lines = ["PIPELINING", "8BITMIME", "ENHANCEDSTATUSCODES"]
-    if snapshot.settings.smtputf8:
-        lines.append("SMTPUTF8")
+    utf8 = ["SMTPUTF8"] if snapshot.settings.smtputf8 else []
+    lines = ["PIPELINING", "8BITMIME", *utf8, "ENHANCEDSTATUSCODES"]
     if databytes:
         lines.append(f"SIZE {int(databytes)}")
     if snapshot.tls_context is not None and connection.session.tls is None:

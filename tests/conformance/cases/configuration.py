@@ -100,6 +100,8 @@ CASES = (
     ),
     _wrong("argument", "badmailfrom rejct 1", badmailfrom=_BAD_SENDER),
     _wrong("number of arguments", "badmailfrom reject", badmailfrom=_BAD_SENDER),
+    _wrong("surplus argument", "badmailfrom surplus 1", badmailfrom=_BAD_SENDER),
+    _wrong("comment", "badmailfrom # a comment", badmailfrom=_BAD_SENDER),
     _wrong("badmailfrom", "badmailfrom", badmailfrom=["example.com"]),
     _wrong("badrcptto", "badrcptto", badrcptto=["user"]),
     _wrong("badhelo", "helo", badhelo=["*.example"]),

@@ -327,6 +327,12 @@ def test_any_text(tmp_path_factory: pytest.TempPathFactory, plugin_dir: Path, te
     assert lines.plugins or lines.problems
 
 
+@pytest.mark.parametrize("queue", ["queue/maildir /mail", "queue/smtp-forward mx", "queue/discard"])
+def test_nothing_accepts_recipients(tmp_path: Path, plugin_dir: Path, queue: str) -> None:
+    lines = read(tmp_path, plugin_dir, f"badmailfrom\n{queue}")
+    assert any("no plugin accepts recipients" in problem.text for problem in lines.problems)
+
+
 @pytest.mark.parametrize(
     ("line", "text"),
     [

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Configurations that administrators have published: each line works, or says what stands in.
+"""Published configurations, and samples of others: each line works, or says what stands in.
 
 They are in published.txt, with addresses replaced.  The section `problems` of each has what
 check-config prints.
