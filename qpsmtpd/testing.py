@@ -55,9 +55,10 @@ class FakeClock(Clock):
 
     def __init__(self, now: float = 1_800_000_000.0) -> None:
         self.time = now
+        self._wrong_by = 0.0
 
     def now(self) -> float:
-        return self.time
+        return self.time + self._wrong_by
 
     def monotonic(self) -> float:
         return self.time
@@ -65,6 +66,10 @@ class FakeClock(Clock):
     def advance(self, seconds: float) -> None:
         """Let time pass."""
         self.time += seconds
+
+    def jump(self, seconds: float) -> None:
+        """Set the clock on the wall; no time passes."""
+        self._wrong_by += seconds
 
 
 class FakeResolver(ResolverMethods):
@@ -167,7 +172,7 @@ class FakeStore(StoreClient):
     async def _carry_out(self, operation: Operation) -> Any:
         if self.down:
             raise StoreError("the fake store is down")
-        now = self.clock.now()
+        now = self.clock.monotonic()
         there, end = self._entries.get(operation.name, (None, now))
         if end <= now:
             there = None

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: MIT
 """RedisBackend: the store of several machines, on a Redis or Valkey server.
 
-A batch is sent as a whole, on one connection, and then its replies are read.  What takes more than
-one command is a script, which the server runs as a whole.  A call that was cancelled (its deadline
-has passed) may have left replies on their way: the connection is never used again.  One that was
-lost while idle is replaced once; in the rare case that the server had carried out the batch
-already, its increments count twice.
+A batch is sent as a whole, on one connection, and then its replies are read.  Nearly everything is
+a script, which the server runs as a whole.  A call that was cancelled (its deadline has passed) may
+have left replies on their way: the connection is never used again.  One that was lost while idle is
+replaced once; in the rare case that the server had carried out the batch already, its increments
+count twice.
+
+Entries end by the server's clock.  If that jumps ahead they are gone; if it is set back, see _LOOK.
 
 Of python3-redis only the connections are used: its clients, with their pools and retries, take
 four times as long.
@@ -25,23 +27,36 @@ from qpsmtpd.store.operation import Add, Count, Delete, Get, Increment, Operatio
 if TYPE_CHECKING:
     from redis.asyncio.connection import AbstractConnection
 
-#: Before every name, as other programs may use the same server.
-PREFIX = b"qpsmtpd|"
+#: Before every name, as other programs may use the same server; and the version of the entries.
+PREFIX = b"qpsmtpd|2|"
 
-_ADD = """
-local old = redis.call('GET', KEYS[1])
-if not old then redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2]) end
-return old
+#: An entry is a hash: v is its value, t the milliseconds that it lives.  When the server's clock
+#: was ahead and has been set right, an entry has longer to live than it ever should have: it then
+#: gets its whole time once more.
+_LOOK = """
+local left = redis.call('PTTL', KEYS[1])
+local entry = redis.call('HMGET', KEYS[1], 'v', 't')
+if entry[2] and (left < 0 or left > tonumber(entry[2])) then
+  redis.call('PEXPIRE', KEYS[1], entry[2])
+end
 """
-_REPLACE = """
-local old = redis.call('GET', KEYS[1])
-if old == ARGV[1] then redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3]) end
-return old
+_WRITE = """
+local function write(value, ttl)
+  redis.call('HSET', KEYS[1], 'v', value, 't', ttl)
+  redis.call('PEXPIRE', KEYS[1], ttl)
+end
 """
-_INCREMENT = """
-local total = redis.call('INCRBY', KEYS[1], ARGV[1])
-if redis.call('PTTL', KEYS[1]) < 0 then redis.call('PEXPIRE', KEYS[1], ARGV[2]) end
-return total
+_GET = f"{_LOOK} return entry[1]"
+_PUT = f"{_WRITE} write(ARGV[1], ARGV[2])"
+_ADD = f"{_LOOK} {_WRITE} if not entry[1] then write(ARGV[1], ARGV[2]) end return entry[1]"
+_REPLACE = f"""{_LOOK} {_WRITE}
+if entry[1] == ARGV[1] then write(ARGV[2], ARGV[3]) end
+return entry[1]
+"""
+_INCREMENT = f"""{_LOOK} {_WRITE}
+if entry[1] then return redis.call('HINCRBY', KEYS[1], 'v', ARGV[1]) end
+write(ARGV[1], ARGV[2])
+return tonumber(ARGV[1])
 """
 
 
@@ -136,9 +151,9 @@ def _command(operation: Operation) -> tuple[Any, ...]:
     name = PREFIX + operation.name
     match operation:
         case Get() | Count():
-            return "GET", name
+            return "EVAL", _GET, 1, name
         case Put(_, value, ttl):
-            return "SET", name, value, "PX", _milliseconds(ttl)
+            return "EVAL", _PUT, 1, name, value, _milliseconds(ttl)
         case Add(_, value, ttl):
             return "EVAL", _ADD, 1, name, value, _milliseconds(ttl)
         case Replace(_, old, value, ttl):

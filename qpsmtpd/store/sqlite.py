@@ -5,6 +5,11 @@ A thread of its own carries out the batches; one that changes anything is a tran
 survives the death of any process (write-ahead log).  It holds nothing that cannot be learned
 again: one that is damaged, or was made by another version, is moved aside, and a missing one is
 made, with its directory.  Expired entries are removed little by little.
+
+Times in the file are not those of the clock on the wall, which may be wrong when a machine starts,
+and is set right later: entries would then be gone at once, or live for decades.  They are seconds
+of a time that goes on while the machine is up, for all processes alike: its monotonic clock and a
+base, which the file keeps.  Across a restart of the machine, `_base` carries it on.
 """
 
 from __future__ import annotations
@@ -32,6 +37,10 @@ log = logging.getLogger(__name__)
 PURGED = 500
 PURGE_INTERVAL = 60.0
 
+#: The most seconds that the time of the store goes on while the machine is off: beyond that, a
+#: wrong clock is as likely as a long rest.
+MOST_AWAY = 86400.0
+
 #: The version of the tables below, stored in the file.
 _VERSION = 1
 _TABLES = f"""
@@ -39,6 +48,10 @@ _TABLES = f"""
     CREATE TABLE IF NOT EXISTS entry (name BLOB PRIMARY KEY, value NOT NULL, expires REAL NOT NULL)
         WITHOUT ROWID;
     CREATE INDEX IF NOT EXISTS entry_expires ON entry (expires);
+    CREATE TABLE IF NOT EXISTS clock (
+        id INTEGER PRIMARY KEY CHECK (id = 1),
+        base REAL NOT NULL, ticks REAL NOT NULL, wall REAL NOT NULL
+    );
     PRAGMA user_version = {_VERSION};
     COMMIT;
 """
@@ -61,6 +74,9 @@ _PURGE = """
     WHERE name IN (SELECT name FROM entry WHERE expires <= ? ORDER BY expires LIMIT ?)
 """
 
+_CLOCK = "SELECT base, ticks, wall FROM clock"
+_SET_CLOCK = "REPLACE INTO clock VALUES (1, ?, ?, ?)"
+
 #: Errors whose names begin like this mean that the file is damaged.
 _DAMAGED = ("SQLITE_CORRUPT", "SQLITE_NOTADB")
 
@@ -71,6 +87,25 @@ class _Job(NamedTuple):
     batch: Sequence[Operation] | None
     loop: asyncio.AbstractEventLoop
     answers: asyncio.Future[Sequence[Any]]
+
+
+class _Clock(NamedTuple):
+    """The time of the store is base + ticks, those of the monotonic clock; wall is the date."""
+
+    base: float
+    ticks: float
+    wall: float
+
+
+def _base(last: _Clock | None, ticks: float, wall: float) -> float:
+    """The base that makes the time of the store go on from what was last written."""
+    if last is None:
+        return wall - ticks
+    if ticks >= last.ticks:
+        return last.base
+    # The machine was restarted meanwhile.
+    away = min(max(wall - last.wall, 0.0), MOST_AWAY)
+    return last.base + last.ticks + away - ticks
 
 
 class SqliteBackend:
@@ -146,6 +181,7 @@ class _File:
         self._clock = clock
         self._connection: sqlite3.Connection | None = None
         self._inode = 0
+        self._base = 0.0
         self._purge_at = 0.0
 
     def run(self, batch: Sequence[Operation]) -> list[Any]:
@@ -170,7 +206,7 @@ class _File:
 
     def _run(self, batch: Sequence[Operation]) -> list[Any]:
         connection = self._open()
-        now = self._clock.now()
+        now = self._base + self._clock.monotonic()
         if all(isinstance(operation, Get | Count) for operation in batch):
             return [_carry_out(connection, operation, now) for operation in batch]
         with _transaction(connection):
@@ -182,6 +218,20 @@ class _File:
         if self._purge_at <= now:
             purged = connection.execute(_PURGE, (now, PURGED)).rowcount
             self._purge_at = now + (PURGE_INTERVAL if purged < PURGED else 0)
+            self._note_time(connection)
+
+    def _note_time(self, connection: sqlite3.Connection) -> None:
+        """Write down how far the time of the store has come."""
+        connection.execute(_SET_CLOCK, (self._base, self._clock.monotonic(), self._clock.now()))
+
+    def _go_on(self, connection: sqlite3.Connection) -> None:
+        """Find the time of the store, for all processes that come later as well."""
+        with _transaction(connection):
+            row = connection.execute(_CLOCK).fetchone()
+            last = _Clock(*row) if row else None
+            self._base = _base(last, self._clock.monotonic(), self._clock.now())
+            self._note_time(connection)
+        self._purge_at = 0.0
 
     # --- the file -----------------------------------------------------------------------------
 
@@ -205,6 +255,7 @@ class _File:
                 connection.execute("PRAGMA synchronous = NORMAL")
                 connection.execute("PRAGMA journal_mode = WAL")
                 connection.executescript(_TABLES)
+                self._go_on(connection)
                 return connection
         self._replace(f"has version {version}, not {_VERSION}")
         return self._open()

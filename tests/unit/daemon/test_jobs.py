@@ -5,13 +5,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from qpsmtpd.daemon.jobs import LEASE, Jobs
 from qpsmtpd.errors import StoreError
 from qpsmtpd.plugin.base import Plugin
+from qpsmtpd.plugin.services import Store
 from qpsmtpd.testing import FakeClock, FakeStore, services
+from tests.unit.store import stores
 
 
 class Ticks:
@@ -40,7 +44,7 @@ async def turns() -> None:
 class Worker(Plugin[None]):
     """Counts how often it works."""
 
-    def __init__(self, name: str, store: FakeStore, error: Exception | None = None) -> None:
+    def __init__(self, name: str, store: Store, error: Exception | None = None) -> None:
         super().__init__(name, None, services(store=store))
         self.worked = 0
         self.error = error
@@ -69,6 +73,29 @@ async def test_every_period_in_one_process_only() -> None:
     assert set(ticks.slept) == {60}
     for job in jobs:
         await job.end()
+
+
+YEARS = 73 * 365 * 86400.0
+
+
+@pytest.mark.parametrize("wrong", [YEARS, -YEARS], ids=["ahead", "behind"])
+@pytest.mark.parametrize("kind", ["fake", "sqlite", "redis"])
+async def test_a_lease_that_was_taken_while_the_clock_was_wrong(
+    kind: str, wrong: float, tmp_path: Path
+) -> None:
+    """It neither lasts for decades nor is over before its time."""
+    async with getattr(stores, kind)(tmp_path) as subject:
+        worker = Worker("w", subject.store)
+        worker.services.jobs[:] = [replace(worker.services.jobs[0], seconds=subject.short)]
+        jobs = Jobs(worker.services)
+        (job,) = worker.services.jobs
+        subject.set_clock(wrong)
+        assert await jobs._is_ours(job)
+        subject.set_clock(-wrong)
+        # A server of Redis forgets what was to end before the time that it is now.
+        if (kind, wrong) != ("redis", -YEARS):
+            assert not await jobs._is_ours(job)
+        await subject.until(lambda: jobs._is_ours(job))
 
 
 async def test_jobs_of_two_plugins_and_instances_are_apart() -> None:

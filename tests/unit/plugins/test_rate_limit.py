@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,6 +21,7 @@ from qpsmtpd.testing import (
     a_transaction,
     services,
 )
+from tests.unit.store import stores
 
 MESSAGES = defer("Too many messages from you in a short time", status="4.7.1")
 RECIPIENTS = defer("Too many recipients from you in a short time", status="4.7.1")
@@ -247,3 +250,30 @@ async def test_nothing_is_limited_without_the_store(caplog: pytest.LogCaptureFix
     assert caplog.records == []
     store.down = False
     assert await plugin.hook_data(tx) == MESSAGES
+
+
+# --- a clock that was wrong -------------------------------------------------------------------
+
+YEARS = 73 * 365 * 86400.0
+
+
+@pytest.mark.parametrize("wrong", [YEARS, -YEARS], ids=["ahead", "behind"])
+@pytest.mark.parametrize("kind", ["fake", "sqlite", "redis"])
+async def test_nobody_is_limited_for_decades(kind: str, wrong: float, tmp_path: Path) -> None:
+    """Nor do all limits end when the clock is set right."""
+    async with getattr(stores, kind)(tmp_path) as subject:
+        window = 60 if kind != "redis" else 1
+        lent = services(store=subject.store)
+        line = f"messages_per_client=1/{window}s"
+        plugin = await a_plugin(RateLimit, line, name="rate_limit", services=lent)
+        subject.set_clock(wrong)
+        assert await messages(plugin, 2) == [None, MESSAGES]
+        subject.set_clock(-wrong)
+        # A server of Redis forgets what was to end before the time that it is now.
+        if (kind, wrong) != ("redis", -YEARS):
+            assert await messages(plugin, 1) == [MESSAGES]
+
+        async def free_again() -> bool:
+            return await messages(plugin, 1) == [None]
+
+        await subject.until(free_again)

@@ -130,6 +130,47 @@ async def test_the_first_increment_sets_the_end(subject: Subject) -> None:
     assert await store.increment("a", 1, LONG) == 1
 
 
+YEARS = 73 * 365 * 86400.0
+
+
+@of_every_kind
+async def test_a_clock_that_was_ahead_and_is_set_right(subject: Subject) -> None:
+    """What was written before neither is gone nor stays for decades, even if it is only read."""
+    store = subject.store
+    await asyncio.gather(
+        store.put("read", b"1", subject.short),
+        store.add("lease", b"1", subject.short),
+        store.put("updated", b"1", subject.short),
+        store.increment("counted", 1, subject.short),
+        store.increment("read", 1, subject.short),
+    )
+    subject.set_clock(-YEARS)
+    values = await asyncio.gather(
+        store.get("read"), store.add("lease", b"2", subject.short), store.get("updated")
+    )
+    assert set(values) == {b"1"}
+    assert await store.increment("counted", 1, subject.short) == 2
+    assert await store.count("read") == 1
+    await subject.until(_is(lambda: store.get("read"), None))
+    await subject.until(_is(lambda: store.count("read"), 0))
+    await subject.until(_is(lambda: store.add("lease", b"2", LONG), None))
+    await subject.until(_is(lambda: store.count("counted"), 0))
+    await subject.until(_is(lambda: store.update("updated", lambda old: old or b"2", LONG), b"2"))
+
+
+@pytest.mark.parametrize("kind", ["fake", "sqlite"])
+async def test_a_clock_that_was_behind_and_is_set_right(kind: str, tmp_path: Path) -> None:
+    """Nothing is gone.  (Redis: what it has forgotten by its own clock, nobody can know.)"""
+    async with getattr(stores, kind)(tmp_path) as subject:
+        store = subject.store
+        await store.put("a", b"1", LONG)
+        await store.increment("a", 1, LONG)
+        subject.set_clock(YEARS)
+        assert [await store.get("a"), await store.count("a")] == [b"1", 1]
+        assert await store.add("a", b"2", LONG) == b"1"
+        await subject.until(_is(lambda: store.get("a"), None))
+
+
 @of_every_kind
 async def test_counters_and_values_are_apart(subject: Subject) -> None:
     await subject.store.put("a", b"text", LONG)

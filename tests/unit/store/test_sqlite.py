@@ -10,7 +10,6 @@ import shutil
 import sqlite3
 import subprocess
 import sys
-import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from typing import Any
 import pytest
 
 from qpsmtpd.errors import StoreError
+from qpsmtpd.plugin.services import Clock
 from qpsmtpd.store import sqlite
 from qpsmtpd.store.opening import SharedStore
 from qpsmtpd.store.operation import Get, Put
@@ -46,7 +46,7 @@ asyncio.run(main())
 
 
 @contextlib.asynccontextmanager
-async def opened(path: Path, clock: FakeClock | None = None) -> AsyncIterator[SharedStore]:
+async def opened(path: Path, clock: Clock | None = None) -> AsyncIterator[SharedStore]:
     store = SharedStore(SqliteBackend(path, PATIENCE, clock or FakeClock()), PATIENCE)
     try:
         yield store
@@ -104,6 +104,109 @@ async def test_it_is_there_again(path: Path) -> None:
         assert await store.count("a") == 7
 
 
+# --- time -----------------------------------------------------------------------------------------
+
+DAY = 86400.0
+YEARS = 73 * 365 * DAY
+
+
+def after_boot(uptime: float, wall: float) -> FakeClock:
+    """The clock of a machine that has been up for so long, and believes that it is then."""
+    clock = FakeClock(uptime)
+    clock.jump(wall - uptime)
+    return clock
+
+
+async def left(path: Path, clock: FakeClock) -> set[str]:
+    """Which of the entries of `aged` are still there."""
+    async with opened(path, clock) as store:
+        return {name for name in ("hour", "week", "year") if await store.get(name) is not None}
+
+
+async def aged(path: Path, clock: FakeClock) -> None:
+    """Write entries that live for an hour, a week and a year."""
+    async with opened(path, clock) as store:
+        for name, ttl in (("hour", 3600.0), ("week", 7 * DAY), ("year", 365 * DAY)):
+            await store.put(name, b"", ttl)
+
+
+NOW = 1_800_000_000.0
+
+
+@pytest.mark.parametrize(
+    ("wall", "there"),
+    [
+        (NOW + 60, {"hour", "week", "year"}),
+        (NOW + 2 * 3600, {"week", "year"}),
+        (NOW + 30 * DAY, {"week", "year"}),
+        (NOW + YEARS, {"week", "year"}),
+        (0.0, {"hour", "week", "year"}),
+    ],
+    ids=["soon", "later", "a month later", "2099", "1970"],
+)
+async def test_a_machine_that_was_restarted(path: Path, wall: float, there: set[str]) -> None:
+    """While it was off, a day may have passed: beyond that, its clock is not believed."""
+    await aged(path, after_boot(5000, NOW))
+    clock = after_boot(10, wall)
+    assert await left(path, clock) == there
+    # And then the clock is set right.
+    clock.jump(NOW + 100 - wall)
+    assert await left(path, clock) == there
+    clock.advance(8 * DAY)
+    assert await left(path, clock) == {"year"}
+    clock.advance(365 * DAY)
+    assert await left(path, clock) == set()
+
+
+@pytest.mark.parametrize("wall", [NOW + YEARS, 0.0], ids=["2099", "1970"])
+async def test_what_was_written_while_the_clock_was_wrong(path: Path, wall: float) -> None:
+    clock = after_boot(10, wall)
+    await aged(path, clock)
+    clock.jump(NOW - wall)
+    clock.advance(60)
+    assert await left(path, clock) == {"hour", "week", "year"}
+    clock.advance(3600)
+    assert await left(path, clock) == {"week", "year"}
+    # The next start, with the right time.
+    assert await left(path, after_boot(10, NOW + 2 * DAY)) == {"week", "year"}
+
+
+async def test_a_daemon_that_was_stopped(path: Path) -> None:
+    """The machine's monotonic clock has counted the time meanwhile, whatever the other one says."""
+    clock = after_boot(5000, NOW)
+    await aged(path, clock)
+    clock.jump(-YEARS)
+    clock.advance(8 * DAY)
+    assert await left(path, clock) == {"year"}
+
+
+async def test_all_processes_have_the_same_time(path: Path) -> None:
+    one, other = after_boot(5000, NOW), after_boot(5000, NOW)
+    async with opened(path, one) as first, opened(path, other) as second:
+        await first.put("a", b"1", 100)
+        other.jump(YEARS)
+        assert await second.get("a") == b"1"
+        for clock in (one, other):
+            clock.advance(99)
+        assert [await first.get("a"), await second.get("a")] == [b"1", b"1"]
+        for clock in (one, other):
+            clock.advance(1)
+        assert [await first.get("a"), await second.get("a")] == [None, None]
+
+
+async def test_how_far_the_time_has_come_is_noted_now_and_then(path: Path) -> None:
+    """So what was written long before the machine went off is old after its restart."""
+    clock = after_boot(5000, NOW)
+    await aged(path, clock)
+    async with opened(path, clock) as store:
+        clock.advance(6 * DAY)
+        await store.put("other", b"", DAY)
+    clock = after_boot(10, NOW + 6 * DAY)
+    assert await left(path, clock) == {"week", "year"}
+    clock.advance(2 * DAY)
+    assert await left(path, clock) == {"year"}
+
+
 # --- several processes --------------------------------------------------------------------------
 
 
@@ -124,7 +227,7 @@ async def test_a_process_is_killed(path: Path) -> None:
             last = int(process.stdout.readline())
         process.kill()
         last = max([last, *(int(line) for line in process.stdout if line.endswith("\n"))])
-    async with opened(path, FakeClock(time.time())) as store:
+    async with opened(path, Clock()) as store:
         # One more may have been written, and not been said.
         assert await store.increment("a", 1, LONG) - 1 in (last, last + 1)
 
@@ -209,7 +312,7 @@ async def test_a_file_that_is_removed_under_another_process(path: Path) -> None:
             process.stdin.flush()
             return int(process.stdout.readline())
 
-        async with opened(path, FakeClock(time.time())) as store:
+        async with opened(path, Clock()) as store:
             for number in range(1, 40, 2):
                 assert other() == number
                 assert await store.increment("a", 1, LONG) == number + 1
