@@ -95,6 +95,8 @@ class Connection:
     memory: SpoolMemory = field(default_factory=SpoolMemory)
     #: No further command is read.
     closing: bool = False
+    #: The client has said QUIT, so that it expects the end.
+    said_goodbye: bool = False
     #: The server is stopping: the connection ends after the transaction.
     draining: bool = False
 
@@ -102,6 +104,7 @@ class Connection:
         """Send a reply."""
         if reply.disconnect:
             self.closing = True
+            self.said_goodbye = reply.code == 221
         if reply.code >= 500:
             # Temporary refusals do not count: a greylisted mailing list may earn a thousand.
             self.counters.errors += 1

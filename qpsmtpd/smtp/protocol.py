@@ -48,6 +48,13 @@ _CR = 0x0D
 TLS_TIMEOUT = 60.0
 #: Seconds that a client which reads nothing may delay the end of its connection.
 LINGER = 10.0
+#: Seconds and octets of input that we throw away after the last reply to a client that did not say
+#: QUIT: if there is unread input when we close, the kernel resets the connection, and a client that
+#: is still sending may never see the reply.
+INPUT_LINGER = 2.0
+MOST_LINGERING = 1024 * 1024
+#: The same in seconds while the server is stopping, when somebody waits for the end.
+LAST_INPUT_LINGER = 0.2
 #: Seconds that a silent client may delay the end of the server; new clients wait meanwhile.
 DRAIN_PATIENCE = 10.0
 
@@ -252,12 +259,39 @@ class SmtpProtocol(SMTP):
         if self.transport is None or self._lost:
             return
         unsent = self.transport.get_write_buffer_size()
+        if self._is_sending():
+            self._finish_reading(self.transport, LINGER if unsent else self._input_linger)
+            return
         self.transport.close()
         if unsent or (self.connection is not None and self.connection.session.tls):
             # TLS waits for the client's close_notify.
             self._deadlines.stop_after(LINGER, self.transport.abort)
         else:
             self._deadlines.stop()
+
+    def _is_sending(self) -> bool:
+        """Whether the client may be sending still, so that closing might lose our last reply."""
+        connection = self.connection
+        if connection is None or self._ended or connection.session.tls is not None:
+            return False
+        if self.transport is None or self.transport.is_closing():
+            return False
+        return bool(self._buffer) or not connection.said_goodbye
+
+    @property
+    def _input_linger(self) -> float:
+        draining = self.connection is not None and self.connection.draining
+        return LAST_INPUT_LINGER if draining else INPUT_LINGER
+
+    def _finish_reading(self, transport: asyncio.Transport, seconds: float) -> None:
+        """Say that nothing more will come, and read until the client closes or a limit."""
+        self._drop()
+        transport.set_protocol(_Leftovers(self, transport))
+        if transport.can_write_eof():
+            transport.write_eof()
+        if self._reading_paused:
+            transport.resume_reading()
+        self._deadlines.stop_after(seconds, transport.abort)
 
     def drain(self) -> None:
         """The server is stopping: end the connection as soon as no transaction is under way."""
@@ -509,6 +543,23 @@ class SmtpProtocol(SMTP):
         else:
             # A client that never pauses is hung up on before the next read.
             self._overdue = self._deadlines.session_is_over
+
+
+class _Leftovers(asyncio.Protocol):
+    """Throws away what a client sends after the last reply."""
+
+    def __init__(self, session: SmtpProtocol, transport: asyncio.Transport) -> None:
+        self._session = session
+        self._transport = transport
+        self._room = MOST_LINGERING
+
+    def data_received(self, data: bytes) -> None:
+        self._room -= len(data)
+        if self._room < 0:
+            self._transport.abort()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._session.connection_lost(error)
 
 
 def endpoint(name: Any) -> Endpoint | None:

@@ -144,8 +144,11 @@ async def test_the_time_for_a_message_ends_with_it(tmp_path: Path) -> None:
 
 
 @on_both_loops
-async def test_a_client_that_never_pauses_ends_with_the_session(tmp_path: Path) -> None:
+async def test_a_client_that_never_pauses_ends_with_the_session(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Whenever the timer looks, there is something to be read."""
+    monkeypatch.setattr(protocol, "INPUT_LINGER", 0.05)
     async with serve(catching(tmp_path) | {"session_timeout": ["0.1"]}) as serving:
         client = await Client.of(serving)
         while serving.server.connections:
@@ -236,6 +239,55 @@ async def test_the_drain_does_not_wait_for_a_last_reply_that_nobody_reads(
         assert wire.transport.get_write_buffer_size() > 0
         assert await serving.server.drain(1000) == 0
         client.writer.transport.abort()
+
+
+# --- the last reply ---------------------------------------------------------------------------
+
+
+@on_both_loops
+async def test_the_last_reply_reaches_a_client_that_is_still_sending(tmp_path: Path) -> None:
+    """Input that nobody reads would make the kernel reset the connection."""
+    async with serve(catching(tmp_path)) as serving:
+        client = await Client.of(serving)
+        client.send(b"GET / HTTP/1.1\r\n" + b"x" * 500_000)
+        await client.writer.drain()
+        wire = wire_of(serving)
+        await until(lambda: wire._finished)
+        client.send(b"x" * 100_000)
+        await client.writer.drain()
+        assert await client.reply() == "521 5.5.1 This is an SMTP server, closing connection"
+        assert await client.closed()
+        await client.close()
+        await until(lambda: not serving.server.connections)
+
+
+@pytest.mark.parametrize(
+    ("constant", "value", "sent"), [("INPUT_LINGER", 0.05, 1), ("MOST_LINGERING", 1000, 100_000)]
+)
+@on_both_loops
+async def test_nobody_keeps_a_connection_by_sending(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, constant: str, value: float, sent: int
+) -> None:
+    monkeypatch.setattr(protocol, "INPUT_LINGER", PATIENCE * 10)
+    monkeypatch.setattr(protocol, constant, value)
+    async with serve(catching(tmp_path)) as serving:
+        client = await Client.of(serving)
+        assert (await client.command("GET / HTTP/1.1")).startswith("521 ")
+        client.send(b"x" * sent)
+        await until(lambda: not serving.server.connections)
+        client.writer.transport.abort()
+
+
+@on_both_loops
+async def test_a_client_that_says_quit_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(protocol, "INPUT_LINGER", PATIENCE * 10)
+    async with serve(catching(tmp_path)) as serving:
+        client = await Client.of(serving)
+        assert (await client.command("QUIT")).startswith("221 ")
+        await until(lambda: not serving.server.connections)
+        await client.close()
 
 
 # --- pauses -----------------------------------------------------------------------------------
