@@ -18,6 +18,7 @@ def add_doctor(commands: Any) -> None:
         "--listen", action="append", default=[], type=listen_type(), metavar="ADDR:PORT",
         help="where qpsmtpd is to listen, if not where its units say; may be repeated",
     )  # fmt: skip
+    parser.add_argument("--errors", action="store_true", help="print errors only")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.epilog = "The exit status is 0 when all is well, 1 with warnings, 2 with errors."
 
@@ -27,4 +28,6 @@ def _doctor(arguments: argparse.Namespace) -> int:
 
     directories, listen = directories_of(arguments.config), tuple(arguments.listen)
     with silence():
-        return examine.run(directories, listen, as_json=arguments.json)
+        return examine.run(
+            directories, listen, as_json=arguments.json, errors_only=arguments.errors
+        )

@@ -15,6 +15,7 @@ from ipaddress import ip_address
 from pathlib import Path
 
 from qpsmtpd import __version__
+from qpsmtpd.config.exposed import exposed
 from qpsmtpd.config.files import ConfigFiles
 from qpsmtpd.config.hostname import host_name
 from qpsmtpd.config.pluginconfig import PluginConfig
@@ -54,8 +55,8 @@ async def load(
 
     environment: the daemon's; QPSMTPD_RESOLVER="IP:PORT" is the name server to ask.
     resolver: in place of the real one.
-    check_only: create no directories, and warn about files that nothing reads, and expressions that
-    can hold up a worker; trying these takes a second or more.
+    check_only: create no directories, and warn about files that nothing reads or everybody can
+        change, and expressions that can hold up a worker; trying these takes a second or more.
     """
     files = ConfigFiles(directories)
     name = await _name_without(files)
@@ -139,6 +140,9 @@ class _Loading:
         if self.services.check_only and not errors_in(self.lines.problems):
             self.problems += stray_files(self.files, [line.cls for line in self.lines.all])
             self.problems += await slow(expressions)
+        if self.services.check_only:
+            directories, plugin_dirs = self.files.directories, self.settings.plugin_dirs
+            self.problems += exposed(self.files.files, directories, plugin_dirs)
         self.problems += self.files.warnings
         if errors_in(self.problems):
             raise ConfigErrors(self.problems)

@@ -15,11 +15,11 @@ import pwd
 import signal
 from collections.abc import Sequence
 from contextlib import suppress
-from pathlib import Path
 
 from qpsmtpd.config.runoptions import RunOptions
 from qpsmtpd.daemon import notify
 from qpsmtpd.daemon.overseer import ServiceManager
+from qpsmtpd.daemon.pidfile import write_pid_file
 from qpsmtpd.daemon.server import Listener
 from qpsmtpd.daemon.sockets import bind, passed_by_systemd, turn_away
 from qpsmtpd.daemon.supervisor import Supervisor
@@ -38,7 +38,8 @@ def run(options: RunOptions) -> int:
         listeners = passed_by_systemd(os.environ) or bind(options.listen)
         if not listeners:
             raise QpsmtpdError("nothing to listen on: give --listen, or sockets from systemd")
-        _write_pid_file(options.pid_file)
+        if options.pid_file is not None:
+            write_pid_file(options.pid_file)
         if options.user is not None:
             drop_privileges(options.user)
     except QpsmtpdError as error:
@@ -82,21 +83,3 @@ def drop_privileges(user: str) -> None:
         raise QpsmtpdError(f"cannot become {user!r}: {error.strerror}") from error
     os.environ["HOME"] = entry.pw_dir
     log.info("running as user=%s group=%s", user, grp.getgrgid(entry.pw_gid).gr_name)
-
-
-def _write_pid_file(path: Path | None) -> None:
-    """Write our process id; refuse if the process whose id is there is alive."""
-    if path is None:
-        return
-    try:
-        other = int(path.read_text())
-        os.kill(other, 0)
-    except (OSError, ValueError):
-        pass
-    else:
-        if other != os.getpid():
-            raise QpsmtpdError(f"{path}: qpsmtpd is already running, with process id {other}")
-    try:
-        path.write_text(f"{os.getpid()}\n")
-    except OSError as error:
-        raise QpsmtpdError(f"{path}: {error.strerror}") from error

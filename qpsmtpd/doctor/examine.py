@@ -19,7 +19,7 @@ from qpsmtpd.doctor.machine import Machine
 from qpsmtpd.doctor.mailsystems import check_mail_systems
 from qpsmtpd.doctor.pluginchecks import examine_plugins
 from qpsmtpd.doctor.ports import check_ports
-from qpsmtpd.doctor.report import exit_status, json_report, text_report
+from qpsmtpd.doctor.report import errors_in, exit_status, json_report, text_report
 from qpsmtpd.doctor.service import check_units, check_user
 from qpsmtpd.errors import QpsmtpdError
 from qpsmtpd.plugin.finding import Finding
@@ -73,10 +73,18 @@ def _findings(area: Area, installation: Installation) -> list[Finding]:
     return found
 
 
-def run(directories: tuple[Path, ...], listen: tuple[ListenAddress, ...], *, as_json: bool) -> int:
+def run(
+    directories: tuple[Path, ...],
+    listen: tuple[ListenAddress, ...],
+    *,
+    as_json: bool,
+    errors_only: bool = False,
+) -> int:
     """Examine this machine and print the report; the exit status of the process."""
     installation = Installation(machine=Machine(), directories=directories, listen=listen)
     findings = examine(installation)
+    if errors_only:
+        findings = errors_in(findings)
     lines = [json_report(findings)] if as_json else text_report(sys.stdout, findings)
     print("\n".join(lines))
     return exit_status(findings)

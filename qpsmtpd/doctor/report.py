@@ -29,6 +29,14 @@ def exit_status(findings: Findings) -> int:
     return max(0, worst - Severity.NOTICE)
 
 
+def errors_in(findings: Findings) -> dict[str, list[Finding]]:
+    """The errors alone."""
+    return {
+        area: [finding for finding in found if finding.severity is Severity.ERROR]
+        for area, found in findings.items()
+    }
+
+
 def text_report(stream: TextIO, findings: Findings) -> Iterator[str]:
     """The lines of the report for people."""
     for area, found in findings.items():

@@ -10,7 +10,7 @@ import pytest
 from tests.debian_system import RELEASES, Outcome
 from tests.packaging.guest.readme import CHECKS
 from tests.packaging.guest.units import LISTEN
-from tests.packaging.systems import GUEST_PACKAGE, layer, with_package
+from tests.packaging.systems import BOOT_TIMEOUT, GUEST_PACKAGE, layer, with_package
 
 pytestmark = pytest.mark.real_systems
 
@@ -38,7 +38,7 @@ def boot(release: str, mail_system: str) -> Outcome:
             system.install((GUEST_PACKAGE,), _ANSWERS.format(method=_METHODS[mail_system]))
             system.copy_checkout()
             script = ("/usr/bin/python3", "-m", "tests.packaging.guest.readme", mail_system)
-            return system.boot(script)
+            return system.boot(script, timeout=BOOT_TIMEOUT)
     except RuntimeError as error:
         return Outcome({}, str(error))
 

@@ -112,6 +112,16 @@ def takes_preseeded_answers_when_reconfigured(mail_system: str) -> None:
     expect(meaning(QUEUE_METHOD) == ["queue/smtp-forward 127.0.0.1 25"], QUEUE_METHOD.read_text())
 
 
+def says_who_has_the_port(mail_system: str) -> None:
+    said = reconfigure({"listen_interfaces": ADDRESS[0]})
+    expect("qpsmtpd: not started" in said, said)
+    name = {"postfix": "Postfix", "exim4": "Exim"}[mail_system]
+    expect(f"{name} (process" in said and "so qpsmtpd cannot listen on" in said, said)
+    expect("deb-systemd-invoke" not in said, said)
+    reconfigure({"listen_interfaces": LISTEN[0]})
+    wait_until_served(LISTEN)
+
+
 def defect_06_listens_on_ipv6_when_reconfigured(mail_system: str) -> None:
     reconfigure({"listen_interfaces": f"{LISTEN[0]} 127.0.0.3:2525 [::1]:2525"})
     for address in (LISTEN, ("127.0.0.3", 2525), ("::1", 2525)):
@@ -139,6 +149,7 @@ CHECKS: tuple[Check, ...] = (
     reconfigures_to_proxy,
     reconfigures_to_maildir,
     takes_preseeded_answers_when_reconfigured,
+    says_who_has_the_port,
     defect_06_listens_on_ipv6_when_reconfigured,
     defect_07_all_addresses_can_be_chosen,
     *life.CHECKS,

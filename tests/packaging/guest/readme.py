@@ -6,8 +6,10 @@ Called as `python3 -m tests.packaging.guest.readme MAIL_SYSTEM`.
 
 from __future__ import annotations
 
+import re
 import smtplib
 import ssl
+import subprocess
 import sys
 import textwrap
 from collections.abc import Callable
@@ -23,6 +25,17 @@ from tests.packaging.guest.units import CONFIG, LISTEN, LOG, accepted, arrived_o
 README = (CHECKOUT / "debian/README.Debian").read_text()
 UNITS = Path("/etc/systemd/system")
 
+#: Blocks that no check below runs, by their first words, and where else they are tried.
+NOT_RUN = {
+    "dpkg-reconfigure qpsmtpd": "a dialog: tests/packaging/test_dialog.py",
+    "/etc/qpsmtpd/debian-queue-method": "a list of files: tests/packaging/test_package.py",
+    "qpsmtpd run --listen :25": "runs until it is stopped: tests/packaging/guest/daemon.py",
+    "dpkg-reconfigure exim4-config": "a dialog of Exim's package",
+    "tcpserver -u": "tests/packaging/test_inetd.py",
+    "smtp stream tcp nowait": "tests/packaging/test_inetd.py",
+    "listen smtp": "tests/scaling/test_haproxy.py",
+}
+
 #: What the examples of the text are in this system.
 _HERE = {
     "192.0.2.1:25": "127.0.0.3:25",
@@ -30,12 +43,19 @@ _HERE = {
 }
 
 
+def place_after(words: str) -> int:
+    """The number of the first indented line of the text after these words."""
+    before, found, after_it = README.partition(words)
+    lines = after_it.splitlines()[1:]
+    first = next((n for n, line in enumerate(lines) if line.startswith("  ")), None)
+    if not found or first is None:
+        raise AssertionError(f"the text has nothing after {words!r}")
+    return len((before + found).splitlines()) + first
+
+
 def after(words: str) -> str:
     """The first indented lines after these words, without the indentation."""
-    lines = README.partition(words)[2].splitlines()[1:]
-    first = next((n for n, line in enumerate(lines) if line.startswith("  ")), None)
-    if first is None:
-        raise AssertionError(f"the text has nothing after {words!r}")
+    first, lines = place_after(words), README.splitlines()
     indentation = lines[first][: -len(lines[first].lstrip())]
     block = takewhile(lambda line: not line or line.startswith(indentation), lines[first:])
     text = textwrap.dedent("\n".join(block)).rstrip()
@@ -138,10 +158,95 @@ def local_plugins() -> None:
     expect("of our own" in run("qpsmtpd", "plugins", "mine"), "the plugin is not found")
 
 
+def commands_for_daily_use() -> None:
+    """A table: the commands, and what they do."""
+    for line in after("Commands for daily use:").splitlines():
+        if not line.startswith(" "):
+            shell(re.split(" {2,}", line)[0])
+    shell(after("Errors\nare in the journal as well:"))
+
+
+def after_a_wrong_configuration() -> None:
+    plugins = CONFIG / "plugins"
+    good = plugins.read_text()
+    plugins.write_text(f"{good}no_such_plugin\n")
+    tried = subprocess.run(("systemctl", "restart", "qpsmtpd.service"), check=False)
+    expect(tried.returncode != 0, "it starts")
+    plugins.write_text(good)
+    shell(after("attempts in a minute systemd closes the port. Then"))
+    wait_until_served(LISTEN)
+
+
+def without_a_plugin_that_is_missing() -> None:
+    plugins = CONFIG / "plugins"
+    good = plugins.read_text()
+    plugins.write_text(f"{good}no_such_plugin\n")
+    shell(after("and asks (the question qpsmtpd/leave_out_plugins;"))
+    shell("systemctl reload qpsmtpd")
+    plugins.write_text(good)
+
+
+def a_maildir_elsewhere() -> None:
+    run("install", "-d", "-o", "qpsmtpd", "-g", "qpsmtpd", "-m", "0700", "/srv/mail")
+    before = (CONFIG / "debian-queue-method").read_text()
+    (CONFIG / "debian-queue-method").write_text("queue/maildir /srv/mail\n")
+    drop_in(
+        "qpsmtpd.service", section(after("If you choose another one by hand, allow it as well"))
+    )
+    shell("systemctl restart qpsmtpd.service")
+    accepted("elsewhere")
+    expect(len(list(Path("/srv/mail/new").iterdir())) == 1, "it is not there")
+    (CONFIG / "debian-queue-method").write_text(before)
+    shell("systemctl reload qpsmtpd")
+
+
+def a_line_for_another_server() -> None:
+    """Nobody answers there: only whether the line is understood can be tried."""
+    before = (CONFIG / "debian-queue-method").read_text()
+    (CONFIG / "debian-queue-method").write_text(f"{after('TLS and more are arguments of')}\n")
+    run("qpsmtpd", "check-config")
+    (CONFIG / "debian-queue-method").write_text(before)
+
+
+def fail2ban_jail() -> None:
+    Path("/etc/fail2ban/jail.d").mkdir(parents=True, exist_ok=True)
+    shell(after("No jail is enabled; copy the example"))
+    expect("[qpsmtpd]" in Path("/etc/fail2ban/jail.d/qpsmtpd.conf").read_text(), "no jail")
+
+
+def a_proxy() -> None:
+    shell(after("List the address from which HAProxy connects to this machine:"))
+    expect((CONFIG / "proxy_networks").read_text() == "192.0.2.10\n", "another address")
+    accepted("of-a-client-that-is-no-proxy")
+    (CONFIG / "proxy_networks").unlink()
+
+
+def out_of_service() -> None:
+    shell(after("Take a machine out of service with"))
+    try:
+        connect(*LISTEN).close()
+    except ConnectionRefusedError:
+        return
+    raise AssertionError("it still listens")
+
+
+def postfix_on_loopback_only() -> None:
+    shell(after("Take port 25 of the public addresses from Postfix:"))
+    wait_until_served(ADDRESS)
+
+
+def postfix_without_the_public_port() -> None:
+    shell("postconf -e inet_interfaces=all")
+    shell(after("serves submission (587 or 465), inet_interfaces would stop that"))
+    wait_until_served(ADDRESS)
+    services = run("postconf", "-M").splitlines()
+    ports = [line.split()[0] for line in services if line.split()[-1] == "smtpd"]
+    expect(ports == ["127.0.0.1:smtp"], str(ports))
+    wait_until_served(LISTEN)
+
+
 def postfix_by_smtp() -> None:
-    with Path("/etc/postfix/master.cf").open("a") as file:
-        file.write(f"\n{after('let Postfix listen there, in master.cf:')}\n")
-    run("systemctl", "restart", "postfix")
+    shell(after("If you need the others, hand over by SMTP instead"))
     wait_until_served(("127.0.0.1", 10025))
     (CONFIG / "debian-queue-method").write_text("queue/smtp-forward 127.0.0.1 10025\n")
     run("systemctl", "reload", "qpsmtpd")
@@ -156,7 +261,7 @@ def exim_trusts_us() -> None:
         shell(after('one file ("unsplit"):' if form == "false" else "split into small files"))
         shell(then)
         trusted = run("exim4", "-bP", "trusted_users")
-        expect("qpsmtpd" in trusted, f"split={form}: {trusted}")
+        expect({"uucp", "qpsmtpd"} <= set(re.findall(r"\w+", trusted)), f"{form}: {trusted}")
     accepted("trusted")
     arrived_once("trusted")
 
@@ -175,13 +280,26 @@ def exim_on_another_port() -> None:
 
 _EXIM = "/etc/exim4/update-exim4.conf.conf"
 _ALL = (
+    commands_for_daily_use,
     other_addresses,
+    after_a_wrong_configuration,
+    without_a_plugin_that_is_missing,
+    a_maildir_elsewhere,
+    a_line_for_another_server,
+    fail2ban_jail,
+    a_proxy,
     local_plugins,
     starttls_with_a_key_that_only_root_can_read,
     a_port_with_tls_from_the_first_byte,
 )
 CHECKS: dict[str, tuple[Callable[[], None], ...]] = {
-    "postfix": (*_ALL, postfix_by_smtp),
+    "postfix": (
+        *_ALL,
+        postfix_on_loopback_only,
+        postfix_without_the_public_port,
+        postfix_by_smtp,
+        out_of_service,
+    ),
     "exim4": (exim_trusts_us, exim_on_another_port),
 }
 

@@ -8,7 +8,7 @@ import json
 
 import pytest
 
-from qpsmtpd.doctor.report import exit_status, json_report, summary, text_report
+from qpsmtpd.doctor.report import errors_in, exit_status, json_report, summary, text_report
 from qpsmtpd.plugin.finding import Finding
 
 FINE = Finding.ok("a", "is fine")
@@ -46,6 +46,12 @@ def test_text() -> None:
         "",
         "1 error, 0 warnings",
     ]
+
+
+def test_errors_alone() -> None:
+    findings = errors_in({"First": [FINE, WRONG, Finding.warning("d", "x")], "Second": [FINE]})
+    assert findings == {"First": [WRONG], "Second": []}
+    assert exit_status(findings) == 2
 
 
 def test_commands_are_never_wrapped() -> None:

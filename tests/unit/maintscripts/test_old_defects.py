@@ -295,17 +295,20 @@ def test_the_init_script_goes() -> None:
     assert "invoke-rc.d qpsmtpd stop" in code_of("preinst.in")
 
 
-def purge(root: Path, *, ucf: bool = False) -> list[str]:
+def purge(root: Path, *, ucf: bool = False, rm: str = "") -> list[str]:
     """Run postrm purge on the files below a directory; what ucf was told, if it is there.
 
-    Nothing else is there but programs of essential packages; that of this machine must not be
-    found.
+    rm: lines of a script in place of that program.  Nothing else is there but programs of essential
+    packages; that of this machine must not be found.
     """
     programs, told = root.with_name("programs"), root.with_name("told")
     programs.mkdir(exist_ok=True)
     for name in ("find", "grep", "rm", "rmdir", "sh"):
         (programs / name).unlink(missing_ok=True)
         (programs / name).symlink_to(shutil.which(name) or name)
+    if rm:
+        (programs / "rm").unlink()
+        a_script(programs / "rm", rm)
     for name in ("ucf", "ucfr") if ucf else ():
         a_script(programs / name, f'echo "{name} $*" >>{told}')
     script = re.sub(r"(?<![\w.])(?=/(?:etc|var|run)/)", str(root), SCRIPTS["postrm"])
@@ -355,6 +358,21 @@ def test_purge_follows_no_links(tmp_path: Path) -> None:
     (tmp_path / "var/log/qpsmtpd").symlink_to(tmp_path / "elsewhere")
     purge(tmp_path)
     assert (tmp_path / "elsewhere/file").exists()
+
+
+def test_purge_gives_no_path_to_a_program(tmp_path: Path) -> None:
+    """Between its search and its end, a part of the path could become a link to elsewhere."""
+    victim = tmp_path / "elsewhere"
+    for path in ("elsewhere/x", "root/var/lib/qpsmtpd/a/x", "root/var/lib/qpsmtpd/new/y"):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).touch()
+    directory = tmp_path / "root/var/lib/qpsmtpd/a"
+    swap = f"mv {directory} {directory}.old; ln -s {victim} {directory}"
+    swapping = f'case "$*" in *{directory}/x*) {swap} ;; esac'
+    purge(tmp_path / "root", rm=f'PATH=/usr/bin:/bin\n{swapping}\nexec rm "$@"')
+    assert (victim / "x").exists()
+    assert not directory.exists()
+    assert (directory.parent / "new/y").exists()
 
 
 def test_the_user_is_kept() -> None:
