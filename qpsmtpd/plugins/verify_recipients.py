@@ -151,8 +151,7 @@ class VerifyRecipients(Plugin[VerifyOptions]):
         self._pause_ends = 0.0
 
     async def hook_verify_recipient(self, tx: Transaction, recipient: Recipient) -> Verdict | None:
-        # <postmaster> without a domain is always taken (RFC 5321 section 4.5.1).
-        if recipient.address.domain is None or self._is_elsewhere(tx.session, recipient.address):
+        if not self._is_to_be_asked_about(recipient.address, tx.session):
             return None
         verification = await self._verify(tx, recipient)
         if verification is None:
@@ -171,9 +170,13 @@ class VerifyRecipients(Plugin[VerifyOptions]):
 
     # --- whether to ask ---------------------------------------------------------------------
 
-    def _is_elsewhere(self, session: Session, address: Address) -> bool:
-        """Whether a relay client writes to a domain that is not ours."""
-        return session.relay_client and (address.domain or "") not in self._ours
+    def _is_to_be_asked_about(self, address: Address, session: Session) -> bool:
+        if not any(deliverer.can_be_asked() for deliverer in self.services.deliverers):
+            return False
+        # <postmaster> without a domain is always taken (RFC 5321 section 4.5.1).
+        if address.domain is None:
+            return False
+        return address.domain in self._ours or not session.relay_client
 
     async def _verify(self, tx: Transaction, recipient: Recipient) -> Verification | None:
         """What is known about a recipient; None if the client is ourselves, asking that."""

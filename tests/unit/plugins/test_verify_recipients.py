@@ -57,6 +57,9 @@ class FakeMailSystem:
         self.proceed = asyncio.Event()
         self.proceed.set()
 
+    def can_be_asked(self) -> bool:
+        return True
+
     async def knows_recipient(
         self, recipient: Recipient, sender: ReversePath
     ) -> Verification | None:
@@ -126,7 +129,14 @@ async def test_the_first_that_would_take_it_is_asked() -> None:
 
 
 async def test_nobody_to_ask() -> None:
-    assert await reply(await verifier(), NOBODY) == ""
+    class Mute(FakeMailSystem):
+        def can_be_asked(self) -> bool:
+            return False
+
+    mute, store = Mute(USUAL), FakeStore(down=True)
+    assert await reply(await verifier(store=store), NOBODY) == ""
+    assert await reply(await verifier(mute, store=store), NOBODY) == ""
+    assert mute.asked == []
 
 
 async def test_another_sender() -> None:
