@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import smtplib
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,7 +24,15 @@ from tests.packaging.guest.next_hop import (
     USER,
     messages,
 )
-from tests.packaging.guest.report import PATIENCE, check, expect, keep_log, run, wait_for
+from tests.packaging.guest.report import (
+    PATIENCE,
+    check,
+    expect,
+    keep_log,
+    note_figure,
+    run,
+    wait_for,
+)
 
 LISTEN = ("127.0.0.2", 25)
 LOG = Path("/var/log/qpsmtpd/qpsmtpd.log")
@@ -88,11 +97,15 @@ def aliases_are_known(_system: str) -> None:
 
 
 def nothing_bounces_among_500_recipients(system: str) -> None:
+    began = time.monotonic()
     for number in range(0, MANY, TOGETHER):
         names = [f"{'known' if n % 2 else 'nosuch'}{n}" for n in range(number, number + TOGETHER)]
         answers = offer(f"many-{number}", *names)
         for name in names:
             (expect_known if name.startswith("known") else expect_unknown)(answers, name)
+    note_figure(
+        f"{MANY} recipients in {MANY // TOGETHER} messages: {time.monotonic() - began:.1f} s"
+    )
     MAIL_SYSTEMS[system].wait_until_idle()
     for number in range(0, MANY, TOGETHER):
         expect(messages(f"many-{number}"), f"many-{number} did not arrive")
