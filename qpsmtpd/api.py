@@ -79,7 +79,7 @@ from qpsmtpd.plugin.base import (
 )
 from qpsmtpd.plugin.certificates import check_certificate
 from qpsmtpd.plugin.filechecks import check_directory, check_program
-from qpsmtpd.plugin.finding import Finding
+from qpsmtpd.plugin.finding import Finding, Severity
 from qpsmtpd.plugin.options import NoOptions, Seconds, Size, matching, opt
 from qpsmtpd.plugin.services import (
     Clock,
@@ -155,6 +155,7 @@ __all__ = [
     "Seconds",
     "Services",
     "Session",
+    "Severity",
     "Size",
     "Spellings",
     "SpfQuery",

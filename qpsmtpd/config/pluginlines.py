@@ -304,8 +304,7 @@ def _judges_recipients(line: PluginLine) -> bool:
 def _not_verified(lines: Sequence[PluginLine]) -> bool:
     """Whether a mail system that could be asked gets recipients that it may not have."""
     deliverers = [line.cls for line in lines if "queue" in line.cls.hooks()]
-    askable = [cls for cls in deliverers if cls.knows_recipient is not Plugin.knows_recipient]
-    return bool(askable) and askable[0] is deliverers[0] and not any(map(_verifies, lines))
+    return bool(deliverers) and deliverers[0].can_be_asked() and not any(map(_verifies, lines))
 
 
 def _verifies(line: PluginLine) -> bool:

@@ -57,7 +57,10 @@ def _writable(unit: Unit) -> Iterator[Path]:
 
 
 def set_id_problem(machine: Machine, program: str, running: Running | None) -> Finding | None:
-    """What keeps a set-id program from its privileges when the daemon wants to run it."""
+    """What keeps a set-id program from its privileges when the daemon wants to run it.
+
+    program: its path, alone or with the arguments that it must be run with.
+    """
     held = running is not None and running.no_new_privileges
     confined = Unit(machine, SERVICE).value("NoNewPrivileges").lower() in _YES
     if not held and not confined:
@@ -80,7 +83,7 @@ def set_id_problem(machine: Machine, program: str, running: Running | None) -> F
 
 
 def _handed_over(machine: Machine) -> set[str]:
-    """The programs that the handover service runs: each word of its command is one, with arguments
-    of its own."""
+    """What the handover service runs: each word of its command is a program with its arguments,
+    and both with and without them it is named here."""
     words = shlex.split(Unit(machine, HANDOVER_SERVICE).value("ExecStart"))
-    return {word.partition(" ")[0] for word in words}
+    return {*words, *(word.partition(" ")[0] for word in words)}

@@ -12,7 +12,7 @@ and at no other time; everything doubtful is a NextHopError, for which the clien
 from qpsmtpd.nexthop.client import Client, EnvelopeReplies, connect
 from qpsmtpd.nexthop.delivered import Delivered, fingerprint
 from qpsmtpd.nexthop.dots import DotStuffer
-from qpsmtpd.nexthop.hopchecks import check_cleanup, check_next_hop
+from qpsmtpd.nexthop.hopchecks import check_cleanup, check_next_hop, check_questions
 from qpsmtpd.nexthop.hopenvelope import offer_dsn
 from qpsmtpd.nexthop.hopoptions import NextHopOptions, is_host, make_pool
 from qpsmtpd.nexthop.hopreply import HopReply, NextHopError
@@ -48,6 +48,7 @@ __all__ = [
     "Target",
     "check_cleanup",
     "check_next_hop",
+    "check_questions",
     "check_recipient",
     "connect",
     "fingerprint",

@@ -4,19 +4,25 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import secrets
 import stat
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 
+from qpsmtpd.mail.address import Address
+from qpsmtpd.mail.domain import canonical_domain
 from qpsmtpd.nexthop.blame import Step, concerns_us
 from qpsmtpd.nexthop.cleanup import Cleanup, CleanupError
 from qpsmtpd.nexthop.client import Client, connect
 from qpsmtpd.nexthop.hopoptions import NextHopOptions, complete
 from qpsmtpd.nexthop.hopreply import NextHopError
+from qpsmtpd.nexthop.prober import Prober
 from qpsmtpd.nexthop.target import Target
-from qpsmtpd.plugin.finding import Finding
+from qpsmtpd.plugin.finding import Finding, Severity
 from qpsmtpd.plugin.system import Obstacle, System
+from qpsmtpd.plugin.verification import unavailable
 
 #: Seconds for each step with the next hop.
 TIMEOUT = 5.0
@@ -54,8 +60,12 @@ async def check_next_hop(
         yield Finding.error(subject, text, "Name another next hop:", "dpkg-reconfigure qpsmtpd")
         return
     target = replace(target, timeout=min(TIMEOUT, target.timeout))
+    works = True
     async for finding in _talk(subject, target, as_client):
         yield finding
+        works = works and finding.severity is not Severity.ERROR
+    if works:
+        yield await check_questions(subject, [Prober(target)], target.hello)
 
 
 def _denied(system: System, path: str) -> Obstacle | None:
@@ -112,6 +122,32 @@ async def _refusal_of_us(client: Client) -> str | None:
     reply = replies.recipients[0]
     addresses = ("postmaster",) if step == "RCPT" else ("null sender", "<>")
     return str(reply) if reply.permanent and concerns_us(reply, step, addresses) else None
+
+
+# --- questions about recipients -------------------------------------------------------------
+
+
+async def check_questions(subject: str, probers: Sequence[Prober], me: str) -> Finding:
+    """What the first place that answers says about a recipient that does not exist."""
+    nobody = Address(f"qpsmtpd-doctor-{secrets.token_hex(4)}", canonical_domain(me))
+    verification = unavailable("no answer")
+    for prober in probers:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(TIMEOUT):
+                verification = await prober.verify(nobody)
+        await prober.close()
+        if verification.answer != "unavailable":
+            break
+    if verification.answer == "unknown":
+        return Finding.ok(subject, "says which recipients it does not have")
+    if verification.answer == "known":
+        text = f"takes every recipient in {me} from us, so mail to unknown users is not refused"
+        return Finding.notice(subject, text)
+    if verification.answer == "unsure":
+        text = f"answers questions about recipients, but not about {me} ({verification.reason})"
+        return Finding.ok(subject, text)
+    text = "cannot be asked about recipients, so mail to unknown users is not refused"
+    return Finding.warning(subject, f"{text}: {verification.reason}")
 
 
 # --- Postfix's cleanup(8) -------------------------------------------------------------------

@@ -205,9 +205,12 @@ class Plugin(Generic[O]):
         the question, usually the null one.  "unknown" refuses the recipient, so say it only when
         that is certain, and not about policy, which depends on sender and client.
         """
-        if self.takes_every_recipient:
-            return KNOWN
-        return unsure(f"{self.name} cannot be asked about recipients")
+        return KNOWN if self.takes_every_recipient else unsure("cannot be asked")
+
+    @classmethod
+    def can_be_asked(cls) -> bool:
+        """Whether `knows_recipient` is there to ask somebody."""
+        return cls.knows_recipient is not Plugin.knows_recipient
 
     @property
     def fingerprint(self) -> str:

@@ -189,10 +189,13 @@ class Deliverer(Protocol):
     def fingerprint(self) -> str:
         """Its name and options as a short text that changes when they do."""
 
+    def can_be_asked(self) -> bool:
+        """See Plugin, as for what follows."""
+
     async def knows_recipient(
         self, recipient: Recipient, sender: ReversePath
     ) -> Verification | None:
-        """See Plugin."""
+        """What the mail system says about a recipient; None if this plugin does not take it."""
 
 
 @dataclass(frozen=True)

@@ -99,7 +99,10 @@ class System(Facts, Protocol):
         """The finding if the daemon's unit does not let it write to a directory; else None."""
 
     def set_id_problem(self, program: str) -> Finding | None:
-        """What keeps a set-id program from its privileges when the daemon wants to run it."""
+        """What keeps a set-id program from its privileges when the daemon wants to run it.
+
+        program: its path, alone or with the arguments that it must be run with.
+        """
 
     def running_groups(self) -> frozenset[int] | None:
         """The groups of the running daemon; None if it is not running."""

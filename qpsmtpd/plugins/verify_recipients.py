@@ -31,8 +31,8 @@ fixed words; those of the mail system are in the log.
 
 What is known is remembered in the store, `positive` for those that exist and `negative` for the
 others: so a user who is new can be refused for as long as `negative` if somebody wrote there
-before. Both memories have bounds. Upper and lower case count in the part before the @. While the
-store is down, every recipient is asked about.
+before. Both memories have bounds. Upper and lower case count in the part before the @. A worker
+knows those that exist for a minute more by itself, also while the store is down.
 
 At most `questions` are asked for one connection of a client, and each waits for `seconds`. If
 nobody answers, no questions are asked for half a minute. What is not asked about is accepted.
@@ -53,6 +53,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import OrderedDict
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from functools import partial
@@ -83,6 +84,11 @@ from qpsmtpd.api import (
 
 #: Entries of each kind that are remembered within the time that they last.
 MOST_ENTRIES = 100_000
+
+#: Recipients that exist of which each worker knows without the store, and for how many seconds: a
+#: look into the store costs more than all else that RCPT does.
+MOST_RECENT = 10_000
+RECENT = 60.0
 
 #: Seconds without questions after one that nobody has answered.
 PAUSE = 30.0
@@ -149,10 +155,11 @@ class VerifyRecipients(Plugin[VerifyOptions]):
         self._asked = Note[int](f"{self.name}.questions")
         self._questions: dict[str, asyncio.Task[Verification]] = {}
         self._pause_ends = 0.0
+        # The oldest first: key → until when, by the monotonic clock.
+        self._recent: OrderedDict[str, float] = OrderedDict()
 
     async def hook_verify_recipient(self, tx: Transaction, recipient: Recipient) -> Verdict | None:
-        # <postmaster> without a domain is always taken (RFC 5321 section 4.5.1).
-        if recipient.address.domain is None or self._is_elsewhere(tx.session, recipient.address):
+        if not self._is_to_be_asked_about(recipient.address, tx.session):
             return None
         verification = await self._verify(tx, recipient)
         if verification is None:
@@ -171,9 +178,13 @@ class VerifyRecipients(Plugin[VerifyOptions]):
 
     # --- whether to ask ---------------------------------------------------------------------
 
-    def _is_elsewhere(self, session: Session, address: Address) -> bool:
-        """Whether a relay client writes to a domain that is not ours."""
-        return session.relay_client and (address.domain or "") not in self._ours
+    def _is_to_be_asked_about(self, address: Address, session: Session) -> bool:
+        if not any(deliverer.can_be_asked() for deliverer in self.services.deliverers):
+            return False
+        # <postmaster> without a domain is always taken (RFC 5321 section 4.5.1).
+        if address.domain is None:
+            return False
+        return address.domain in self._ours or not session.relay_client
 
     async def _verify(self, tx: Transaction, recipient: Recipient) -> Verification | None:
         """What is known about a recipient; None if the client is ourselves, asking that."""
@@ -249,13 +260,24 @@ class VerifyRecipients(Plugin[VerifyOptions]):
     # --- what is remembered -----------------------------------------------------------------
 
     async def _remembered(self, key: str) -> Verification | None:
+        if self._recent.get(key, 0.0) > self.services.clock.monotonic():
+            return KNOWN
         try:
             value = await self._store.get(f"is/{key}")
         except StoreError:
             return None
         if value is None:
             return None
-        return KNOWN if value == _EXISTS else unknown(value.decode("ascii", "replace"), "known")
+        if value == _EXISTS:
+            self._keep_recent(key)
+            return KNOWN
+        return unknown(value.decode("ascii", "replace"), "known")
+
+    def _keep_recent(self, key: str) -> None:
+        self._recent.pop(key, None)
+        self._recent[key] = self.services.clock.monotonic() + RECENT
+        if len(self._recent) > MOST_RECENT:
+            self._recent.popitem(last=False)
 
     async def _remember(self, key: str, verification: Verification) -> None:
         """Write down a clear answer, unless there are too many of its kind."""
@@ -264,6 +286,8 @@ class VerifyRecipients(Plugin[VerifyOptions]):
         exists = verification.answer == "known"
         lasts = self.options.positive if exists else self.options.negative
         value = _EXISTS if exists else verification.status.encode()
+        if exists:
+            self._keep_recent(key)
         with contextlib.suppress(StoreError):
             number = await self._store.increment(f"number/{verification.answer}", 1, lasts)
             if number <= MOST_ENTRIES:

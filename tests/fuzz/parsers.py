@@ -26,7 +26,7 @@ from qpsmtpd.mail import address, domain, headers, ip, message, text, verdict
 from qpsmtpd.mail.authresult import AuthResult
 from qpsmtpd.mail.session import AuthAttempt
 from qpsmtpd.mailauth import dnsnames, spf, spfmacro, spfrecord
-from qpsmtpd.nexthop import cleanup, dots, hopreply, metadata, wire
+from qpsmtpd.nexthop import cleanup, dots, hopreply, metadata, prober, wire
 from qpsmtpd.plugin.services import Entry
 from qpsmtpd.smtp import datareader, foreignresults, proxyheader, replies, trace
 from qpsmtpd.smtp.conversation import converse
@@ -570,6 +570,7 @@ def _judged(octets: bytes) -> list[hopreply.HopReply | str]:
         if isinstance(reply, hopreply.HopReply):
             assert len(reply.queue_id) <= 64
             assert reply.status == "" or reply.status[0] == str(reply.code)[0]
+            assert (prober.meaning(reply).answer == "known") is reply.positive
     return found
 
 
@@ -602,7 +603,7 @@ NEXT_HOP_PARSERS = (
     Parser(
         "replies of a next hop",
         _judged,
-        (wire.HopWire.data_received, wire.HopWire.take_reply),
+        (wire.HopWire.data_received, wire.HopWire.take_reply, prober.meaning),
         _REPLIES,
         _IN_REPLIES,
         (),

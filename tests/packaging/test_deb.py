@@ -42,6 +42,8 @@ FILES = {
     "/usr/lib/python3/dist-packages/qpsmtpd/nexthop/setid_runner.py",
     "/usr/lib/systemd/system/qpsmtpd-handover.socket",
     "/usr/lib/systemd/system/qpsmtpd-handover@.service",
+    "/usr/lib/systemd/system/qpsmtpd-postfix.socket",
+    "/usr/lib/systemd/system/qpsmtpd-postfix@.service",
     "/usr/lib/systemd/system/qpsmtpd.service",
     "/usr/lib/systemd/system/qpsmtpd.socket",
     "/usr/lib/sysusers.d/qpsmtpd.conf",
@@ -63,7 +65,11 @@ DIRECTORIES = {
 }
 
 #: The most that `systemd-analyze security` may find exposed, times ten.
-MOST_EXPOSED = {"qpsmtpd.service": 12, "qpsmtpd-handover@.service": 75}
+MOST_EXPOSED = {
+    "qpsmtpd.service": 12,
+    "qpsmtpd-handover@.service": 75,
+    "qpsmtpd-postfix@.service": 30,
+}
 
 
 @pytest.fixture(params=RELEASES)
@@ -180,7 +186,8 @@ def test_exposure(system: System, unit: str) -> None:
 
 
 def test_systemd_understands_the_units(system: System) -> None:
-    units = ("qpsmtpd.socket", "qpsmtpd.service", "qpsmtpd-handover.socket")
+    sockets = ("qpsmtpd.socket", "qpsmtpd-handover.socket", "qpsmtpd-postfix.socket")
+    units = (*sockets, "qpsmtpd.service")
     said = system.run("systemd-analyze", "verify", "--man=no", *units)
     about_us = [line for line in said.splitlines() if "qpsmtpd" in line and "cgroup" not in line]
     assert about_us == []

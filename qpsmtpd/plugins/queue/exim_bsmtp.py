@@ -106,6 +106,9 @@ class EximBsmtp(Plugin[EximOptions]):
         if system.runnable(program):
             # Under the name rsmtp Exim only reads batch SMTP, and shows no settings.
             yield check_trust(system, PROGRAM if program == DEFAULT_PROGRAM else program)
+            question = f"{self._verifying_program} -bv"
+            fine = Finding.ok(question, "says which recipients Exim does not have")
+            yield system.set_id_problem(question) or fine
 
     async def knows_recipient(self, recipient: Recipient, sender: ReversePath) -> Verification:
         if not recipient.address.is_ascii:

@@ -56,6 +56,7 @@ from qpsmtpd.api import (
     ReversePath,
     Seconds,
     Session,
+    Severity,
     System,
     Transaction,
     Verdict,
@@ -70,7 +71,14 @@ from qpsmtpd.api import (
     unavailable,
     unless_another,
 )
-from qpsmtpd.nexthop import Prober, Target, check_cleanup, offer_dsn, smtp_target
+from qpsmtpd.nexthop import (
+    Prober,
+    Target,
+    check_cleanup,
+    check_questions,
+    offer_dsn,
+    smtp_target,
+)
 from qpsmtpd.nexthop.cleanup import Cleanup, CleanupError, CleanupFlag, CleanupResult, CleanupStatus
 
 Flag = Literal[
@@ -147,10 +155,15 @@ class PostfixQueue(Plugin[PostfixOptions]):
         self._probers = self._places_to_ask()
 
     async def examine(self, system: System) -> AsyncIterator[Finding]:
-        """Whether the daemon's user can reach each socket, and Postfix answers there."""
+        """Whether the daemon's user can reach each socket, Postfix answers there, and can be asked
+        about recipients."""
+        works = True
         for socket in await self._configured():
             async for finding in check_cleanup(system, socket):
                 yield finding
+                works = works and finding.severity is not Severity.ERROR
+        if works:
+            yield await check_questions("Postfix", self._places_to_ask(), self.services.me)
 
     async def knows_recipient(self, recipient: Recipient, sender: ReversePath) -> Verification:
         verification = unavailable("there is no place to ask Postfix")

@@ -74,6 +74,8 @@ class QmailQueue(Plugin[QmailOptions]):
         program = self._configured()
         # What stands in for qmail's own program need not be set-id.
         yield from check_program(system, program, set_id=program.startswith(self._home))
+        text = "cannot be asked about recipients, so mail to unknown users is not refused"
+        yield Finding.notice("qmail", text, "List those that exist, for example with rcpt_map.")
 
     async def hook_queue(self, tx: Transaction) -> Verdict:
         inputs = {0: _message(tx), 1: once(_envelope(tx))}

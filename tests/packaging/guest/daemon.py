@@ -18,10 +18,10 @@ def make_user() -> None:
     run("install", "-d", "-o", "qpsmtpd", "-g", "qpsmtpd", "-m", "2700", "/var/spool/qpsmtpd")
 
 
-def configure(queue_plugin: str) -> None:
+def configure(*plugins: str) -> None:
     """Write a minimal configuration that takes mail for DOMAIN and hands it over so."""
     CONFIG.mkdir(exist_ok=True)
-    (CONFIG / "plugins").write_text(f"rcpt_ok\n{queue_plugin}\n")
+    (CONFIG / "plugins").write_text("".join(f"{line}\n" for line in ("rcpt_ok", *plugins)))
     (CONFIG / "rcpthosts").write_text(f"{DOMAIN}\n")
     (CONFIG / "loglevel").write_text("LOGINFO\n")
     (CONFIG / "me").write_text(f"{ME}\n")

@@ -193,6 +193,17 @@ def passes_on_wishes_for_notices(setting: Setting) -> None:
     wait_for("notice of the delivery", notice)
 
 
+def refuses_an_unknown_user(setting: Setting) -> None:
+    """At RCPT, by verify_recipients; without it the hand-over itself is tried above."""
+    daemon.configure(setting.method.plugin, "verify_recipients")
+    run("systemctl", "restart", "qpsmtpd")
+    wait_until_served(LISTEN)
+    reply = setting.send(f"nosuch-user@{DOMAIN}").reply_to("RCPT")
+    expect(reply.startswith("550 5.1.1 "), f"RCPT was answered {reply!r}")
+    setting.send_accepted()
+    setting.arrived()
+
+
 def _session() -> smtplib.SMTP:
     return smtplib.SMTP(*LISTEN, local_hostname=CLIENT_NAME, source_address=(CLIENT_ADDRESS, 0))
 
@@ -208,6 +219,7 @@ CHECKS = (
     refused_recipients_delay_nobody,
     passes_on_wishes_for_notices,
     defers_during_an_outage,
+    refuses_an_unknown_user,
 )
 #: What the next hop can see only if connections are used again.
 OF_KEPT_CONNECTIONS = (many_messages_arrive_at_once, refused_recipients_delay_nobody)
@@ -229,6 +241,7 @@ def _checks_of(method: Method) -> list[Callable[[Setting], None]]:
         function
         for function in CHECKS
         if (function is not replies_with_the_queue_id or method.tells_queue_id)
+        and (function is not refuses_an_unknown_user or method.knows_recipients)
         and (function not in OF_KEPT_CONNECTIONS or method.keeps_connections)
         and (function is not passes_on_wishes_for_notices or method.sends_notices)
     ]

@@ -33,6 +33,7 @@ class Method:
     tells_queue_id: bool = True
     keeps_connections: bool = False
     sends_notices: bool = False  # Exim offers DSN only to hosts in dsn_advertise_hosts
+    knows_recipients: bool = True
 
 
 @dataclass(frozen=True)
@@ -113,9 +114,11 @@ def _exim_delivered(queue_id: str) -> bool:
     return f" {queue_id} => {USER} " in EXIM_LOG.read_text()
 
 
-def _by_smtp(outage: Outage) -> Method:
+def _by_smtp(outage: Outage, *, knows_recipients: bool = True) -> Method:
     line = "queue/smtp-forward 127.0.0.1 25"
-    return Method("smtp-forward", line, outage, keeps_connections=True)
+    return Method(
+        "smtp-forward", line, outage, keeps_connections=True, knows_recipients=knows_recipients
+    )
 
 
 MAIL_SYSTEMS = {
@@ -135,7 +138,8 @@ MAIL_SYSTEMS = {
         methods=(
             # Batch SMTP answers nothing, so there is no queue id to pass on.
             Method("exim-bsmtp", "queue/exim-bsmtp", exim_misconfigured, tells_queue_id=False),
-            _by_smtp(stopped("exim4", kill=True)),
+            # As Debian sets it up, it takes every recipient from 127.0.0.1 by SMTP.
+            _by_smtp(stopped("exim4", kill=True), knows_recipients=False),
         ),
     ),
 }

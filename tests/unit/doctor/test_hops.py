@@ -21,7 +21,7 @@ def test_every_shipped_plugin_that_delivers_is_examined() -> None:
 def test_each_line(machine: FakeMachine) -> None:
     chain = "rcpt_ok\nqueue/maildir:1 /a\nqueue/qmail-queue /b\n"
     found = list(check_next_hops(examined(an_installation(machine, chain))))
-    assert [f.subject for f in found] == ["/a", "/b"]
+    assert [f.subject for f in found] == ["/a", "/b", "qmail"]
 
 
 def test_none(machine: FakeMachine) -> None:

@@ -3,11 +3,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
+from pathlib import Path
 
 import pytest
 
 from qpsmtpd.doctor.installation import Installation
+from qpsmtpd.plugins.queue import postfix_queue
 from tests.unit.doctor.fakes import (
     STRANGER,
     FakeMachine,
@@ -18,14 +21,26 @@ from tests.unit.doctor.fakes import (
     said_by,
     summary,
 )
+from tests.unit.nexthop.fake import FakeHop
 
+#: Of a machine where nobody answers questions about recipients.
+UNASKED = "cannot be asked about recipients, so mail to unknown users is not refused"
 PUBLIC = "/var/spool/postfix/public"
 SOCKET = f"{PUBLIC}/cleanup"
 CHAIN = "rcpt_ok\nqueue/postfix-queue\n"
 
 
+@pytest.fixture(autouse=True)
+def _nobody_to_ask(monkeypatch: pytest.MonkeyPatch, unused_tcp_port: int, tmp_path: Path) -> None:
+    """Whatever listens on this machine's port 25 is not asked."""
+    monkeypatch.setattr(postfix_queue, "LOOPBACK", f"127.0.0.1:{unused_tcp_port}")
+    monkeypatch.setattr(postfix_queue, "SMTP_SOCKET", f"{tmp_path}/smtpd")
+
+
 def check(installation: Installation) -> list[str]:
-    return summary(said_by(installation, "queue/postfix-queue"))
+    """What is found, without that."""
+    found = summary(said_by(installation, "queue/postfix-queue"))
+    return [text for text in found if UNASKED not in text]
 
 
 def repairs(installation: Installation) -> list[str]:
@@ -50,6 +65,33 @@ def test_takes_connections(machine: FakeMachine) -> None:
     directory = machine.directory(PUBLIC, 0o710)
     with listening_unix(directory / "cleanup"):
         assert check(an_installation(machine, CHAIN)) == ["ok Postfix accepts connections"]
+
+
+@pytest.mark.parametrize(
+    ("reply", "expected"),
+    [
+        ("550 5.1.1 User unknown", "ok says which recipients it does not have"),
+        ("250 2.1.5 Ok", "notice takes every recipient in mx.example.org from us"),
+        ("554 5.7.1 Relay access denied", "ok answers questions about recipients, but not about"),
+        ("421 4.3.2 down", "ok answers questions about recipients, but not about"),
+    ],
+)
+async def test_is_asked_about_a_recipient(
+    machine: FakeMachine, reply: str, expected: str, tmp_path: Path
+) -> None:
+    directory = machine.directory(PUBLIC, 0o710)
+    with listening_unix(directory / "cleanup"):
+        async with FakeHop(RCPT=reply, path=tmp_path / "smtpd"):
+            found = await asyncio.to_thread(check, an_installation(machine, CHAIN))
+    assert found[0] == "ok Postfix accepts connections"
+    assert found[1].startswith(expected)
+
+
+def test_cannot_be_asked(machine: FakeMachine) -> None:
+    directory = machine.directory(PUBLIC, 0o710)
+    with listening_unix(directory / "cleanup"):
+        found = summary(said_by(an_installation(machine, CHAIN), "queue/postfix-queue"))
+    assert found[1].startswith(f"warning {UNASKED}: unix:")
 
 
 def test_not_in_the_group(machine: FakeMachine) -> None:
@@ -117,7 +159,7 @@ def test_we_may_not_look(machine: FakeMachine, monkeypatch: pytest.MonkeyPatch) 
         raise PermissionError(path)
 
     monkeypatch.setattr(machine, "status", status)
-    (found,) = said_by(installation, "queue/postfix-queue")
+    found, *_ = said_by(installation, "queue/postfix-queue")
     assert found.severity.name == "NOTICE"
     assert "run this as root" in found.text
 

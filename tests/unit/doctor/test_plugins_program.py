@@ -18,7 +18,10 @@ def check_exim(installation: Installation) -> list[str]:
 
 
 def check_qmail(installation: Installation) -> list[str]:
-    return summary(said_by(installation, "queue/qmail-queue"))
+    """What is found, but for what is always so."""
+    *found, always = summary(said_by(installation, "queue/qmail-queue"))
+    assert always.startswith("notice cannot be asked about recipients")
+    return found
 
 
 @pytest.fixture
@@ -28,8 +31,22 @@ def exim(machine: FakeMachine) -> Installation:
     return an_installation(machine, "rcpt_ok\nqueue/exim-bsmtp\n")
 
 
+ASKED = "ok says which recipients Exim does not have"
+
+
+def test_exim_cannot_be_asked(exim: Installation, machine: FakeMachine) -> None:
+    """As in a hand-over whose commands were written down before."""
+    units = "/usr/lib/systemd/system/qpsmtpd"
+    machine.file(f"{units}.service", "NoNewPrivileges=yes\n")
+    machine.file(f"{units}-handover.socket", "ListenSequentialPacket=/run/qpsmtpd/x\n")
+    service = machine.file(f"{units}-handover@.service", 'ExecStart=x "/usr/sbin/exim4 -bS"\n')
+    assert check_exim(exim)[-1].startswith("error is not among the programs")
+    service.write_text('ExecStart=x "/usr/sbin/exim4 -bS" "/usr/sbin/exim4 -bv"\n')
+    assert check_exim(exim)[-1] == ASKED
+
+
 def test_exim_is_fine(exim: Installation) -> None:
-    assert check_exim(exim) == [RIGHTS, "ok trusts user qpsmtpd"]
+    assert check_exim(exim) == [RIGHTS, "ok trusts user qpsmtpd", ASKED]
 
 
 def test_no_exim(machine: FakeMachine) -> None:
@@ -39,7 +56,7 @@ def test_no_exim(machine: FakeMachine) -> None:
 
 def test_rsmtp_comes_first(exim: Installation, machine: FakeMachine) -> None:
     machine.file("/usr/sbin/rsmtp", mode=0o4755)
-    program, trust = said_by(exim, "queue/exim-bsmtp")
+    program, trust, _ = said_by(exim, "queue/exim-bsmtp")
     assert program.subject == "/usr/sbin/rsmtp"
     # rsmtp itself would read batch SMTP.
     assert trust.text == "trusts user qpsmtpd"

@@ -25,7 +25,7 @@ from qpsmtpd.api import (
 from qpsmtpd.nexthop import prober
 from qpsmtpd.plugins import verify_recipients as module
 from qpsmtpd.plugins.queue.smtp_forward import SmtpForward
-from qpsmtpd.plugins.verify_recipients import PAUSE, VerifyRecipients
+from qpsmtpd.plugins.verify_recipients import PAUSE, RECENT, VerifyRecipients
 from qpsmtpd.testing import (
     FakeClock,
     FakeStore,
@@ -56,6 +56,9 @@ class FakeMailSystem:
         self.senders: list[ReversePath] = []
         self.proceed = asyncio.Event()
         self.proceed.set()
+
+    def can_be_asked(self) -> bool:
+        return True
 
     async def knows_recipient(
         self, recipient: Recipient, sender: ReversePath
@@ -126,7 +129,14 @@ async def test_the_first_that_would_take_it_is_asked() -> None:
 
 
 async def test_nobody_to_ask() -> None:
-    assert await reply(await verifier(), NOBODY) == ""
+    class Mute(FakeMailSystem):
+        def can_be_asked(self) -> bool:
+            return False
+
+    mute, store = Mute(USUAL), FakeStore(down=True)
+    assert await reply(await verifier(store=store), NOBODY) == ""
+    assert await reply(await verifier(mute, store=store), NOBODY) == ""
+    assert mute.asked == []
 
 
 async def test_another_sender() -> None:
@@ -165,15 +175,15 @@ async def test_other_domains_of_relay_clients(
 # --- memory ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("address", "lasts"), [(USER, 3600), (NOBODY, 900)])
-async def test_what_is_known_is_remembered(address: str, lasts: int) -> None:
+@pytest.mark.parametrize(("address", "lasts"), [(USER, 3600 + RECENT), (NOBODY, 900)])
+async def test_what_is_known_is_remembered(address: str, lasts: float) -> None:
     clock, system = FakeClock(), FakeMailSystem(USUAL)
     plugin = await verifier(system, store=FakeStore(clock))
     first = await reply(plugin, address)
-    clock.advance(lasts - 1)
+    clock.advance(min(lasts, 3600) - 1)
     assert await reply(plugin, address) == first
     assert len(system.asked) == 1
-    clock.advance(1)
+    clock.advance(lasts - min(lasts, 3600) + 1)
     assert await reply(plugin, address) == first
     assert len(system.asked) == 2
 
@@ -222,13 +232,27 @@ async def test_the_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(system.asked) == 5
 
 
+async def test_a_worker_knows_the_recent_ones_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MOST_RECENT", 2)
+    clock, system = FakeClock(), FakeMailSystem(USUAL)
+    plugin = await verifier(system, store=FakeStore(clock, down=True))
+    for address in ("1@example.test", "2@example.test", "2@example.test", "1@example.test"):
+        assert await reply(plugin, address) == ""
+    assert len(system.asked) == 2
+    await reply(plugin, "3@example.test")
+    await reply(plugin, "1@example.test")
+    assert system.asked[2:] == ["3@example.test", "1@example.test"]
+    clock.advance(RECENT)
+    await reply(plugin, "3@example.test")
+    assert len(system.asked) == 5
+
+
 async def test_without_a_store_everything_is_asked() -> None:
     system = FakeMailSystem(USUAL)
     plugin = await verifier(system, store=FakeStore(down=True))
     for _ in range(2):
         assert await reply(plugin, NOBODY) == NO
-        assert await reply(plugin, USER) == ""
-    assert len(system.asked) == 4
+    assert len(system.asked) == 2
 
 
 # --- budget ---------------------------------------------------------------------------------
