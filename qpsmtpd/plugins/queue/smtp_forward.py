@@ -3,6 +3,7 @@
 
     queue/smtp-forward 10.0.0.25
     queue/smtp-forward mail.internal 587 tls=verify ca=/etc/ssl/internal.pem
+    queue/smtp-forward mail.example.com 465 implicit_tls=yes tls=verify user=mx password_file=relay
     queue/smtp-forward 127.0.0.1 10025 xclient
 
 The client gets 250 only after that server, the next hop, has taken the message for all recipients;
@@ -47,6 +48,10 @@ PIPELINING, SIZE, 8BITMIME, SMTPUTF8 and DSN are used where offered (RFC 2920, 1
 3461). DSN is offered to clients once a connection has shown that the next hop takes it. What they
 ask for by NOTIFY, ORCPT, RET and ENVID, offered or not, is passed on if it does, else dropped. A
 message with 8-bit text goes unchanged to a next hop without 8BITMIME.
+
+With `user` and `password_file` we log in, by SCRAM-SHA-256, SCRAM-SHA-1 or CRAM-MD5 where offered;
+PLAIN and LOGIN show the password, and are used only with TLS or within this machine. If the next
+hop refuses the login, all mail is deferred, and the log has an ERROR each time.
 
 A Postfix that lists us in smtpd_authorized_xforward_hosts is told who the client is, for its log.
 With `xclient` it must list us in smtpd_authorized_xclient_hosts, and treats us as the client, whom
@@ -129,15 +134,16 @@ class SmtpForward(Plugin[SmtpForwardOptions]):
 
     async def start(self) -> None:
         keep = not self.options.xclient
-        self._pool = await make_pool(self.name, self.options, self._target(), keep=keep)
+        files = self.services.config.path
+        self._pool = await make_pool(self.name, self.options, self._target(), files, keep=keep)
         self._prober = Prober(self._pool.target, keep=keep)
         self._refusals = Refusals(self.services.clock)
 
     async def examine(self, system: System) -> AsyncIterator[Finding]:
         """Whether the next hop answers, and is not this daemon itself."""
-        target = self._target()
+        options, target, files = self.options, self._target(), self.services.config.path
         async for finding in check_next_hop(
-            system, self.name, self.options, target, as_client=self.options.xclient
+            system, self.name, options, target, files, as_client=options.xclient
         ):
             yield finding
         if trusting := system.trusting(target.host):

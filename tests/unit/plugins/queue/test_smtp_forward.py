@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -27,6 +28,7 @@ from qpsmtpd.testing import (
 )
 from tests.unit.client import PATIENCE
 from tests.unit.nexthop.fake import DROP, KEYWORDS, SILENT, FakeHop
+from tests.unit.nexthop.sasl import Sasl
 
 MESSAGE = b"Subject: x\r\n\r\nHello\r\n.dot\r\n"
 
@@ -475,6 +477,34 @@ async def test_refused_recipients_leave_no_trace_for_others() -> None:
         assert "RSET" not in hop.verbs()
 
 
+async def test_source_address() -> None:
+    async with FakeHop() as hop, forwarder(hop, "source=127.0.0.2") as plugin:
+        assert (await plugin.hook_queue(a_mail())).accepted
+        assert hop.peers == ["127.0.0.2"]
+
+
+async def test_source_address_of_another_machine() -> None:
+    async with FakeHop() as hop, forwarder(hop, "source=192.0.2.99") as plugin:
+        assert summary(await plugin.hook_queue(a_mail())) == ("defer", 451, "4.4.1")
+
+
+async def test_log_in(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    password = tmp_path / "password"
+    password.write_text("s3cret\n")
+    password.chmod(0o600)
+    line = f"user=mx password_file={password}"
+    keywords = (*KEYWORDS, "AUTH PLAIN SCRAM-SHA-256")
+    hop = FakeHop(keywords=keywords, sasl=Sasl("mx", "s3cret"))
+    with caplog.at_level("DEBUG"):
+        assert (await forward(hop, a_mail(), line)).accepted
+        hop = FakeHop(keywords=keywords, sasl=Sasl("mx", "other"))
+        verdict = await forward(hop, a_mail(), line)
+    assert summary(verdict) == ("defer", 451, "4.7.0")
+    assert verdict.tentative
+    assert [record.levelname for record in caplog.records if "535" in record.message] == ["ERROR"]
+    assert "s3cret" not in caplog.text
+
+
 async def test_connection_per_message() -> None:
     async with FakeHop() as hop, forwarder(hop, "idle=0") as plugin:
         for _ in range(2):
@@ -898,6 +928,17 @@ async def test_check_recipients_without_smtputf8() -> None:
         "mx tls=maybe",
         "mx ca=/etc/hosts",
         "mx tls=verify ca=/nonexistent",
+        "mx implicit_tls=yes",
+        "mx tls=may implicit_tls=yes",
+        "mx tls=require tls_name=a.example",
+        "mx tls=require fingerprint=" + "0" * 64,
+        "mx tls=verify fingerprint=" + "0" * 63,
+        "mx tls=verify tls_name=a.example fingerprint=" + "0" * 64,
+        "mx user=u",
+        "mx password_file=/etc/hosts",
+        "mx user=u password_file=/nonexistent",
+        "mx user=u password_file=/etc/hosts",
+        "mx source=me",
         "mx pool=0",
         "mx timeout=0",
         "mx mixed=some",
