@@ -77,6 +77,11 @@ class Client:
         return self.transactions > 1
 
     @property
+    def target(self) -> Target:
+        """Where it leads to."""
+        return self._target
+
+    @property
     def encrypted(self) -> bool:
         """Whether TLS is in use."""
         return self._wire.encrypted
@@ -289,9 +294,11 @@ class Client:
             await self._wire.send_commands(group, self._target.timeout)
             for _ in group:
                 replies.append(await self._wire.read_reply(self._target.timeout))
-                if replies[-1].closing:
-                    self._doubt(replies[-1:])
-                    return replies + [replies[-1]] * (len(commands) - len(replies))
+                if (last := replies[-1]).closing:
+                    status = "" if last.permanent else last.status
+                    raise NextHopError(
+                        f"closes: {last}", status or "4.3.2", lost=True, ours=last.permanent
+                    )
         self._in_step = True
         return replies
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import re
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -160,15 +160,20 @@ async def make_pool(
     target: Target,
     files: Paths = Path,
     *,
+    others: Sequence[Target] = (),
     keep: bool = True,
 ) -> Pool:
     """The pool of a plugin; `keep`: whether connections are used again.
 
+    others: where to try when the target fails.
     files: where a file is that the administrator named (`services.config.path`).
     Raises ConfigError when a file cannot be used.
     """
     try:
-        target = await asyncio.to_thread(complete, options, target, files)
+        first, *rest = await asyncio.to_thread(
+            lambda: [complete(options, each, files) for each in (target, *others)]
+        )
     except ValueError as error:
         raise ConfigError(plugin, str(error)) from error
-    return Pool(target, size=options.pool, idle=options.idle if keep else 0)
+    idle = options.idle if keep else 0
+    return Pool(first, size=options.pool, idle=idle, others=rest)

@@ -207,7 +207,7 @@ async def check_recipient(
 def taken(pool: Pool, tx: Transaction, reply: HopReply) -> Verdict:
     """The verdict on a message that was taken; remembers the id it has at the next hop."""
     tx.next_hop_id = reply.queue_id
-    log.debug("taken next_hop=%s reply=%r", pool.target, str(reply))
+    log.debug("taken next_hop=%s reply=%r", pool, str(reply))
     text = f"Queued as {tx.next_hop_id}" if tx.next_hop_id else "Queued"
     return accept(text, status="2.0.0")
 
@@ -215,7 +215,7 @@ def taken(pool: Pool, tx: Transaction, reply: HopReply) -> Verdict:
 def unavailable(pool: Pool, error: NextHopError) -> Verdict:
     """The verdict when the next hop is down, slow or confused, or does not want us."""
     level = logging.ERROR if error.ours else logging.WARNING
-    log.log(level, "next hop unavailable next_hop=%s problem=%r", pool.target, str(error))
+    log.log(level, "next hop unavailable next_hop=%s problem=%r", pool, str(error))
     return defer("Mail system not available, try again later", status=error.status, code=451)
 
 
@@ -260,7 +260,7 @@ def log_refusals(
     for number, reply in enumerate(replies):
         if not reply.positive:
             to = str(recipients[number]) if number < len(recipients) else ""
-            log.log(level, "refused next_hop=%s to=%r reply=%r", pool.target, to, str(reply))
+            log.log(level, "refused next_hop=%s to=%r reply=%r", pool, to, str(reply))
 
 
 def mixed(

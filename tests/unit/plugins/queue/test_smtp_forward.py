@@ -925,6 +925,8 @@ async def test_check_recipients_without_smtputf8() -> None:
         "mx 0",
         "mx 65536",
         "mx smtp",
+        "a,,b",
+        "a,b/c",
         "mx tls=maybe",
         "mx ca=/etc/hosts",
         "mx tls=verify ca=/nonexistent",
@@ -959,9 +961,10 @@ async def test_wrong_arguments(line: str) -> None:
         ("::1 26", "[::1]:26", False),
         ("[::1] 26", "[::1]:26", False),
         ("host mail.example port 27", "mail.example:27", False),
+        ("a.example,[::1],192.0.2.1 26", "a.example:26,[::1]:26,192.0.2.1:26", False),
     ],
 )
 async def test_arguments(line: str, target: str, xclient: bool) -> None:
     plugin = await a_plugin(SmtpForward, line, services=services())
-    assert str(plugin._pool.target) == target
+    assert str(plugin._pool) == target
     assert plugin.options.xclient is xclient
