@@ -73,6 +73,11 @@ class NextHopOptions:
         check=matching(_is_address, "an IP address of this machine"),
     )
     pool: int = opt(20, least=1, doc="Connections in use at once, of each worker.")
+    words: bool = opt(
+        False,
+        doc="Whether replies to clients have the words of the next hop, where it says the same of "
+        "all recipients. They may tell strangers about your network.",
+    )
     messages: int = opt(
         MESSAGES,
         least=1,
@@ -130,6 +135,7 @@ def complete(options: NextHopOptions, target: Target, files: Paths) -> Target:
         fingerprints=fingerprints,
         credentials=_credentials(options, files),
         source=options.source,
+        words=options.words,
         messages=options.messages,
         timeout=options.timeout,
         dot_timeout=options.dot_timeout,

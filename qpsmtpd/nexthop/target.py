@@ -30,6 +30,7 @@ class Target:
     fingerprints: SHA-256 of the certificates that it may have, in hexadecimal; if none, any.
     credentials: with which we log in; None for not at all.
     source: our own address for the connection; "" is any.
+    words: whether our replies have its words.
     messages: how many transactions a connection may carry.
     timeout, dot_timeout: seconds for each step, and for the reply to a complete message.
     """
@@ -46,6 +47,7 @@ class Target:
     fingerprints: frozenset[str] = frozenset()
     credentials: Credentials | None = None
     source: str = ""
+    words: bool = False
     messages: int = MESSAGES
     timeout: float = 60.0
     dot_timeout: float = 300.0

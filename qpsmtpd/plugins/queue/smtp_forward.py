@@ -32,7 +32,7 @@ for four hours: when the client tries again with the same sender, they are refus
 others get the message. The status is one that is true for all: x.0.0 where they differ; the log has
 what the next hop said about each.
 
-The words of the next hop's replies are only in the log.
+The words of the next hop's replies are only in the log, unless `words=yes`.
 
 The plugin verify_recipients asks the next hop as early as RCPT, by a transaction without a message
 and with the null sender, so that unknown recipients are refused there and the mixed cases hardly

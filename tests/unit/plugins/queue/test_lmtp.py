@@ -65,6 +65,7 @@ def test_options_not_given() -> None:
         password_file=None,
         source="",
         pool=20,
+        words=False,
         messages=10,
         idle=Seconds(5),
         timeout=Seconds(60),

@@ -262,6 +262,26 @@ async def test_data_taken_although_the_recipient_was_not() -> None:
     assert hop.verbs() == ["EHLO", "MAIL", "RCPT", "DATA"]
 
 
+@pytest.mark.parametrize(
+    ("answers", "recipients", "text"),
+    [
+        ({}, 1, "Ok: queued as 4XyZ"),
+        ({"dot": "550-5.7.1 This is spam,\n550 5.7.1 see\x07 \xe4"}, 1, "This is spam, see? ?"),
+        ({"dot": "451 4.3.0 later"}, 2, "later"),
+        ({"dot": "554 5.7.1"}, 1, "Refused by the mail system"),
+        ({"dot": "554 " + "x" * 900}, 1, "x" * 200),
+        ({"RCPT": "550 5.1.1 no"}, 2, "no"),
+        ({"RCPT": ["550 5.1.1 <a> no", "550 5.1.1 <b> no"]}, 2, "Refused by the mail system"),
+        ({"greeting": "554 go away"}, 1, "Mail system not available, try again later"),
+    ],
+)
+async def test_words_of_the_next_hop(answers: dict[str, Any], recipients: int, text: str) -> None:
+    tx = a_mail(*(f"{n}@x.test" for n in range(recipients)))
+    verdict = await forward(FakeHop(**answers), tx, "words=yes")
+    assert verdict.text == text
+    assert tx.next_hop_id in ("", "4XyZ")
+
+
 # --- whose fault ----------------------------------------------------------------------------
 
 NOT_US = "530 5.7.0 Authentication required"
