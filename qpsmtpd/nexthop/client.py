@@ -15,16 +15,21 @@ that is temporary.  After the end of a message, its replies are what they are.
 from __future__ import annotations
 
 import asyncio
+import base64
 from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from qpsmtpd.nexthop.dots import DotStuffer
+from qpsmtpd.nexthop.hopauth import STATUS, Credentials, choose
 from qpsmtpd.nexthop.hopreply import HopReply, NextHopError
 from qpsmtpd.nexthop.target import Target
 from qpsmtpd.nexthop.wire import HopWire, TlsError
 
 #: Commands sent before their replies are read: this many replies fit into the wire's buffer.
 BATCH = 200
+
+#: Challenges of one login; no mechanism that we know needs more than two.
+MAX_CHALLENGES = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +77,11 @@ class Client:
         return self.transactions > 1
 
     @property
+    def target(self) -> Target:
+        """Where it leads to."""
+        return self._target
+
+    @property
     def encrypted(self) -> bool:
         """Whether TLS is in use."""
         return self._wire.encrypted
@@ -79,12 +89,16 @@ class Client:
     # --- beginning --------------------------------------------------------------------------
 
     async def greet(self) -> None:
-        """Read the greeting, say hello, and start TLS as the target says."""
+        """Read the greeting, say hello, start TLS as the target says, and log in."""
+        if self._target.implicit_tls:
+            await self._handshake()
         greeting = _expect(await self._wire.read_reply(self._target.timeout), "greeting")
         self.greeting = " ".join(greeting.lines)
         await self.hello(self._target.hello)
-        if self._target.context is not None:
+        if self._target.context is not None and not self.encrypted:
             await self._start_tls()
+        if self._target.credentials is not None:
+            await self._log_in(self._target.credentials)
 
     async def hello(self, name: str) -> None:
         """EHLO, or HELO if the next hop does not know EHLO; LHLO in LMTP."""
@@ -102,8 +116,17 @@ class Client:
         self.extensions = {keyword.upper(): rest.strip() for keyword, _, rest in words}
         return verb, reply
 
+    async def _handshake(self) -> None:
+        target = self._target
+        assert target.context is not None
+        await self._wire.start_tls(target.context, target.tls_name or target.host, target.timeout)
+        fingerprint = self._wire.fingerprint
+        if target.fingerprints and fingerprint not in target.fingerprints:
+            raise TlsError(
+                f"has another certificate: fingerprint={fingerprint}", "4.7.5", ours=True
+            )
+
     async def _start_tls(self) -> None:
-        assert self._target.context is not None
         optional = self._target.tls == "may"
         if "STARTTLS" not in self.extensions:
             if optional:
@@ -113,9 +136,24 @@ class Client:
         if optional and not reply.positive and not reply.closing:
             return
         _expect(reply, "STARTTLS", "4.7.5")
-        await self._wire.start_tls(self._target.context, self._target.host, self._target.timeout)
+        await self._handshake()
         # What was said in the clear does not count (RFC 3207 section 4.2).
         await self.hello(self._target.hello)
+
+    async def _log_in(self, credentials: Credentials) -> None:
+        offered = self.extensions.get("AUTH", "")
+        name, mechanism = choose(offered, credentials, private=self._wire.private)
+        initial = mechanism.begin()
+        first = "" if initial is None else f" {base64.b64encode(initial).decode()}"
+        reply = await self._command(f"AUTH {name}{first}")
+        for _ in range(MAX_CHALLENGES):
+            if reply.code != 334:
+                break
+            answer = await asyncio.to_thread(mechanism.answer, _challenge(reply))
+            reply = await self._command(base64.b64encode(answer).decode())
+        _expect(reply, f"AUTH {name}", STATUS)
+        if not mechanism.complete:
+            raise NextHopError(f"AUTH {name}: it has not proved who it is", STATUS, ours=True)
 
     async def xclient(self, commands: Sequence[str], hello: str) -> HopReply | None:
         """Tell the next hop who the client is; it then starts over.
@@ -256,11 +294,20 @@ class Client:
             await self._wire.send_commands(group, self._target.timeout)
             for _ in group:
                 replies.append(await self._wire.read_reply(self._target.timeout))
-                if replies[-1].closing:
-                    self._doubt(replies[-1:])
-                    return replies + [replies[-1]] * (len(commands) - len(replies))
+                if (last := replies[-1]).closing:
+                    status = "" if last.permanent else last.status
+                    raise NextHopError(
+                        f"closes: {last}", status or "4.3.2", lost=True, ours=last.permanent
+                    )
         self._in_step = True
         return replies
+
+
+def _challenge(reply: HopReply) -> bytes:
+    try:
+        return base64.b64decode(reply.lines[-1].strip(), validate=True)
+    except ValueError:
+        raise NextHopError(f"sends a challenge that is not base64: {reply}", STATUS) from None
 
 
 def _expect(reply: HopReply, step: str, status: str = "") -> HopReply:
@@ -289,7 +336,10 @@ async def _connect(target: Target) -> Client:
             if target.path:
                 _, wire = await loop.create_unix_connection(HopWire, target.path)
             else:
-                _, wire = await loop.create_connection(HopWire, target.host, target.port)
+                source = (target.source, 0) if target.source else None
+                _, wire = await loop.create_connection(
+                    HopWire, target.host, target.port, local_addr=source
+                )
     except (OSError, TimeoutError) as error:
         raise NextHopError(f"cannot connect: {error or 'no answer'}", "4.4.1") from error
     client = Client(wire, target)

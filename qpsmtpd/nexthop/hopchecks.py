@@ -10,13 +10,14 @@ import secrets
 import stat
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from qpsmtpd.mail.address import Address
 from qpsmtpd.mail.domain import canonical_domain
 from qpsmtpd.nexthop.blame import Step, concerns_us
 from qpsmtpd.nexthop.cleanup import Cleanup, CleanupError
 from qpsmtpd.nexthop.client import Client, connect
-from qpsmtpd.nexthop.hopoptions import NextHopOptions, complete
+from qpsmtpd.nexthop.hopoptions import NextHopOptions, Paths, complete
 from qpsmtpd.nexthop.hopreply import NextHopError
 from qpsmtpd.nexthop.prober import Prober
 from qpsmtpd.nexthop.target import Target
@@ -38,17 +39,19 @@ async def check_next_hop(
     plugin: str,
     options: NextHopOptions,
     target: Target,
+    files: Paths = Path,
     *,
     as_client: bool = False,
 ) -> AsyncIterator[Finding]:
     """Says hello to the next hop of a plugin, asks for its postmaster, and hands over nothing.
 
+    files: where a file is that the administrator named.
     as_client: it is told who the client is, and does not judge us.
     """
     try:
-        target = complete(options, target)
-    except OSError as failure:
-        yield Finding.error(plugin, f"ca: {options.ca}: {failure}")
+        target = complete(options, target, files)
+    except ValueError as failure:
+        yield Finding.error(plugin, str(failure))
         return
     path = target.path and str(system.path(target.path))
     target, denied = replace(target, path=path), _denied(system, target.path)

@@ -5,15 +5,34 @@ from __future__ import annotations
 
 import asyncio
 import re
+import ssl
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from qpsmtpd.errors import ConfigError
+from qpsmtpd.mail.ip import parse_ip
+from qpsmtpd.nexthop.hopauth import Credentials, read_password
 from qpsmtpd.nexthop.pool import Pool
 from qpsmtpd.nexthop.target import MESSAGES, Target, TlsMode, tls_context
-from qpsmtpd.plugin.options import Seconds, opt
+from qpsmtpd.plugin.options import Seconds, matching, opt
+
+#: Where a file is that the administrator named.
+Paths = Callable[[str | Path], Path]
 
 is_host = re.compile(r"[\w.-]+|\[?(?=[^:]*:[^:]*:)[0-9A-Fa-f:.]+\]?").fullmatch
+
+
+def _is_address(text: str) -> bool:
+    try:
+        parse_ip(text)
+    except ValueError:
+        return False
+    return True
+
+
+_host_name = matching(is_host, "a host name")
+_is_fingerprint = re.compile(r"[0-9A-Fa-f]{2}(?::?[0-9A-Fa-f]{2}){31}").fullmatch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +47,37 @@ class NextHopOptions:
     ca: Path | None = opt(
         None, doc="File of the certificates that verify trusts; without it, those of the system."
     )
+    implicit_tls: bool = opt(
+        False,
+        doc="Whether TLS begins with the connection (usually port 465), without STARTTLS; needs "
+        "tls=require or tls=verify.",
+    )
+    tls_name: str = opt(
+        "", doc="The name that verify wants in the certificate, if not HOST.", check=_host_name
+    )
+    fingerprint: tuple[str, ...] = opt(
+        (),
+        doc="SHA-256 of the certificate that the next hop has, in hexadecimal, with or without "
+        "colons; then verify asks no authority. Several may be given.",
+        check=matching(_is_fingerprint, "64 hexadecimal digits"),
+    )
+    user: str = opt("", doc="Name with which to log in by AUTH; needs password_file.")
+    password_file: Path | None = opt(
+        None,
+        doc="File whose first line is the password. Others than its owner and group must not be "
+        "able to read it.",
+    )
+    source: str = opt(
+        "",
+        doc="Address of this machine from which to connect.",
+        check=matching(_is_address, "an IP address of this machine"),
+    )
     pool: int = opt(20, least=1, doc="Connections in use at once, of each worker.")
+    words: bool = opt(
+        False,
+        doc="Whether replies to clients have the words of the next hop, where it says the same of "
+        "all recipients. They may tell strangers about your network.",
+    )
     messages: int = opt(
         MESSAGES,
         least=1,
@@ -60,32 +109,77 @@ class NextHopOptions:
         problems = []
         if self.ca is not None and self.tls != "verify":
             problems.append("ca: needs tls=verify")
+        if self.implicit_tls and self.tls not in ("require", "verify"):
+            problems.append("implicit_tls: needs tls=require or tls=verify")
+        if (self.tls_name or self.fingerprint) and self.tls != "verify":
+            problems.append("tls_name, fingerprint: need tls=verify")
+        if self.fingerprint and (self.ca or self.tls_name):
+            problems.append("fingerprint: needs neither ca nor tls_name")
+        if bool(self.user) != (self.password_file is not None):
+            problems.append("user, password_file: one needs the other")
         return problems
 
 
-def complete(options: NextHopOptions, target: Target) -> Target:
-    """The target with what the options say.  Reads files; raises OSError if `ca` is unusable."""
+def complete(options: NextHopOptions, target: Target, files: Paths) -> Target:
+    """The target with what the options say.
+
+    Reads files; raises ValueError, whose text says which one is unusable and why.
+    """
+    fingerprints = frozenset(f.replace(":", "").lower() for f in options.fingerprint)
     return replace(
         target,
         tls=options.tls,
-        context=tls_context(options.tls, options.ca),
+        context=_context(options, files),
+        implicit_tls=options.implicit_tls,
+        tls_name=options.tls_name,
+        fingerprints=fingerprints,
+        credentials=_credentials(options, files),
+        source=options.source,
+        words=options.words,
         messages=options.messages,
         timeout=options.timeout,
         dot_timeout=options.dot_timeout,
     )
 
 
+def _context(options: NextHopOptions, files: Paths) -> ssl.SSLContext | None:
+    path = options.ca and files(options.ca)
+    try:
+        return tls_context(options.tls, path, pinned=bool(options.fingerprint))
+    except OSError as error:
+        raise ValueError(f"ca: {path}: has to be a file of PEM certificates ({error})") from error
+
+
+def _credentials(options: NextHopOptions, files: Paths) -> Credentials | None:
+    if options.password_file is None:
+        return None
+    path = files(options.password_file)
+    try:
+        return Credentials(options.user, read_password(path))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"password_file: {path}: {error}") from error
+
+
 async def make_pool(
-    plugin: str, options: NextHopOptions, target: Target, *, keep: bool = True
+    plugin: str,
+    options: NextHopOptions,
+    target: Target,
+    files: Paths = Path,
+    *,
+    others: Sequence[Target] = (),
+    keep: bool = True,
 ) -> Pool:
     """The pool of a plugin; `keep`: whether connections are used again.
 
-    Raises ConfigError when the file `ca` cannot be used.
+    others: where to try when the target fails.
+    files: where a file is that the administrator named (`services.config.path`).
+    Raises ConfigError when a file cannot be used.
     """
     try:
-        target = await asyncio.to_thread(complete, options, target)
-    except OSError as error:
-        raise ConfigError(
-            plugin, f"ca: {options.ca} has to be a file of PEM certificates ({error})"
-        ) from error
-    return Pool(target, size=options.pool, idle=options.idle if keep else 0)
+        first, *rest = await asyncio.to_thread(
+            lambda: [complete(options, each, files) for each in (target, *others)]
+        )
+    except ValueError as error:
+        raise ConfigError(plugin, str(error)) from error
+    idle = options.idle if keep else 0
+    return Pool(first, size=options.pool, idle=idle, others=rest)

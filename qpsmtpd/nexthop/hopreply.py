@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 
 from qpsmtpd.errors import QpsmtpdError
+from qpsmtpd.mail.text import printable_ascii
 
 _ENHANCED = re.compile(r"([245])\.\d{1,3}\.\d{1,3}(?= |$)")
 
@@ -29,6 +30,8 @@ _queue_id = re.compile(
 _MAX_ID = 64
 #: Characters of a reply that are searched for an id, and that are logged.
 _MOST_TEXT = 500
+#: Characters of a reply that our client sees.
+_MOST_WORDS = 200
 
 
 class NextHopError(QpsmtpdError):
@@ -77,6 +80,12 @@ class HopReply:
         """The enhanced status code, "" when there is none or it contradicts the code."""
         match = _ENHANCED.match(self.lines[-1])
         return match[0] if match and match[1] == str(self.code)[0] else ""
+
+    @property
+    def words(self) -> str:
+        """The text for a reply of ours: without status codes, in printable ASCII, and not long."""
+        texts = (line.removeprefix(self.status).strip() for line in self.lines)
+        return printable_ascii(" ".join(filter(None, texts)), _MOST_WORDS).strip()
 
     @property
     def queue_id(self) -> str:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import TypeVar
 
 from qpsmtpd.mail import dsn
@@ -28,22 +28,34 @@ T = TypeVar("T")
 #: Seconds that closing all connections may take.
 CLOSING = 5.0
 
+#: Seconds for which a target that has failed is tried only after the others.
+AVOIDED = 30.0
+
 
 class Pool:
-    """Lends connections to a target.
+    """Lends connections to a target, or to another one that stands in for it.
 
     size: connections in use at once; idle: seconds that an unused connection is kept, or 0.
+    others: where to try, in this order, when the target fails before the end of a message.
     """
 
-    def __init__(self, target: Target, *, size: int, idle: float) -> None:
+    def __init__(
+        self, target: Target, *, size: int, idle: float, others: Sequence[Target] = ()
+    ) -> None:
         self.target = target
+        self.others = tuple(others)
         self._idle_time = idle
         self._slots = asyncio.Semaphore(size)
         # The connections not in use, with the loop time at which they are to be closed.
         self._idle: list[tuple[float, Client]] = []
         self._timer: asyncio.TimerHandle | None = None
+        # The targets that have failed, with the loop time until which others come first.
+        self._avoided: dict[Target, float] = {}
         #: Whether the next hop offered DSN last; not before the first connection.
         self.takes_dsn = False
+
+    def __str__(self) -> str:
+        return ",".join(map(str, (self.target, *self.others)))
 
     async def run(self, work: Callable[[Client], Awaitable[T]]) -> T:
         """Do some work, one transaction, on a connection.  Raises NextHopError."""
@@ -55,10 +67,33 @@ class Pool:
                 except NextHopError as error:
                     if error.in_doubt or not error.lost:
                         raise
-                    log.debug("used connection given up next_hop=%s: %s", self.target, error)
-            client = await connect(self.target)
-            self.takes_dsn = dsn.KEYWORD in client.extensions
-            return await self._lend(client, work)
+                    log.debug("used connection given up next_hop=%s: %s", client.target, error)
+            return await self._run_on_new(work)
+
+    async def _run_on_new(self, work: Callable[[Client], Awaitable[T]]) -> T:
+        *targets, last = self._in_turn()
+        for target in targets:
+            try:
+                return await self._lend(await self._connect(target), work)
+            except NextHopError as error:
+                if error.in_doubt:
+                    raise
+                self._avoided[target] = asyncio.get_running_loop().time() + AVOIDED
+                level = logging.ERROR if error.ours else logging.WARNING
+                log.log(level, "another next hop instead of next_hop=%s: %s", target, error)
+        return await self._lend(await self._connect(last), work)
+
+    def _in_turn(self) -> list[Target]:
+        """The targets; those that have failed of late come last."""
+        if not self.others:
+            return [self.target]
+        now = asyncio.get_running_loop().time()
+        return sorted((self.target, *self.others), key=lambda t: self._avoided.get(t, 0.0) > now)
+
+    async def _connect(self, target: Target) -> Client:
+        client = await connect(target)
+        self.takes_dsn = dsn.KEYWORD in client.extensions
+        return client
 
     @contextlib.asynccontextmanager
     async def _slot(self) -> AsyncIterator[None]:

@@ -12,6 +12,7 @@ because everything else would refuse good mail.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from qpsmtpd.mail.address import Address, ReversePath
 from qpsmtpd.nexthop.client import Client, EnvelopeReplies
@@ -28,13 +29,22 @@ IDLE = 5.0
 class Prober:
     """Asks one next hop; `pool` has the connections for that."""
 
-    def __init__(self, target: Target, *, product: str = "", keep: bool = True) -> None:
+    def __init__(
+        self,
+        target: Target,
+        *,
+        product: str = "",
+        keep: bool = True,
+        others: Sequence[Target] = (),
+    ) -> None:
         """Nothing is opened yet.
 
+        others: whom to ask when the target fails.
         product: a word that the greeting has to have, such as the name of the server.
         keep: whether connections are used again.
         """
-        self.pool = Pool(target, size=CONNECTIONS, idle=IDLE if keep else 0)
+        idle = IDLE if keep else 0
+        self.pool = Pool(target, size=CONNECTIONS, idle=idle, others=others)
         self._product = product
 
     async def verify(self, recipient: Address, sender: ReversePath = None) -> Verification:
@@ -52,11 +62,11 @@ class Prober:
         try:
             replies = await self.pool.run(ask)
         except NextHopError as error:
-            return unavailable(f"{self.pool.target}: {error}")
+            return unavailable(f"{self.pool}: {error}")
         if replies is None:
             return unsure("no SMTPUTF8")
         if not replies.mail.positive:
-            return unavailable(f"{self.pool.target}: MAIL: {replies.mail}")
+            return unavailable(f"{self.pool}: MAIL: {replies.mail}")
         return meaning(replies.recipients[0])
 
     async def close(self) -> None:

@@ -207,15 +207,15 @@ async def check_recipient(
 def taken(pool: Pool, tx: Transaction, reply: HopReply) -> Verdict:
     """The verdict on a message that was taken; remembers the id it has at the next hop."""
     tx.next_hop_id = reply.queue_id
-    log.debug("taken next_hop=%s reply=%r", pool.target, str(reply))
+    log.debug("taken next_hop=%s reply=%r", pool, str(reply))
     text = f"Queued as {tx.next_hop_id}" if tx.next_hop_id else "Queued"
-    return accept(text, status="2.0.0")
+    return accept(_text(pool, [reply], text), status="2.0.0")
 
 
 def unavailable(pool: Pool, error: NextHopError) -> Verdict:
     """The verdict when the next hop is down, slow or confused, or does not want us."""
     level = logging.ERROR if error.ours else logging.WARNING
-    log.log(level, "next hop unavailable next_hop=%s problem=%r", pool.target, str(error))
+    log.log(level, "next hop unavailable next_hop=%s problem=%r", pool, str(error))
     return defer("Mail system not available, try again later", status=error.status, code=451)
 
 
@@ -230,9 +230,18 @@ def refused(
     temporary = any(not reply.positive and not reply.permanent for reply in replies)
     if not temporary:
         code, status = _for_all(replies, 554, "5")
-        return deny("Refused by the mail system", status=status, code=code)
+        text = _text(pool, replies, "Refused by the mail system")
+        return deny(text, status=status, code=code)
     code, status = _for_all(replies, 451, "4")
-    return defer("Mail system cannot take the message now", status=status, code=code)
+    text = _text(pool, replies, "Mail system cannot take the message now")
+    return defer(text, status=status, code=code)
+
+
+def _text(pool: Pool, replies: Sequence[HopReply], usual: str) -> str:
+    """The words of the next hop, if the administrator wants them and they are true for all."""
+    if not pool.target.words or len(set(replies)) > 1:
+        return usual
+    return replies[0].words or usual
 
 
 def _for_all(replies: Sequence[HopReply], code: int, digit: str) -> tuple[int, str]:
@@ -260,7 +269,7 @@ def log_refusals(
     for number, reply in enumerate(replies):
         if not reply.positive:
             to = str(recipients[number]) if number < len(recipients) else ""
-            log.log(level, "refused next_hop=%s to=%r reply=%r", pool.target, to, str(reply))
+            log.log(level, "refused next_hop=%s to=%r reply=%r", pool, to, str(reply))
 
 
 def mixed(

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from qpsmtpd.nexthop.hopauth import Credentials
+
 #: Exim delivers at once only what is among the first ten messages of a connection, if nobody has
 #: changed smtp_accept_queue_per_connection.
 MESSAGES = 10
@@ -23,6 +25,12 @@ class Target:
     hello: the name we give in EHLO, HELO or LHLO.
     lmtp: it speaks LMTP (RFC 2033) instead of SMTP.
     context: of TLS, None where tls is "off".
+    implicit_tls: TLS begins with the connection and not with STARTTLS (RFC 8314).
+    tls_name: the name that its certificate has to have, if that is not `host`.
+    fingerprints: SHA-256 of the certificates that it may have, in hexadecimal; if none, any.
+    credentials: with which we log in; None for not at all.
+    source: our own address for the connection; "" is any.
+    words: whether our replies have its words.
     messages: how many transactions a connection may carry.
     timeout, dot_timeout: seconds for each step, and for the reply to a complete message.
     """
@@ -34,6 +42,12 @@ class Target:
     lmtp: bool = False
     tls: TlsMode = "off"
     context: ssl.SSLContext | None = None
+    implicit_tls: bool = False
+    tls_name: str = ""
+    fingerprints: frozenset[str] = frozenset()
+    credentials: Credentials | None = None
+    source: str = ""
+    words: bool = False
     messages: int = MESSAGES
     timeout: float = 60.0
     dot_timeout: float = 300.0
@@ -52,16 +66,17 @@ def smtp_target(place: str, *, hello: str, timeout: float) -> Target:
     return Target(host=host.strip("[]"), port=int(port), hello=hello, timeout=timeout)
 
 
-def tls_context(mode: TlsMode, ca: Path | None) -> ssl.SSLContext | None:
+def tls_context(mode: TlsMode, ca: Path | None, *, pinned: bool = False) -> ssl.SSLContext | None:
     """The client context of a mode.  Reads files; raises OSError if `ca` is not a certificate file.
 
     Only "verify" looks at the certificate: without it, TLS protects against those who listen, not
     against those who stand between us and the next hop.
+    pinned: the certificate is known, and needs nobody who vouches for it.
     """
     if mode == "off":
         return None
     context = ssl.create_default_context(cafile=str(ca) if ca else None)
-    if mode != "verify":
+    if mode != "verify" or pinned:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     return context

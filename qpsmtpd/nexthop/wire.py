@@ -9,6 +9,8 @@ a reply is looked at once, in whatever pieces it comes.
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import ipaddress
 import re
 import ssl
 from typing import cast
@@ -87,6 +89,21 @@ class HopWire(asyncio.Protocol):
     def encrypted(self) -> bool:
         """Whether TLS is in use."""
         return self._transport.get_extra_info("ssl_object") is not None
+
+    @property
+    def private(self) -> bool:
+        """Whether nobody can listen: there is TLS, or the next hop is on this machine."""
+        peer = self._transport.get_extra_info("peername")
+        if self.encrypted or not isinstance(peer, tuple):
+            return True
+        return ipaddress.ip_address(str(peer[0]).partition("%")[0]).is_loopback
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the certificate of the next hop, in hexadecimal; "" without one."""
+        tls = self._transport.get_extra_info("ssl_object")
+        certificate = tls and tls.getpeercert(binary_form=True)
+        return hashlib.sha256(certificate).hexdigest() if certificate else ""
 
     # --- sending ----------------------------------------------------------------------------
 

@@ -131,14 +131,16 @@ class Lmtp(Plugin[LmtpOptions]):
     """Deliver by LMTP."""
 
     async def start(self) -> None:
-        self._pool = await make_pool(self.name, self.options, self._target())
+        files = self.services.config.path
+        self._pool = await make_pool(self.name, self.options, self._target(), files)
         self._prober = Prober(self._pool.target)
         self._refusals = Refusals(self.services.clock)
         self._delivered = Delivered(self.services.clock, seconds=self.options.remember)
 
     def examine(self, system: System) -> AsyncIterator[Finding]:
         """Whether the store answers, and is not this daemon itself."""
-        return check_next_hop(system, self.name, self.options, self._target())
+        files = self.services.config.path
+        return check_next_hop(system, self.name, self.options, self._target(), files)
 
     async def knows_recipient(self, recipient: Recipient, sender: ReversePath) -> Verification:
         return await self._prober.verify(recipient.address, sender)

@@ -3,6 +3,8 @@
 
     queue/smtp-forward 10.0.0.25
     queue/smtp-forward mail.internal 587 tls=verify ca=/etc/ssl/internal.pem
+    queue/smtp-forward mail.example.com 465 implicit_tls=yes tls=verify user=mx password_file=relay
+    queue/smtp-forward mx1.internal,mx2.internal
     queue/smtp-forward 127.0.0.1 10025 xclient
 
 The client gets 250 only after that server, the next hop, has taken the message for all recipients;
@@ -30,7 +32,7 @@ for four hours: when the client tries again with the same sender, they are refus
 others get the message. The status is one that is true for all: x.0.0 where they differ; the log has
 what the next hop said about each.
 
-The words of the next hop's replies are only in the log.
+The words of the next hop's replies are only in the log, unless `words=yes`.
 
 The plugin verify_recipients asks the next hop as early as RCPT, by a transaction without a message
 and with the null sender, so that unknown recipients are refused there and the mixed cases hardly
@@ -43,10 +45,18 @@ own: each carries at most `messages`, and is closed once anything was refused on
 count that. If the next hop closes a used connection, answers 421 or 4xx, or refuses MAIL or DATA on
 it before the end of the message was sent, a new one is tried.
 
+With several hosts, the next one is tried when one cannot be reached, refuses us, or breaks off
+before the end of the message; for half a minute, one that has failed is tried last. What a host
+says about the message counts, a refusal for now as well.
+
 PIPELINING, SIZE, 8BITMIME, SMTPUTF8 and DSN are used where offered (RFC 2920, 1870, 6152, 6531,
 3461). DSN is offered to clients once a connection has shown that the next hop takes it. What they
 ask for by NOTIFY, ORCPT, RET and ENVID, offered or not, is passed on if it does, else dropped. A
 message with 8-bit text goes unchanged to a next hop without 8BITMIME.
+
+With `user` and `password_file` we log in, by SCRAM-SHA-256, SCRAM-SHA-1 or CRAM-MD5 where offered;
+PLAIN and LOGIN show the password, and are used only with TLS or within this machine. If the next
+hop refuses the login, all mail is deferred, and the log has an ERROR each time.
 
 A Postfix that lists us in smtpd_authorized_xforward_hosts is told who the client is, for its log.
 With `xclient` it must list us in smtpd_authorized_xclient_hosts, and treats us as the client, whom
@@ -104,16 +114,21 @@ from qpsmtpd.nexthop import (
 )
 
 
+def _are_hosts(text: str) -> bool:
+    return all(map(is_host, text.split(",")))
+
+
 @dataclass(frozen=True, kw_only=True)
 class SmtpForwardOptions(NextHopOptions):
     """Options of queue/smtp-forward."""
 
     host: str = opt(
-        doc="Host name or IP address of the next hop.",
+        doc="Host name or IP address of the next hop. Of several, with commas between them, the "
+        "first that works is used.",
         positional=True,
-        check=matching(is_host, "a host name or an IP address"),
+        check=matching(_are_hosts, "host names or IP addresses, with commas between them"),
     )
-    port: int = opt(25, least=1, most=65535, doc="Its port.", positional=True)
+    port: int = opt(25, least=1, most=65535, doc="Its port, or that of all.", positional=True)
     xclient: bool = opt(
         False, doc="Make the next hop treat us as the client, by XCLIENT.", flag=True
     )
@@ -129,23 +144,28 @@ class SmtpForward(Plugin[SmtpForwardOptions]):
 
     async def start(self) -> None:
         keep = not self.options.xclient
-        self._pool = await make_pool(self.name, self.options, self._target(), keep=keep)
-        self._prober = Prober(self._pool.target, keep=keep)
+        files = self.services.config.path
+        target, *others = self._targets()
+        self._pool = await make_pool(
+            self.name, self.options, target, files, others=others, keep=keep
+        )
+        self._prober = Prober(self._pool.target, others=self._pool.others, keep=keep)
         self._refusals = Refusals(self.services.clock)
 
     async def examine(self, system: System) -> AsyncIterator[Finding]:
-        """Whether the next hop answers, and is not this daemon itself."""
-        target = self._target()
-        async for finding in check_next_hop(
-            system, self.name, self.options, target, as_client=self.options.xclient
-        ):
-            yield finding
-        if trusting := system.trusting(target.host):
-            text = (
-                "relays all mail from loopback addresses (mynetworks), and so all that qpsmtpd "
-                "hands over by SMTP: only rcpt_ok keeps this from being an open relay"
-            )
-            yield Finding.notice(trusting, text, area="Mail systems")
+        """Whether each next hop answers, and is not this daemon itself."""
+        options, files = self.options, self.services.config.path
+        for target in self._targets():
+            async for finding in check_next_hop(
+                system, self.name, options, target, files, as_client=options.xclient
+            ):
+                yield finding
+            if trusting := system.trusting(target.host):
+                text = (
+                    "relays all mail from loopback addresses (mynetworks), and so all that qpsmtpd "
+                    "hands over by SMTP: only rcpt_ok keeps this from being an open relay"
+                )
+                yield Finding.notice(trusting, text, area="Mail systems")
 
     async def knows_recipient(self, recipient: Recipient, sender: ReversePath) -> Verification:
         return await self._prober.verify(recipient.address, sender)
@@ -188,9 +208,10 @@ class SmtpForward(Plugin[SmtpForwardOptions]):
         await self._prober.close()
         await self._pool.close()
 
-    def _target(self) -> Target:
-        options = self.options
-        return Target(host=options.host.strip("[]"), port=options.port, hello=self.services.me)
+    def _targets(self) -> list[Target]:
+        options, me = self.options, self.services.me
+        hosts = [host.strip("[]") for host in options.host.split(",")]
+        return [Target(host=host, port=options.port, hello=me) for host in hosts]
 
     # --- what the next hop said -------------------------------------------------------------
 

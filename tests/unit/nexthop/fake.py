@@ -19,8 +19,11 @@ import copy
 import socket
 import ssl
 import struct
+from base64 import b64decode, b64encode
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+from tests.unit.nexthop.sasl import Sasl
 
 DROP = "drop"
 SILENT = "silent"
@@ -53,6 +56,8 @@ class FakeHop:
         rcpt: Mapping[str, Answer] | None = None,
         dots: Sequence[Answer] = (),
         context: ssl.SSLContext | None = None,
+        implicit_tls: bool = False,
+        sasl: Sasl | None = None,
         path: Path | None = None,
         lmtp: bool = False,
         dot_is_late: bool = False,
@@ -64,6 +69,8 @@ class FakeHop:
         self._rcpt = dict(rcpt or {})
         self._dots = list(dots)
         self._context = context
+        self._implicit_tls = implicit_tls
+        self._sasl = sasl
         self._path = path
         self._lmtp = lmtp
         self._breaks_off = list(breaks_off)
@@ -76,6 +83,8 @@ class FakeHop:
         #: Whether a command came before the reply to the one before it.
         self.pipelined = False
         self.connections = 0
+        #: The addresses they came from.
+        self.peers: list[str] = []
         self.reading = asyncio.Event()
         self.left = asyncio.Event()
         self.proceed = asyncio.Event()
@@ -86,7 +95,8 @@ class FakeHop:
         if self._path is not None:
             self._server = await asyncio.start_unix_server(self._accept, self._path)
         else:
-            self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+            tls = self._context if self._implicit_tls else None
+            self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0, ssl=tls)
             self.port = self._server.sockets[0].getsockname()[1]
         return self
 
@@ -109,6 +119,7 @@ class FakeHop:
         assert task is not None
         self._tasks.add(task)
         self.connections += 1
+        self.peers.append(str((writer.get_extra_info("peername") or ("",))[0]))
         try:
             with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError, ssl.SSLError):
                 await self._talk(reader, writer)
@@ -129,6 +140,9 @@ class FakeHop:
             # What has arrived behind this command, before its reply.
             self.pipelined = self.pipelined or bool(vars(reader)["_buffer"])
             verb = command.split()[0].upper()
+            if verb == "AUTH" and self._sasl is not None:
+                await self._log_in(reader, writer, command)
+                continue
             reply = self._reply(command, verb)
             if verb in ("EHLO", "LHLO", "MAIL", "RSET"):
                 accepted = 0
@@ -142,6 +156,22 @@ class FakeHop:
                 await writer.drain()
                 writer.close()
                 return
+
+    async def _log_in(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, command: str
+    ) -> None:
+        """Ask until the mechanism is content; its answers are not among the commands."""
+        assert self._sasl is not None
+        _, name, *initial = command.split()
+        dialogue = self._sasl.dialogue(name, b64decode(initial[0]) if initial else None)
+        response: bytes | None = None
+        try:
+            while True:
+                challenge = dialogue.send(response)
+                await self._say(writer, f"334 {b64encode(challenge).decode()}")
+                response = b64decode((await reader.readline()).strip())
+        except StopIteration as end:
+            await self._say(writer, "235 2.7.0 Welcome" if end.value else "535 5.7.8 Wrong")
 
     async def _encrypt(self, writer: asyncio.StreamWriter) -> None:
         """TLS; without a context nothing follows the promise."""

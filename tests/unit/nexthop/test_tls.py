@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import ssl
 from pathlib import Path
 from typing import Any
@@ -43,10 +44,14 @@ def server_context(ca: trustme.CA, name: str = "127.0.0.1") -> ssl.SSLContext:
 
 
 async def talk(
-    hop: FakeHop, tls: TlsMode, ca_file: Path | None = None, timeout: float = PATIENCE
+    hop: FakeHop,
+    tls: TlsMode,
+    ca_file: Path | None = None,
+    timeout: float = PATIENCE,
+    **more: Any,
 ) -> bool:
     """Say hello and leave; whether that was encrypted."""
-    options = NextHopOptions(tls=tls, ca=ca_file, timeout=Seconds(timeout))
+    options = NextHopOptions(tls=tls, ca=ca_file, timeout=Seconds(timeout), **more)
     async with hop:
         target = Target(host="127.0.0.1", port=hop.port, hello="mx.example")
         pool = await make_pool("queue/x", options, target, keep=False)
@@ -158,6 +163,58 @@ async def test_wrong_ca_file(tmp_path: Path, content: str | None) -> None:
     options = NextHopOptions(tls="verify", ca=path)
     with pytest.raises(ConfigError, match="PEM"):
         await make_pool("queue/x", options, Target(host="h", hello="x"))
+
+
+@pytest.mark.parametrize("tls", ["require", "verify"])
+async def test_implicit(ca: trustme.CA, ca_file: Path, tls: TlsMode) -> None:
+    hop = FakeHop(context=server_context(ca), implicit_tls=True)
+    assert await talk(hop, tls, ca_file if tls == "verify" else None, implicit_tls=True)
+    assert hop.verbs()[:2] == ["EHLO", "MAIL"]
+
+
+async def test_implicit_verifies(ca: trustme.CA, ca_file: Path) -> None:
+    hop = FakeHop(context=server_context(ca, "other.example"), implicit_tls=True)
+    with pytest.raises(NextHopError, match="certificate") as caught:
+        await talk(hop, "verify", ca_file, implicit_tls=True)
+    assert caught.value.status == "4.7.5"
+    assert hop.verbs() == []
+
+
+async def test_implicit_with_a_server_in_the_clear() -> None:
+    with pytest.raises(NextHopError, match="TLS failed") as caught:
+        await talk(FakeHop(), "require", implicit_tls=True)
+    assert caught.value.status == "4.7.5"
+
+
+async def test_another_name(ca: trustme.CA, ca_file: Path) -> None:
+    hop = FakeHop(keywords=TLS, context=server_context(ca, "other.example"))
+    assert await talk(hop, "verify", ca_file, tls_name="other.example")
+    with pytest.raises(NextHopError, match="certificate"):
+        await talk(
+            FakeHop(keywords=TLS, context=server_context(ca)),
+            "verify",
+            ca_file,
+            tls_name="x.example",
+        )
+
+
+@pytest.mark.parametrize("implicit_tls", [False, True])
+async def test_fingerprint(ca: trustme.CA, implicit_tls: bool) -> None:
+    """It needs no authority and no name, and nothing stands in for it."""
+    context, certificate = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ca.issue_cert("other.example")
+    certificate.configure_cert(context)
+    pem = certificate.cert_chain_pems[0].bytes().decode()
+    digest = hashlib.sha256(ssl.PEM_cert_to_DER_cert(pem)).hexdigest()
+    colons = ":".join(digest[n : n + 2] for n in range(0, 64, 2)).upper()
+    other = "0" * 64
+    for fingerprints in ((digest,), (other, colons)):
+        hop = FakeHop(keywords=TLS, context=context, implicit_tls=implicit_tls)
+        assert await talk(hop, "verify", implicit_tls=implicit_tls, fingerprint=fingerprints)
+    hop = FakeHop(keywords=TLS, context=context, implicit_tls=implicit_tls)
+    with pytest.raises(NextHopError, match=f"another certificate: fingerprint={digest}") as caught:
+        await talk(hop, "verify", implicit_tls=implicit_tls, fingerprint=(other,))
+    assert (caught.value.status, caught.value.ours) == ("4.7.5", True)
+    assert "MAIL" not in hop.verbs()
 
 
 async def test_silent_before_tls(ca: trustme.CA) -> None:

@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -27,6 +28,7 @@ from qpsmtpd.testing import (
 )
 from tests.unit.client import PATIENCE
 from tests.unit.nexthop.fake import DROP, KEYWORDS, SILENT, FakeHop
+from tests.unit.nexthop.sasl import Sasl
 
 MESSAGE = b"Subject: x\r\n\r\nHello\r\n.dot\r\n"
 
@@ -260,6 +262,26 @@ async def test_data_taken_although_the_recipient_was_not() -> None:
     assert hop.verbs() == ["EHLO", "MAIL", "RCPT", "DATA"]
 
 
+@pytest.mark.parametrize(
+    ("answers", "recipients", "text"),
+    [
+        ({}, 1, "Ok: queued as 4XyZ"),
+        ({"dot": "550-5.7.1 This is spam,\n550 5.7.1 see\x07 \xe4"}, 1, "This is spam, see? ?"),
+        ({"dot": "451 4.3.0 later"}, 2, "later"),
+        ({"dot": "554 5.7.1"}, 1, "Refused by the mail system"),
+        ({"dot": "554 " + "x" * 900}, 1, "x" * 200),
+        ({"RCPT": "550 5.1.1 no"}, 2, "no"),
+        ({"RCPT": ["550 5.1.1 <a> no", "550 5.1.1 <b> no"]}, 2, "Refused by the mail system"),
+        ({"greeting": "554 go away"}, 1, "Mail system not available, try again later"),
+    ],
+)
+async def test_words_of_the_next_hop(answers: dict[str, Any], recipients: int, text: str) -> None:
+    tx = a_mail(*(f"{n}@x.test" for n in range(recipients)))
+    verdict = await forward(FakeHop(**answers), tx, "words=yes")
+    assert verdict.text == text
+    assert tx.next_hop_id in ("", "4XyZ")
+
+
 # --- whose fault ----------------------------------------------------------------------------
 
 NOT_US = "530 5.7.0 Authentication required"
@@ -473,6 +495,34 @@ async def test_refused_recipients_leave_no_trace_for_others() -> None:
         assert (await plugin.hook_queue(a_mail())).accepted
         assert hop.connections == 61
         assert "RSET" not in hop.verbs()
+
+
+async def test_source_address() -> None:
+    async with FakeHop() as hop, forwarder(hop, "source=127.0.0.2") as plugin:
+        assert (await plugin.hook_queue(a_mail())).accepted
+        assert hop.peers == ["127.0.0.2"]
+
+
+async def test_source_address_of_another_machine() -> None:
+    async with FakeHop() as hop, forwarder(hop, "source=192.0.2.99") as plugin:
+        assert summary(await plugin.hook_queue(a_mail())) == ("defer", 451, "4.4.1")
+
+
+async def test_log_in(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    password = tmp_path / "password"
+    password.write_text("s3cret\n")
+    password.chmod(0o600)
+    line = f"user=mx password_file={password}"
+    keywords = (*KEYWORDS, "AUTH PLAIN SCRAM-SHA-256")
+    hop = FakeHop(keywords=keywords, sasl=Sasl("mx", "s3cret"))
+    with caplog.at_level("DEBUG"):
+        assert (await forward(hop, a_mail(), line)).accepted
+        hop = FakeHop(keywords=keywords, sasl=Sasl("mx", "other"))
+        verdict = await forward(hop, a_mail(), line)
+    assert summary(verdict) == ("defer", 451, "4.7.0")
+    assert verdict.tentative
+    assert [record.levelname for record in caplog.records if "535" in record.message] == ["ERROR"]
+    assert "s3cret" not in caplog.text
 
 
 async def test_connection_per_message() -> None:
@@ -895,9 +945,22 @@ async def test_check_recipients_without_smtputf8() -> None:
         "mx 0",
         "mx 65536",
         "mx smtp",
+        "a,,b",
+        "a,b/c",
         "mx tls=maybe",
         "mx ca=/etc/hosts",
         "mx tls=verify ca=/nonexistent",
+        "mx implicit_tls=yes",
+        "mx tls=may implicit_tls=yes",
+        "mx tls=require tls_name=a.example",
+        "mx tls=require fingerprint=" + "0" * 64,
+        "mx tls=verify fingerprint=" + "0" * 63,
+        "mx tls=verify tls_name=a.example fingerprint=" + "0" * 64,
+        "mx user=u",
+        "mx password_file=/etc/hosts",
+        "mx user=u password_file=/nonexistent",
+        "mx user=u password_file=/etc/hosts",
+        "mx source=me",
         "mx pool=0",
         "mx timeout=0",
         "mx mixed=some",
@@ -918,9 +981,10 @@ async def test_wrong_arguments(line: str) -> None:
         ("::1 26", "[::1]:26", False),
         ("[::1] 26", "[::1]:26", False),
         ("host mail.example port 27", "mail.example:27", False),
+        ("a.example,[::1],192.0.2.1 26", "a.example:26,[::1]:26,192.0.2.1:26", False),
     ],
 )
 async def test_arguments(line: str, target: str, xclient: bool) -> None:
     plugin = await a_plugin(SmtpForward, line, services=services())
-    assert str(plugin._pool.target) == target
+    assert str(plugin._pool) == target
     assert plugin.options.xclient is xclient
