@@ -20,6 +20,7 @@ from qpsmtpd.nexthop.metadata import hello_of, xclient_commands
 from qpsmtpd.nexthop.pool import Pool
 from qpsmtpd.nexthop.prober import Prober
 from qpsmtpd.nexthop.refusals import Refusals
+from qpsmtpd.nexthop.routes import Destination, Routes, are_hosts
 from qpsmtpd.nexthop.submit import (
     Outcome,
     check_recipient,
@@ -36,6 +37,7 @@ from qpsmtpd.nexthop.target import Target, smtp_target
 __all__ = [
     "Client",
     "Delivered",
+    "Destination",
     "DotStuffer",
     "EnvelopeReplies",
     "HopReply",
@@ -45,7 +47,9 @@ __all__ = [
     "Pool",
     "Prober",
     "Refusals",
+    "Routes",
     "Target",
+    "are_hosts",
     "check_cleanup",
     "check_next_hop",
     "check_questions",

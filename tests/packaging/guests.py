@@ -12,6 +12,7 @@ AIOSMTPD = {"bookworm": "1.4.3", "trixie": "1.4.6"}  # upstream version in each 
 _DAEMON = ("python3", "python3-aiosmtpd", "python3-dnspython", "python3-uvloop", "swaks")
 _PACKAGES = {
     "postfix": ("postfix", "openbsd-inetd", "ucspi-tcp", *_DAEMON),
+    "postfix-login": ("postfix", "dovecot-core", "openssl", *_DAEMON),
     "exim4": ("exim4-daemon-light", *_DAEMON),
 }
 _ANSWERS = """\

@@ -5,6 +5,7 @@
     queue/smtp-forward mail.internal 587 tls=verify ca=/etc/ssl/internal.pem
     queue/smtp-forward mail.example.com 465 implicit_tls=yes tls=verify user=mx password_file=relay
     queue/smtp-forward mx1.internal,mx2.internal
+    queue/smtp-forward mail.internal routes=smtp_routes
     queue/smtp-forward 127.0.0.1 10025 xclient
 
 The client gets 250 only after that server, the next hop, has taken the message for all recipients;
@@ -49,6 +50,10 @@ With several hosts, the next one is tried when one cannot be reached, refuses us
 before the end of the message; for half a minute, one that has failed is tried last. What a host
 says about the message counts, a refusal for now as well.
 
+The file of the option `routes` has the next hops of some domains; the other options, a login too,
+hold for all next hops. A transaction has recipients of one next hop only: others get 452 4.5.3, and
+the client sends them the message in another transaction, at once or when it tries again.
+
 PIPELINING, SIZE, 8BITMIME, SMTPUTF8 and DSN are used where offered (RFC 2920, 1870, 6152, 6531,
 3461). DSN is offered to clients once a connection has shown that the next hop takes it. What they
 ask for by NOTIFY, ORCPT, RET and ENVID, offered or not, is passed on if it does, else dropped. A
@@ -69,12 +74,13 @@ Differences from the Perl version: refusals of the next hop keep their code (the
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
 from qpsmtpd.api import (
+    ConfigError,
     Finding,
     Plugin,
     Recipient,
@@ -84,24 +90,31 @@ from qpsmtpd.api import (
     Transaction,
     Verdict,
     Verification,
+    accept,
+    defer,
     matching,
     opt,
     unless_another,
 )
 from qpsmtpd.nexthop import (
     Client,
+    Delivered,
+    Destination,
     HopReply,
     NextHopError,
     NextHopOptions,
     Outcome,
+    Pool,
     Prober,
     Refusals,
+    Routes,
     Target,
+    are_hosts,
     check_next_hop,
     check_recipient,
+    fingerprint,
     hand_over,
     hello_of,
-    is_host,
     log_refusals,
     make_pool,
     mixed,
@@ -113,9 +126,8 @@ from qpsmtpd.nexthop import (
     xclient_commands,
 )
 
-
-def _are_hosts(text: str) -> bool:
-    return all(map(is_host, text.split(",")))
+#: Seconds for which it is remembered who has a message that others do not have yet.
+REMEMBERED = 5 * 86400.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,9 +138,14 @@ class SmtpForwardOptions(NextHopOptions):
         doc="Host name or IP address of the next hop. Of several, with commas between them, the "
         "first that works is used.",
         positional=True,
-        check=matching(_are_hosts, "host names or IP addresses, with commas between them"),
+        check=matching(are_hosts, "host names or IP addresses, with commas between them"),
     )
     port: int = opt(25, least=1, most=65535, doc="Its port, or that of all.", positional=True)
+    routes: str = opt(
+        "",
+        doc="File with the next hops of some domains, DOMAIN HOST[,HOST]... [PORT] each; .DOMAIN "
+        "is all names below. HOST is that of all others.",
+    )
     xclient: bool = opt(
         False, doc="Make the next hop treat us as the client, by XCLIENT.", flag=True
     )
@@ -139,23 +156,28 @@ class SmtpForwardOptions(NextHopOptions):
     )
 
 
+@dataclass(frozen=True)
+class Hop:
+    """One next hop: connections for messages, and others for questions."""
+
+    pool: Pool
+    prober: Prober
+
+
 class SmtpForward(Plugin[SmtpForwardOptions]):
     """Forward by SMTP."""
 
     async def start(self) -> None:
-        keep = not self.options.xclient
-        files = self.services.config.path
-        target, *others = self._targets()
-        self._pool = await make_pool(
-            self.name, self.options, target, files, others=others, keep=keep
-        )
-        self._prober = Prober(self._pool.target, others=self._pool.others, keep=keep)
+        self._routes = await self._read_routes()
+        self._hops = {each: await self._make_hop(each) for each in self._routes.destinations}
         self._refusals = Refusals(self.services.clock)
+        self._delivered = Delivered(self.services.clock, seconds=REMEMBERED)
 
     async def examine(self, system: System) -> AsyncIterator[Finding]:
         """Whether each next hop answers, and is not this daemon itself."""
         options, files = self.options, self.services.config.path
-        for target in self._targets():
+        routes = await self._read_routes()
+        for target in (target for each in routes.destinations for target in self._targets(each)):
             async for finding in check_next_hop(
                 system, self.name, options, target, files, as_client=options.xclient
             ):
@@ -168,67 +190,123 @@ class SmtpForward(Plugin[SmtpForwardOptions]):
                 yield Finding.notice(trusting, text, area="Mail systems")
 
     async def knows_recipient(self, recipient: Recipient, sender: ReversePath) -> Verification:
-        return await self._prober.verify(recipient.address, sender)
+        return await self._hop_of(recipient).prober.verify(recipient.address, sender)
 
     async def hook_ehlo(self, session: Session, host: str) -> None:
-        if self._pool.takes_dsn:
+        if all(hop.pool.takes_dsn for hop in self._hops.values()):
             offer_dsn(session)
 
     async def hook_verify_recipient(self, tx: Transaction, recipient: Recipient) -> Verdict | None:
+        hop = self._hop_of(recipient)
+        if tx.recipients and self._hop_of(tx.recipients[0]) is not hop:
+            return defer("Recipient needs a transaction of its own", status="4.5.3", code=452)
         if known := self._refusals.of(tx, recipient):
-            return refused(self._pool, [known], [recipient])
+            return refused(hop.pool, [known], [recipient])
         if not self.options.check_recipients:
             return None
 
-        pool, as_client = self._prober.pool, self.options.xclient
+        pool, as_client = hop.prober.pool, self.options.xclient
         introduce = partial(self._introduce, tx.session)
         return await check_recipient(pool, tx, recipient, introduce, as_client=as_client)
 
     async def hook_queue(self, tx: Transaction) -> Verdict:
+        groups: dict[Destination, list[Recipient]] = {}
+        for recipient in tx.recipients:
+            groups.setdefault(self._routes.of(recipient.address.domain), []).append(recipient)
+        if len(groups) == 1:
+            return await self._hand_over(tx, self._hops[next(iter(groups))], tx.recipients)
+        return await self._hand_over_to_several(tx, groups)
+
+    async def stop(self) -> None:
+        for hop in self._hops.values():
+            await hop.prober.close()
+            await hop.pool.close()
+
+    # --- next hops --------------------------------------------------------------------------
+
+    async def _read_routes(self) -> Routes:
+        default = Destination.of(self.options.host, self.options.port)
+        file = self.options.routes
+        entries = await self.services.config.entries(file) if file else []
+        if file and not entries:
+            raise ConfigError(file, "is not there, or has no lines")
+        return Routes(entries, default)
+
+    async def _make_hop(self, destination: Destination) -> Hop:
+        keep, files = not self.options.xclient, self.services.config.path
+        target, *others = self._targets(destination)
+        pool = await make_pool(self.name, self.options, target, files, others=others, keep=keep)
+        return Hop(pool, Prober(pool.target, others=pool.others, keep=keep))
+
+    def _targets(self, destination: Destination) -> list[Target]:
+        port, me = destination.port, self.services.me
+        return [Target(host=host, port=port, hello=me) for host in destination.hosts]
+
+    def _hop_of(self, recipient: Recipient) -> Hop:
+        return self._hops[self._routes.of(recipient.address.domain)]
+
+    # --- handing over -----------------------------------------------------------------------
+
+    async def _hand_over(
+        self, tx: Transaction, hop: Hop, recipients: Sequence[Recipient]
+    ) -> Verdict:
         async def work(client: Client) -> Outcome:
             if refusal := await self._introduce(tx.session, client):
-                return Outcome(sent=False, replies=(refusal,) * len(tx.recipients))
-            xforward = self.options.xforward
+                return Outcome(sent=False, replies=(refusal,) * len(recipients))
             return await hand_over(
                 client,
                 tx,
-                tx.recipients,
+                recipients,
                 go_on=self._go_on,
-                xforward=xforward,
+                xforward=self.options.xforward,
                 as_client=self.options.xclient,
             )
 
         try:
-            return self._verdict(tx, await self._pool.run(work))
+            return self._verdict(tx, hop.pool, recipients, await hop.pool.run(work))
         except NextHopError as error:
-            verdict = unavailable(self._pool, error)
+            verdict = unavailable(hop.pool, error)
             return verdict if error.in_doubt else unless_another(verdict)
 
-    async def stop(self) -> None:
-        await self._prober.close()
-        await self._pool.close()
+    async def _hand_over_to_several(
+        self, tx: Transaction, groups: Mapping[Destination, Sequence[Recipient]]
+    ) -> Verdict:
+        """When a plugin has added or changed recipients: clients are kept to one next hop.
 
-    def _targets(self) -> list[Target]:
-        options, me = self.options, self.services.me
-        hosts = [host.strip("[]") for host in options.host.split(",")]
-        return [Target(host=host, port=options.port, hello=me) for host in hosts]
-
-    # --- what the next hop said -------------------------------------------------------------
+        Those who have the message do not get it again when the client tries again.
+        """
+        message = await fingerprint(tx)
+        verdicts = []
+        for destination, recipients in groups.items():
+            known = self._delivered.recipients(message)
+            missing = [recipient for recipient in recipients if str(recipient) not in known]
+            if not missing:
+                continue
+            verdict = await self._hand_over(tx, self._hops[destination], missing)
+            verdicts.append(verdict)
+            if verdict.accepted:
+                self._delivered.add(message, map(str, missing))
+        if all(verdict.accepted for verdict in verdicts):
+            self._delivered.forget(message)
+            return accept("Queued", status="2.0.0")
+        return defer("Not all recipients have the message yet", status="4.0.0", code=451)
 
     def _go_on(self, replies: Sequence[HopReply]) -> bool:
         everybody = Outcome(sent=False, replies=tuple(replies))
         return self.options.mixed == "accept-rest" and not everybody.temporary
 
-    def _verdict(self, tx: Transaction, outcome: Outcome) -> Verdict:
+    def _verdict(
+        self, tx: Transaction, pool: Pool, recipients: Sequence[Recipient], outcome: Outcome
+    ) -> Verdict:
         if (reply := outcome.first_taken) is not None:
-            log_refusals(self._pool, outcome.replies, tx.recipients)
-            return taken(self._pool, tx, reply)
+            log_refusals(pool, outcome.replies, recipients)
+            return taken(pool, tx, reply)
         if outcome.temporary or not outcome.refused:
-            remember_refusals(self._refusals, tx, outcome.replies, tx.recipients)
+            remember_refusals(self._refusals, tx, outcome.replies, recipients)
         if outcome.temporary or outcome.refused:
-            return refused(self._pool, outcome.replies, tx.recipients)
+            return refused(pool, outcome.replies, recipients)
         final = self.options.mixed == "reject"
-        return mixed(self._pool, outcome.replies, tx.recipients, final=final)
+        return mixed(pool, outcome.replies, recipients, final=final)
 
     # --- XCLIENT ----------------------------------------------------------------------------
 

@@ -32,6 +32,7 @@ class Method:
     outage: Outage
     tells_queue_id: bool = True
     keeps_connections: bool = False
+    refuses_unknown_users: bool = False  # Exim takes everything from hosts that may relay
     sends_notices: bool = False  # Exim offers DSN only to hosts in dsn_advertise_hosts
     knows_recipients: bool = True
 
@@ -128,7 +129,7 @@ MAIL_SYSTEMS = {
         queued=lambda: "Mail queue is empty" not in run("postqueue", "-p"),
         methods=(
             Method("postfix-queue", "queue/postfix-queue", stopped("postfix"), sends_notices=True),
-            replace(_by_smtp(stopped("postfix")), sends_notices=True),
+            replace(_by_smtp(stopped("postfix")), refuses_unknown_users=True, sends_notices=True),
         ),
     ),
     "exim4": MailSystem(

@@ -377,7 +377,7 @@ def forwarding(port: int = 1) -> dict[str, list[str]]:
 def hand_over_to(serving: Serving, port: int) -> None:
     plugin = serving.server.snapshot.chain.plugins[1].plugin
     assert isinstance(plugin, SmtpForward)
-    pool = plugin._prober.pool
+    pool = next(iter(plugin._hops.values())).prober.pool
     pool.target = replace(pool.target, port=port)
 
 

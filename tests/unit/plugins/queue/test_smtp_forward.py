@@ -17,6 +17,7 @@ from qpsmtpd.mail.ip import Endpoint
 from qpsmtpd.mail.message import Body, Message
 from qpsmtpd.mail.session import ReverseNames, Session, Transaction
 from qpsmtpd.mail.verdict import Decision, Verdict
+from qpsmtpd.nexthop.pool import Pool
 from qpsmtpd.plugins.queue.smtp_forward import SmtpForward
 from qpsmtpd.testing import (
     FakeClock,
@@ -42,6 +43,11 @@ async def forwarder(hop: FakeHop, line: str = "", **lent: Any) -> AsyncIterator[
         yield plugin
     finally:
         await plugin.stop()
+
+
+def _pool(plugin: SmtpForward) -> Pool:
+    """That of the next hop on the line."""
+    return next(iter(plugin._hops.values())).pool
 
 
 def a_mail(*recipients: str, session: Session | None = None, **more: Any) -> Transaction:
@@ -415,6 +421,75 @@ async def test_who_was_refused_alone_is_not_remembered() -> None:
         assert await plugin.hook_verify_recipient(a_mail(), a_recipient("b@x.test")) is None
 
 
+# --- next hops by domain --------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def routing(hop: FakeHop, other: FakeHop) -> AsyncIterator[SmtpForward]:
+    """other.test has another next hop."""
+    async with hop, other:
+        files = {"smtp_routes": [f"other.test 127.0.0.1 {other.port}"]}
+        async with forwarder(hop, "routes=smtp_routes", config=files) as plugin:
+            yield plugin
+
+
+async def test_each_domain_has_its_next_hop() -> None:
+    hop, other = FakeHop(), FakeHop()
+    async with routing(hop, other) as plugin:
+        for address in ("a@x.test", "b@Other.test", "postmaster"):
+            assert (await plugin.hook_queue(a_mail(address))).accepted
+    assert (len(hop.messages), len(other.messages)) == (2, 1)
+    assert hop.verbs().count("RCPT") == 2
+
+
+async def test_recipients_of_another_next_hop_take_another_transaction() -> None:
+    async with routing(FakeHop(), FakeHop()) as plugin:
+        tx = a_transaction("from@example.com")
+        assert await plugin.hook_verify_recipient(tx, a_recipient("a@other.test")) is None
+        tx.recipients.append(a_recipient("a@other.test"))
+        assert await plugin.hook_verify_recipient(tx, a_recipient("b@other.test")) is None
+        verdict = await plugin.hook_verify_recipient(tx, a_recipient("a@x.test"))
+        assert summary(verdict) == ("defer", 452, "4.5.3")
+
+
+@pytest.mark.parametrize(
+    ("address", "answer"), [("a@x.test", "known"), ("a@other.test", "unknown")]
+)
+async def test_the_right_next_hop_is_asked_about_a_recipient(address: str, answer: str) -> None:
+    async with routing(FakeHop(), FakeHop(RCPT=NO)) as plugin:
+        assert (await plugin.knows_recipient(a_recipient(address), None)).answer == answer
+
+
+@pytest.mark.parametrize("later", ["451 4.3.0 later", "550 5.7.1 no"])
+async def test_recipients_of_several_next_hops_that_a_plugin_added(later: str) -> None:
+    """Nobody gets the message twice, and nobody goes without it."""
+    hop, other = FakeHop(), FakeHop(dot=[later, "250 ok"])
+    async with routing(hop, other) as plugin:
+        verdict = await plugin.hook_queue(a_mail("a@x.test", "b@other.test"))
+        assert summary(verdict) == ("defer", 451, "4.0.0")
+        assert not verdict.tentative
+        assert (await plugin.hook_queue(a_mail("a@x.test", "b@other.test"))).accepted
+        assert not plugin._delivered
+    assert (len(hop.messages), len(other.messages)) == (1, 2)
+
+
+async def test_dsn_is_offered_if_all_next_hops_offer_it() -> None:
+    async with routing(FakeHop(), FakeHop(keywords=())) as plugin:
+        session = a_session()
+        for address in ("a@x.test", "a@other.test"):
+            assert (await plugin.hook_queue(a_mail(address))).accepted
+        await plugin.hook_ehlo(session, "client.example")
+        assert session.capabilities == []
+
+
+async def test_wrong_routes() -> None:
+    files = {"smtp_routes": ["x.test"]}
+    with pytest.raises(ConfigError, match="smtp_routes:1"):
+        await a_plugin(SmtpForward, "mx routes=smtp_routes", config=files)
+    with pytest.raises(ConfigError, match="other: is not there"):
+        await a_plugin(SmtpForward, "mx routes=other", config=files)
+
+
 # --- SMTPUTF8 -------------------------------------------------------------------------------
 
 
@@ -568,7 +643,7 @@ async def test_used_connection_is_replaced(
 async def test_used_connection_that_is_silent_is_replaced() -> None:
     async with FakeHop(MAIL=["250 ok", SILENT, "250 ok"]) as hop, forwarder(hop) as plugin:
         assert (await plugin.hook_queue(a_mail())).accepted
-        ((_, client),) = plugin._pool._idle
+        ((_, client),) = _pool(plugin)._idle
         client._target = replace(client._target, timeout=0.01)
         assert (await plugin.hook_queue(a_mail())).accepted
         assert hop.connections == 2
@@ -662,7 +737,7 @@ async def test_all_connections_busy() -> None:
             while "DATA" not in hop.verbs():
                 await asyncio.sleep(0)
         # The first one keeps its time-outs.
-        plugin._pool.target = replace(plugin._pool.target, timeout=0.01)
+        _pool(plugin).target = replace(_pool(plugin).target, timeout=0.01)
         assert summary(await plugin.hook_queue(a_mail())) == ("defer", 451, "4.4.5")
         hop.proceed.set()
         assert (await first).accepted
@@ -986,5 +1061,5 @@ async def test_wrong_arguments(line: str) -> None:
 )
 async def test_arguments(line: str, target: str, xclient: bool) -> None:
     plugin = await a_plugin(SmtpForward, line, services=services())
-    assert str(plugin._pool) == target
+    assert str(_pool(plugin)) == target
     assert plugin.options.xclient is xclient
