@@ -315,7 +315,11 @@ class Plugin(Generic[O]):
         """Parse the argument of AUTH: return mechanism and initial response, or refuse (501)."""
 
     async def hook_auth(self, session: Session, attempt: AuthAttempt) -> Verdict | None:
-        """Check a login by any mechanism, after the hook of that mechanism.  OK is 235."""
+        """Check a login by any mechanism, after the hook of that mechanism.  OK is 235.
+
+        All refusals become one reply, after a pause, except temporary ones and those with a code
+        that is about the mechanism (534, for instance).
+        """
 
     async def hook_auth_plain(self, session: Session, attempt: AuthAttempt) -> Verdict | None:
         """Check a login by PLAIN.  OK is 235; a refusal, or no opinion, is 535."""
@@ -433,7 +437,11 @@ class Plugin(Generic[O]):
     async def hook_unrecognized_command(
         self, session: Session, verb: str, argument: str
     ) -> Verdict | None:
-        """An unknown verb.  OK is 250; a refusal 500, or 521 when disconnecting."""
+        """An unknown verb.  OK is 250; a refusal 500, or 521 when disconnecting.
+
+        Lines of other protocols come here as well, and end the connection unless a plugin accepts
+        them.  The line may be a password: see `Session.loggable`.
+        """
 
     # --- ends -------------------------------------------------------------------------------
 

@@ -28,7 +28,7 @@ from qpsmtpd.mail.session import AuthAttempt
 from qpsmtpd.mailauth import dnsnames, spf, spfmacro, spfrecord
 from qpsmtpd.nexthop import cleanup, dots, hopreply, metadata, prober, wire
 from qpsmtpd.plugin.services import Entry
-from qpsmtpd.smtp import datareader, foreignresults, proxyheader, replies, trace
+from qpsmtpd.smtp import datareader, foreignresults, otherprotocols, proxyheader, replies, trace
 from qpsmtpd.smtp.conversation import converse
 from qpsmtpd.testing import FakeResolver, a_session, a_transaction
 from tests.dns_wire import Record, an_answer, label
@@ -489,6 +489,21 @@ CONVERSATION_PARSERS = (
         _IN_COMMANDS,
         (),
         _replies_well,
+    ),
+    Parser(
+        "other protocols",
+        lambda octets: otherprotocols.protocol_of(decoded(octets)),
+        (otherprotocols.protocol_of,),
+        (
+            b"GET / HTTP/1.1",
+            b"FLY /high HTTP/1.1",
+            b"Host: mx.example",
+            b"a001 LOGIN a b",
+            b"SSH-2.0-x",
+            b"c2VjcmV0",
+            b"\x16\x03\x01",
+        ),
+        (*words("GET HTTP/ HTTP/1.1 SSH- : a 1 . = + é"), b" ", b"\0", b"\xff"),
     ),
     Parser(
         "proxy header",

@@ -18,9 +18,8 @@ that is there, else a new one in lower case.
 
 Missing directories are made: without a pattern at start, with one as messages arrive. So whatever a
 client writes before the @ gets a Maildir, unless other plugins check the recipients. With
-`create=no` no Maildir is made, and who has none is not a recipient here: put the line before
-`rcpt_ok` then, so that such a recipient is refused at RCPT, with 550 5.1.1. After it, the whole
-message would be refused.
+`create=no` no Maildir is made, and who has none is not a recipient here: it is refused at RCPT with
+550 5.1.1, wherever this line is.
 
 Below the first argument symbolic links are not followed, so that the owner of a mailbox cannot make
 us write elsewhere.
@@ -146,6 +145,7 @@ NOBODY = deny("No such user here", status="5.1.1", code=550)
 class Maildir(Plugin[MaildirOptions]):
     """Deliver into Maildirs."""
 
+    # With create=no, by a look of its own (hook_verify_recipient).
     takes_every_recipient = True
 
     async def start(self) -> None:
@@ -202,7 +202,7 @@ class Maildir(Plugin[MaildirOptions]):
             with open_box(self.options.directory, [], self._mode):
                 pass
 
-    async def hook_rcpt(self, tx: Transaction, recipient: Recipient) -> Verdict | None:
+    async def hook_verify_recipient(self, tx: Transaction, recipient: Recipient) -> Verdict | None:
         if self.options.create:
             return None
         try:

@@ -108,8 +108,11 @@ def says_nothing_but_replies(setting: Setting) -> None:
     commands = ("HELO here", "MAIL FROM:<>", "RCPT TO:<refused@elsewhere.example>", "QUIT")
     connection = socket.create_connection((setting.address, 25), timeout=PATIENCE)
     with connection, connection.makefile("rb") as replies:
-        connection.sendall("".join(f"{command}\r\n" for command in commands).encode())
-        lines = replies.readlines()
+        lines = [replies.readline()]
+        for command in commands:
+            connection.sendall(f"{command}\r\n".encode())
+            lines.append(replies.readline())
+        lines += replies.readlines()
     codes = [line[:4] for line in lines]
     expect(codes == [b"220 ", b"250 ", b"250 ", b"550 ", b"221 "], f"the client got {lines}")
 
@@ -122,8 +125,9 @@ def forgets_a_client_that_vanishes(setting: Setting) -> None:
         for command in (f"HELO {CLIENT_NAME}", f"MAIL FROM:<{SENDER}>", f"RCPT TO:<{RECIPIENT}>"):
             connection.sendall(f"{command}\r\n".encode())
             expect(replies.readline().startswith(b"250"), f"{command} was refused")
-        connection.sendall(f"DATA\r\nSubject: {setting.subject}\r\n\r\nhalf".encode())
+        connection.sendall(b"DATA\r\n")
         expect(replies.readline().startswith(b"354"), "DATA was refused")
+        connection.sendall(f"Subject: {setting.subject}\r\n\r\nhalf".encode())
     wait_for("end of the process", lambda: not processes())
     expect(not delivered(setting.subject), "half a message was delivered")
 

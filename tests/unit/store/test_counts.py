@@ -3,10 +3,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from qpsmtpd.store import counts
 from qpsmtpd.store.counts import SharedCounts
+from qpsmtpd.store.location import parse_location
+from qpsmtpd.store.opening import shared_store
 from qpsmtpd.testing import FakeClock, FakeStore
 
 
@@ -54,3 +58,15 @@ async def test_only_so_many_keys_are_kept_here(monkeypatch: pytest.MonkeyPatch) 
     for key in "abcd":
         await counted.add(key)
     assert [await counted.add(key) for key in "dcba"] == [2, 2, 2, 1]
+
+
+async def test_processes_count_together_in_a_file(tmp_path: Path) -> None:
+    """Each with a connection of its own, as workers have them."""
+    location, clock = parse_location(str(tmp_path / "store.sqlite")), FakeClock()
+    stores = [shared_store(location, timeout=60) for _ in range(2)]
+    one, other = (SharedCounts(store.scoped("failed logins"), clock, 60) for store in stores)
+    assert [await one.add("a"), await other.add("a"), await one.add("a")] == [1, 2, 3]
+    await other.take_back("a")
+    assert await one.add("a") == 3
+    for store in stores:
+        await store.close()

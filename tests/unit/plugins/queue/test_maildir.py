@@ -223,7 +223,7 @@ async def test_only_existing_maildirs(tmp_path: Path) -> None:
     plugin = await a_plugin(Maildir, f"{tmp_path} %l create=no")
     for recipient, refused in (("Joe@x.test", False), ("jim@x.test", True)):
         tx = a_mail(recipient)
-        verdict = await plugin.hook_rcpt(tx, tx.recipients[0])
+        verdict = await plugin.hook_verify_recipient(tx, tx.recipients[0])
         assert verdict == (NOBODY if refused else None)
         delivered = await plugin.hook_queue(tx)
         assert (delivered == NOBODY) is refused
@@ -234,7 +234,7 @@ async def test_only_existing_maildirs(tmp_path: Path) -> None:
 async def test_everybody_is_a_recipient_if_maildirs_are_made(tmp_path: Path) -> None:
     plugin = await a_plugin(Maildir, f"{tmp_path} %l")
     tx = a_mail()
-    assert await plugin.hook_rcpt(tx, tx.recipients[0]) is None
+    assert await plugin.hook_verify_recipient(tx, tx.recipients[0]) is None
     assert list(tmp_path.iterdir()) == []
 
 
@@ -242,7 +242,7 @@ async def test_a_maildir_that_cannot_be_looked_for(tmp_path: Path) -> None:
     (tmp_path / "joe").symlink_to("elsewhere")
     plugin = await a_plugin(Maildir, f"{tmp_path} %l create=no")
     tx = a_mail("joe@x.test")
-    verdict = await plugin.hook_rcpt(tx, tx.recipients[0])
+    verdict = await plugin.hook_verify_recipient(tx, tx.recipients[0])
     assert verdict is not None
     assert (verdict.decision, verdict.code, verdict.status) == (Decision.DEFER, 451, "4.3.0")
 
