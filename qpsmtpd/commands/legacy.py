@@ -88,8 +88,13 @@ class _OldParser(argparse.ArgumentParser):
         self.add_argument(*names.split(), help=text, **more)
 
     def parse(self, words: Sequence[str]) -> argparse.Namespace:
-        """Read the command line; wrong options end the program."""
-        return self.parse_args(list(self._respelled(words)))
+        """Read the command line; wrong options end the program, and other words mean nothing."""
+        arguments, surplus = self.parse_known_args(list(self._respelled(words)))
+        if wrong := [word for word in surplus if word.startswith("-")]:
+            self.error(f"unrecognized arguments: {' '.join(wrong)}")
+        for word in surplus:
+            print(f"{self.prog}: {word!r} has no effect", file=sys.stderr)
+        return arguments
 
     def _respelled(self, words: Sequence[str]) -> Iterator[str]:
         """The words with each option as argparse knows it."""

@@ -93,12 +93,21 @@ class ConfigFiles:
             # Comments may be in any encoding: old files are in Latin-1.
             if not octets or octets.startswith(b"#"):
                 continue
-            entry = Entry(_decode(octets, f"{path}:{number}"), f"{path}:{number}")
+            entry = Entry(self._decode(octets, f"{path}:{number}"), f"{path}:{number}")
             if octets.split(maxsplit=1)[0] == _INCLUDE.encode():
                 here = {**includes, path.resolve(): entry.where}
                 yield from self._include(entry, entry.text.removeprefix(_INCLUDE).strip(), here)
             else:
                 yield entry
+
+    def _decode(self, octets: bytes, where: str) -> str:
+        """The text of a line; old files are in Latin-1, and have to say so no longer."""
+        try:
+            return octets.decode()
+        except UnicodeDecodeError as error:
+            text = f"is not in UTF-8 (octet 0x{octets[error.start]:02X}) and is taken for Latin-1"
+            self.warnings.append(Problem(where, text, "warning"))
+            return octets.decode("latin-1")
 
     def _octets(self, path: Path) -> bytes:
         self._note(path)
@@ -152,11 +161,3 @@ def _files_of(path: Path) -> list[Path]:
         )
     except OSError as error:
         raise ConfigError(str(path), f"cannot be read: {error.strerror}") from error
-
-
-def _decode(octets: bytes, where: str) -> str:
-    try:
-        return octets.decode()
-    except UnicodeDecodeError as error:
-        wrong = octets[error.start]
-        raise ConfigError(where, f"is not in UTF-8 (octet 0x{wrong:02X})") from None

@@ -111,9 +111,14 @@ def read_plugin_lines(
     return lines
 
 
+def _first_word(entry: Entry) -> str:
+    # A line of no-break spaces has none.
+    return next(iter(entry.text.split()), entry.text)
+
+
 def plugin_name(entry: Entry) -> str:
     """The name in the chain of the plugin on a line, without loading the plugin."""
-    name, _, suffix = _split_name(next(iter(entry.text.split())))
+    name, _, suffix = _split_name(_first_word(entry))
     return name + suffix
 
 
@@ -175,7 +180,7 @@ def missing_lines(files: ConfigFiles, finder: PluginFinder) -> Iterator[tuple[En
     """
     for file in ("logging", "plugins"):
         for entry in files.entries(file):
-            missing = finder.missing(_split_name(next(iter(entry.text.split())))[0])
+            missing = finder.missing(_split_name(_first_word(entry))[0])
             if missing is not None and missing.loss != "idle":
                 yield entry, missing.loss
 

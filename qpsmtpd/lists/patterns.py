@@ -11,6 +11,8 @@ A client chooses how it spells a name, and an administrator how to write a patte
 
 Case never matters.  At most LONGEST characters of a name are looked at, so that there is a bound to
 what a client can make an expression cost; `check-config` warns where that is too much (trials.py).
+
+Of what Perl has and Python lacks, the classes of POSIX (`[[:alpha:]]`) and `\\z` are understood.
 """
 
 from __future__ import annotations
@@ -30,6 +32,23 @@ from qpsmtpd.mail.domain import MAX_DOMAIN, Spellings
 #: Characters of a name that are looked at: those of the longest address.  What is longer has been
 #: normalized from a shorter text, which is tried as well.
 LONGEST = MAX_LOCAL_PART + 1 + MAX_DOMAIN
+
+
+#: What the classes of POSIX stand for within brackets.
+_POSIX = {
+    "alnum": "a-zA-Z0-9",
+    "alpha": "a-zA-Z",
+    "digit": "0-9",
+    "lower": "a-z",
+    "punct": r"!-/:-@\[-`{-~",
+    "space": r"\s",
+    "upper": "A-Z",
+    "word": r"\w",
+    "xdigit": "0-9a-fA-F",
+}
+_brackets = re.compile(r"\[\^?\]?(?:\[:\w+:\]|\\.|[^\]\\])*\]")
+_posix_class = re.compile(rf"\[:({'|'.join(_POSIX)}):\]")
+_escape = re.compile(r"\\(.)")
 
 
 class Expression(NamedTuple):
@@ -81,11 +100,20 @@ def compile_pattern(word: str, where: str) -> re.Pattern[str]:
     expression = word[1:-1] if len(word) > 2 and word[0] == word[-1] == "/" else word
     try:
         with warnings.catch_warnings():
-            # [[:alpha:]] and the like: Python would take them for something else.
+            # [[:^alpha:]] and the like: Python would take them for something else.
             warnings.simplefilter("error", FutureWarning)
-            pattern = re.compile(unicodedata.normalize("NFC", expression), re.IGNORECASE)
+            text = _in_python(unicodedata.normalize("NFC", expression))
+            pattern = re.compile(text, re.IGNORECASE)
     except (re.error, FutureWarning) as error:
         raise ConfigError(where, f"{word!r} is not a regular expression: {error}") from None
     if (noted := _noted.get()) is not None:
         noted.append(Expression(pattern, where))
     return pattern
+
+
+def _in_python(expression: str) -> str:
+    """An expression of Perl's with what Python writes in another way."""
+    translated = _brackets.sub(
+        lambda brackets: _posix_class.sub(lambda found: _POSIX[found[1]], brackets[0]), expression
+    )
+    return _escape.sub(lambda found: r"\Z" if found[1] == "z" else found[0], translated)

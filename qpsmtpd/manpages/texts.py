@@ -78,11 +78,12 @@ A file is looked for in three places, and the first one found counts: the direct
 `config` beside the program, if the program was called by its path; and the control files of qmail,
 /var/qmail/control.
 
-Files are in UTF-8. Empty lines and lines that begin with `#` are ignored; a comment cannot follow
-a value on the same line. `$include NAME` stands for the lines of another file, which may be a path
-or the name of a configuration file. If it is a directory, all its files are included in
-alphabetical order, except those whose names begin with a dot. Files that include each other in a
-circle are an error; one that is missing is a warning.
+Files are in UTF-8; a line that is not is taken for Latin-1, with a warning. Empty lines and lines
+that begin with `#` are ignored; a comment cannot follow a value on the same line. `$include NAME`
+stands for the lines of another file, which may be a path or the name of a configuration file. If it
+is a directory, all its files are included in alphabetical order, except those whose names begin
+with a dot. Files that include each other in a circle are an error; one that is missing is a
+warning.
 
 Durations are written as 5, 90s, 10m, 2h or 1d; sizes in bytes, or as 64k, 10M or 1G; yes and no
 also as 1 and 0, true and false, on and off.

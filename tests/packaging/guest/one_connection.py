@@ -33,6 +33,8 @@ AIOSMTPD = "aiosmtpd:is_debians"
 MAILDIR = Path("/var/spool/testmaildir")
 RECIPIENT = f"alice@{DOMAIN}"
 COMMAND = f"/usr/bin/python3 -m qpsmtpd inetd --config {daemon.CONFIG}"
+#: As the program of the Perl version was called.
+BARE_COMMAND = "/usr/bin/python3 -m qpsmtpd"
 PYTHON_PATH = f"PYTHONPATH={GUEST_CHECKOUT}"
 
 
@@ -41,7 +43,8 @@ def start_tcpserver(address: str) -> None:
     user = pwd.getpwnam("qpsmtpd")
     server = f"tcpserver -v -R -H -l {ME} -u {user.pw_uid} -g {user.pw_gid} {address} 25"
     Path("/run/systemd/system/tcpserver.service").write_text(
-        f"[Service]\nEnvironment={PYTHON_PATH}\nExecStart=/usr/bin/{server} {COMMAND}\n"
+        f"[Service]\nEnvironment={PYTHON_PATH} QPSMTPD_CONFIG={daemon.CONFIG}\n"
+        f"ExecStart=/usr/bin/{server} {BARE_COMMAND}\n"
     )
     run("systemctl", "daemon-reload")
     run("systemctl", "start", "tcpserver")

@@ -3,11 +3,16 @@
 
 from __future__ import annotations
 
+import dataclasses
+import re
+
 import pytest
 
 from qpsmtpd.config.absent import ABSENT, what_stands_in
 from qpsmtpd.config.names import PERL_PLUGINS, todays_name
 from qpsmtpd.config.pluginfinder import is_shipped, shipped_names
+from qpsmtpd.config.settings import Settings, file_of
+from qpsmtpd.plugin.base import HOOK_METHODS
 
 SHIPPED = shipped_names()
 
@@ -28,6 +33,15 @@ def test_sentences(name: str) -> None:
     text = ABSENT[name].stands_in
     assert not text.endswith(".")
     assert 20 < len(text) < 160
+
+
+@pytest.mark.parametrize("name", ABSENT)
+def test_what_stands_in_is_there(name: str) -> None:
+    """Plugins, settings and hooks of ours that the sentences name, and Postfix's parameters."""
+    named = re.findall(r"[a-z]+(?:[_/][a-z_-]+)+", ABSENT[name].stands_in)
+    settings = {file_of(field.name) for field in dataclasses.fields(Settings)}
+    ours = {*SHIPPED, *settings, *HOOK_METHODS}
+    assert set(named) <= ours | {"non_smtpd_milters", "mime_header_checks", "always_bcc", "peers/"}
 
 
 @pytest.mark.parametrize(

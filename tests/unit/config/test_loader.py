@@ -206,7 +206,7 @@ async def test_every_problem_is_reported(configuration: Configuration, journal: 
 
 async def test_every_wrong_line_of_a_list_is_reported(configuration: Configuration) -> None:
     configuration.file("plugins", "badmailfrom\nrelay\nrcpt_ok\nkeeper")
-    configuration.file("badmailfrom", "nobody\n@good.example\n(\n[[:alpha:]]@x+\n")
+    configuration.file("badmailfrom", "nobody\n@good.example\n(\n[[:^alpha:]]@x+\n")
     configuration.file("rcpthosts", "a/b\nexample.com\nc d\n")
     configuration.file("relayclients", "10.0.0.1/8\n10")
     found = [problem.partition(": ")[0] for problem in await configuration.problems()]

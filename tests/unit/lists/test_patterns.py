@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 
 from qpsmtpd.errors import ConfigError
-from qpsmtpd.lists.patterns import Pattern
+from qpsmtpd.lists.patterns import Pattern, compile_pattern
 from qpsmtpd.mail.address import Address
 from qpsmtpd.mail.domain import Spellings, domain_spellings
 
@@ -44,7 +44,26 @@ def test_what_is_not_there(word: str) -> None:
     assert not Pattern(word, "file:1").admits(A_LABEL)
 
 
-@pytest.mark.parametrize("word", ["(", "[[:alpha:]]", "*"])
+@pytest.mark.parametrize(
+    ("word", "found", "not_found"),
+    [
+        ("^[[:alpha:]]+@", "abc@x", "ab1@x"),
+        ("^[[:alpha:][:digit:]._-]+@", "a.b1@x", "a+b@x"),
+        ("^[^[:digit:]]+@", "abc@x", "ab1@x"),
+        ("[[:punct:]]{2}@", "a][@x", "a1]@x"),
+        (r"@x\z", "a@x", "a@xy"),
+        (r"^[:al]+@", "a:l@x", "abc@x"),
+        (r"^\[[[:alpha:]]+@", "[a@x", "a@x"),
+        (r"\\z", r"\z", "z"),
+    ],
+)
+def test_what_perl_writes_in_another_way(word: str, found: str, not_found: str) -> None:
+    search = compile_pattern(word, "file:1").search
+    assert search(found)
+    assert not search(not_found)
+
+
+@pytest.mark.parametrize("word", ["(", "[[:^alpha:]]", "[[:nonsense:]]", "*"])
 def test_wrong_expressions(word: str) -> None:
     with pytest.raises(ConfigError, match=r"file:1: .* is not a regular expression"):
         Pattern(word, "file:1")

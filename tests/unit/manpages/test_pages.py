@@ -122,6 +122,8 @@ def test_documents_count_the_plugins_that_are_missing(document: str) -> None:
     text = " ".join((DEBIAN / document).read_text().split())
     missing = PERL_PLUGINS - set(shipped_plugins())
     assert f"{len(missing)} of the {len(PERL_PLUGINS)} plugins of the Perl version" in text
+    named = re.findall(r"[\w/]+", text.partition("among them ")[2].partition(" They are")[0])
+    assert set(named) & PERL_PLUGINS <= missing
 
 
 def test_every_hook_is_explained(texts: dict[str, str]) -> None:
