@@ -11,6 +11,7 @@ import gc
 import logging
 import os
 import signal
+from asyncio.sslproto import SSLProtocol
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -35,6 +36,9 @@ EXIT_CONFIG = 78
 #: Seconds that sessions have to finish their transaction when the worker stops.
 DRAIN_SECONDS = 60.0
 
+#: Bytes that asyncio allocates for the input of each TLS connection, in place of its 256 KB.
+TLS_BUFFER = 32 << 10
+
 #: Signals that would end a process which has no handler for them yet: blocked until it has.
 HANDLED_LATER = (signal.SIGHUP, signal.SIGUSR1)
 
@@ -52,6 +56,7 @@ def run_loop(main: Callable[[], Coroutine[Any, Any, int]]) -> int:
         else:
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
                 return int(runner.run(main()))
+    SSLProtocol.max_size = TLS_BUFFER
     return int(asyncio.run(main()))
 
 

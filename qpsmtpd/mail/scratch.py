@@ -37,7 +37,7 @@ def make_again(directory: Path, mode: int = PRIVATE) -> None:
     """Make a directory that was there when we started.  Raises OSError."""
     # Another worker may be faster.
     with suppress(FileExistsError):
-        directory.mkdir(mode=PRIVATE, parents=True)
+        directory.mkdir(mode=PRIVATE)
         directory.chmod(mode)  # whatever the umask is
         log.warning("the directory %s was gone: made it again", directory)
 

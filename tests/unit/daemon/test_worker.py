@@ -8,6 +8,7 @@ import logging
 import signal
 import socket
 import sys
+from asyncio.sslproto import SSLProtocol
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,17 @@ def test_the_event_loop(loop: str, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("QPSMTPD_EVENT_LOOP", loop)
     assert run_loop(main) == 7
     assert loops[0].startswith(loop)
+
+
+def test_tls_takes_little_memory_on_asyncio(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it allocates for each connection, of the 256 KB that it would."""
+    monkeypatch.setenv("QPSMTPD_EVENT_LOOP", "asyncio")
+    monkeypatch.setattr(SSLProtocol, "max_size", SSLProtocol.max_size)
+
+    async def main() -> int:
+        return SSLProtocol.max_size
+
+    assert run_loop(main) == worker.TLS_BUFFER < 1 << 16
 
 
 def test_without_uvloop(monkeypatch: pytest.MonkeyPatch) -> None:

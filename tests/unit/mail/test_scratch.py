@@ -32,7 +32,7 @@ def test_scratch_file_goes_after_a_fault_and_may_be_gone_before(tmp_path: Path) 
 def test_a_directory_that_was_removed_is_made_again_and_logged_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    directory = tmp_path / "var" / "spool"
+    directory = tmp_path / "spool"
     for _ in range(2):
         with scratch_file(directory) as (_, path):
             assert path.parent == directory
