@@ -60,11 +60,22 @@ def ask(pid: int, environment: Mapping[str, str]) -> bool:
         raise QpsmtpdError("reload is for systemd's ExecReload= (STATE_DIRECTORY is not set)")
     word = secrets.token_hex(8)
     try:
-        _write(directory / _WANTED, word)
+        failure = _written(directory / _WANTED, word)
         os.kill(pid, signal.SIGHUP)
+        if failure is not None:
+            raise QpsmtpdError(f"reloading, but with what result is unknown: {failure}")
         return _verdict(pid, directory / _DONE, word) == _USED
     except OSError as error:
         raise QpsmtpdError(f"the daemon cannot be asked to reload: {error.strerror}") from error
+
+
+def _written(path: Path, word: str) -> OSError | None:
+    """Write the word; a full disk is no reason not to reload."""
+    try:
+        _write(path, word)
+    except OSError as error:
+        return error
+    return None
 
 
 def _verdict(pid: int, done: Path, word: str) -> str:

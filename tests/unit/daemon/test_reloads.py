@@ -96,6 +96,17 @@ def test_a_full_disk_is_no_fault_of_the_reload(state: dict[str, str]) -> None:
     daemon.end(success=True)
 
 
+def test_a_full_disk_does_not_keep_us_from_asking(
+    state: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr(os, "kill", lambda pid, number: asked.append(number))
+    Path(state["STATE_DIRECTORY"].partition(":")[0], "reload.new").mkdir()
+    with pytest.raises(QpsmtpdError, match="with what result is unknown"):
+        ask(7, state)
+    assert asked == [signal.SIGHUP]
+
+
 @pytest.mark.parametrize("used, status", [(True, 0), (False, 1)])
 def test_the_command(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], used: bool, status: int
