@@ -11,7 +11,7 @@ PYTEST := $(BIN)/python -m pytest -q
 SHARED := -n auto
 
 .DEFAULT_GOAL := help
-.PHONY: help run venv check test test-systems lint types unit dialogue bench bench-quick deb \
+.PHONY: help run venv check test fuzz test-systems lint types unit dialogue bench bench-quick deb \
   autopkgtest piuparts man clean
 
 help: ## print the commands
@@ -48,6 +48,10 @@ dialogue: venv ## SMTP dialogue scripts; FILE=... TO=HOST:PORT runs one against 
 
 test: lint types ## check, and all else that needs neither root nor booted systems (three minutes)
 	$(PYTEST) $(SHARED) -rs -m "not real_systems"
+
+fuzz: venv ## random dialogues and inputs; DIALOGUES=100000 INPUTS=1000000 SEED= FIRST=
+	$(BIN)/python -m tests.fuzz --dialogues $(or $(DIALOGUES),100000) \
+	  --inputs $(or $(INPUTS),1000000) $(if $(SEED),--seed $(SEED)) $(if $(FIRST),--first $(FIRST))
 
 test-systems: venv ## what boots Debian 12 and 13 or runs other servers (root on Debian, 40 minutes)
 	$(PYTEST) -rs -m real_systems

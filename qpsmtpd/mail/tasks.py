@@ -21,13 +21,13 @@ class Tasks:
     __slots__ = ("_begun", "_unanswered")
 
     def __init__(self) -> None:
-        self._begun: list[asyncio.Task[Any]] = []
+        self._begun: list[tuple[asyncio.Task[Any], Coroutine[Any, Any, Any]]] = []
         self._unanswered: list[asyncio.Task[Any]] = []
 
     def begin(self, coroutine: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Run a coroutine.  Whoever awaits the task gets its result or its exception."""
         task = asyncio.get_running_loop().create_task(self._run(coroutine))
-        self._begun.append(task)
+        self._begun.append((task, coroutine))
         return task
 
     async def _run(self, coroutine: Coroutine[Any, Any, T]) -> T:
@@ -44,11 +44,15 @@ class Tasks:
         A fault that nobody has seen is logged by asyncio.  It is not a fault if the DNS or the
         store did not answer and nobody wanted to know any more.
         """
-        running = [task for task in self._begun if not task.done()]
+        running = [task for task, _ in self._begun if not task.done()]
         for task in running:
             task.cancel()
         if running:
             await asyncio.wait(running, timeout=CANCEL_SECONDS)
+        for task, coroutine in self._begun:
+            if task.cancelled():
+                # It may have been cancelled before it began, and nobody would ever await this.
+                coroutine.close()
         for task in self._unanswered:
             if task.done():
                 task.exception()

@@ -36,7 +36,7 @@ same time, and the first in the file takes precedence.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -159,17 +159,17 @@ class Dnsbl(Plugin[DnsblOptions]):
         """What a listed client is told; "" when no list has it."""
         entry = reversed_address(ip)
         lists = self._lists
-        answers = await asyncio.gather(*(self._in_time(zone.codes(entry)) for zone, _ in lists))
+        answers = await asyncio.gather(*(self._in_time(zone.codes, entry) for zone, _ in lists))
         for (zone, text), codes in zip(lists, answers, strict=True):
             if codes:
-                said = text or await self._in_time(zone.reason(entry))
+                said = text or await self._in_time(zone.reason, entry)
                 return said or f"Client {ip} is listed by {zone.zone}"
         return ""
 
-    async def _in_time(self, question: Awaitable[T]) -> T | None:
+    async def _in_time(self, ask: Callable[[str], Awaitable[T]], entry: str) -> T | None:
         try:
             async with asyncio.timeout(self.options.timeout):
-                return await question
+                return await ask(entry)
         except TimeoutError:
             return None
 

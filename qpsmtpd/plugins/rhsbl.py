@@ -27,7 +27,7 @@ count.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -108,15 +108,15 @@ class Rhsbl(Plugin[RhsblOptions]):
     async def _find(self, domain: str) -> tuple[str, str]:
         """The list that has the domain, and what it says; both are "" when none has it."""
         lists = self._lists
-        answers = await asyncio.gather(*(self._in_time(zone.codes(domain)) for zone, _ in lists))
+        answers = await asyncio.gather(*(self._in_time(zone.codes, domain) for zone, _ in lists))
         for (zone, text), codes in zip(lists, answers, strict=True):
             if codes:
-                return zone.zone, text or await self._in_time(zone.reason(domain)) or ""
+                return zone.zone, text or await self._in_time(zone.reason, domain) or ""
         return "", ""
 
-    async def _in_time(self, question: Awaitable[T]) -> T | None:
+    async def _in_time(self, ask: Callable[[str], Awaitable[T]], domain: str) -> T | None:
         try:
             async with asyncio.timeout(self.options.timeout):
-                return await question
+                return await ask(domain)
         except TimeoutError:
             return None

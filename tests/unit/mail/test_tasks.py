@@ -62,3 +62,11 @@ async def test_a_failure_that_nobody_saw(error: Exception, count: int) -> None:
     del tasks, error
     gc.collect()
     assert len(complaints) == count
+
+
+async def test_what_never_began_is_closed(recwarn: pytest.WarningsRecorder) -> None:
+    tasks = Tasks()
+    tasks.begin(asyncio.sleep(60))
+    await tasks.end()
+    gc.collect()
+    assert not recwarn.list

@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: MIT
+"""What a server owes its client: compares what was sent with what was answered.
+
+A Ledger knows no more of SMTP than a client does.  Every line gets one reply; after a 354
+everything up to the dot does, and after a 334 the next line belongs to the exchange.  So which
+octets are commands follows from the replies, even where the client did not wait for them.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+END = b"\r\n.\r\n"
+#: Octets of the longest line of a reply (RFC 5321 section 4.5.3.1.5), CRLF included.
+LONGEST_LINE = 512
+
+_is_line = re.compile(rb"[2-5]\d\d[ -][ -~\t]*\r\n|[2-5]\d\d\r\n").fullmatch
+#: After these the server hangs up: RFC 5321 section 3.8, RFC 7504.
+_LAST = (221, 421, 521)
+
+
+class LedgerError(AssertionError):
+    """The server broke a rule."""
+
+
+@dataclass
+class Message:
+    """What was sent after a 354, and the reply to it; None while there is none."""
+
+    stream: bytes
+    code: int | None = None
+
+
+@dataclass
+class Ledger:
+    """One connection.  `said` takes what the client sends, `heard` what it receives."""
+
+    mode: str = "greeting"  # greeting, command, auth, data, over
+    messages: list[Message] = field(default_factory=list)
+    replies: list[tuple[bytes, int]] = field(default_factory=list)
+    authenticated: bool = False
+    tls_begins: bool = False
+    _sent: bytes = b""
+    _received: bytes = b""
+    _lines: list[bytes] = field(default_factory=list)
+
+    def said(self, octets: bytes) -> None:
+        self._sent += octets
+
+    def heard(self, octets: bytes) -> None:
+        """Raises LedgerError for what is not a reply, and a reply to nothing."""
+        self._received += octets
+        while (end := self._received.find(b"\n") + 1) > 0:
+            line, self._received = self._received[:end], self._received[end:]
+            self._line(line)
+
+    @property
+    def owes(self) -> bool:
+        """Whether a reply has to come."""
+        if self.mode == "greeting":
+            return True
+        if self.mode == "data":
+            return END in self._sent
+        return self.mode != "over" and b"\n" in self._sent
+
+    @property
+    def unheard(self) -> int:
+        """How many messages may have been sent behind the last reply."""
+        return self._sent.count(END) + (END not in self._sent and b"\n.\r\n" in self._sent)
+
+    @property
+    def code(self) -> int:
+        """The code of the last reply; 0 if there is none."""
+        return self.replies[-1][1] if self.replies else 0
+
+    def closed(self) -> None:
+        """The server has hung up.  Raises LedgerError if it must not."""
+        if self._received or self._lines:
+            raise LedgerError(f"hangs up within a reply: {self._received or self._lines!r}")
+        # A refusal may end the connection, and what is not a handshake ends it without a word.
+        if self.owes and self.code < 400 and not self.tls_begins:
+            raise LedgerError(f"hangs up and owes a reply to {self._sent[:80]!r}")
+
+    def restart(self) -> None:
+        """TLS begins: nothing that was sent or received before counts any more."""
+        self.mode, self.tls_begins = "command", False
+        self._sent = b""
+
+    def _line(self, line: bytes) -> None:
+        if len(line) > LONGEST_LINE or not _is_line(line):
+            raise LedgerError(f"is not a line of a reply: {line!r}")
+        self._lines.append(line)
+        if line[3:4] == b"-":
+            return
+        if len({each[:3] for each in self._lines}) > 1:
+            raise LedgerError(f"lines of one reply with different codes: {self._lines!r}")
+        self._lines = []
+        self._reply(int(line[:3]))
+
+    def _reply(self, code: int) -> None:
+        if self.mode == "over":
+            raise LedgerError(f"{code} after the end")
+        if self.mode == "greeting":
+            self.replies.append((b"", code))
+            self.mode = "command" if code == 220 else "over"
+        elif code == 421 and not self.owes:
+            self.replies.append((b"", code))
+        elif self.mode == "data":
+            self._answer_message(code)
+        else:
+            self._answer_line(code)
+        if code in _LAST:
+            self.mode = "over"
+
+    def _answer_message(self, code: int) -> None:
+        stream, end, rest = self._sent.partition(END)
+        if not end and code < 400:
+            raise LedgerError(f"{code} before the end of the message {stream!r}")
+        self.messages[-1].stream = stream + END
+        self.messages[-1].code = code
+        self._sent = rest
+        self.mode = "command" if end else "over"
+        self.replies.append((b".", code))
+
+    def _answer_line(self, code: int) -> None:
+        line, end, rest = self._sent.partition(b"\n")
+        if not end:
+            raise LedgerError(f"{code}, a reply to nothing; not answered yet: {line!r}")
+        self.replies.append((line, code))
+        in_exchange, self.mode, self._sent = self.mode == "auth", "command", rest
+        verb = line.strip().upper()
+        if code == 354:
+            # The CRLF of DATA may be that of the dot.
+            self.mode, self._sent = "data", b"\r\n" + rest
+            self.messages.append(Message(b""))
+            if not verb.startswith(b"DATA"):
+                raise LedgerError(f"354 to {line!r}")
+        elif code == 334:
+            self.mode = "auth"
+            if not in_exchange and not verb.startswith(b"AUTH"):
+                raise LedgerError(f"334 to {line!r}")
+        elif code == 235:
+            self.authenticated = True
+        elif code == 220:
+            self.tls_begins = True
