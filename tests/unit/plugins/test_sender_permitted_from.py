@@ -15,6 +15,7 @@ from qpsmtpd.api import (
     Decision,
     DnsAnswer,
     RecordType,
+    Resolver,
     Session,
     Transaction,
     Verdict,
@@ -229,6 +230,20 @@ async def test_the_macros_of_a_hello_name() -> None:
     dns = FakeResolver({("TXT", "a.test"): ["v=spf1 exists:%{l}.%{o}.%{h} -all"]})
     await run("", session=a_session(ehlo="a.test"), dns=dns)
     assert dns.asked[-1] == ("A", "postmaster.a.test.a.test")
+
+
+@pytest.mark.parametrize("sender", ["a@pass.test", ""])
+async def test_the_lookups_are_limited(sender: str) -> None:
+    class Limiting(FakeResolver):
+        budgets = 0
+
+        def limited(self, **limits: Any) -> Resolver:
+            self.budgets += 1
+            return super().limited(**limits)
+
+    dns = Limiting(DNS)
+    _, tx = await run(sender, session=a_session(ehlo="pass.test"), dns=dns)
+    assert (dns.budgets, tx.notes[SPF_RESULT].result) == (1, "pass")
 
 
 # --- DMARC and Received-SPF ---------------------------------------------------------------------
