@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import Any
 
 import pytest
@@ -152,6 +153,16 @@ async def test_karma_and_notes(result: str, karma: int) -> None:
     assert tx.notes[SPFQUERY] == result
     assert tx.notes.get(SPF_PASS_HOST) == ("pass.test" if result == "pass" else None)
     assert tx.notes[DMARC_SPF] == {"domain": f"{result}.test", "scope": "mfrom", "result": result}
+
+
+@pytest.mark.parametrize("result", RESULTS)
+async def test_what_could_be_refused_is_logged(
+    result: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    await run(f"a@{result}.test")
+    lines = [record.getMessage() for record in caplog.records if "spf=" in record.getMessage()]
+    assert bool(lines) is (result not in ("pass", "neutral", "none"))
 
 
 async def test_the_client_does_not_wait_unless_it_may_be_refused() -> None:
