@@ -161,7 +161,7 @@ class _Check:
             name = await self._name_of(target, domain)
             # Nothing found is no void look-up: no limit applies any more.
             texts = await self._resolver.txt(name) if name is not None else []
-            if len(texts) != 1 or not texts[0].isascii():
+            if len(texts) != 1:
                 return ""
             explanation = parse_explanation(texts[0])
             return explanation.expand(await self._values(explanation, domain))

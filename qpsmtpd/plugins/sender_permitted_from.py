@@ -45,6 +45,7 @@ client with an empty sender is checked; Received-SPF is added only with `receive
 from __future__ import annotations
 
 import asyncio
+import logging
 from dataclasses import dataclass
 from typing import Literal
 
@@ -88,6 +89,8 @@ DMARC_SPF = Note[dict[str, str]]("dmarc_spf")
 _Check = tuple[SpfQuery, asyncio.Task[SpfResult]]
 _NEVER = MOST_LEVEL + 1
 _LEVELS = frozenset(map(str, range(MOST_LEVEL + 1)))
+#: Results that an administrator wants to see before choosing a level.
+_WORTH_A_LINE = frozenset({"fail", "softfail", "permerror", "temperror"})
 _KARMA = {"pass": 1, "fail": -1, "softfail": -1}
 
 
@@ -220,7 +223,8 @@ class SenderPermittedFrom(Plugin[SenderPermittedFromOptions]):
 
     def _tell(self, tx: Transaction, result: SpfResult) -> None:
         """Put a result where others find it."""
-        self.log.debug("%s", _reason(result))
+        level = logging.INFO if result.result in _WORTH_A_LINE else logging.DEBUG
+        self.log.log(level, "%s", _reason(result))
         tx.auth_results.append(spf_auth_result(result))
         tx.notes[SPF_RESULT] = result
         tx.notes[SPFQUERY] = result.result

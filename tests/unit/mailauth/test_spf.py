@@ -199,13 +199,18 @@ async def test_a_tree_that_fans_out_is_cut_off() -> None:
         ("a:no.test exists:no.test a:other.test all", "permerror"),
         ("mx:no.test mx:other.test mx:no.test all", "permerror"),
         ("mx:voids.test all", "permerror"),
+        ("ptr a:no.test a:no.test all", "permerror"),
         # Names that cannot be asked about are not look-ups.
         ("a:x..test a:x..test a:x..test all", "pass"),
+        ("mx:odd.test all", "pass"),
     ],
 )
 async def test_two_lookups_may_find_nothing(terms: str, result: str) -> None:
-    dns = {("MX", "voids.test"): [(number, f"no{number}.test") for number in range(3)]}
-    assert (await check(f"v=spf1 {terms}", dns=dns)).result == result
+    dns = {
+        ("MX", "voids.test"): [(number, f"no{number}.test") for number in range(3)],
+        ("MX", "odd.test"): [(number, "") for number in range(3)],
+    }
+    assert (await check(f"v=spf1 {terms}", "192.0.2.77", dns=dns)).result == result
 
 
 async def test_ten_names_of_a_client_count() -> None:
@@ -224,12 +229,16 @@ async def test_a_failure_at_the_names_of_a_client_is_no_match() -> None:
 
 
 @pytest.mark.parametrize(
-    ("terms", "questions"), [("a:near.test a:near.test", 2), ("ptr:four.test -all", 1)]
+    ("terms", "questions"), [("a:near.test a:near.test", 2), ("ptr", 1), ("ptr", 2)]
 )
 async def test_a_spent_budget_is_temporary(terms: str, questions: int) -> None:
-    resolver = FakeResolver({**HOSTS, ("TXT", "a.test"): [f"v=spf1 {terms} -all"]})
+    dns: Records = {
+        **HOSTS,
+        ("TXT", "a.test"): [f"v=spf1 {terms} -all"],
+        ("PTR", "1.2.0.192.in-addr.arpa"): ["four.test"],
+    }
     query = SpfQuery(parse_ip(FOUR), "a.test")
-    result = await check_host(query, resolver.limited(questions=questions))
+    result = await check_host(query, FakeResolver(dns).limited(questions=questions))
     assert result.result == "temperror"
     assert "limited" in result.problem
 
@@ -280,7 +289,7 @@ async def test_long_records_cost_little(record: str) -> None:
         (FOUR, "%{l}.%{o}.%{d}", "me.a.test.a.test"),
         (FOUR, "%{ir}.%{v}.%{h}", "1.2.0.192.in-addr.client.test"),
         (SIX, "%{i2}.%{v}.%{d}", "0.1.ip6.a.test"),
-        (SIX, "%{i4r}.%{d}", "1.0.0.2.a.test"),
+        (SIX, "%{i6r}.%{d}", "D.0.1.0.0.2.a.test"),
         (FOUR, "%{p}.%{d}", "Four.test.a.test"),
         ("192.0.2.77", "%{p}.%{d}", "unknown.a.test"),
     ],

@@ -150,3 +150,8 @@ def test_long_records_are_not_remembered() -> None:
     parse_record("v=spf1 " + "a " * MAX_REMEMBERED)
     assert spfrecord._remembered.cache_info().currsize == 0
     assert parse_record("v=spf1 a") is parse_record("v=spf1 a")
+
+
+def test_a_record_is_ascii() -> None:
+    with pytest.raises(SpfSyntaxError, match="not ASCII"):
+        parse_record("v=spf1 a:b\xfccher.example all")

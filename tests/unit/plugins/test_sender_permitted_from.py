@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from qpsmtpd.api import (
     Decision,
     DnsAnswer,
     RecordType,
+    Resolver,
     Session,
     Transaction,
     Verdict,
@@ -153,6 +155,16 @@ async def test_karma_and_notes(result: str, karma: int) -> None:
     assert tx.notes[DMARC_SPF] == {"domain": f"{result}.test", "scope": "mfrom", "result": result}
 
 
+@pytest.mark.parametrize("result", RESULTS)
+async def test_what_could_be_refused_is_logged(
+    result: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    await run(f"a@{result}.test")
+    lines = [record.getMessage() for record in caplog.records if "spf=" in record.getMessage()]
+    assert bool(lines) is (result not in ("pass", "neutral", "none"))
+
+
 async def test_the_client_does_not_wait_unless_it_may_be_refused() -> None:
     dns = FakeResolver(silent=True)
     plugin = await a_plugin(SenderPermittedFrom, "reject 1", dns=dns)
@@ -229,6 +241,20 @@ async def test_the_macros_of_a_hello_name() -> None:
     dns = FakeResolver({("TXT", "a.test"): ["v=spf1 exists:%{l}.%{o}.%{h} -all"]})
     await run("", session=a_session(ehlo="a.test"), dns=dns)
     assert dns.asked[-1] == ("A", "postmaster.a.test.a.test")
+
+
+@pytest.mark.parametrize("sender", ["a@pass.test", ""])
+async def test_the_lookups_are_limited(sender: str) -> None:
+    class Limiting(FakeResolver):
+        budgets = 0
+
+        def limited(self, **limits: Any) -> Resolver:
+            self.budgets += 1
+            return super().limited(**limits)
+
+    dns = Limiting(DNS)
+    _, tx = await run(sender, session=a_session(ehlo="pass.test"), dns=dns)
+    assert (dns.budgets, tx.notes[SPF_RESULT].result) == (1, "pass")
 
 
 # --- DMARC and Received-SPF ---------------------------------------------------------------------
