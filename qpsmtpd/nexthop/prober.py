@@ -11,6 +11,7 @@ because everything else would refuse good mail.
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Sequence
 
@@ -20,6 +21,9 @@ from qpsmtpd.nexthop.hopreply import HopReply, NextHopError
 from qpsmtpd.nexthop.pool import Pool
 from qpsmtpd.nexthop.target import Target
 from qpsmtpd.plugin.verification import KNOWN, Verification, unavailable, unknown, unsure
+
+#: Seconds after which one that was not the right server is tried again.
+STRANGER = 600.0
 
 #: Connections at a time, of each worker; and seconds that one without questions stays open.
 CONNECTIONS = 4
@@ -40,20 +44,26 @@ class Prober:
         """Nothing is opened yet.
 
         others: whom to ask when the target fails.
-        product: a word that the greeting has to have, such as the name of the server.
+        product: a word that the greeting has to have, such as the name of the server.  One without
+        it is left alone for a while, as it may be ourselves, and slow to greet.
         keep: whether connections are used again.
         """
         idle = IDLE if keep else 0
         self.pool = Pool(target, size=CONNECTIONS, idle=idle, others=others)
         self._product = product
+        self._strange_until = 0.0
 
     async def verify(self, recipient: Address, sender: ReversePath = None) -> Verification:
         """What the next hop says about a recipient; waits as long as the caller lets it."""
+        loop, stranger = asyncio.get_running_loop(), f"does not say that it is {self._product}"
+        if loop.time() < self._strange_until:
+            return unavailable(f"{self.pool.target}: {stranger}")
         utf8 = not (recipient.is_ascii and (sender is None or sender.is_ascii))
 
         async def ask(client: Client) -> EnvelopeReplies | None:
             if self._product not in client.greeting:
-                raise NextHopError(f"does not say that it is {self._product}")
+                self._strange_until = loop.time() + STRANGER
+                raise NextHopError(stranger)
             if utf8 and "SMTPUTF8" not in client.extensions:
                 return None
             mail = f"MAIL FROM:{sender.path if sender else '<>'}{' SMTPUTF8' if utf8 else ''}"

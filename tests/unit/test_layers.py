@@ -45,7 +45,14 @@ LAYERS = {
 }
 
 #: What plugins may import of ours: the interface, and the ways to the next hop that several share.
-FOR_PLUGINS = {"api", "nexthop", "nexthop.cleanup", "nexthop.eximtrust", "nexthop.program"}
+FOR_PLUGINS = {
+    "api",
+    "nexthop",
+    "nexthop.cleanup",
+    "nexthop.eximtrust",
+    "nexthop.eximverify",
+    "nexthop.program",
+}
 
 #: What a plugin has a room of its own for.
 ROOM_OF = {"plugins.aiosmtpd": "handlers"}

@@ -17,11 +17,11 @@ a reply (no disk space, broken configuration), is missing, or is too slow: `time
 step.  In batch SMTP Exim reports a deferring ACL as 550 as well.  At most `processes` run at once
 in each worker.
 
-The plugin verify_recipients asks Exim by `exim4 -bv`, run in the same way, with the address on
-standard input. Known is what Exim's routers accept: local users, aliases (`:fail:` is unknown,
-`:defer:` is unsure), and with Debian's configuration every recipient of a relay domain whose mail
-can be routed. What Exim's ACLs would say does not matter, as they are not asked about messages
-from here either.
+The plugin verify_recipients asks Exim by `exim4 -bv`, run in the same way: up to four processes of
+each worker answer questions, for some seconds each. Known is what Exim's routers accept: local
+users, aliases (`:fail:` is unknown, `:defer:` is unsure), and with Debian's configuration every
+recipient of a relay domain whose mail can be routed. What Exim's ACLs would say does not matter, as
+they are not asked about messages from here either.
 
 Batch SMTP has no ESMTP parameters: an address with a domain in Unicode (RFC 6531) is refused with
 5.6.7.
@@ -38,7 +38,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from qpsmtpd.api import (
-    KNOWN,
     Finding,
     Plugin,
     Recipient,
@@ -55,22 +54,15 @@ from qpsmtpd.api import (
     matching,
     opt,
     printable_ascii,
-    unavailable,
-    unknown,
     unsure,
 )
 from qpsmtpd.nexthop import DotStuffer
 from qpsmtpd.nexthop.eximtrust import PROGRAM, check_trust
-from qpsmtpd.nexthop.program import Finished, ProgramError, Programs, once
+from qpsmtpd.nexthop.eximverify import EximVerifier
+from qpsmtpd.nexthop.program import Finished, ProgramError, Programs
 
 #: Where Debian has Exim's name for `exim -bS`.
 DEFAULT_PROGRAM = "/usr/sbin/rsmtp"
-
-#: How many processes of `exim -bv` each worker runs at once.
-QUESTIONS = 4
-
-#: The exit status of `exim -bv` when an address is not deliverable.
-_FAILS = 2
 
 _reply_line = re.compile(r"^ *([45]\d\d)[ -](.*)", re.MULTILINE)
 _LONGEST_TEXT = 200
@@ -95,7 +87,7 @@ class EximBsmtp(Plugin[EximOptions]):
 
     async def start(self) -> None:
         self._commands = Programs(self.options.processes)
-        self._questions = Programs(QUESTIONS)
+        self._verifier = EximVerifier([self._verifying_program, "-bv"])
         if not os.access(self._program, os.X_OK):
             self.log.error("%s cannot be run; every message is deferred", self._program)
 
@@ -113,14 +105,7 @@ class EximBsmtp(Plugin[EximOptions]):
     async def knows_recipient(self, recipient: Recipient, sender: ReversePath) -> Verification:
         if not recipient.address.is_ascii:
             return unsure("not asked: internationalized address")
-        address = f"{recipient.address}\n".encode()
-        try:
-            finished = await self._questions.feed(
-                [self._verifying_program, "-bv"], {0: once(address)}, timeout=self.options.timeout
-            )
-        except ProgramError as error:
-            return unavailable(str(error))
-        return _meaning(finished)
+        return await self._verifier.verify(str(recipient.address))
 
     async def hook_queue(self, tx: Transaction) -> Verdict:
         if not all(domain.isascii() for domain in _domains(tx)):
@@ -134,6 +119,9 @@ class EximBsmtp(Plugin[EximOptions]):
             self.log.error("message not handed over: %s", error)
             return defer("Mail system not available", status="4.3.0")
         return self._verdict(finished)
+
+    async def stop(self) -> None:
+        await self._verifier.close()
 
     @property
     def _program(self) -> str:
@@ -165,21 +153,6 @@ class EximBsmtp(Plugin[EximOptions]):
         text = printable_ascii(words, _LONGEST_TEXT)
         refuse = deny if code.startswith("5") else defer
         return refuse(text, status=_STATUS.get(code, f"{code[0]}.0.0"))
-
-
-def _meaning(finished: Finished) -> Verification:
-    """What the one line of `exim -bv` says; its status is that of the worst address.
-
-    A deferral is told by a line as well; without a line, it is Exim itself that has failed.
-    """
-    said = printable_ascii(finished.output.strip("> \r\n"), _LONGEST_TEXT)
-    if finished.status == 0 and said.endswith(" verified"):
-        return KNOWN
-    if finished.status == _FAILS and " failed to verify" in said:
-        return unknown("5.1.1", said)
-    if " cannot be resolved at this time" in said:
-        return unsure(said)
-    return unavailable(f"exim -bv ended with {finished.status}: {said}")
 
 
 def _domains(tx: Transaction) -> Iterator[str]:

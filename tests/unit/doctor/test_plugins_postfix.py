@@ -73,7 +73,6 @@ def test_takes_connections(machine: FakeMachine) -> None:
         ("550 5.1.1 User unknown", "ok says which recipients it does not have"),
         ("250 2.1.5 Ok", "notice takes every recipient in mx.example.org from us"),
         ("554 5.7.1 Relay access denied", "ok answers questions about recipients, but not about"),
-        ("421 4.3.2 down", "ok answers questions about recipients, but not about"),
     ],
 )
 async def test_is_asked_about_a_recipient(

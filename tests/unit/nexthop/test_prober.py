@@ -117,6 +117,8 @@ async def test_the_product_in_the_greeting(product: str, answer: str) -> None:
         prober = Prober(target, product=product)
         assert (await prober.verify(USER)).answer == answer
         assert ("RCPT" in hop.verbs()) is (answer == "known")
+        assert (await prober.verify(USER)).answer == answer
+        assert hop.connections == 1
         await prober.close()
 
 

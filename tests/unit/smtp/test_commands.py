@@ -95,8 +95,8 @@ async def test_ehlo(more: dict[str, Any], keywords: str) -> None:
         "mx.example greets [192.0.2.1]",
         "PIPELINING",
         "8BITMIME",
-        "ENHANCEDSTATUSCODES",
         "SMTPUTF8",
+        "ENHANCEDSTATUSCODES",
     ]
     assert "\n".join(lines[5:]) == keywords
 
