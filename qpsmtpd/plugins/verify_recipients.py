@@ -10,7 +10,7 @@ The plugin that delivers is asked, by the first line that would take the message
     queue/smtp-forward, queue/lmtp    ask the next hop, on connections that carry no mail
     queue/exim-bsmtp                  asks Exim (`exim4 -bv`)
     queue/postfix-queue               asks Postfix's SMTP server
-    queue/maildir, queue/discard      take every recipient
+    queue/maildir, queue/discard      take every recipient (but see `create` of queue/maildir)
     queue/qmail-queue, most others    cannot be asked
 
 It does not matter where the line is: recipients are verified after the plugins have accepted
