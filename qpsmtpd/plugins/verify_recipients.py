@@ -163,7 +163,11 @@ class VerifyRecipients(Plugin[VerifyOptions]):
             return None
         verification = await self._verify(tx, recipient)
         if verification is None:
-            self.log.error("what delivers hands over to qpsmtpd itself, so nothing is verified")
+            self.log.error(
+                "asked by this machine about a recipient that is being asked about: does delivery "
+                "lead back to qpsmtpd? ip=%s",
+                tx.session.client.ip,
+            )
             return defer("Recipients are verified in a circle", status="4.4.6", code=451)
         if verification.answer != "unknown":
             return None
