@@ -14,6 +14,7 @@ import logging
 import ssl
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from types import NoneType
 from typing import Any, ClassVar, Generic, Literal, NamedTuple, TypeVar, get_args
 
@@ -212,7 +213,7 @@ class Plugin(Generic[O]):
         """Whether `knows_recipient` is there to ask somebody."""
         return cls.knows_recipient is not Plugin.knows_recipient
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """Its name and options as a short text that changes when they do."""
         return hashlib.blake2s(f"{self.name} {self.options!r}".encode(), digest_size=8).hexdigest()

@@ -10,7 +10,7 @@ The plugin that delivers is asked, by the first line that would take the message
     queue/smtp-forward, queue/lmtp    ask the next hop, on connections that carry no mail
     queue/exim-bsmtp                  asks Exim (`exim4 -bv`)
     queue/postfix-queue               asks Postfix's SMTP server
-    queue/maildir, queue/discard      take every recipient
+    queue/maildir, queue/discard      take every recipient (but see `create` of queue/maildir)
     queue/qmail-queue, most others    cannot be asked
 
 It does not matter where the line is: recipients are verified after the plugins have accepted
@@ -163,7 +163,11 @@ class VerifyRecipients(Plugin[VerifyOptions]):
             return None
         verification = await self._verify(tx, recipient)
         if verification is None:
-            self.log.error("what delivers hands over to qpsmtpd itself, so nothing is verified")
+            self.log.error(
+                "asked by this machine about a recipient that is being asked about: does delivery "
+                "lead back to qpsmtpd? ip=%s",
+                tx.session.client.ip,
+            )
             return defer("Recipients are verified in a circle", status="4.4.6", code=451)
         if verification.answer != "unknown":
             return None

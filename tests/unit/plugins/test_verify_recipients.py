@@ -408,7 +408,7 @@ async def test_a_daemon_that_hands_over_to_itself(
     async with serve(forwarding()) as one:
         hand_over_to(one, one.port)
         assert await ask(one, "user", "nobody") == [250, 250]
-    assert "hands over to qpsmtpd itself" in caplog.text
+    assert "does delivery lead back to qpsmtpd? ip=127.0.0.1" in caplog.text
 
 
 async def test_two_daemons_that_hand_over_to_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
