@@ -254,6 +254,7 @@ async def test_nobody_listens() -> None:
 async def test_takes_the_message_before_it_was_sent(reply: str) -> None:
     verdict = await forward(FakeHop(DATA=f"354 go on\n{reply}"), a_mail())
     assert summary(verdict) == ("defer", 451, "4.5.0")
+    assert not verdict.tentative
 
 
 async def test_refuses_in_the_middle_of_the_message() -> None:
