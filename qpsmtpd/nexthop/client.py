@@ -257,6 +257,8 @@ class Client:
         """What the next hop said before the end of the message: that can only be a refusal."""
         reply = self._wire.take_reply()
         if reply is not None and reply.code < 400:
+            # It may have taken what it has.
+            self.dot_sent = True
             raise NextHopError("accepts a message before its end", "4.5.0")
         if reply is not None:
             self._doubt([reply])

@@ -25,9 +25,10 @@ from qpsmtpd.testing import (
     a_recipient,
     a_session,
     a_transaction,
+    serve,
     services,
 )
-from tests.unit.client import PATIENCE
+from tests.unit.client import PATIENCE, Client
 from tests.unit.nexthop.fake import DROP, KEYWORDS, SILENT, FakeHop
 from tests.unit.nexthop.sasl import Sasl
 
@@ -253,6 +254,7 @@ async def test_nobody_listens() -> None:
 async def test_takes_the_message_before_it_was_sent(reply: str) -> None:
     verdict = await forward(FakeHop(DATA=f"354 go on\n{reply}"), a_mail())
     assert summary(verdict) == ("defer", 451, "4.5.0")
+    assert not verdict.tentative
 
 
 async def test_refuses_in_the_middle_of_the_message() -> None:
@@ -419,6 +421,24 @@ async def test_who_was_refused_alone_is_not_remembered() -> None:
     async with hop, forwarder(hop) as plugin:
         assert summary(await plugin.hook_queue(a_mail("b@x.test"))) == ("deny", 550, "5.1.1")
         assert await plugin.hook_verify_recipient(a_mail(), a_recipient("b@x.test")) is None
+
+
+async def test_the_others_get_the_message_with_the_next_attempt() -> None:
+    """Wherever the plugin's line is, and though nothing verifies recipients."""
+    hop = FakeHop(rcpt={"b@example.test": NO})
+    async with hop:
+        lines = ["rcpt_ok", f"queue/smtp-forward 127.0.0.1 {hop.port}"]
+        async with serve({"plugins": lines}) as daemon:
+            client = await Client.of(daemon)
+            envelope = ("RSET", "MAIL FROM:<from@example.com>")
+            recipients = ("RCPT TO:<a@example.test>", "RCPT TO:<b@example.test>")
+            codes = await client.commands("EHLO x.example", *envelope, *recipients, "DATA")
+            assert codes[-3:] == [250, 250, 354]
+            assert (await client.deliver()).startswith("451 4.0.0 ")
+            assert (await client.commands(*envelope, *recipients, "DATA"))[-3:] == [250, 550, 354]
+            assert (await client.deliver()).startswith("250 2.0.0 ")
+            await client.close()
+    assert len(hop.messages) == 1
 
 
 # --- next hops by domain --------------------------------------------------------------------
