@@ -295,6 +295,12 @@ def test_the_init_script_goes() -> None:
     assert "invoke-rc.d qpsmtpd stop" in code_of("preinst.in")
 
 
+@pytest.mark.parametrize("script", sorted(set(SCRIPTS) - {"config.in"}))
+def test_systemctl_is_left_to_its_helper(script: str) -> None:
+    """Which asks policy-rc.d first; lintian looks at this too."""
+    assert not re.search(r"^\s*systemctl\b", code_of(script), re.MULTILINE)
+
+
 def purge(root: Path, *, ucf: bool = False, rm: str = "") -> list[str]:
     """Run postrm purge on the files below a directory; what ucf was told, if it is there.
 
