@@ -9,7 +9,7 @@ from qpsmtpd.lists.addresses import AddressList, AddressSet
 from qpsmtpd.lists.dnslists import DnsList, reversed_address
 from qpsmtpd.lists.domains import DomainList, HelloList
 from qpsmtpd.lists.hosts import HostList, parse_hosts, read_hosts, read_network
-from qpsmtpd.lists.lines import read_each
+from qpsmtpd.lists.lines import read_all, read_each
 from qpsmtpd.lists.listchecks import CLIENTS, DOMAINS, check_lists
 from qpsmtpd.lists.patterns import Pattern, compile_pattern
 from qpsmtpd.logs.levels import NOTHING, LogLevel
@@ -194,6 +194,7 @@ __all__ = [
     "password_matches",
     "printable_ascii",
     "printable_text",
+    "read_all",
     "read_each",
     "read_hosts",
     "read_network",

@@ -48,6 +48,7 @@ from qpsmtpd.api import (
     accept,
     deny,
     opt,
+    read_all,
     read_hosts,
 )
 
@@ -72,8 +73,10 @@ class Relay(Plugin[RelayOptions]):
 
     async def start(self) -> None:
         config = self.services.config
-        self._no_relay = await read_hosts(config, "norelayclients")
-        self._relay = self.own_clients = await self._read_relayclients()
+        self._no_relay, self._relay = await read_all(
+            read_hosts(config, "norelayclients"), self._read_relayclients()
+        )
+        self.own_clients = self._relay
         self._more = await config.mapping("morerelayclients")
 
     async def hook_connect(self, session: Session) -> Verdict | None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 
 from qpsmtpd.errors import ConfigError
-from qpsmtpd.lists.lines import read_each
+from qpsmtpd.lists.lines import read_all, read_each
 
 
 def number(text: str) -> int:
@@ -27,6 +27,16 @@ def test_every_wrong_line_is_reported() -> None:
         read_each(["1", "x", "2", "several", "y"], number)
     assert caught.value.where == "x"
     assert [error.where for error in caught.value.parts] == ["x", "a", "b", "y"]
+
+
+async def test_the_wrong_lines_of_several_lists_are_reported() -> None:
+    async def a_list(*lines: str) -> list[int]:
+        return read_each(lines, number)
+
+    assert await read_all(a_list("1"), a_list("2", "3")) == [[1], [2, 3]]
+    with pytest.raises(ConfigError) as caught:
+        await read_all(a_list("x", "1", "y"), a_list("2"), a_list("z"))
+    assert [error.where for error in caught.value.parts] == ["x", "y", "z"]
 
 
 def test_an_error_is_its_only_part() -> None:

@@ -115,6 +115,14 @@ async def test_norelayclients_win(ip: str, refused: bool) -> None:
         assert await may_relay(plugin, ip, relay_client=True) is not refused
 
 
+async def test_the_wrong_lines_of_both_files_are_reported() -> None:
+    config = {"norelayclients": ["x", "10."], "relayclients": ["y", "::/0"]}
+    with pytest.raises(ConfigError) as caught:
+        await a_plugin(Relay, config=config)
+    places = [error.where for error in caught.value.parts]
+    assert places == ["norelayclients:1", "relayclients:1", "relayclients:2"]
+
+
 async def test_norelayclients_win_over_loopback() -> None:
     plugin = await a_plugin(Relay, config={"norelayclients": ["::1"]})
     assert not await may_relay(plugin, "::1")
