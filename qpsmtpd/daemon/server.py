@@ -21,6 +21,7 @@ from qpsmtpd.daemon import descriptors
 from qpsmtpd.daemon.acceptor import Acceptor, make_acceptor
 from qpsmtpd.daemon.admission import Admission, Limits, Place, Refusal
 from qpsmtpd.daemon.clientnames import ClientNames
+from qpsmtpd.daemon.heap import Heap
 from qpsmtpd.daemon.jobs import Jobs
 from qpsmtpd.daemon.scoreboard import Slot
 from qpsmtpd.mail.ip import Endpoint
@@ -38,7 +39,7 @@ CUT_SECONDS = 5.0
 REST_SECONDS = 0.005
 #: Seconds until the next attempt when the system has no descriptor or no memory left.
 RETRY_SECONDS = 0.1
-#: Seconds between two looks at whether there are descriptors.
+#: Seconds between two looks at descriptors and memory.
 LOOK_SECONDS = 1.0
 
 #: Turns of the event loop from the end of a connection to the end of its socket (uvloop).
@@ -67,6 +68,7 @@ class Server:
         self._acceptors: list[Acceptor] = []
         self._resting: asyncio.Task[None] | None = None
         self._shortage = descriptors.Shortage(loop.time)
+        self._heap = Heap(loop.time)
         self._look: asyncio.TimerHandle | None = None
         self._protocols: dict[SmtpProtocol, Place] = {}
         self._before_header: dict[ProxyHandshake, Place] = {}
@@ -142,7 +144,7 @@ class Server:
             self._acceptors.append(acceptor)
         if self._slot is not None:
             self._slot.say_accepting(True)
-        self._look = self._loop.call_later(LOOK_SECONDS, self._look_for_descriptors)
+        self._look = self._loop.call_later(LOOK_SECONDS, self._look_around)
         self._jobs.begin()
 
     def _leave_next_to_others(self) -> None:
@@ -169,9 +171,10 @@ class Server:
                 self._resting = None
                 self._shortage.ends()
 
-    def _look_for_descriptors(self) -> None:
-        """Accept nothing while there are hardly any: what comes then waits."""
-        self._look = self._loop.call_later(LOOK_SECONDS, self._look_for_descriptors)
+    def _look_around(self) -> None:
+        """Accept nothing while there are hardly any descriptors: what comes then waits."""
+        self._look = self._loop.call_later(LOOK_SECONDS, self._look_around)
+        self._heap.look(self.connections)
         try:
             descriptors.check_spare()
         except OSError as error:

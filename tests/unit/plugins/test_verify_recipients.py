@@ -7,6 +7,7 @@ import asyncio
 import logging
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -39,6 +40,7 @@ from qpsmtpd.testing import (
 )
 from tests.unit.client import Client
 from tests.unit.nexthop.fake import FakeHop
+from tests.unit.store import stores
 
 MAIL = ("EHLO client.example", "MAIL FROM:<a@client.example>")
 RCPT = "RCPT TO:<{}@example.test>".format
@@ -417,3 +419,32 @@ async def test_two_daemons_that_hand_over_to_each_other(monkeypatch: pytest.Monk
         hand_over_to(one, other.port)
         hand_over_to(other, one.port)
         assert await ask(one, "user", "nobody") == [250, 250]
+
+
+# --- a clock that was wrong -------------------------------------------------------------------
+
+YEARS = 73 * 365 * 86400.0
+
+
+@pytest.mark.parametrize("wrong", [YEARS, -YEARS], ids=["ahead", "behind"])
+@pytest.mark.parametrize("kind", ["fake", "sqlite", "redis"])
+async def test_nobody_is_unknown_for_decades(kind: str, wrong: float, tmp_path: Path) -> None:
+    """A user who is new is known at last; and what is known is not forgotten all at once."""
+    async with getattr(stores, kind)(tmp_path) as subject:
+        lent = services(config={"rcpthosts": ["example.test"]}, store=subject.store)
+        system = FakeMailSystem(USUAL)
+        lent.deliverers.append(system)
+        line = f"negative {1 if kind == 'redis' else 60}s"
+        plugin = await a_plugin(VerifyRecipients, line, name="verify_recipients", services=lent)
+        subject.set_clock(wrong)
+        assert await reply(plugin, NOBODY) == NO
+        subject.set_clock(-wrong)
+        system.answers.clear()
+        # A server of Redis forgets what was to end before the time that it is now.
+        if (kind, wrong) != ("redis", -YEARS):
+            assert await reply(plugin, NOBODY) == NO
+
+        async def is_known() -> bool:
+            return await reply(plugin, NOBODY) == ""
+
+        await subject.until(is_known)

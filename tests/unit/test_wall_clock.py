@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: MIT
+"""Who looks at the clock on the wall, which may be wrong and jump: nothing may expire by it."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+PACKAGE = Path(__file__).parents[2] / "qpsmtpd"
+
+#: The modules that do, and what for.  Times that pass are those of the monotonic clock or a store.
+DATES = {
+    "mail/session.py": "a part of ids",
+    "mailauth/spf.py": "a macro that stands for the date",
+    "nexthop/cleanup.py": "the time of arrival, for Postfix",
+    "plugin/certificates.py": "a certificate's own dates",
+    "plugin/services.py": "the clock itself",
+    "plugins/content_log.py": "names of files",
+    "plugins/headers.py": "the age of a message by its Date",
+    "plugins/queue/maildir.py": "names of files",
+    "smtp/authenticate.py": "a part of challenges (RFC 2195)",
+    "smtp/trace.py": "the date in Received",
+    "store/sqlite.py": "how long the machine was off",
+}
+#: What people run by hand, and tests.
+BESIDE = ("commands/", "dialogue/", "doctor/", "manpages/", "testing.py")
+
+
+def _looks_at_it(call: ast.Call) -> bool:
+    function = call.func
+    if not isinstance(function, ast.Attribute):
+        return False
+    of = ast.unparse(function.value)
+    dates = ("clock", "datetime", "date")
+    return (
+        (function.attr in ("time", "time_ns") and of == "time")
+        or (function.attr in ("now", "utcnow", "today") and of.endswith(dates))
+        or (function.attr in ("localtime", "gmtime") and of == "time" and not call.args)
+    )
+
+
+def test_nothing_expires_by_the_wall_clock() -> None:
+    found = set()
+    for path in PACKAGE.rglob("*.py"):
+        name = path.relative_to(PACKAGE).as_posix()
+        calls = (
+            node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)
+        )
+        if not name.startswith(BESIDE) and any(map(_looks_at_it, calls)):
+            found.add(name)
+    assert found == set(DATES)
