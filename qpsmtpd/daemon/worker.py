@@ -21,6 +21,7 @@ from qpsmtpd.config.problems import ConfigErrors, Problem
 from qpsmtpd.config.runoptions import RunOptions
 from qpsmtpd.config.snapshot import Snapshot
 from qpsmtpd.daemon import descriptors
+from qpsmtpd.daemon.heap import trim_for_ever
 from qpsmtpd.daemon.overseer import Overseer
 from qpsmtpd.daemon.scoreboard import Slot
 from qpsmtpd.daemon.server import Listener, Server
@@ -111,6 +112,7 @@ class Worker:
         # What start-up created lives forever: the collector need not look at it again.
         gc.collect()
         gc.freeze()
+        trim_for_ever(asyncio.get_running_loop())
         log.info("taking connections on %s", ", ".join(map(describe, self.listeners)))
         self.overseer.ready()
         reloader = asyncio.create_task(self._reload_for_ever(server, hangup))
