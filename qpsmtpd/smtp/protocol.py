@@ -239,8 +239,12 @@ class SmtpProtocol(SMTP):
         """Tell the server once the last reply is on its way as well: it may be about to exit."""
         if self._finished and self._lost and self.connection is not None:
             self._host.forget(self)
-            # The connection knows us as its wire: without the cycle both are freed at once.
+            # Without cycles everything is freed at once: the connection knows us as its wire, the
+            # session as its ears, and both the task, by its context, and timers know the session.
             self.connection = None
+            self.task = None
+            # Timers that were cancelled stay for a while; the buffers of TLS (256 KB) need not.
+            self.transport = None
 
     @property
     def _ip(self) -> str:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
+import weakref
 from pathlib import Path
 from typing import Any, cast
 
@@ -256,3 +257,18 @@ async def test_reset_in_the_middle_of_data(tmp_path: Path, block: bytes) -> None
         await until(lambda: not serving.server.connections)
         assert catcher(serving).messages == []
         assert list((serving.directory / "spool").iterdir()) == []
+
+
+# --- what remains of a connection ------------------------------------------------------------
+
+
+async def test_a_connection_that_is_over_is_freed_at_once() -> None:
+    """Whatever still knows the session, such as a cancelled timer, keeps no buffers of TLS."""
+    wire, transport = connected()
+    assert wire.connection is not None
+    session, seen = wire.connection.session, weakref.ref(transport)
+    del transport
+    await hang_up(wire)
+    assert session.client.ip == "192.0.2.1"
+    assert seen() is None
+    assert wire.task is None
