@@ -11,7 +11,7 @@ PYTEST := $(BIN)/python -m pytest -q
 SHARED := -n auto
 
 .DEFAULT_GOAL := help
-.PHONY: help run venv check test fuzz test-systems lint types unit dialogue bench bench-quick deb \
+.PHONY: help run venv check test fuzz soak test-systems lint types unit dialogue bench bench-quick deb \
   autopkgtest piuparts man clean
 
 help: ## print the commands
@@ -52,6 +52,9 @@ test: lint types ## check, and all else that needs neither root nor booted syste
 fuzz: venv ## random dialogues and inputs; DIALOGUES=100000 INPUTS=1000000 SEED= FIRST=
 	$(BIN)/python -m tests.fuzz --dialogues $(or $(DIALOGUES),100000) \
 	  --inputs $(or $(INPUTS),1000000) $(if $(SEED),--seed $(SEED)) $(if $(FIRST),--first $(FIRST))
+
+soak: venv ## mail for HOURS=1 with reloads, kills and outages; figures and pictures in build/soak
+	$(BIN)/python -m tests.continuity.soak --hours $(or $(HOURS),1)
 
 test-systems: venv ## what boots Debian 12 and 13 or runs other servers (root on Debian, 40 minutes)
 	$(PYTEST) -rs -m real_systems

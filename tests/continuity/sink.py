@@ -9,6 +9,7 @@ from typing import Any, Self
 from tests.continuity.stream import ids_in
 from tests.stream_server import port_of, stream_server
 
+_DOWN = b"421 4.3.2 Down\r\n"
 _REPLIES = {b"DATA": b"354 Go ahead\r\n", b"QUIT": b"221 Bye\r\n"}
 
 
@@ -18,6 +19,8 @@ class Sink:
     def __init__(self) -> None:
         self.delivered: list[str] = []
         self.port = 0
+        #: It says so, and takes nothing; a message that has begun is taken.
+        self.down = False
 
     async def __aenter__(self) -> Self:
         self._server = stream_server(self._talk, limit=1 << 20)
@@ -28,9 +31,12 @@ class Sink:
         await self._server.__aexit__(*error)
 
     async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(b"220 next.example ESMTP\r\n")
+        writer.write(_DOWN if self.down else b"220 next.example ESMTP\r\n")
         while True:
             verb = (await reader.readuntil(b"\r\n"))[:4].upper()
+            if self.down:
+                writer.write(_DOWN)
+                return
             writer.write(_REPLIES.get(verb, b"250 OK\r\n"))
             if verb == b"DATA":
                 self.delivered += ids_in(await reader.readuntil(b"\r\n.\r\n"))

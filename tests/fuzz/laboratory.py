@@ -28,6 +28,8 @@ from tests.unit.daemon_process import Daemon, configure, running
 
 WORKERS = 2
 _FOR_EVER = 1e9
+#: Descriptors that a worker opens when the store is first needed: SQLite's three files.
+OPENED_LATER = 3
 #: Dialogues at the same time.
 AT_ONCE = 24
 #: What no log may have: a fault of ours, or of Python's.
@@ -153,6 +155,8 @@ async def fuzz(
             log.look()
         report.cpu_seconds = sum(map(_cpu_seconds, daemon.children()))
     log.look()
+    if report.descriptors[1] > report.descriptors[0] + OPENED_LATER * WORKERS:
+        report.problems.append(f"descriptors stay open: {report.descriptors}")
     report.held = max((float(path.read_text()) for path in directory.glob("held-*")), default=0)
     report.problems += [f"in the log: {line}" for line in log.faults]
     return report
