@@ -1,7 +1,8 @@
 # Print the lines of the file plugins whose plugin this version does not have, and that stop the start
 # for that reason, as "FILE:NUMBER: LINE". There is nothing but essential packages.
 missing_lines() {
-    awk -v etc="${DPKG_ROOT:-}/etc/qpsmtpd" -v root="${DPKG_ROOT:-}" -v known=" @KNOWN@ " '
+    awk -v etc="${DPKG_ROOT:-}/etc/qpsmtpd" -v root="${DPKG_ROOT:-}" -v known=" @KNOWN@ " \
+        "$(cat <<'AWK'
     function is_there(file,   line, found) {
         found = (getline line < file) >= 0
         close(file)
@@ -46,5 +47,7 @@ missing_lines() {
         while ((getline line < (etc "/plugin_dirs")) > 0)
             if ((line = meaning(line)) != "") directory[++directories] = line
         check(etc "/plugins")
-    }' 2>/dev/null || true
+    }
+AWK
+)" 2>/dev/null || true
 }
