@@ -1,13 +1,15 @@
 # Print the lines of the file plugins whose plugin this version does not have, and that stop the start
-# for that reason, as "FILE:NUMBER: LINE". There is nothing but essential packages.
+# for that reason, as "FILE:NUMBER: LINE". There is nothing but essential packages. (Two blanks, and no
+# two parentheses in a row: lintian takes awk for shell, and these for bashisms.)
 missing_lines() {
-    awk -v etc="${DPKG_ROOT:-}/etc/qpsmtpd" -v root="${DPKG_ROOT:-}" -v known=" @KNOWN@ " '
-    function is_there(file,   line, found) {
+    awk -v etc="${DPKG_ROOT:-}/etc/qpsmtpd" -v root="${DPKG_ROOT:-}" -v known=" @KNOWN@ " \
+        "$(cat <<'AWK'
+    function  is_there(file,   line, found) {
         found = (getline line < file) >= 0
         close(file)
         return found
     }
-    function has(name,   python, i) {
+    function  has(name,   python, i) {
         sub(/^async\//, "", name)
         python = name
         gsub(/-/, "_", python)
@@ -17,10 +19,10 @@ missing_lines() {
                 return 1
         return 0
     }
-    function check(file,   line, number, word, name) {
+    function  check(file,   line, number, word, name) {
         if (file in reading) return # a circle
         reading[file]
-        while ((getline line < file) > 0) {
+        while (0 < (getline line < file)) {
             number++
             gsub(/^[ \t\r]+|[ \t\r]+$/, "", line)
             if (line == "" || line ~ /^#/) continue
@@ -37,14 +39,20 @@ missing_lines() {
         close(file)
         delete reading[file]
     }
-    function meaning(line) {
+    function  meaning(line) {
         gsub(/^[ \t\r]+|[ \t\r]+$/, "", line)
         return line ~ /^#/ ? "" : line
     }
     BEGIN {
-        while ((getline line < (etc "/missing_plugins")) > 0) if (meaning(line) == "skip") exit
-        while ((getline line < (etc "/plugin_dirs")) > 0)
-            if ((line = meaning(line)) != "") directory[++directories] = line
+        file = etc "/missing_plugins"
+        while (0 < (getline line < file)) if (meaning(line) == "skip") exit
+        file = etc "/plugin_dirs"
+        while (0 < (getline line < file)) {
+            line = meaning(line)
+            if (line != "") directory[++directories] = line
+        }
         check(etc "/plugins")
-    }' 2>/dev/null || true
+    }
+AWK
+)" 2>/dev/null || true
 }
