@@ -46,7 +46,8 @@ _POSIX = {
     "word": r"\w",
     "xdigit": "0-9a-fA-F",
 }
-_brackets = re.compile(r"\[\^?\]?(?:\[:\w+:\]|\\.|[^\]\\])*\]")
+# One without an end goes to the end: it must not be looked for anew at every bracket.
+_brackets = re.compile(r"\[\^?\]?(?:\[:\w+:\]|\\.|[^\]\\])*+(?:\]|\\?\Z)", re.DOTALL)
 _posix_class = re.compile(rf"\[:({'|'.join(_POSIX)}):\]")
 _escape = re.compile(r"\\(.)")
 
