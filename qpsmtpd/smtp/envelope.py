@@ -50,7 +50,12 @@ async def mail(connection: Connection, argument: str) -> Reply:
         return replies.BAD_SENDER
     if not parsed.path.isascii() and "SMTPUTF8" not in parsed.parameters:
         return replies.UTF8_NEEDED
-    return await _begin(connection, Transaction(session, sender, parsed.parameters))
+    transaction = Transaction(session, sender, parsed.parameters)
+    if session.transaction is None and "mail" not in connection.snapshot.chain.hooks:
+        # Nobody is to be asked, and nothing ends.
+        session.transaction = transaction
+        return replies.SENDER_OK
+    return await _begin(connection, transaction)
 
 
 async def _begin(connection: Connection, transaction: Transaction) -> Reply:
@@ -157,7 +162,9 @@ async def _decide(connection: Connection, transaction: Transaction, recipient: R
     """
     answer = await connection.run("rcpt", transaction, recipient)
     if answer is not None and not answer.refused:
-        found = await connection.run("verify_recipient", transaction, recipient)
+        found = None
+        if "verify_recipient" in connection.snapshot.chain.hooks:
+            found = await connection.run("verify_recipient", transaction, recipient)
         if found is None or not found.refused:
             transaction.recipients.append(recipient)
             return reply_to(answer)
