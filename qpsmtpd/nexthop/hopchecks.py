@@ -68,7 +68,8 @@ async def check_next_hop(
         yield finding
         works = works and finding.severity is not Severity.ERROR
     if works:
-        yield await check_questions(subject, [Prober(target)], target.hello)
+        prober = Prober(target, as_stranger=not target.lmtp)
+        yield await check_questions(subject, [prober], target.hello)
 
 
 def _denied(system: System, path: str) -> Obstacle | None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 
 from qpsmtpd.mail.address import Address, ReversePath
 from qpsmtpd.nexthop.client import Client, EnvelopeReplies
@@ -30,6 +31,11 @@ CONNECTIONS = 4
 IDLE = 5.0
 
 
+#: Where we ask from if the next hop is on this machine.  By 127.0.0.1 it knows us, and may let us
+#: write to anybody: Debian's Exim does, and bounces what it cannot deliver.
+_STRANGER = "127.0.0.2"
+
+
 class Prober:
     """Asks one next hop; `pool` has the connections for that."""
 
@@ -40,24 +46,38 @@ class Prober:
         product: str = "",
         keep: bool = True,
         others: Sequence[Target] = (),
+        as_stranger: bool = False,
     ) -> None:
         """Nothing is opened yet.
 
         others: whom to ask when the target fails.
+        as_stranger: ask a next hop on this machine from another address first.
         product: a word that the greeting has to have, such as the name of the server.  One without
         it is left alone for a while, as it may be ourselves, and slow to greet.
         keep: whether connections are used again.
         """
         idle = IDLE if keep else 0
         self.pool = Pool(target, size=CONNECTIONS, idle=idle, others=others)
+        self._pools = [self.pool]
+        if as_stranger and target.host == "127.0.0.1" and not target.source:
+            stranger = replace(target, source=_STRANGER)
+            self._pools.insert(0, Pool(stranger, size=CONNECTIONS, idle=idle))
         self._product = product
         self._strange_until = 0.0
 
     async def verify(self, recipient: Address, sender: ReversePath = None) -> Verification:
         """What the next hop says about a recipient; waits as long as the caller lets it."""
+        verification = unavailable("nobody to ask")
+        for pool in self._pools:
+            verification = await self._verify(pool, recipient, sender)
+            if verification.answer in ("known", "unknown"):
+                break
+        return verification
+
+    async def _verify(self, pool: Pool, recipient: Address, sender: ReversePath) -> Verification:
         loop, stranger = asyncio.get_running_loop(), f"does not say that it is {self._product}"
         if loop.time() < self._strange_until:
-            return unavailable(f"{self.pool.target}: {stranger}")
+            return unavailable(f"{pool.target}: {stranger}")
         utf8 = not (recipient.is_ascii and (sender is None or sender.is_ascii))
 
         async def ask(client: Client) -> EnvelopeReplies | None:
@@ -70,18 +90,18 @@ class Prober:
             return await client.begin(mail, [f"RCPT TO:{recipient.path}"], data=False)
 
         try:
-            replies = await self.pool.run(ask)
+            replies = await pool.run(ask)
         except NextHopError as error:
-            return unavailable(f"{self.pool}: {error}")
+            return unavailable(f"{pool}: {error}")
         if replies is None:
             return unsure("no SMTPUTF8")
         if not replies.mail.positive:
-            return unavailable(f"{self.pool}: MAIL: {replies.mail}")
+            return unavailable(f"{pool}: MAIL: {replies.mail}")
         return meaning(replies.recipients[0])
 
     async def close(self) -> None:
         """Close the connections; nothing may be asked any more."""
-        await self.pool.close()
+        await asyncio.gather(*(pool.close() for pool in self._pools))
 
 
 # --- what a reply means ---------------------------------------------------------------------

@@ -39,7 +39,9 @@ The plugin verify_recipients asks the next hop as early as RCPT, by a transactio
 and with the null sender, so that unknown recipients are refused there and the mixed cases hardly
 occur. With `check-recipients=yes` it is asked with the real sender, and every answer counts, also
 a refusal for now: while the next hop is down, RCPT is deferred. Questions travel on connections of
-their own, and an answer alone never makes us accept a recipient.
+their own, and an answer alone never makes us accept a recipient. Debian's Exim takes any recipient
+from 127.0.0.1, and bounces what it cannot deliver; so verify_recipients asks a next hop there from
+127.0.0.2, and as ourselves only if that gives no clear answer.
 
 Connections are used again, but to the next hop no message is worse off than on a connection of its
 own: each carries at most `messages`, and is closed once anything was refused on it, since servers
@@ -236,7 +238,8 @@ class SmtpForward(Plugin[SmtpForwardOptions]):
         keep, files = not self.options.xclient, self.services.config.path
         target, *others = self._targets(destination)
         pool = await make_pool(self.name, self.options, target, files, others=others, keep=keep)
-        return Hop(pool, Prober(pool.target, others=pool.others, keep=keep))
+        prober = Prober(pool.target, others=pool.others, keep=keep, as_stranger=True)
+        return Hop(pool, prober)
 
     def _targets(self, destination: Destination) -> list[Target]:
         port, me = destination.port, self.services.me

@@ -227,7 +227,6 @@ CHECKS = (
 #: Checks of what not every method can do, with the ones that can.
 ONLY_WITH: dict[Callable[[Setting], None], Callable[[Method], bool]] = {
     replies_with_the_queue_id: lambda method: method.tells_queue_id,
-    refuses_an_unknown_user: lambda method: method.knows_recipients,
     many_messages_arrive_at_once: lambda method: method.keeps_connections,
     refused_recipients_delay_nobody: lambda method: method.refuses_unknown_users,
     passes_on_wishes_for_notices: lambda method: method.sends_notices,

@@ -34,7 +34,6 @@ class Method:
     keeps_connections: bool = False
     refuses_unknown_users: bool = False  # Exim takes everything from hosts that may relay
     sends_notices: bool = False  # Exim offers DSN only to hosts in dsn_advertise_hosts
-    knows_recipients: bool = True
 
 
 @dataclass(frozen=True)
@@ -115,11 +114,9 @@ def _exim_delivered(queue_id: str) -> bool:
     return f" {queue_id} => {USER} " in EXIM_LOG.read_text()
 
 
-def _by_smtp(outage: Outage, *, knows_recipients: bool = True) -> Method:
+def _by_smtp(outage: Outage) -> Method:
     line = "queue/smtp-forward 127.0.0.1 25"
-    return Method(
-        "smtp-forward", line, outage, keeps_connections=True, knows_recipients=knows_recipients
-    )
+    return Method("smtp-forward", line, outage, keeps_connections=True)
 
 
 MAIL_SYSTEMS = {
@@ -139,8 +136,7 @@ MAIL_SYSTEMS = {
         methods=(
             # Batch SMTP answers nothing, so there is no queue id to pass on.
             Method("exim-bsmtp", "queue/exim-bsmtp", exim_misconfigured, tells_queue_id=False),
-            # As Debian sets it up, it takes every recipient from 127.0.0.1 by SMTP.
-            _by_smtp(stopped("exim4", kill=True), knows_recipients=False),
+            _by_smtp(stopped("exim4", kill=True)),
         ),
     ),
 }
