@@ -330,8 +330,7 @@ def _read(
         return {}
     if typing.get_origin(kind) is tuple:
         element = typing.get_args(kind)[0]
-        values = read_each(entries, lambda entry: _value(field, element, entry))
-        return {field.name: tuple(values)}
+        return {field.name: tuple(read_each(entries, lambda entry: _value(field, element, entry)))}
     problems.extend(_surplus(field.name, entries))
     if field.name == "store":
         problems.extend(_exposed_password(entries[0], _store(entries[0])))

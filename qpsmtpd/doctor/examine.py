@@ -83,8 +83,7 @@ def run(
     """Examine this machine and print the report; the exit status of the process."""
     installation = Installation(machine=Machine(), directories=directories, listen=listen)
     findings = examine(installation)
-    if errors_only:
-        findings = errors_in(findings)
+    findings = errors_in(findings) if errors_only else findings
     lines = [json_report(findings)] if as_json else text_report(sys.stdout, findings)
     print("\n".join(lines))
     return exit_status(findings)

@@ -165,9 +165,8 @@ def find_server(place: str, directories: Sequence[Path]) -> type[SMTP]:
     never = [name for name in NOT_HERE if getattr(found, name) is not getattr(SMTP, name)]
     never += [name for name in ("ehlo_hook", "rset_hook") if hasattr(found, name)]
     if never:
-        raise ConfigError(
-            "", f"{place} changes {', '.join(never)}, which qpsmtpd does itself: use a handler"
-        )
+        problem = f"changes {', '.join(never)}, which qpsmtpd does itself: use a handler"
+        raise ConfigError("", f"{place} {problem}")
     return found
 
 

@@ -341,9 +341,7 @@ def _parse_parameters(text: str) -> dict[str, str | None]:
     parameters: dict[str, str | None] = {}
     if text[0] not in " \t":
         raise PathError("syntax error after path", "parameters")
-    for word in text.replace("\t", " ").split(" "):
-        if not word:
-            continue
+    for word in filter(None, text.replace("\t", " ").split(" ")):
         match = _parameter(word)
         if match is None:
             raise PathError("syntax error in parameters", "parameters")

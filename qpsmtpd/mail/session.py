@@ -172,11 +172,8 @@ class Session(TaskOwner):
         self.capabilities: list[str] = []
         self.notes = Notes()
         self.transaction: Transaction | None = None
-        self.commands = 0
-        #: Transactions begun.
-        self.transactions = 0
-        #: Messages accepted.
-        self.messages = 0
+        #: How many commands came, transactions were begun, and messages were accepted.
+        self.commands = self.transactions = self.messages = 0
         #: Connections this client has open in the daemon, with this one; and how many it may have.
         self.connections_from_client = 1
         self.max_connections_from_client = 0

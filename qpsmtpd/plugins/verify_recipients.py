@@ -105,6 +105,11 @@ _TEXTS = {
 }
 _NO_USER = "No such user here"
 
+_CIRCLE = (
+    "asked by this machine about a recipient that is being asked about: does delivery lead back to "
+    "qpsmtpd?"
+)
+
 
 def _is_sender(text: str) -> bool:
     try:
@@ -163,11 +168,7 @@ class VerifyRecipients(Plugin[VerifyOptions]):
             return None
         verification = await self._verify(tx, recipient)
         if verification is None:
-            self.log.error(
-                "asked by this machine about a recipient that is being asked about: does delivery "
-                "lead back to qpsmtpd? ip=%s",
-                tx.session.client.ip,
-            )
+            self.log.error("%s ip=%s", _CIRCLE, tx.session.client.ip)
             return defer("Recipients are verified in a circle", status="4.4.6", code=451)
         if verification.answer != "unknown":
             return None

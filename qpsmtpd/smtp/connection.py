@@ -157,12 +157,10 @@ class Connection:
         RFC 2920 section 3.1 says where.  To be asked before the reply is given: what comes while it
         is on its way is in order.
         """
-        if not self.wire.pending_input:
+        session, settings = self.session, self.snapshot.settings
+        if not (self.wire.pending_input and settings.forbid_unauth_pipelining):
             return None
-        session = self.session
         if session.relay_client or session.whitelisted_host:
-            return None
-        if not self.snapshot.settings.forbid_unauth_pipelining:
             return None
         self.log_refusal("command", OUT_OF_STEP)
         return OUT_OF_STEP

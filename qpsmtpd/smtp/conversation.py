@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 
+from qpsmtpd.config.snapshot import Snapshot
 from qpsmtpd.logs.records import bind
 from qpsmtpd.smtp import replies
 from qpsmtpd.smtp.commands import COMMANDS, USEFUL, not_smtp, unrecognized
@@ -65,13 +66,15 @@ async def _greet(connection: Connection) -> bool:
         if reply is not None:
             connection.say(reply)
             return False
-    greeting = connection.snapshot.settings.smtpgreeting
-    if not greeting:
-        greeting = f"{connection.snapshot.services.me} ESMTP qpsmtpd"
-    elif "ESMTP" not in greeting.split():
-        greeting += " ESMTP"
-    connection.say(Reply(220, "", greeting))
+    connection.say(Reply(220, "", _greeting(connection.snapshot)))
     return True
+
+
+def _greeting(snapshot: Snapshot) -> str:
+    greeting = snapshot.settings.smtpgreeting
+    if not greeting:
+        return f"{snapshot.services.me} ESMTP qpsmtpd"
+    return greeting if "ESMTP" in greeting.split() else f"{greeting} ESMTP"
 
 
 async def _serve(connection: Connection) -> None:

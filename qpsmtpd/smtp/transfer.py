@@ -228,9 +228,8 @@ async def _add_results(transaction: Transaction, headers: Headers, snapshot: Sna
     if removed:
         log.info("forged Authentication-Results removed count=%d", removed)
     await transaction.session.resolve_client_name()
-    headers.prepend(
-        "Authentication-Results", trace.authentication_results(transaction, authserv_id)
-    )
+    value = trace.authentication_results(transaction, authserv_id)
+    headers.prepend("Authentication-Results", value)
 
 
 def _add_tags(transaction: Transaction) -> None:

@@ -101,14 +101,10 @@ class QmailQueue(Plugin[QmailOptions]):
 
     def _refusal(self, finished: Finished) -> Verdict:
         permanent = finished.status in PERMANENT
-        self.log.log(
-            # A permanent problem is the message's, any other the administrator's.
-            LogLevel.LOGINFO if permanent else LogLevel.LOGERROR,
-            "%s exit_status=%d output=%r",
-            self._program,
-            finished.status,
-            finished.output,
-        )
+        # A permanent problem is the message's, any other the administrator's.
+        level = LogLevel.LOGINFO if permanent else LogLevel.LOGERROR
+        status, output = finished.status, finished.output
+        self.log.log(level, "%s exit_status=%d output=%r", self._program, status, output)
         if finished.status == ADDRESS_TOO_LONG:
             return deny("Envelope address too long", status="5.1.3")
         if permanent:

@@ -158,6 +158,12 @@ class SmtpForwardOptions(NextHopOptions):
     )
 
 
+_TRUSTING = (
+    "relays all mail from loopback addresses (mynetworks), and so all that qpsmtpd hands over by "
+    "SMTP: only rcpt_ok keeps this from being an open relay"
+)
+
+
 @dataclass(frozen=True)
 class Hop:
     """One next hop: connections for messages, and others for questions."""
@@ -185,11 +191,7 @@ class SmtpForward(Plugin[SmtpForwardOptions]):
             ):
                 yield finding
             if trusting := system.trusting(target.host):
-                text = (
-                    "relays all mail from loopback addresses (mynetworks), and so all that qpsmtpd "
-                    "hands over by SMTP: only rcpt_ok keeps this from being an open relay"
-                )
-                yield Finding.notice(trusting, text, area="Mail systems")
+                yield Finding.notice(trusting, _TRUSTING, area="Mail systems")
 
     async def knows_recipient(self, recipient: Recipient, sender: ReversePath) -> Verification:
         return await self._hop_of(recipient).prober.verify(recipient.address, sender)
