@@ -102,6 +102,8 @@ class ConfigFiles:
 
     def _decode(self, octets: bytes, where: str) -> str:
         """The text of a line; old files are in Latin-1, and have to say so no longer."""
+        if b"\0" in octets:
+            raise ConfigError(where, "is not text (it has a NUL): save the file in UTF-8")
         try:
             return octets.decode()
         except UnicodeDecodeError as error:

@@ -156,6 +156,13 @@ def test_another_encoding_is_latin_1(tmp_path: Path) -> None:
     assert "0xFC" in warning.text
 
 
+@pytest.mark.parametrize("content", [b"a\0b\n", b"\xff\xfe\0\x80\n", "me\n".encode("utf-16-le")])
+def test_a_file_that_is_no_text(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "me").write_bytes(content)
+    with pytest.raises(ConfigError, match=r"/me:\d: is not text .* save the file in UTF-8"):
+        ConfigFiles([tmp_path]).entries("me")
+
+
 def test_comments_may_be_in_any_encoding(tmp_path: Path) -> None:
     (tmp_path / "me").write_bytes(b"\xef\xbb\xbf# caf\xe9\nb\xc3\xbccher\n")
     assert ConfigFiles([tmp_path]).lines("me") == ["bücher"]
