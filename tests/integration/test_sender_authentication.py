@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from qpsmtpd.api import SpfQuery, check_host, parse_ip
+from qpsmtpd.api import DkimVerifier, SpfQuery, check_host, parse_ip
 from qpsmtpd.dns.resolver import DnsResolver
 from qpsmtpd.mail.headers import Headers
 from qpsmtpd.testing import Records, dns_failure, serve
@@ -148,6 +148,30 @@ async def test_name_servers(server: dict[str, Any], result: str) -> None:
         ("TXT", "include.example"): ["v=spf1 ip4:192.0.2.1"],
     }
     assert await asked(records, **server) == result
+
+
+@pytest.mark.parametrize(
+    ("server", "result"),
+    [
+        ({}, "pass"),
+        ({"silent": True}, "temperror"),
+        ({"truncated": {KEY_NAME}}, "pass"),
+        ({"tamper": lambda wire: [wire[:-3]]}, "temperror"),
+        ({"edns": "refused"}, "pass"),
+    ],
+)
+async def test_name_servers_with_keys(server: dict[str, Any], result: str) -> None:
+    """A key has two strings, as most are too long for one."""
+    key = rsa_record(f"v=DKIM1; n={'a note ' * 40}; ")
+    async with DnsServer({("TXT", KEY_NAME): [key]}, **server) as name_server:
+        resolver = DnsResolver([name_server.address], timeout=0.2, lifetime=0.5)
+        verifier = DkimVerifier(signature_of() + FIELDS, 0.0)
+        try:
+            await verifier.ask(resolver.limited())
+        finally:
+            await resolver.close()
+    verifier.update(BODY)
+    assert [each.result for each in verifier.results()] == [result]
 
 
 @pytest.mark.parametrize("failing", [("TXT", "a.example"), ("A", "host.example")])

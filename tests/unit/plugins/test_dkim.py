@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import logging
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -242,6 +244,24 @@ async def test_the_log(caplog: pytest.LogCaptureFixture) -> None:
     assert [record.getMessage() for record in caplog.records] == [
         "dkim=fail d='a.example' s='s' why='signature did not verify'"
     ]
+
+
+def test_without_cryptography() -> None:
+    """The plugin's line is an error that says what is missing."""
+    program = """
+import sys
+class WithoutCryptography:
+    def find_spec(self, name, path=None, target=None):
+        if name == "cryptography":
+            raise ModuleNotFoundError(name=name)
+sys.meta_path.insert(0, WithoutCryptography())
+from qpsmtpd.config.pluginfinder import PluginFinder
+PluginFinder().find("dkim")
+"""
+    said = subprocess.run(
+        [sys.executable, "-c", program], check=False, capture_output=True, text=True
+    ).stderr
+    assert "PluginError: needs the Python module cryptography, which is not installed" in said
 
 
 async def test_ed25519() -> None:
