@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -321,3 +323,9 @@ async def test_a_body_is_hashed_once_for_all() -> None:
     assert list(verifier._bodies) == ["relaxed"]
     [hashes] = [body._hashes for body in verifier._bodies.values()]
     assert [limit for limit, _ in hashes] == [0, 1, 2, 3, 4, None]
+
+
+def test_the_library_is_imported_late() -> None:
+    """Who only imports the interface does not pay for it."""
+    program = "import sys, qpsmtpd.api; sys.exit('cryptography' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
