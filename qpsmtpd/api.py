@@ -65,13 +65,22 @@ from qpsmtpd.mail.verdict import (
     verdict_from_word,
 )
 from qpsmtpd.mailauth.budget import resolver_for
-from qpsmtpd.mailauth.results import SPF_RESULT, received_spf, spf_auth_result
+from qpsmtpd.mailauth.dkim import DkimResult
+from qpsmtpd.mailauth.dkim import Verifier as DkimVerifier
+from qpsmtpd.mailauth.results import (
+    DKIM_RESULTS,
+    SPF_RESULT,
+    dkim_auth_result,
+    received_spf,
+    spf_auth_result,
+)
 from qpsmtpd.mailauth.spf import SpfQuery, SpfResult, check_host
 from qpsmtpd.plugin.base import (
     HookResult,
     ParsedPath,
     Plugin,
     RejectKind,
+    RejectMode,
     RejectOptions,
     fit_status,
     password_matches,
@@ -96,6 +105,7 @@ from qpsmtpd.plugin.verification import KNOWN, Verification, unavailable, unknow
 
 __all__ = [
     "CLIENTS",
+    "DKIM_RESULTS",
     "DOMAINS",
     "KNOWN",
     "NOTHING",
@@ -116,6 +126,8 @@ __all__ = [
     "ConfigError",
     "DatagramOutlet",
     "Decision",
+    "DkimResult",
+    "DkimVerifier",
     "DnsAnswer",
     "DnsError",
     "DnsLimitError",
@@ -149,6 +161,7 @@ __all__ = [
     "Recipient",
     "RecordType",
     "RejectKind",
+    "RejectMode",
     "RejectOptions",
     "Resolver",
     "ReversePath",
@@ -179,6 +192,7 @@ __all__ = [
     "compile_pattern",
     "defer",
     "deny",
+    "dkim_auth_result",
     "domain_spellings",
     "fit_status",
     "format_record",

@@ -383,6 +383,7 @@ def a_transaction(
     if message is not None:
         transaction.message = a_message(message)
         transaction.size = transaction.message.size
+        transaction.received_header = bytes(transaction.message.headers)
     return transaction
 
 

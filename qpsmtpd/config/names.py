@@ -24,7 +24,6 @@ _ALIASES: dict[str, tuple[str, tuple[str, ...]]] = {
     "config/http": ("http_config", ()),
     "denysoft_greylist": ("greylisting", ()),
     "dkimcheck": ("dkim", ()),
-    "domainkeys": ("dkim", ()),
     "ident/geoip2": ("ident/geoip", ()),
     "logging/file_connection": ("logging/file", ()),
     "relay_only": ("relay", ("only", "1")),

@@ -266,6 +266,7 @@ class Transaction(TaskOwner):
         "message",
         "next_hop_id",
         "notes",
+        "received_header",
         "recipients",
         "refused_recipients",
         "reverse_path",
@@ -295,6 +296,8 @@ class Transaction(TaskOwner):
         self.refused_recipients = 0
         #: The message, once it has been read to its end; None before.
         self.message: Message | None = None
+        #: The header section as it came, from `hook_data_headers_end` on, whatever plugins change.
+        self.received_header = b""
         #: Bytes of the message.
         self.size = 0
         #: Seconds of the monotonic clock at MAIL.

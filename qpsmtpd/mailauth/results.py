@@ -8,10 +8,14 @@ import re
 from qpsmtpd.mail.authresult import AuthResult
 from qpsmtpd.mail.notes import Note
 from qpsmtpd.mail.text import printable_ascii
+from qpsmtpd.mailauth.dkim import DkimResult
 from qpsmtpd.mailauth.spf import SpfQuery, SpfResult
 
 #: The result of SPF for a message, for plugins that go on from there.
 SPF_RESULT = Note[SpfResult]("spf_result")
+
+#: The results of DKIM for a message, one for each signature.
+DKIM_RESULTS = Note[tuple[DkimResult, ...]]("dkim_results")
 
 #: Octets of one value in Received-SPF; an RFC 5321 path is shorter.
 _MOST = 320
@@ -25,6 +29,20 @@ _not_quotable = re.compile(r'["\\()]')
 def spf_auth_result(spf: SpfResult) -> AuthResult:
     """The result for Authentication-Results (RFC 8601 section 2.7.2)."""
     return AuthResult("spf", spf.result, spf.problem, {f"smtp.{spf.identity}": spf.domain})
+
+
+def dkim_auth_result(dkim: DkimResult) -> AuthResult:
+    """The result for Authentication-Results (RFC 8601 section 2.7.1, RFC 6008)."""
+    properties = {
+        "header.d": dkim.domain,
+        "header.s": dkim.selector,
+        "header.a": dkim.algorithm,
+        "header.b": dkim.b8,
+    }
+    told = {name: value for name, value in properties.items() if value}
+    testing = ", testing" if dkim.testing else ""
+    comment = f"{dkim.bits}-bit key{testing}" if dkim.bits else ""
+    return AuthResult("dkim", dkim.result, dkim.reason, told, comment)
 
 
 def received_spf(spf: SpfResult, query: SpfQuery) -> str:

@@ -97,7 +97,8 @@ def _header_section(transaction: Transaction, reader: DataReader) -> Headers:
     """What `hook_data_headers_end` has seen and perhaps changed, if it was asked."""
     if transaction.message is not None:
         return transaction.message.headers
-    return Headers.parse(reader.header or b"")
+    transaction.received_header = reader.header or b""
+    return Headers.parse(transaction.received_header)
 
 
 async def _read(
@@ -141,6 +142,7 @@ async def _headers_end(
     """Only a refusal that disconnects, or a fault, counts: the client is still sending."""
     if "data_headers_end" not in connection.snapshot.chain.hooks:
         return None
+    transaction.received_header = header
     transaction.message = Message(Headers.parse(header), NOT_READ_YET, len(header))
     answer = await connection.run("data_headers_end", transaction)
     if answer is None or answer.verdict is None:

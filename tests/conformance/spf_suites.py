@@ -7,24 +7,18 @@ licence of their own.
 
 from __future__ import annotations
 
-import subprocess
-import sys
-import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from ipaddress import ip_address
-from pathlib import Path
 from typing import Any
 
 import yaml
 
 from qpsmtpd.api import DnsAnswer, DnsError, RecordType
 from qpsmtpd.testing import FakeResolver
-from tests.conformance.other_versions import CACHE, PIP_TIMEOUT
-from tests.isolation import locked
+from tests.conformance.source_archives import from_pypi
 
 VERSION = "2.0.14"
-ARCHIVE = f"pyspf-{VERSION}.tar.gz"
 #: How many tests each suite has.
 SUITES = {"rfc4408": 191, "rfc7208": 203}
 
@@ -117,21 +111,4 @@ def _case(name: str, test: dict[str, Any], zone: dict[str, list[Any]]) -> Case:
 
 def _text(suite: str) -> bytes:
     """The file of a suite."""
-    directory = CACHE / f"pyspf-{VERSION}-source"
-    CACHE.mkdir(exist_ok=True)
-    with locked(CACHE / f"{directory.name}.lock"):
-        if not (directory / ARCHIVE).exists():
-            _fetch(directory)
-    with tarfile.open(directory / ARCHIVE) as archive:
-        file = archive.extractfile(f"pyspf-{VERSION}/test/{suite}-tests.yml")
-        assert file is not None
-        return file.read()
-
-
-def _fetch(directory: Path) -> None:
-    pip = ("-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps")
-    subprocess.run(
-        [sys.executable, *pip, "--no-binary", "pyspf", "--dest", directory, f"pyspf=={VERSION}"],
-        check=True,
-        timeout=PIP_TIMEOUT,
-    )
+    return from_pypi("pyspf", VERSION).read(f"test/{suite}-tests.yml")

@@ -25,7 +25,18 @@ from qpsmtpd.lists import addresses, dnslists, domains, hosts
 from qpsmtpd.mail import address, domain, headers, ip, message, text, verdict
 from qpsmtpd.mail.authresult import AuthResult
 from qpsmtpd.mail.session import AuthAttempt
-from qpsmtpd.mailauth import dnsnames, spf, spfmacro, spfrecord
+from qpsmtpd.mailauth import (
+    canonical,
+    dkim,
+    dkimkey,
+    dkimsignature,
+    dnsnames,
+    spf,
+    spfmacro,
+    spfrecord,
+    taglist,
+)
+from qpsmtpd.mailauth.results import dkim_auth_result
 from qpsmtpd.nexthop import cleanup, dots, hopreply, metadata, prober, wire
 from qpsmtpd.plugin.services import Entry
 from qpsmtpd.smtp import datareader, foreignresults, otherprotocols, proxyheader, replies, trace
@@ -806,6 +817,62 @@ def _is_a_name_or_one_label(_octets: bytes, result: str) -> None:
     assert len(result) <= dnsnames.MAX_NAME or "." not in result[-dnsnames.MAX_NAME - 1 :]
 
 
+# --- DKIM ---
+
+_IN_TAGS = (
+    *words("v= a= b= bh= c= d= h= i= l= q= s= t= x= k= p= n= = ; : . , @ 1 A + / == é ="),
+    *words("rsa-sha256 ed25519-sha256 relaxed/simple a.example from dns/txt DKIM1 ed25519 b=;"),
+    *words("DKIM-Signature: dkim-signature:v=1; From: from:from:"),
+    *(b" ", b"\t", b"\r\n", b"\r\n\t", b"\x00", b"\xff"),
+)
+_TAGS = b"v=1; c=relaxed/relaxed; d=a.example; s=s; h=from:to; bh=AAAA; b=AAAA"
+_SIGNED = (
+    b"DKIM-Signature: a=ed25519-sha256; " + _TAGS + b"\r\nFrom: a\r\n\r\nA  line\r\n",
+    b"DKIM-Signature: a=rsa-sha256; l=3; x=9999999999;\r\n\ti=a@b.a.example; " + _TAGS + b"\r\n",
+    b"DKIM-Signature : a=rsa-sha1; " + _TAGS + b"\r\nDKIM-Signature: v=1\r\nFrom: b\r\n",
+)
+_KEYS = FakeResolver(
+    {("TXT", "s._domainkey.a.example"): ["v=DKIM1; k=ed25519; p=" + "A" * 43 + "="]}
+)
+
+
+def _signatures(octets: bytes) -> tuple[dkim.DkimResult, ...]:
+    """A message of these octets, and one whose signature they are."""
+    header, _, body = octets.partition(b"\r\n\r\n")
+    field = dkimsignature.MAX_FIELD - 100
+    one = b"DKIM-Signature: " + octets.replace(b"\r\n", b"")[:field] + b"; " + _TAGS + b"\r\n"
+    return _verified(header + b"\r\n", body) + _verified(one + header + b"\r\n", octets)
+
+
+def _verified(header: bytes, body: bytes) -> tuple[dkim.DkimResult, ...]:
+    verifier = dkim.Verifier(header, 0.0)
+    asyncio.run(verifier.ask(_KEYS))
+    verifier.update(body[:7])
+    verifier.update(body[7:])
+    return verifier.results()
+
+
+def _results_of_one_field(_octets: bytes, results: tuple[dkim.DkimResult, ...]) -> None:
+    assert len(results) <= 2 * dkim.MAX_SIGNATURES
+    for result in results:
+        assert result.result != "pass"
+        written = repr(dkim_auth_result(result))
+        assert not set(written) & set("\\;\r\n\0")
+
+
+def _verifies_nothing(key: dkimkey.Key) -> None:
+    assert key.verify is None or not key.verify(b"\x01" * 64, b"\x02" * 32)
+
+
+def _body_hashes(octets: bytes) -> tuple[bytes, bytes]:
+    relaxed = canonical.BodyHash("relaxed", (None, 7))
+    simple = canonical.BodyHash("simple", (None, 7))
+    for body in (relaxed, simple):
+        for start in range(0, len(octets), 100):
+            body.update(octets[start : start + 100])
+    return relaxed.digest(), simple.digest(7)
+
+
 MAILAUTH_PARSERS = (
     Parser(
         "SPF records",
@@ -836,6 +903,47 @@ MAILAUTH_PARSERS = (
         _IN_SPF,
         (spfmacro.SpfSyntaxError,),
         _is_a_name_or_one_label,
+    ),
+    Parser(
+        "DKIM keys",
+        lambda octets: dkimkey.choose_key([decoded(octets)]),
+        (dkimkey.parse_key, taglist.parse_tags, taglist.without_white_space, taglist.items),
+        (
+            b"v=DKIM1; k=ed25519; t=s:y; h=sha1:sha256; s=email:*; n=a note; p=" + b"A" * 43 + b"=",
+            b"p=MFwwDQYJKoZIhvcNAQEBBQADSwAwSAJBALgSoqXVSEmfcIsOzw7oRuCCOwsmtX/SJnTWxYyj2leF",
+            b"v=DKIM1; p=MAgCAwEAAQIBAw==",
+        ),
+        _IN_TAGS,
+        (dkimkey.DkimKeyError,),
+        lambda _octets, key: _verifies_nothing(key),
+    ),
+    Parser(
+        "DKIM signatures",
+        _signatures,
+        (
+            dkim.Verifier,
+            dkim.Verifier.update,
+            dkimsignature.read_tags,
+            dkimsignature.claims_of,
+            dkimsignature.parse_signature,
+        ),
+        _SIGNED,
+        _IN_TAGS,
+        check=_results_of_one_field,
+    ),
+    Parser(
+        "canonical bodies",
+        _body_hashes,
+        (canonical.BodyHash.update,),
+        (b"A line  with blanks\t \r\n\r\n", b"\r\n\r\n", b" \t"),
+        (b" ", b"\t", b"\r\n", b"\r", b"\n", b"x", b"  ", b" \r\n"),
+    ),
+    Parser(
+        "canonical fields",
+        canonical.relaxed_field,
+        (canonical.relaxed_field,),
+        (b"Subject : a  matter\r\n\tof taste \r\n",),
+        (b" ", b"\t", b"\r\n", b":", b"x", b"\x0b", b"\x0c"),
     ),
 )
 

@@ -3,17 +3,31 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from qpsmtpd.api import SpfQuery, check_host, parse_ip
+from qpsmtpd.api import DkimVerifier, SpfQuery, check_host, parse_ip
 from qpsmtpd.dns.resolver import DnsResolver
 from qpsmtpd.mail.headers import Headers
 from qpsmtpd.testing import Records, dns_failure, serve
 from tests.dns_server import DnsServer
 from tests.unit.client import Client, catcher, catching
+from tests.unit.mailauth.signing import (
+    BODY,
+    FIELDS,
+    KEY_NAME,
+    MESSAGE,
+    ed25519_record,
+    rsa_record,
+    sign_ed25519,
+    signature_of,
+)
+
+TEXT_FAIL = "552 5.7.20 No DKIM signature of this message is valid"
+TEXT_TEMPERROR = "452 4.4.3 DKIM key cannot be looked up now, try again later"
 
 HERE = "127.0.0.1"
 DNS: Records = {
@@ -22,14 +36,20 @@ DNS: Records = {
     ("TXT", "client.example"): ["v=spf1 a -all exp=why.example"],
     ("TXT", "forged.example"): ["v=spf1 -all exp=why.example"],
     ("TXT", "why.example"): ["%{c} is not ours"],
+    ("TXT", KEY_NAME): [rsa_record()],
+    ("TXT", "ed._domainkey.a.example"): [ed25519_record()],
+    ("TXT", "none._domainkey.a.example"): [],
+    ("TXT", "silent._domainkey.a.example"): dns_failure(),
 }
 
 
-async def delivered(tmp_path: Path, line: str) -> Headers:
+async def delivered(
+    tmp_path: Path, line: str, text: bytes = b"Subject: x\r\n\r\nHello.\r\n"
+) -> Headers:
     files = {**catching(tmp_path, line), "reverse_lookup": ["yes"]}
     async with serve(files, dns=DNS) as serving:
         client = await (await Client.connect(serving.host, serving.port)).to_data()
-        assert (await client.deliver()).startswith("250 ")
+        assert (await client.deliver(text)).startswith("250 ")
         await client.close()
         [message] = catcher(serving).messages
         return Headers.parse(message.partition(b"\r\n\r\n")[0] + b"\r\n")
@@ -57,6 +77,56 @@ async def test_a_refusal(tmp_path: Path) -> None:
         await client.close()
 
 
+# --- signatures -----------------------------------------------------------------------------------
+
+
+async def test_the_results_of_signatures(tmp_path: Path) -> None:
+    """Above them is a field of ours that a signature would not have covered."""
+    signatures = (
+        signature_of(changes={"s": "silent"}),
+        signature_of(changes={"s": "ed", "c": "simple/simple"}, sign=sign_ed25519),
+        signature_of().replace(b"c=relaxed", b"c=simple"),
+        signature_of(changes={"s": "none", "d": "A.example"}),
+        signature_of(changes={"d": "bank.example;dkim=pass"}),
+        signature_of(changes={"d": "bank.example'(x", "a": "rsa-sha1"}),
+    )
+    forged = b"Authentication-Results: mx.example; dkim=pass header.d=bank.example\r\n"
+    headers = await delivered(tmp_path, "dkim", b"".join((forged, *signatures, MESSAGE)))
+    results = headers.get_all("Authentication-Results")
+    assert len(results) == 1
+    found = [result.strip() for result in results[0].split(";") if "dkim" in result]
+    said = [re.sub(r"\s+", " ", re.sub(r'"?[\w/+]{8}"?$', "...", result)) for result in found]
+    key, of = "header.a=rsa-sha256 header.b=...", "header.d=a.example header.s="
+    assert said == [
+        f'dkim=temperror reason="key cannot be looked up" {of}silent {key}',
+        f"dkim=pass (256-bit key) {of}ed header.a=ed25519-sha256 header.b=...",
+        f'dkim=fail (1024-bit key) reason="signature did not verify" {of}s {key}',
+        f'dkim=permerror reason="no key" {of}none {key}',
+        f'dkim=permerror reason="no key" header.d=bank.example header.s=s {key}',
+        'dkim=policy reason="rsa-sha1" header.s=s header.a=rsa-sha1 header.b=...',
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "reply"),
+    [
+        (signature_of() + MESSAGE, "250 2.0.0 Caught"),
+        (MESSAGE, "250 2.0.0 Caught"),
+        (signature_of() + FIELDS + b"\r\nx" + BODY, TEXT_FAIL),
+        (signature_of(changes={"s": "silent"}) + MESSAGE, TEXT_TEMPERROR),
+    ],
+)
+async def test_refusals_of_signatures(tmp_path: Path, text: bytes, reply: str) -> None:
+    """However the message is cut, which must not change what is hashed."""
+    files = catching(tmp_path, "dkim reject 1 temperror defer")
+    async with serve(files, dns=DNS) as serving:
+        for cut in (len(text), text.index(b"\r\n\r\n") + 3, text.index(b"Line") + 5):
+            client = await (await Client.connect(serving.host, serving.port)).to_data()
+            client.send(text[:cut])
+            assert await client.deliver(text[cut:]) == reply
+            await client.close()
+
+
 # --- a DNS that fails, with our resolver ----------------------------------------------------------
 
 
@@ -78,6 +148,30 @@ async def test_name_servers(server: dict[str, Any], result: str) -> None:
         ("TXT", "include.example"): ["v=spf1 ip4:192.0.2.1"],
     }
     assert await asked(records, **server) == result
+
+
+@pytest.mark.parametrize(
+    ("server", "result"),
+    [
+        ({}, "pass"),
+        ({"silent": True}, "temperror"),
+        ({"truncated": {KEY_NAME}}, "pass"),
+        ({"tamper": lambda wire: [wire[:-3]]}, "temperror"),
+        ({"edns": "refused"}, "pass"),
+    ],
+)
+async def test_name_servers_with_keys(server: dict[str, Any], result: str) -> None:
+    """A key has two strings, as most are too long for one."""
+    key = rsa_record(f"v=DKIM1; n={'a note ' * 40}; ")
+    async with DnsServer({("TXT", KEY_NAME): [key]}, **server) as name_server:
+        resolver = DnsResolver([name_server.address], timeout=0.2, lifetime=0.5)
+        verifier = DkimVerifier(signature_of() + FIELDS, 0.0)
+        try:
+            await verifier.ask(resolver.limited())
+        finally:
+            await resolver.close()
+    verifier.update(BODY)
+    assert [each.result for each in verifier.results()] == [result]
 
 
 @pytest.mark.parametrize("failing", [("TXT", "a.example"), ("A", "host.example")])

@@ -9,7 +9,10 @@ from tests.debian_system import Outcome, layer_tar, unpacked
 
 AIOSMTPD = {"bookworm": "1.4.3", "trixie": "1.4.6"}  # upstream version in each release
 
-_DAEMON = ("python3", "python3-aiosmtpd", "python3-dnspython", "python3-uvloop", "swaks")
+_DAEMON = (
+    *("python3", "python3-aiosmtpd", "python3-cryptography", "python3-dnspython"),
+    *("python3-uvloop", "swaks"),
+)
 _PACKAGES = {
     "postfix": ("postfix", "openbsd-inetd", "ucspi-tcp", *_DAEMON),
     "postfix-login": ("postfix", "dovecot-core", "openssl", *_DAEMON),

@@ -18,6 +18,7 @@ BUILD_DEPENDENCIES = (
     "pybuild-plugin-pyproject",
     "python3-aiosmtpd",
     "python3-all",
+    "python3-cryptography",
     "python3-dnspython",
     "python3-hypothesis",
     "python3-pytest",
@@ -27,7 +28,10 @@ BUILD_DEPENDENCIES = (
 )
 TOOLS = {
     "bookworm": ("build-essential", *BUILD_DEPENDENCIES, "lintian"),
-    "trixie": ("lintian", "python3-aiosmtpd", "python3-debian", "python3-dnspython"),
+    "trixie": (
+        *("lintian", "python3-aiosmtpd", "python3-cryptography", "python3-debian"),
+        "python3-dnspython",
+    ),
 }
 NAME = "qpsmtpd_2.0.0-1_all.deb"
 

@@ -16,8 +16,9 @@ GUEST_PACKAGE = f"/var/tmp/{NAME}"
 #: What the package depends on, as a booted system has no network to get it from; swaks and
 #: logrotate are for the tests.
 DEPENDENCIES = (
-    *("adduser", "python3-aiosmtpd", "python3-debian", "python3-dnspython", "python3-jinja2"),
-    *("python3-uvloop", "ucf", "swaks", "logrotate", "dpkg-repack"),
+    *("adduser", "python3-aiosmtpd", "python3-cryptography", "python3-debian"),
+    *("python3-dnspython", "python3-jinja2", "python3-uvloop", "ucf"),
+    *("swaks", "logrotate", "dpkg-repack"),
 )
 MAIL_SYSTEM_PACKAGES = {"postfix": ("postfix",), "exim4": ("exim4-daemon-light",)}
 #: The Perl version; relay, a plugin of its default configuration, lacks libnet-ip-perl.

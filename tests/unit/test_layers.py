@@ -65,6 +65,7 @@ LIBRARIES = {
         "handlers.standins",
         "handlers.loading",
     },
+    "cryptography": {"mailauth.dkimkey"},
     "dns": {"dns.names"},
     "redis": {"store.redis"},
     "uvloop": {"daemon.worker"},

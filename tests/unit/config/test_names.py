@@ -25,7 +25,6 @@ from qpsmtpd.config.names import PERL_PLUGINS, module_name, todays_name
         ("check_spamhelo", "helo"),
         ("check_unrecognized_commands", "count_unrecognized_commands"),
         ("denysoft_greylist", "greylisting"),
-        ("domainkeys", "dkim"),
         ("dkimcheck", "dkim"),
         ("require_resolvable_fromhost", "resolvable_fromhost"),
         ("whitelist_soft", "whitelist"),

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from qpsmtpd.mail.authresult import AuthResult
 from qpsmtpd.mail.headers import Headers
 from qpsmtpd.mail.ip import parse_ip
-from qpsmtpd.mailauth.results import received_spf, spf_auth_result
+from qpsmtpd.mailauth.dkim import DkimResult
+from qpsmtpd.mailauth.results import dkim_auth_result, received_spf, spf_auth_result
 from qpsmtpd.mailauth.spf import SpfQuery, SpfResult
 
 QUERY = SpfQuery(parse_ip("2001:db8::1"), "a.test", "me", hello="client.test", receiver="mx.test")
@@ -25,6 +26,19 @@ def test_authentication_results() -> None:
     assert spf_auth_result(helo) == AuthResult(
         "spf", "temperror", "SERVFAIL", {"smtp.helo": "client.test"}
     )
+
+
+def test_results_of_signatures() -> None:
+    found = DkimResult("fail", "body hash did not verify", "a.test", "s", "b.a.test", "rsa-sha256")
+    told = {"header.d": "a.test", "header.s": "s", "header.a": "rsa-sha256"}
+    why = "body hash did not verify"
+    assert dkim_auth_result(found) == AuthResult("dkim", "fail", why, told)
+    testing = dataclasses.replace(found, result="pass", reason="", bits=2048, b8="ab", testing=True)
+    told["header.b"] = "ab"
+    comment = "2048-bit key, testing"
+    assert dkim_auth_result(testing) == AuthResult("dkim", "pass", "", told, comment)
+    unread = DkimResult("permerror", "signature syntax")
+    assert dkim_auth_result(unread) == AuthResult("dkim", "permerror", "signature syntax")
 
 
 def test_received_spf() -> None:

@@ -263,6 +263,19 @@ async def test_what_is_changed_at_the_end_of_the_headers_stays_changed() -> None
     assert delivered.endswith(b"\r\nSubject: changed\r\n\r\nHello.\r\n")
 
 
+@pytest.mark.parametrize("hooks", [HOOKS[:3], HOOKS[1:3]])
+async def test_the_header_section_as_it_came_stays_known(hooks: list[str]) -> None:
+    seen: list[bytes] = []
+
+    async def change(tx: Transaction) -> None:
+        assert tx.message is not None
+        tx.message.headers.replace("Subject", "changed")
+        seen.append(tx.received_header)
+
+    await outcome(b" x\r\n" + MESSAGE, a_plugin_with(**dict.fromkeys(hooks, change)))
+    assert seen == [b" x\r\nSubject: hello\r\n"] * len(hooks)
+
+
 @pytest.mark.parametrize("hook", ["data_post_headers", "data_post", "queue_pre"])
 @pytest.mark.parametrize("threshold", [0, 1 << 20])
 async def test_another_body_is_handed_over(tmp_path: Path, hook: str, threshold: int) -> None:
