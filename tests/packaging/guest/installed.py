@@ -113,7 +113,7 @@ def takes_preseeded_answers_when_reconfigured(mail_system: str) -> None:
 
 
 def says_who_has_the_port(mail_system: str) -> None:
-    said = reconfigure({"listen_interfaces": ADDRESS[0]})
+    said = " ".join(reconfigure({"listen_interfaces": ADDRESS[0]}).split())  # it folds its lines
     expect("qpsmtpd: not started" in said, said)
     name = {"postfix": "Postfix", "exim4": "Exim"}[mail_system]
     expect(f"{name} (process" in said and "so qpsmtpd cannot listen on" in said, said)
