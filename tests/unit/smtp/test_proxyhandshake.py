@@ -238,9 +238,10 @@ async def test_a_header_has_to_be_complete_in_time(
     async with serve(behind_a_proxy(tmp_path) | {"proxy_timeout": ["0.05"]}) as serving:
         client = await proxied(serving, SIGNATURE + bytes.fromhex("2111 0800"))
         closed = asyncio.ensure_future(client.closed())
-        while not closed.done():
+        while not (closed.done() or client.writer.is_closing()):
             client.send(b"x")
             await asyncio.sleep(0.001)
+        await closed
         assert "connection of proxy ip=127.0.0.1 refused: no header in time" in caplog.text
         client.writer.transport.abort()
 
