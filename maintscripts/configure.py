@@ -172,7 +172,7 @@ def join_or_leave_postdrop(root: Path, answers: Answers, execute: Run) -> Answer
     """Write the settings, and put the user into the group postdrop if Postfix needs that.
 
     The settings remember that it was us, to remove the user when the method changes.  They say so
-    before it is true, and until it is no longer true: whatever interrupts us, we know.
+    from before the user joins until after it has left, so that no interruption makes us forget it.
     """
     before = variables(root / SETTINGS)
     ours = before.get("POSTDROP_ADDED") == "true" or (

@@ -32,7 +32,7 @@ _LOGIN = (
     "auth/auth_flat_file has a list of users of its own; for another one write a plugin with "
     "hook_auth_plain (qpsmtpd-plugin-api(7))"
 )
-_RETIRED_SCANNER = "the scanner is no longer made; Postfix behind us can ask clamav-milter"
+_RETIRED_SCANNER = "the scanner is no longer maintained; Postfix behind us can ask clamav-milter"
 _RECIPIENTS = "verify_recipients asks the mail system behind us; rcpt_map has a list of recipients"
 _ATTACHMENTS = "Postfix behind us can refuse attachments (mime_header_checks)"
 _SUMMARY = "each message has one line in the log anyway, at the level LOGINFO"
@@ -78,7 +78,7 @@ _OF_PERL = {
     "auth/auth_vpopmaild": Absent(_LOGIN),
     "dmarc": _milter("opendmarc or rspamd"),
     "domainkeys": _idle("DKIM has replaced DomainKeys; the plugin dkim checks its signatures"),
-    "dspam": _idle("DSPAM is no longer made; rspamd or SpamAssassin can filter behind us"),
+    "dspam": _idle("DSPAM is no longer maintained; rspamd or SpamAssassin can filter behind us"),
     "fcrdns": Absent("helo with `policy rfc` refuses clients whose address has no name"),
     "greylisting": Absent("earlytalker and dnsbl keep out much of what greylisting does"),
     "http_config": _vital("put the files that it fetched into the configuration directory"),

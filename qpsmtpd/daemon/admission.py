@@ -72,7 +72,7 @@ class Limits:
 
     here: in this worker, which has descriptors for no more.
     prefixes: lengths of the network prefixes, by IP version.
-    exempt: lists of those whom the limits per client and network do not concern.
+    exempt: lists of the clients to which the limits per client and network do not apply.
     """
 
     total: int
@@ -98,7 +98,7 @@ class Limits:
         )
 
     def spares(self, ip: str) -> bool:
-        """Whether the limits per client and network do not concern this client."""
+        """Whether the limits per client and network do not apply to this client."""
         address = parse_ip(ip)
         return any(address in hosts for hosts in self.exempt)
 

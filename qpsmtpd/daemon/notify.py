@@ -21,7 +21,7 @@ def notify(*assignments: str, wait: bool = True) -> None:
     if not path:
         return
     address = "\0" + path[1:] if path.startswith("@") else path
-    # A service manager that does not listen is no reason to stop serving mail.
+    # Mail is served even if the service manager does not listen.
     with (
         contextlib.suppress(OSError),
         socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender,

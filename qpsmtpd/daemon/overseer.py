@@ -80,7 +80,7 @@ class ToSupervisor(Overseer):
     def __init__(self, connection: socket.socket, interval: float | None) -> None:
         self._connection = connection
         self._interval = interval
-        # A supervisor that does not read is no reason to stop serving mail.
+        # Mail is served even if the supervisor does not read.
         connection.setblocking(False)
 
     @property

@@ -70,7 +70,7 @@ def ask(pid: int, environment: Mapping[str, str]) -> bool:
 
 
 def _written(path: Path, word: str) -> OSError | None:
-    """Write the word; a full disk is no reason not to reload."""
+    """Write the word.  A full disk does not prevent a reload."""
     try:
         _write(path, word)
     except OSError as error:

@@ -70,7 +70,7 @@ class Lookup:
         self._silent: list[NameServer] = []
         self._round = 1
         self._problem = "no name server is configured"
-        # The try under way: whom, when, and what waits for the answer.
+        # The attempt under way: which server was asked, when, and what waits for the answer.
         self._server: NameServer
         self._query: Query | None = None
         self._tcp: asyncio.Task[None] | None = None

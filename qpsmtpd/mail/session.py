@@ -89,6 +89,7 @@ class Session(TaskOwner):
 
     __slots__ = (
         "_early_input",
+        "_name_is_known",
         "_reverse_lookup",
         "auth_mechanism",
         "auth_results",
@@ -145,6 +146,7 @@ class Session(TaskOwner):
         self.reverse_name: str | None = None
         #: What `resolve_client_name` has found, for Authentication-Results.
         self.iprev: Iprev = ""
+        self._name_is_known = False
         self._reverse_lookup = reverse_lookup
         self._early_input = early_input
         #: Seconds of the monotonic clock at accept.
@@ -202,10 +204,10 @@ class Session(TaskOwner):
         None if there is none, or it is not known in time.  The lookup starts with the
         connection; only the first call may wait.
         """
-        if self.client_name is None:
+        if not self._name_is_known:
             names = await self._reverse_lookup()
             self.client_name, self.reverse_name, self.client_name_certain, _ = names
-            self.iprev = names.iprev
+            self.iprev, self._name_is_known = names.iprev, names.certain
         return self.client_name
 
     async def early_input(self, seconds: float) -> bool:

@@ -31,6 +31,7 @@ CONNECTIONS = 4
 IDLE = 5.0
 
 
+_HERE = ("127.0.0.1", "localhost")
 #: Where we ask from if the next hop is on this machine.  By 127.0.0.1 it knows us, and may let us
 #: write to anybody: Debian's Exim does, and bounces what it cannot deliver.
 _STRANGER = "127.0.0.2"
@@ -59,8 +60,9 @@ class Prober:
         idle = IDLE if keep else 0
         self.pool = Pool(target, size=CONNECTIONS, idle=idle, others=others)
         self._pools = [self.pool]
-        if as_stranger and target.host == "127.0.0.1" and not target.source:
-            stranger = replace(target, source=_STRANGER)
+        if as_stranger and target.host in _HERE and not target.source:
+            name = target.tls_name or target.host
+            stranger = replace(target, host="127.0.0.1", tls_name=name, source=_STRANGER)
             self._pools.insert(0, Pool(stranger, size=CONNECTIONS, idle=idle))
         self._product = product
         self._strange_until = 0.0

@@ -29,7 +29,8 @@ _CODES = frozenset({450, 451, 452, 550, 551, 552, 553, 554})
 NO_UTF8 = HopReply(554, ("5.6.7 no SMTPUTF8",))
 
 GoOn = Callable[[Sequence[HopReply]], bool]
-Introduce = Callable[[Client], Awaitable[object]]
+#: Says who the client is; returns the refusal, if the next hop refuses that.
+Introduce = Callable[[Client], Awaitable[HopReply | None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,8 +191,8 @@ async def check_recipient(
     """
 
     async def work(client: Client) -> HopReply:
-        if introduce is not None:
-            await introduce(client)
+        if introduce is not None and (refusal := await introduce(client)) is not None:
+            return refusal
         return await ask(client, tx, recipient, as_client=as_client)
 
     try:

@@ -61,13 +61,16 @@ def with_package(tar: Path) -> Iterator[System]:
 
 
 @functools.cache
-def boot(tar: Path, script: str) -> Outcome:
+def boot(tar: Path, script: str, answers: str | None = None) -> Outcome:
     """Boot a system and run a module of tests/packaging/guest, given with its arguments.
 
+    answers: for debconf, if the package is to be installed before that.
     Each system is booted once; one that cannot be booted has reported no checks.
     """
     try:
         with with_package(tar) as system:
+            if answers is not None:
+                system.install((GUEST_PACKAGE,), answers)
             system.copy_checkout()
             command = ("/usr/bin/python3", "-m", f"tests.packaging.guest.{script}")
             return system.boot(command, timeout=BOOT_TIMEOUT)

@@ -3,14 +3,12 @@
 
 from __future__ import annotations
 
-import functools
-
 import pytest
 
-from tests.debian_system import RELEASES, Outcome
+from tests.debian_system import RELEASES
+from tests.packaging import systems
 from tests.packaging.guest.readme import CHECKS
 from tests.packaging.guest.units import LISTEN
-from tests.packaging.systems import BOOT_TIMEOUT, GUEST_PACKAGE, layer, with_package
 
 pytestmark = pytest.mark.real_systems
 
@@ -30,22 +28,11 @@ CASES = [
 ]
 
 
-@functools.cache
-def boot(release: str, mail_system: str) -> Outcome:
-    """Install the package beside a mail system, boot, and try the recipes."""
-    try:
-        with with_package(layer(release, mail_system)) as system:
-            system.install((GUEST_PACKAGE,), _ANSWERS.format(method=_METHODS[mail_system]))
-            system.copy_checkout()
-            script = ("/usr/bin/python3", "-m", "tests.packaging.guest.readme", mail_system)
-            return system.boot(script, timeout=BOOT_TIMEOUT)
-    except RuntimeError as error:
-        return Outcome({}, str(error))
-
-
 @pytest.mark.parametrize(("release", "mail_system", "check"), CASES)
 def test_recipes(release: str, mail_system: str, check: str) -> None:
     """One recipe in one guest; tests/packaging/guest/readme.py says what it does."""
-    failure = boot(release, mail_system).failure(check)
+    answers = _ANSWERS.format(method=_METHODS[mail_system])
+    tar = systems.layer(release, mail_system)
+    failure = systems.boot(tar, f"readme {mail_system}", answers).failure(check)
     if failure:
         pytest.fail(failure, pytrace=False)

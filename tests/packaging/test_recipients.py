@@ -3,14 +3,11 @@
 
 from __future__ import annotations
 
-import functools
-
 import pytest
 
-from tests.debian_system import RELEASES, Outcome, unpacked
+from tests.debian_system import RELEASES
 from tests.packaging import systems
 from tests.packaging.guest.recipients import LISTEN, NAMES
-from tests.packaging.package import built
 
 pytestmark = pytest.mark.real_systems
 
@@ -28,22 +25,12 @@ CASES = [
 ]
 
 
-@functools.cache
-def boot(release: str, mail_system: str) -> Outcome:
-    """Install the package beside a mail system, boot, and run the guest's checks."""
-    try:
-        with unpacked(systems.layer(release, mail_system)) as system:
-            system.install((built().put_into(system),), _ANSWERS)
-            system.copy_checkout()
-            script = ("/usr/bin/python3", "-m", "tests.packaging.guest.recipients", mail_system)
-            return system.boot(script, timeout=systems.BOOT_TIMEOUT)
-    except RuntimeError as error:
-        return Outcome({}, str(error))
-
-
 @pytest.mark.parametrize(("release", "mail_system", "check"), CASES)
 def test_recipients(release: str, mail_system: str, check: str) -> None:
     """One check of one guest; tests/packaging/guest/recipients.py says what it does."""
-    failure = boot(release, mail_system).failure(check)
+    outcome = systems.boot(
+        systems.layer(release, mail_system), f"recipients {mail_system}", _ANSWERS
+    )
+    failure = outcome.failure(check)
     if failure:
         pytest.fail(failure, pytrace=False)

@@ -40,8 +40,8 @@ and with the null sender, so that unknown recipients are refused there and the m
 occur. With `check-recipients=yes` it is asked with the real sender, and every answer counts, also
 a refusal for now: while the next hop is down, RCPT is deferred. Questions travel on connections of
 their own, and an answer alone never makes us accept a recipient. Debian's Exim takes any recipient
-from 127.0.0.1, and bounces what it cannot deliver; so verify_recipients asks a next hop there from
-127.0.0.2, and as ourselves only if that gives no clear answer.
+from 127.0.0.1, and bounces what it cannot deliver; so verify_recipients asks a next hop there (or
+at localhost) from 127.0.0.2, and as ourselves only if that gives no clear answer.
 
 Connections are used again, but to the next hop no message is worse off than on a connection of its
 own: each carries at most `messages`, and is closed once anything was refused on it, since servers
