@@ -76,7 +76,7 @@ async def talking(
     tmp_path: Path, *plugins: str, **files: Sequence[str]
 ) -> AsyncIterator[tuple[Client, Serving]]:
     """A client that has read the greeting of a server with these plugins and a catcher."""
-    config = {**catching(tmp_path, *plugins), **files}
+    config = {**catching(tmp_path, *plugins), "auth_failure_pause": ["0"], **files}
     async with serve(config) as serving:
         client = await Client.of(serving)
         try:

@@ -210,8 +210,9 @@ async def test_the_end_does_not_wait_for_a_client_that_does_not_close(
 
 @on_both_loops
 async def test_a_port_that_begins_with_tls_needs_a_certificate(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(protocol, "INPUT_LINGER", 0.05)
     async with serve(catching(tmp_path)) as serving:
         port = serving.server._acceptors[1].listening.getsockname()[1]
         client = await Client.connect(serving.host, port)
