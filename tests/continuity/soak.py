@@ -121,6 +121,7 @@ class _Round:
     stream: PatientStream
     hop: Sink
     dns: DnsServer
+    watched: int  # the worker whose memory is measured, which lives
     killed: set[int] = field(default_factory=set)
 
     async def run(self) -> None:
@@ -132,11 +133,16 @@ class _Round:
         await self.service.reload()
 
     async def _kill(self) -> None:
-        """The first worker lives: its memory is watched."""
-        victim = self.service.daemon.children()[-1]
+        victim = await self._other_worker()
         self.killed.add(victim)
         self.stream.epoch += 1
         os.kill(victim, signal.SIGKILL)
+
+    async def _other_worker(self) -> int:
+        """A worker that is not watched; the successor of the last one may not be there yet."""
+        while not (others := set(self.service.daemon.children()) - {self.watched}):
+            await self.stream.more(1)
+        return others.pop()
 
     async def _no_dns(self) -> None:
         self.dns.silent = True
@@ -161,8 +167,8 @@ async def soak(directory: Path, loop: str, goes_on: Callable[[int], bool]) -> So
         samples: list[Sample] = []
         rounds = 0
         async with _streaming(service) as stream:
-            events = _Round(service, stream, hop, dns)
             watched = service.daemon.children()[0]
+            events = _Round(service, stream, hop, dns, watched)
             while goes_on(rounds):
                 await events.run()
                 rounds += 1
