@@ -270,6 +270,7 @@ def _prepare(directory: Path, plugins: str) -> ssl.SSLContext:
         "plugin_dirs": str(directory),
         "rcpthosts": "example.test\nmapped.test",
         "flat_auth_pw": f"{USER}:{PASSWORD}",
+        "auth_failure_pause": "0.1",
         "store": f"{directory}/store.sqlite",
         "loglevel": "6",
         "size_threshold": "65536",

@@ -158,6 +158,8 @@ class _Talk:
             while octets := await self._receive():
                 self.ledger.heard(self._tls.decrypt(octets) if self._tls else octets)
                 self._heard.set()
+                if self._tls and self._tls.closed:
+                    break  # and close: the server waits for that (RFC 8446 section 6.1)
             if not self.outcome.left:
                 self.ledger.closed()
         finally:
@@ -225,6 +227,7 @@ class _Tls:
     def __init__(self, context: ssl.SSLContext) -> None:
         self._in, self._out = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._object = context.wrap_bio(self._in, self._out, server_hostname="mx.example")
+        self.closed = False  # by the server
 
     def established(self) -> bool:
         """Whether the handshake is complete; it goes as far as it can."""
@@ -249,7 +252,8 @@ class _Tls:
     def decrypt(self, octets: bytes) -> bytes:
         self._in.write(octets)
         clear = b""
-        with contextlib.suppress(ssl.SSLWantReadError, ssl.SSLZeroReturnError, ssl.SSLEOFError):
+        with contextlib.suppress(ssl.SSLWantReadError):
             while piece := self._object.read(65536):
                 clear += piece
+            self.closed = True
         return clear
