@@ -62,11 +62,12 @@ class Headers:
     Values are read as UTF-8, undecodable bytes as surrogate escapes, and written the same way.
     """
 
-    __slots__ = ("_block", "_end", "_entries", "_top")
+    __slots__ = ("_block", "_end", "_entries", "_lower", "_top")
 
     def __init__(self) -> None:
         self._top: list[HeaderField] = []  # prepended before anyone looked
         self._block = b""
+        self._lower: bytes | None = None  # the block in lower case, once somebody has searched it
         self._end = b""  # the blank line, when the section came with it
         self._entries: list[HeaderField] | None = None
 
@@ -113,8 +114,10 @@ class Headers:
         for entry in self._top:
             if entry.key == key:
                 return entry.value
-        start = (b"\n" + self._block.lower()).find(b"\n" + key + b":")
-        if start < 0:
+        lower = self._searchable()
+        if lower.startswith(key + b":"):
+            start = 0
+        elif (start := lower.find(b"\n" + key + b":") + 1) == 0:
             return ""
         return HeaderField(key, next(_split(self._block[start:]))).value
 
@@ -140,15 +143,20 @@ class Headers:
 
     def prepend(self, name: str, value: str) -> None:
         """Put a field on top. `value` may be folded; raises ValueError as `append` does."""
-        entry = _rendered(name, value)
+        self.put_on_top(_rendered(name, value))
+
+    def put_on_top(self, field: HeaderField) -> None:
+        """Put a field on top that is known to be one: see `composed`."""
         if self._entries is not None:
             if self._entries:
                 self._entries[0] = _entry(_movable(self._entries[0].raw))
-            self._entries.insert(0, entry)
+            self._entries.insert(0, field)
             return
         if not self._top:
-            self._block = _movable(self._block)
-        self._top.insert(0, entry)
+            block = _movable(self._block)
+            if block is not self._block:
+                self._block, self._lower = block, None
+        self._top.insert(0, field)
 
     def insert(self, index: int, name: str, value: str) -> None:
         """Put a field above the one at `index`: 0 is the top, the number of fields is the bottom.
@@ -221,7 +229,7 @@ class Headers:
         nothing is split.
         """
         text = _key(mentioning)
-        if self._entries is None and not self._top and text not in self._block.lower():
+        if self._entries is None and not self._top and text not in self._searchable():
             return 0
         entries = self._all()
         kept = [
@@ -260,10 +268,16 @@ class Headers:
 
     def _named(self, name: str) -> Iterator[HeaderField]:
         key = _key(name)
-        if self._entries is None and key not in self._block.lower():
+        if self._entries is None and key not in self._searchable():
             # Most lookups are for what is not there: no need to split.
             return (entry for entry in self._top if entry.key == key)
         return (entry for entry in self._all() if entry.key == key)
+
+    def _searchable(self) -> bytes:
+        lower = self._lower
+        if lower is None:
+            lower = self._lower = self._block.lower()
+        return lower
 
     def _all(self) -> list[HeaderField]:
         """The entries from the top down, split from the block when first asked for."""
@@ -310,6 +324,11 @@ def _check_name(name: str) -> tuple[bytes, bytes]:
     if not _is_name(name):
         raise ValueError(f"{name!r} is not a header field name")
     return _key(name), name.encode()
+
+
+def composed(name: str, value: str) -> HeaderField:
+    """A field of ours that needs no check: its lines end with CRLF, and none is blank."""
+    return HeaderField(name.lower().encode(), f"{name}: {value}\r\n".encode())
 
 
 def check_field(name: str, value: str) -> None:

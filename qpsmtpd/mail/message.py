@@ -165,6 +165,20 @@ class Spool:
         """An empty spool in the same directory, with the same limits."""
         return Spool(self._directory, self._threshold, self._memory, self._mode)
 
+    def keeps_in_memory(self, size: int) -> bool:
+        """Whether a message of this many bytes needs no file."""
+        return size < self._threshold and not self._memory.scarce
+
+    def seal_whole(self, body: bytes, beside: int) -> Body:
+        """The body of a message that came in one piece and is kept in memory.
+
+        The same as `take_beside`, `write` and `seal`, in one step.
+        """
+        self.size = len(body)
+        counted = self.size + beside
+        self._memory.take(counted)
+        return Body(body, None, self.size, self._memory, counted)
+
     async def seal(self) -> Body:
         """Finish writing.  The body returned owns all that we have.  Raises SpoolError."""
         if self._file is not None or self._pending >= max(self._threshold, 1):

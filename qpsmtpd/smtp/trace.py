@@ -14,6 +14,7 @@ import time
 from email.utils import formatdate
 
 from qpsmtpd.mail.authresult import AuthResult
+from qpsmtpd.mail.headers import HeaderField, composed
 from qpsmtpd.mail.session import Iprev, ReceivedInfo, Session, Transaction
 from qpsmtpd.mail.trail import Answer
 from qpsmtpd.nexthop.hopenvelope import needs_utf8
@@ -60,43 +61,50 @@ def received_info(tx: Transaction) -> ReceivedInfo:
     return ReceivedInfo(protocol_name(session, tx.utf8), tls, auth)
 
 
-async def received_value(tx: Transaction, info: ReceivedInfo, me: str, version: str) -> str:
-    """The value of our Received field, folded; no comment stands between "with" and its word."""
+def received(tx: Transaction, info: ReceivedInfo, me: str, version: str) -> HeaderField:
+    """Our Received field; no comment stands between "with" and its word.
+
+    The client's name is to be resolved by now.
+    """
     session = tx.session
-    name = await session.resolve_client_name()
+    name = session.client_name
     client = f"{clean(name) + ' ' if name else ''}{session.client.literal}"
     tls = f"\r\n\t{info.tls}" if info.tls else ""
-    return (
+    return composed(
+        "Received",
         f"from {clean(session.hello_host)} ({client}){tls}\r\n"
         f"\tby {me} (qpsmtpd/{version}) with {info.protocol} id {tx.id};\r\n"
-        f"\t{date_now()}"
+        f"\t{date_now()}",
     )
 
 
-def authentication_results(tx: Transaction, me: str) -> str:
-    """The value of our Authentication-Results field: for the connection and this message.
+def authentication_results(tx: Transaction, me: str) -> HeaderField:
+    """Our Authentication-Results field: for the connection and this message.
 
     What is not known about the client's name stays unsaid: see `Session.resolve_client_name`.
     """
     session = tx.session
-    text = _of_connection(
+    field = _of_connection(
         me, session.auth_user, session.auth_mechanism, session.iprev, session.client.ip
     )
+    if not session.auth_results and not tx.auth_results and field.raw.isascii():
+        return field
+    text = field.raw.decode().removesuffix("\r\n")
     for result in (*session.auth_results, *tx.auth_results):
         text += f";\r\n\t{_result(result)}"
-    if text.isascii() or needs_utf8(tx, tx.recipients):
-        return text
-    # RFC 8616 allows UTF-8 in messages that need SMTPUTF8 anyway; our field must not cause that.
-    return _not_ascii.sub("?", text)
+    if not text.isascii() and not needs_utf8(tx, tx.recipients):
+        # RFC 8616 allows UTF-8 in messages that need SMTPUTF8 anyway; ours must not cause that.
+        text = _not_ascii.sub("?", text)
+    return HeaderField(field.key, f"{text}\r\n".encode())
 
 
 @functools.lru_cache(maxsize=1024)
-def _of_connection(me: str, user: str, mechanism: str, iprev: Iprev, ip: str) -> str:
-    """The beginning of the field, which is the same for all messages of a connection."""
+def _of_connection(me: str, user: str, mechanism: str, iprev: Iprev, ip: str) -> HeaderField:
+    """The field as far as it is the same for all messages of a connection."""
     parts = [_pvalue(me), _login(user, mechanism)]
     if iprev:
         parts.append(_result(AuthResult("iprev", iprev, "", {"policy.iprev": ip})))
-    return ";\r\n\t".join(parts)
+    return composed("Authentication-Results", ";\r\n\t".join(parts))
 
 
 def _login(user: str, mechanism: str) -> str:

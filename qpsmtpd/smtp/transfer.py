@@ -20,7 +20,7 @@ from qpsmtpd.mail.text import printable_ascii
 from qpsmtpd.plugin.taps import Taps
 from qpsmtpd.smtp import replies, trace
 from qpsmtpd.smtp.connection import Connection
-from qpsmtpd.smtp.datareader import DataLimits, DataReader
+from qpsmtpd.smtp.datareader import DataLimits, DataReader, whole_message
 from qpsmtpd.smtp.foreignresults import remove_claims
 from qpsmtpd.smtp.replies import reply_to
 from qpsmtpd.smtp.reply import Reply
@@ -68,6 +68,7 @@ async def _receive_and_decide(connection: Connection, transaction: Transaction) 
     if (refusal := connection.out_of_step()) is not None:
         return refusal
     connection.say(replies.GO_AHEAD)
+    block = await connection.wire.read_block()
     spool = Spool(
         settings.spool_dir, settings.size_threshold, connection.memory, settings.spool_mode
     )
@@ -77,9 +78,41 @@ async def _receive_and_decide(connection: Connection, transaction: Transaction) 
         settings.max_header_size,
         settings.max_headers,
     )
-    reader = DataReader(spool, limits, tolerant=settings.barelf == "tolerant")
+    if not _take_whole(connection, transaction, block, limits, spool):
+        reader = DataReader(spool, limits, tolerant=settings.barelf == "tolerant")
+        reply = await _take_in_pieces(connection, transaction, reader, spool, block)
+        if reply is not None:
+            return reply
+    return await _decide(connection, transaction, connection.snapshot.chain.hooks)
+
+
+def _take_whole(
+    connection: Connection, transaction: Transaction, block: bytes, limits: DataLimits, spool: Spool
+) -> bool:
+    """Take a small message that is there already, as most are; False if it needs the long way."""
+    if transaction.taps or "data_headers_end" in connection.snapshot.chain.hooks:
+        return False
+    if not spool.keeps_in_memory(len(block)) or (whole := whole_message(block, limits)) is None:
+        return False
+    header, body = whole
+    transaction.taps = None
+    transaction.received_header = header
+    transaction.size = size = len(header) + len(body)
+    sealed = spool.seal_whole(body, len(header))
+    transaction.message = Message(Headers.parse(header), sealed, size, spool)
+    return True
+
+
+async def _take_in_pieces(
+    connection: Connection,
+    transaction: Transaction,
+    reader: DataReader,
+    spool: Spool,
+    block: bytes,
+) -> Reply | None:
+    """Read any message, of which `block` is the beginning.  The refusal when it cannot be taken."""
     try:
-        reply = await _read(connection, transaction, reader, spool)
+        reply = await _read(connection, transaction, reader, spool, block)
         if reply is None:
             body = await spool.seal()
             headers = _header_section(transaction, reader)
@@ -90,7 +123,7 @@ async def _receive_and_decide(connection: Connection, transaction: Transaction) 
     finally:
         spool.discard()
     transaction.size = reader.size
-    return reply or await _decide(connection, transaction, connection.snapshot.chain.hooks)
+    return reply
 
 
 def _header_section(transaction: Transaction, reader: DataReader) -> Headers:
@@ -102,7 +135,11 @@ def _header_section(transaction: Transaction, reader: DataReader) -> Headers:
 
 
 async def _read(
-    connection: Connection, transaction: Transaction, reader: DataReader, spool: Spool
+    connection: Connection,
+    transaction: Transaction,
+    reader: DataReader,
+    spool: Spool,
+    block: bytes,
 ) -> Reply | None:
     """Read to the end of data.  Returns the refusal when the message cannot be taken."""
     wire = connection.wire
@@ -111,9 +148,8 @@ async def _read(
         transaction.taps = None
     taps: Taps | None = None
     failure: SpoolError | None = None
-    rest: bytes | None = None
-    while rest is None:
-        rest = reader.feed(await wire.read_block())
+    while True:
+        rest = reader.feed(block)
         if awaits_header and reader.header is not None:
             awaits_header = False
             if (reply := await _headers_end(connection, transaction, reader.header)) is not None:
@@ -127,6 +163,9 @@ async def _read(
         if failure is not None:
             # The session stays in step: the rest is read and thrown away.
             spool.discard()
+        if rest is not None:
+            break
+        block = await wire.read_block()
     if rest:
         wire.unread(rest)
     if failure is not None:
@@ -202,7 +241,8 @@ async def _add_trace(
     services = connection.snapshot.services
     assert transaction.message is not None
     headers = transaction.message.headers
-    await _add_results(transaction, headers, connection.snapshot)
+    await transaction.session.resolve_client_name()
+    _add_results(transaction, headers, connection.snapshot)
     info = trace.received_info(transaction)
     answer = None
     if "received_line" in hooks:
@@ -210,15 +250,14 @@ async def _add_trace(
         if (refusal := connection.refusal(answer, transaction.sender)) is not None:
             return refusal
     if answer is not None and isinstance(answer.value, str):
-        value = answer.value
+        headers.prepend("Received", answer.value)
     else:
-        value = await trace.received_value(transaction, info, services.me, services.version)
-    headers.prepend("Received", value)
+        headers.put_on_top(trace.received(transaction, info, services.me, services.version))
     transaction.put_fields_on_top()
     return None
 
 
-async def _add_results(transaction: Transaction, headers: Headers, snapshot: Snapshot) -> None:
+def _add_results(transaction: Transaction, headers: Headers, snapshot: Snapshot) -> None:
     """Say what we found out about the client, and let nobody else say it in our name."""
     settings, me = snapshot.settings, snapshot.services.me
     authserv_id = settings.me_auth_results or me
@@ -229,9 +268,7 @@ async def _add_results(transaction: Transaction, headers: Headers, snapshot: Sna
     removed = remove_claims(headers, (authserv_id, me))
     if removed:
         log.info("forged Authentication-Results removed count=%d", removed)
-    await transaction.session.resolve_client_name()
-    value = trace.authentication_results(transaction, authserv_id)
-    headers.prepend("Authentication-Results", value)
+    headers.put_on_top(trace.authentication_results(transaction, authserv_id))
 
 
 def _add_tags(transaction: Transaction) -> None:

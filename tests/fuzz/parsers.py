@@ -305,7 +305,9 @@ def _check_field(octets: bytes) -> None:
 def _read_data(octets: bytes, size: int = 0) -> Any:
     """The message up to its end, fed in pieces of this size."""
     spool = message.Spool(Path("/nonexistent"), 1 << 30)
-    reader = datareader.DataReader(spool, datareader.DataLimits(line=1000, header=20_000))
+    limits = datareader.DataLimits(line=1000, header=20_000)
+    reader = datareader.DataReader(spool, limits)
+    datareader.whole_message(octets, limits)
     size = size or len(octets) or 1
     for start in range(0, len(octets), size):
         if (rest := reader.feed(octets[start : start + size])) is not None:
@@ -341,7 +343,8 @@ def _results(octets: bytes) -> str:
     tx.auth_results.append(AuthResult("spf", "fail", said, {"smtp.helo": said}, said))
     tx.session.auth_user = said
     tx.session.auth_mechanism = "PLAIN"
-    return trace.authentication_results(tx, "mx.example") + trace.received_info(tx).auth
+    field = trace.authentication_results(tx, "mx.example").raw.decode()
+    return field.partition(": ")[2].removesuffix("\r\n") + trace.received_info(tx).auth
 
 
 def _results_well(octets: bytes, result: str) -> None:
@@ -378,7 +381,7 @@ MESSAGE_PARSERS = (
     Parser(
         "data",
         _read_data,
-        (datareader.DataReader.feed, message.Spool.write),
+        (datareader.DataReader.feed, datareader.whole_message, message.Spool.write),
         (
             b"Subject: x\r\n\r\nHello.\r\n..dot\r\n.\r\nQUIT\r\n",
             b".\r\n",
@@ -987,7 +990,9 @@ ELSEWHERE = {
     "smtp.protocol.SmtpProtocol.write": "our own replies",
     "smtp.proxyhandshake.ProxyHandshake.data_received": "gives it to proxyheader.parse",
     "smtp.replies.reply_for": "the verdict of a plugin",
-    "smtp.trace.received_value": "tried with the conversation",
+    "smtp.trace.received": "tried with the conversation",
+    "mail.headers.composed": "our own text",
+    "mail.message.Spool.seal_whole": "keeps what it gets",
     "handlers.handlerserver.HandlerServer.deliver": "a message that is complete",
     "handlers.standins.AskedClient.say": "a line that is complete",
     "handlers.standins.PushedLines.write": "a handler's, read by statuses.read_status",

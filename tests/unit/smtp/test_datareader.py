@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from qpsmtpd.mail.message import Spool, only_crlf
 from qpsmtpd.mail.spoolmemory import ALLOWANCE, SpoolMemory
-from qpsmtpd.smtp.datareader import DataFault, DataLimits, DataReader
+from qpsmtpd.smtp.datareader import DataFault, DataLimits, DataReader, whole_message
 from qpsmtpd.smtp.replies import DATA_FAULTS
 
 END = b"\r\n.\r\n"
@@ -179,6 +179,51 @@ def test_byte_by_byte(stream: bytes) -> None:
     assert outcome.fault in faults if faults else outcome == right
 
 
+whole_streams = st.builds(
+    lambda lines, rest: b"".join(line + b"\r\n" for line in lines) + b".\r\n" + rest,
+    st.lists(st.sampled_from([b"a: b", b" c", b"", b"text", b".", b"..", b"\0", b"\n", b"\rx"])),
+    st.sampled_from([b"", b"", b"", NEXT]),
+)
+
+
+@given(
+    stream=st.one_of(whole_streams, streams),
+    limits=st.one_of(st.just(GENEROUS), limits_of_any_size),
+)
+@example(stream=b"a: b\r\n\r\ntext\r\n.\r\n", limits=DataLimits(size=14, line=14))
+@example(stream=b"a: b\r\n\r\ntext\r\n.\r\n", limits=DataLimits(size=13))
+@example(stream=b"a: b\r\n\r\n.\r\n", limits=DataLimits(header=6, header_fields=1))
+def test_the_short_way_is_the_same_way(stream: bytes, limits: DataLimits) -> None:
+    whole = whole_message(stream, limits)
+    if whole is not None:
+        header, body = whole
+        assert read([stream], limits) == Outcome(header, body, len(header) + len(body), b"")
+        assert read_tolerantly([stream], limits) == read([stream], limits)
+
+
+def test_a_usual_message_goes_the_short_way() -> None:
+    header = b"From: a@example.org\r\nSubject: folded\r\n text\r\n"
+    for body in (b"\r\n", b"\r\ntext. With dots.\r\n\r\n"):
+        assert whole_message(header + body + b".\r\n", GENEROUS) == (header, body)
+
+
+@pytest.mark.parametrize(
+    "stream",
+    [
+        b"a: b\r\n\r\ntext\r\n.\r\nMAIL",
+        b"a: b\r\n\r\ntext\r\n.\r",
+        b"a: b\r\n\r\n..dots\r\n.\r\n",
+        b"a: b\r\n\r\ntext\r\n.\r\n\r\n.\r\n",
+        b"a: b\r\n\r\nbare\n.\r\n\r\n.\r\n",
+        b"a: b\r\n.\r\n",
+        b"\r\na\r\n.\r\n",
+        b".\r\n",
+    ],
+)
+def test_what_needs_the_long_way(stream: bytes) -> None:
+    assert whole_message(stream, GENEROUS) is None
+
+
 def test_no_end_no_return() -> None:
     reader = DataReader(MemorySpool(), GENEROUS)
     for block in (b"a: b\r\n", b"\r\n", b".", b"\r", b"\n"[:0], b"x\r\n."):
@@ -218,9 +263,9 @@ def test_smuggling(octets: bytes) -> None:
 # --- bare LF, where it is tolerated ----------------------------------------------------------
 
 
-def read_tolerantly(blocks: Iterable[bytes]) -> Outcome:
+def read_tolerantly(blocks: Iterable[bytes], limits: DataLimits = GENEROUS) -> Outcome:
     spool = MemorySpool()
-    reader = DataReader(spool, GENEROUS, tolerant=True)
+    reader = DataReader(spool, limits, tolerant=True)
     waiting = iter(blocks)
     for block in waiting:
         if (rest := reader.feed(block)) is not None:

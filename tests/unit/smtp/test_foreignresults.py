@@ -300,5 +300,5 @@ def test_what_another_server_writes_stays(words: list[str], name: str) -> None:
     text = "".join(words)
     tx = a_transaction()
     tx.auth_results.append(AuthResult("spf", "fail", text, {"smtp.mailfrom": text}, text))
-    assert stays(authentication_results(tx, name))
-    assert not stays(authentication_results(tx, ME))
+    assert stays(authentication_results(tx, name).value)
+    assert not stays(authentication_results(tx, ME).value)

@@ -12,18 +12,32 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qpsmtpd.mail.authresult import AuthResult
-from qpsmtpd.mail.headers import Headers
-from qpsmtpd.mail.session import ReceivedInfo, TlsInfo
+from qpsmtpd.mail.headers import HeaderField, Headers, check_field
+from qpsmtpd.mail.session import ReceivedInfo, TlsInfo, Transaction
 from qpsmtpd.smtp.trace import (
     authentication_results,
     clean,
     date_now,
     protocol_name,
+    received,
     received_info,
-    received_value,
 )
 from qpsmtpd.testing import a_session, a_transaction
 from tests.unit.smtp.rfc8601 import read
+
+
+def value_of(field: HeaderField) -> str:
+    """The value as it is written."""
+    return field.raw.decode().partition(": ")[2].removesuffix("\r\n")
+
+
+def results_of(tx: Transaction, me: str = "mx.example") -> str:
+    """The value of Authentication-Results."""
+    field = authentication_results(tx, me)
+    assert field.raw.startswith(b"Authentication-Results: ")
+    check_field(field.name, value_of(field))
+    return value_of(field)
+
 
 TLS = TlsInfo("TLSv1.3", "TLS_AES_256_GCM_SHA384")
 
@@ -32,7 +46,7 @@ def written(result: AuthResult) -> str:
     """The result as it stands in the field."""
     tx = a_transaction()
     tx.auth_results.append(result)
-    return authentication_results(tx, "mx.example").partition("auth=none;\r\n\t")[2]
+    return results_of(tx).partition("auth=none;\r\n\t")[2]
 
 
 @pytest.mark.parametrize(
@@ -74,9 +88,10 @@ def test_received_info_of_tls_and_auth() -> None:
     )
 
 
-async def test_received_value() -> None:
+async def test_received() -> None:
     tx = a_transaction(session=a_session(ehlo="he(lo", client_name="cli ent.example"))
-    value = await received_value(tx, ReceivedInfo("ESMTPS", "(TLSv1.3)", ""), "mx.example", "2.0")
+    await tx.session.resolve_client_name()
+    value = value_of(received(tx, ReceivedInfo("ESMTPS", "(TLSv1.3)", ""), "mx.example", "2.0"))
     *lines, date = value.split("\r\n\t")
     assert lines == [
         "from he?lo (cli?ent.example [192.0.2.1])",
@@ -86,9 +101,9 @@ async def test_received_value() -> None:
     assert parsedate_to_datetime(date).tzinfo is not None
 
 
-async def test_received_value_without_a_name_and_tls() -> None:
+def test_received_without_a_name_and_tls() -> None:
     tx = a_transaction(session=a_session("2001:db8::1", helo="client.example"))
-    value = await received_value(tx, received_info(tx), "mx.example", "2.0")
+    value = value_of(received(tx, received_info(tx), "mx.example", "2.0"))
     assert value.startswith("from client.example ([IPv6:2001:db8::1])\r\n\tby mx.example ")
     assert "with SMTP id" in value
 
@@ -97,22 +112,21 @@ async def test_received_value_without_a_name_and_tls() -> None:
 def test_received_is_a_header_field_whatever_the_client_says(hello: str, name: str) -> None:
     tx = a_transaction(session=a_session(ehlo=hello or "x"))
     tx.session.client_name = name
-    coroutine = received_value(tx, received_info(tx), "mx.example", "2.0")
-    with pytest.raises(StopIteration) as finished:
-        coroutine.send(None)
+    field = received(tx, received_info(tx), "mx.example", "2.0")
     headers = Headers.parse(b"Subject: x\r\n")
-    headers.prepend("Received", finished.value.value)
+    headers.prepend("Received", value_of(field))
+    assert headers.fields()[0] == field
     assert headers.names() == ["Received", "Subject"]
     assert max(map(len, bytes(headers).split(b"\r\n"))) <= 998
 
 
 def test_authentication_results() -> None:
     tx = a_transaction()
-    assert authentication_results(tx, "mx.example") == "mx.example;\r\n\tauth=none"
+    assert results_of(tx) == "mx.example;\r\n\tauth=none"
     tx.session.auth_user, tx.session.auth_mechanism = "joe@example.com", "CRAM-MD5"
     tx.session.auth_results.append(AuthResult("iprev", "pass"))
     tx.auth_results.append(AuthResult("spf", "none"))
-    assert authentication_results(tx, "mx.example").split(";\r\n\t") == [
+    assert results_of(tx).split(";\r\n\t") == [
         "mx.example",
         "auth=pass (cram-md5) smtp.auth=joe@example.com",
         "iprev=pass",
@@ -139,9 +153,9 @@ def test_no_value_looks_like_a_result(value: str) -> None:
 )
 async def test_address_and_name_of_the_client(ip: str, names: dict[str, Any], text: str) -> None:
     tx = a_transaction(session=a_session(ip, **names))
-    assert "iprev" not in authentication_results(tx, "mx.example")
+    assert "iprev" not in results_of(tx)
     await tx.session.resolve_client_name()
-    _, auth, *others = authentication_results(tx, "mx.example").split(";\r\n\t")
+    _, auth, *others = results_of(tx).split(";\r\n\t")
     assert (auth, others) == ("auth=none", [text] if text else [])
 
 
@@ -208,14 +222,14 @@ def test_what_a_client_says_is_harmless(hostile: str, harmless: str) -> None:
 def test_a_long_text_is_cut_between_characters() -> None:
     tx = a_transaction("é@example.com", "u@example.test", parameters={"SMTPUTF8": None})
     tx.auth_results.append(AuthResult("x", "fail", "x" + "é" * 300))
-    _, (_, found) = read(authentication_results(tx, "mx.example"))
+    _, (_, found) = read(results_of(tx))
     assert found.reason == "x" + "é" * 255 + "[cut]"
 
 
 def test_a_user_name_cannot_add_a_result() -> None:
     tx = a_transaction()
     tx.session.auth_user, tx.session.auth_mechanism = 'j; spf=pass\r\n("\\)é', "PLAIN"
-    results = authentication_results(tx, "mx.example")
+    results = results_of(tx)
     assert results.endswith('(plain) smtp.auth="j??spf?pass???????"')
 
 
@@ -233,13 +247,13 @@ def test_utf8_only_where_it_is_needed_anyway(
 ) -> None:
     tx = a_transaction(sender, "user@example.test", parameters=parameters)
     tx.auth_results.append(AuthResult("spf", "none", properties={"smtp.helo": "café"}))
-    _, (_, found) = read(authentication_results(tx, "mx.example"))
+    _, (_, found) = read(results_of(tx))
     assert found.properties == (("smtp.helo", value),)
 
 
 @pytest.mark.parametrize("me", ["mx.example", "[192.0.2.1]", "2001:db8::1", "a_b"])
 def test_our_name_is_a_value(me: str) -> None:
-    assert read(authentication_results(a_transaction(), me))[0] == me
+    assert read(results_of(a_transaction(), me))[0] == me
 
 
 WORDS = st.from_regex(r"[a-z0-9]([a-z0-9-]{0,9}[a-z0-9])?", fullmatch=True)
@@ -268,7 +282,7 @@ def test_only_what_was_put_in_comes_out(results: list[AuthResult], user: str, ut
     tx = a_transaction("é@example.com" if utf8 else "a@b.example", parameters=parameters)
     tx.session.auth_user, tx.session.auth_mechanism = user, "PLAIN"
     tx.auth_results.extend(results)
-    text = authentication_results(tx, "mx.example")
+    text = results_of(tx)
 
     me, (auth, *others) = read(text)
     assert me == "mx.example"
@@ -291,7 +305,7 @@ def test_simple_readers_are_not_fooled(results: list[AuthResult], user: str) -> 
     tx = a_transaction()
     tx.session.auth_user, tx.session.auth_mechanism = user, "PLAIN"
     tx.auth_results.extend(results)
-    text = authentication_results(tx, "mx.example")
+    text = results_of(tx)
     methods = [part.strip().partition("=")[0] for part in text.split(";")[1:]]
     assert methods == ["auth", *(result.method for result in results)]
     passed = re.findall(r"= *pass\b", text, re.IGNORECASE)

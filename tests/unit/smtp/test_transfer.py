@@ -551,7 +551,7 @@ async def test_a_disk_that_gets_full_at_the_end(monkeypatch: pytest.MonkeyPatch)
         raise SpoolError("disk full", full=True)
 
     monkeypatch.setattr(Spool, "seal", full)
-    assert await outcome() == ("452 4.3.1 Insufficient system storage", [])
+    assert await outcome(LARGE, size_threshold=100) == ("452 4.3.1 Insufficient system storage", [])
 
 
 async def test_a_message_that_breaks_off_leaves_nothing(tmp_path: Path) -> None:
