@@ -91,6 +91,13 @@ class PluginHandler(logging.Handler):
             if isinstance(sink, Reopenable):
                 sink.reopen()
 
+    def take(self, record: logging.LogRecord) -> None:
+        """As `handle`, for a record that says already what it is about."""
+        # In the lock, or a line would be dropped while another thread writes one.
+        assert self.lock is not None
+        with self.lock:
+            self.emit(record)
+
     def emit(self, record: logging.LogRecord) -> None:
         """Pass the record on.  What a logging plugin logs meanwhile is dropped."""
         if self._busy:

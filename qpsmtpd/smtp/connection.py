@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from qpsmtpd.config.snapshot import Snapshot
+from qpsmtpd.logs.lines import write_line
 from qpsmtpd.mail.session import Session, TlsInfo
 from qpsmtpd.mail.spoolmemory import SpoolMemory
 from qpsmtpd.mail.trail import CORE, Answer
@@ -167,13 +168,16 @@ class Connection:
 
     def log_refusal(self, hook: str, reply: Reply, about: str = "", plugin: str = CORE) -> None:
         """One line for everything refused before there is a message."""
-        log.info(
+        write_line(
+            log,
+            self.session,
             "refused ip=%s helo=%r about=%r reply=%s",
             self.session.client.ip,
             self.session.hello_host,
             about,
             reply,
-            extra={"hook": hook, "plugin": plugin},
+            hook=hook,
+            plugin=plugin,
         )
 
     async def reset_transaction(self) -> None:

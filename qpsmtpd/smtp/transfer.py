@@ -13,6 +13,7 @@ import time
 
 from qpsmtpd.config.snapshot import Snapshot
 from qpsmtpd.errors import SpoolError
+from qpsmtpd.logs.lines import write_line
 from qpsmtpd.mail.headers import Headers
 from qpsmtpd.mail.message import NOT_READ_YET, Message, Spool
 from qpsmtpd.mail.session import Transaction
@@ -304,7 +305,9 @@ async def _queue(connection: Connection, transaction: Transaction) -> Reply:
 def _log_summary(connection: Connection, transaction: Transaction, reply: Reply) -> None:
     """The one line that every message leaves in the log."""
     session = connection.session
-    log.info(
+    write_line(
+        log,
+        session,
         "message %s ip=%s name=%s helo=%r from=%r to=%r count=%d size=%d plugin=%s next_hop_id=%s"
         " seconds=%.3f message_id=%r reply=%s",
         "accepted" if reply.positive else "refused",
