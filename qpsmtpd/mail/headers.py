@@ -52,8 +52,7 @@ class HeaderField(NamedTuple):
     @property
     def value(self) -> str:
         """The value, unfolded (RFC 5322 section 2.2.3)."""
-        value = _fold.sub(b"", self.raw.partition(b":")[2])
-        return value.strip(b" \t\r\n").decode("utf-8", "surrogateescape")
+        return _unfolded(self.raw.partition(b":")[2])
 
 
 class Headers:
@@ -119,7 +118,7 @@ class Headers:
             start = 0
         elif (start := lower.find(b"\n" + key + b":") + 1) == 0:
             return ""
-        return HeaderField(key, next(_split(self._block[start:]))).value
+        return _unfolded(self._block[start + len(key) + 1 : _end_of_field(self._block, start)])
 
     def get_all(self, name: str) -> list[str]:
         """The values of all such fields from the top down, unfolded."""
@@ -294,6 +293,21 @@ def _split(block: bytes) -> Iterator[bytes]:
         start = line_end.end()
     if start < len(block):
         yield block[start:]
+
+
+def _end_of_field(block: bytes, start: int) -> int:
+    """Where the field that begins at `start` ends, without its last line end."""
+    end = block.find(b"\r\n", start)
+    while end >= 0 and block.startswith((b" ", b"\t"), end + 2):
+        end = block.find(b"\r\n", end + 2)
+    return end if end >= 0 else len(block)
+
+
+def _unfolded(value: bytes) -> str:
+    """RFC 5322 section 2.2.3."""
+    if b"\r\n" in value:
+        value = _fold.sub(b"", value)
+    return value.strip(b" \t\r\n").decode("utf-8", "surrogateescape")
 
 
 def _entry(raw: bytes) -> HeaderField:
