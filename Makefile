@@ -11,11 +11,11 @@ PYTEST := $(BIN)/python -m pytest -q
 SHARED := -n auto
 
 .DEFAULT_GOAL := help
-.PHONY: help run venv check test fuzz soak test-systems lint types unit dialogue bench bench-quick deb \
+.PHONY: help run venv check test fuzz soak test-systems lint types unit dialogue bench bench-instructions bench-quick deb \
   autopkgtest piuparts man clean
 
 help: ## print the commands
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
 
 run: venv ## start the daemon on 127.0.0.1:2525 (PORT=...), delivering into ./run/Maildir
 	@BIN=$(BIN) PORT=$(PORT) sh tests/run-demo.sh
@@ -61,6 +61,9 @@ test-systems: venv ## what boots Debian 12 and 13 or runs other servers (root on
 
 bench: venv ## us and other servers under the same load (20 minutes, root on Debian; ARGS=...)
 	$(BIN)/python -m tests.bench --publish $(ARGS)
+
+bench-instructions: venv ## instructions and cache misses of a message (3 minutes, valgrind; ARGS=...)
+	$(BIN)/python -m tests.bench.instructions $(ARGS)
 
 bench-quick: venv ## us and bare aiosmtpd in three cases (2 minutes)
 	$(BIN)/python -m tests.bench --quick $(ARGS)

@@ -18,12 +18,12 @@ import uvloop
 from tests.bench.cases import CASES, Case, Effort, Subject
 from tests.bench.chart import draw
 from tests.bench.client import RefusedError
-from tests.bench.laboratory import CHECKOUT, Laboratory, ServerError, run_inside
+from tests.bench.laboratory import Laboratory, ServerError, run_inside
 from tests.bench.report import quick_ratios, tables
 from tests.bench.results import Cell, Results
-from tests.bench.servers import NEXT_HOP_PORT, NEXT_HOPS, PYTHON, SERVERS, Server, serving
-from tests.bench.trees import HARAKA, RELEASE
-from tests.debian_system import unavailable
+from tests.bench.servers import AGAINST, NEXT_HOP_PORT, NEXT_HOPS, PYTHON, SERVERS, Server, serving
+from tests.bench.trees import HARAKA, RELEASE, TREES
+from tests.debian_system import CHECKOUT, unavailable
 from tests.isolation import run
 
 HERE = Path(__file__).parent
@@ -52,8 +52,9 @@ def _run(arguments: argparse.Namespace) -> int:
     if reason := unavailable():
         print(f"bench: {reason}", file=sys.stderr)
         return 1
-    trees = [tree for server, _ in chosen(arguments) for tree in server.trees]
-    return run_inside(["postfix", *trees], sys.argv[1:])
+    needed = {"postfix", *(tree for server, _ in chosen(arguments) for tree in server.trees)}
+    trees = {name: TREES[name] for name in sorted(needed)}
+    return run_inside("tests.bench", trees, sys.argv[1:])
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -100,7 +101,7 @@ def chosen(arguments: argparse.Namespace) -> Iterator[Pair]:
     cases = QUICK_CASES if arguments.quick else tuple(CASES)
     for case in _wanted(cases, arguments.only):
         for server in _wanted(servers, arguments.only):
-            if CASES[case].suits(SERVERS[server]):
+            if CASES[case].suits(SERVERS[server]) and server != AGAINST:
                 yield SERVERS[server], CASES[case]
 
 

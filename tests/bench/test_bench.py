@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.bench.laboratory import CHECKOUT
 from tests.bench.results import Results
+from tests.debian_system import CHECKOUT
 
 pytestmark = pytest.mark.real_systems
 

@@ -11,10 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.bench.client import Client, Prober, RefusedError, a_message, is_complete, visit
-from tests.bench.crowd import come, source_address
+from tests.bench.crowd import Errand, come, source_address
 from tests.bench.peers.bare.uvloop_server import Bare
 
 KB, MB = 1024, 1024 * 1024
+ERRAND = Errand(4 * KB)
 
 
 @pytest.mark.parametrize("size", [4 * KB, 100 * KB, 5 * MB])
@@ -128,7 +129,7 @@ async def test_a_crowd_comes_from_many_addresses_a_few_at_a_time() -> None:
             present.discard(self.address)
 
     async with a_server(Counting) as port:
-        crowd = await asyncio.to_thread(come, port, 40, 7, 4 * KB, 300)
+        crowd = await asyncio.to_thread(come, port, 40, 7, 300, ERRAND)
     assert sorted(seen) == sorted(source_address(number) for number in range(300, 340))
     assert most <= 2 * 7  # the server may hear of departures after the next arrivals
     assert len(crowd.greeted) == len(crowd.finished) == 40
@@ -137,7 +138,7 @@ async def test_a_crowd_comes_from_many_addresses_a_few_at_a_time() -> None:
 
 async def test_a_crowd_tells_how_it_was_refused() -> None:
     async with a_server(Busy) as port:
-        crowd = await asyncio.to_thread(come, port, 3, 3, 4 * KB, 0)
+        crowd = await asyncio.to_thread(come, port, 3, 3, 0, ERRAND)
     assert crowd.refusals == ["450-Not\r\n450 now\r\n"] * 3
     assert len(crowd.greeted) == 3
     assert crowd.finished == []
@@ -146,7 +147,7 @@ async def test_a_crowd_tells_how_it_was_refused() -> None:
 async def test_a_crowd_that_nobody_listens_to() -> None:
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
-        crowd = await asyncio.to_thread(come, bound.getsockname()[1], 2, 2, 4 * KB, 0)
+        crowd = await asyncio.to_thread(come, bound.getsockname()[1], 2, 2, 0, ERRAND)
     assert len(crowd.refusals) == 2
     assert all("refused" in refusal for refusal in crowd.refusals)
 

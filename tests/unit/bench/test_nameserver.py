@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.bench.nameserver import SLOW_DOMAIN, is_slow, no_such_name
+from tests.bench.nameserver import SLOW_DOMAIN, answer_to, is_slow
 
 LABELS = st.text("abcdefghijklmnopqrstuvwxyz0123456789-", min_size=1, max_size=30)
 NAMES = st.lists(LABELS, min_size=1, max_size=6).map(".".join)
@@ -16,7 +16,7 @@ NAMES = st.lists(LABELS, min_size=1, max_size=6).map(".".join)
 @given(name=NAMES, kind=st.sampled_from(("A", "AAAA", "PTR", "TXT")), edns=st.booleans())
 def test_the_answer_is_that_there_is_no_such_name(name: str, kind: str, edns: bool) -> None:
     query = dns.message.make_query(name, kind, use_edns=edns)
-    answer = dns.message.from_wire(no_such_name(query.to_wire()))
+    answer = dns.message.from_wire(answer_to(query.to_wire()))
     assert query.is_response(answer)
     assert answer.rcode() == dns.rcode.NXDOMAIN
     assert answer.question == query.question
