@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 
+from tests.bench.addresses import NAMED, STRANGERS
 from tests.bench.client import EHLO, Client, RefusedError, a_message, visit
 from tests.bench.cost import Cost
 from tests.bench.crowd import Crowd, Errand, send_crowd
@@ -162,7 +163,8 @@ class Strangers(Flow):
     async def measure(self, subject: Subject, effort: Effort) -> Cell:
         trial = await self._run(subject, self.at_once, 0)
         assert trial.rate is not None
-        clients = max(self.at_once, int(trial.rate * effort.seconds))
+        most = (STRANGERS - self.at_once) // effort.runs
+        clients = min(max(self.at_once, int(trial.rate * effort.seconds)), most)
         runs = [
             await self._run(subject, clients, self.at_once + number * clients)
             for number in range(effort.runs)
@@ -253,7 +255,7 @@ CASES: dict[str, Case] = {
         Strangers(
             name="strangers",
             title="Strangers whose address has a name, one 4 KB message each",
-            errand=Errand(SIZE, named=True),
+            errand=Errand(SIZE, network=NAMED),
         ),
         Strangers(
             name="strangers-refused",
@@ -270,7 +272,7 @@ CASES: dict[str, Case] = {
             name="chain",
             title="Default chain and two DNS lists, strangers whose address has a name",
             setup=Setup.CHAIN,
-            errand=Errand(SIZE, named=True),
+            errand=Errand(SIZE, network=NAMED),
         ),
         Strangers(
             name="dnsbl",

@@ -18,6 +18,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
+from tests.bench.addresses import NAMELESS, source_address
 from tests.bench.client import (
     EHLO,
     MAIL,
@@ -28,19 +29,18 @@ from tests.bench.client import (
     is_complete,
     rcpt_to,
 )
-from tests.bench.nameserver import FIRST_WITH_NAME
 
 
 @dataclass(frozen=True)
 class Errand:
     """What each client comes for.
 
-    size: bytes of its message.  named: whether the DNS has a name for its address.
+    size: bytes of its message.  network: where it comes from, see addresses.py.
     refused: whether it is to be refused, when it names the recipient or earlier.
     """
 
     size: int
-    named: bool = False
+    network: str = NAMELESS
     recipient: str = RECIPIENT
     refused: bool = False
 
@@ -79,15 +79,6 @@ async def send_crowd(port: int, clients: int, at_once: int, first: int, errand: 
     if process.returncode != 0:
         raise RefusedError("the clients broke down")
     return Crowd(**json.loads(output))
-
-
-def source_address(number: int, *, named: bool = False) -> str:
-    """An address of the loopback network; the first seven million are different.
-
-    named: whether the benchmark's name server has a name for it.
-    """
-    second = number // 62500 % 127 + (FIRST_WITH_NAME if named else 1)
-    return f"127.{second}.{1 + number // 250 % 250}.{1 + number % 250}"
 
 
 class _Visitor:
@@ -138,7 +129,7 @@ class _Crowd:
     def _enter(self, coming: Iterator[int]) -> None:
         number = next(coming, None)
         if number is not None:
-            source = source_address(number, named=self._errand.named)
+            source = source_address(number, self._errand.network)
             visitor = _Visitor(source, self._port)
             self._present[visitor.socket.fileno()] = visitor
             self._poll.register(visitor.socket, select.EPOLLIN)

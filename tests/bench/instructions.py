@@ -24,13 +24,13 @@ from tests.bench.callgrind import Callgrind, Counts
 from tests.bench.cases import CASES, Flow, Subject
 from tests.bench.client import RefusedError
 from tests.bench.laboratory import Command, Laboratory, ServerError, run_inside
+from tests.bench.report import OURS
 from tests.bench.results import Results
 from tests.bench.servers import AGAINST, SERVERS, Server, Setup, serving
 from tests.bench.trees import TREES, commit, short_name
 from tests.debian_system import unavailable
 
 PUBLISHED = Path(__file__).with_name("results.json")
-OURS = "ours-1"
 #: How each case is called in the table.
 COUNTED = {
     "many-per-connection": "kept connection",
@@ -125,7 +125,8 @@ async def _inside(arguments: argparse.Namespace) -> int:
         print(f"bench: {case}: {error}", file=sys.stderr)
         return 1
     if arguments.publish:
-        replace(Results.load(PUBLISHED), instructions=found).save(PUBLISHED)
+        figures = {(names[server] or server, case): c for (server, case), c in found.items()}
+        replace(Results.load(PUBLISHED), instructions=figures).save(PUBLISHED)
     return 0
 
 

@@ -25,6 +25,7 @@ from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.bench.addresses import NETMASK, OWN
 from tests.bench.cost import Cost
 from tests.bench.nameserver import ADDRESS, name_server
 from tests.bench.trees import MEMORY, Tree
@@ -35,6 +36,7 @@ PATIENCE = 30.0  # seconds for a server to start, unless its command says otherw
 
 _IN_GROUP = 'echo 0 >"$0/cgroup.procs"; exec "$@"'
 _SIOCSIFFLAGS, _IFF_UP = 0x8914, 1  # netdevice(7)
+_SIOCSIFADDR, _SIOCSIFNETMASK = 0x8916, 0x891C
 _SYSCTLS = {
     "net/core/somaxconn": "65535",
     "net/ipv4/tcp_max_syn_backlog": "65535",
@@ -104,6 +106,7 @@ class Laboratory:
         _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # servers get the same
         _bring_up("lo")
+        _give_network("lo:strangers", OWN, NETMASK)
         for name, value in _SYSCTLS.items():
             with contextlib.suppress(FileNotFoundError):  # not all of them are in a name space
                 (Path("/proc/sys") / name).write_text(value)
@@ -122,6 +125,15 @@ def _bring_up(device: str) -> None:
     with socket.socket() as any_socket:
         request = struct.pack("16sh14x", device.encode(), _IFF_UP)
         fcntl.ioctl(any_socket, _SIOCSIFFLAGS, request)
+
+
+def _give_network(device: str, address: str, netmask: str) -> None:
+    """Make all addresses of a network this machine's, as those of a loopback device are."""
+    with socket.socket() as any_socket:
+        for request, value in ((_SIOCSIFADDR, address), (_SIOCSIFNETMASK, netmask)):
+            name, family = device.encode(), socket.AF_INET
+            packed = struct.pack("16sHH4s8x", name, family, 0, socket.inet_aton(value))
+            fcntl.ioctl(any_socket, request, packed)
 
 
 def _make_enterable(root: Path, resolv_conf: Path) -> None:

@@ -3,7 +3,7 @@
 
 tests/dns_server.py answers from records; this one only has to be no bottleneck.
 
-- Addresses of 127.128.0.0/9 have a name, which has that address; other addresses have none.
+- Addresses in NAMED have a name, which has that address; other addresses have none.
 - LIST_DOMAIN lists everybody but 127.0.0.1: each name has an address, and a text that says why.
 - What is below SLOW_DOMAIN does not exist either, but the answer comes late.
 """
@@ -16,11 +16,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, cast
 
+from tests.bench.addresses import NAMED
+
 ADDRESS = ("127.0.0.1", 53)
 #: Answers about names below this domain come late.
 SLOW_DOMAIN = "slow.test"
 DELAY = 0.02  # seconds
-FIRST_WITH_NAME = 128  # the second octet of an address
 #: A DNS list that lists everybody.
 LIST_DOMAIN = "listed.test"
 LISTED_AS, REASON = "127.0.0.2", b"Listed, as everybody is; see https://listed.test/why"
@@ -30,8 +31,9 @@ _LISTED = b"\x06listed\x04test\x00"
 _WHO_STARTS_SERVERS = b"\x011\x010\x010\x03127"  # 127.0.0.1, which waits for their greeting
 _NAMES = b"\x05names\x04test\x00"
 _OCTET = rb"[\x01-\x03]([0-9]{1,3})"
-_is_pointer = re.compile(_OCTET * 3 + rb"\x03127\x07in-addr\x04arpa\x00").fullmatch
-_is_host = re.compile(rb"[\x05-\x0b]([0-9]{1,3}-[0-9]{1,3}-[0-9]{1,3})" + _NAMES).fullmatch
+_NETWORK = "".join(f"{chr(len(octet))}{octet}" for octet in reversed(NAMED.split("."))).encode()
+_is_pointer = re.compile(_OCTET * 2 + _NETWORK + rb"\x07in-addr\x04arpa\x00").fullmatch
+_is_host = re.compile(rb"[\x03-\x07]([0-9]{1,3})-([0-9]{1,3})" + _NAMES).fullmatch
 _A, _PTR, _TXT = b"\x00\x01", b"\x00\x0c", b"\x00\x10"  # RFC 1035 section 3.2.2
 
 # A response, recursion available (RFC 1035 section 4.1.1).
@@ -79,12 +81,10 @@ def _records_of(name: bytes) -> dict[bytes, bytes] | None:
     if name.endswith(_LISTED) and not name.startswith(_WHO_STARTS_SERVERS):
         return {_A: _address(LISTED_AS), _TXT: bytes([len(REASON)]) + REASON}
     if found := _is_pointer(name):
-        octets = found.groups()[::-1]
-        host = b"-".join(octets)
-        named = int(octets[0]) >= FIRST_WITH_NAME
-        return {_PTR: bytes([len(host)]) + host + _NAMES} if named else None
+        host = b"-".join(found.group(2, 1))
+        return {_PTR: bytes([len(host)]) + host + _NAMES}
     if found := _is_host(name):
-        return {_A: _address(f"127.{found[1].decode().replace('-', '.')}")}
+        return {_A: _address(".".join((NAMED, *map(bytes.decode, found.groups()))))}
     return None
 
 

@@ -40,7 +40,13 @@ class Cell:
 
 
 def median_of(cells: Sequence[Cell]) -> Cell:
-    """The median of each figure of several runs; the worst of memory and refusals."""
+    """The median of each figure of several runs; the worst of memory and refusals.
+
+    If one of them failed, that one.
+    """
+    for cell in cells:
+        if cell.failed:
+            return cell
     figures: dict[str, Any] = {}
     for name in (each.name for each in fields(Cell)):
         values = [getattr(cell, name) for cell in cells]
@@ -96,7 +102,7 @@ class Results:
         return cls(
             stored["machine"],
             {_key(each): Cell(**each) for each in stored["cells"]},
-            {_key(each): Counts(**each) for each in stored["instructions"]},
+            {_key(each): Counts(**each) for each in stored.get("instructions", ())},
         )
 
 

@@ -5,7 +5,8 @@ import pytest
 
 from tests.bench.callgrind import Counts
 from tests.bench.cases import CASES, Flow
-from tests.bench.instructions import COUNTED, HEAD, OURS, main, make_parser, rows
+from tests.bench.instructions import COUNTED, HEAD, main, make_parser, rows
+from tests.bench.report import OURS
 from tests.bench.servers import AGAINST, SERVERS
 
 COUNTS = Counts(600_000.4, 12_000, 9_000)
