@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """What a message costs in instructions and cache misses, which hardly differ from run to run.
 
-    python -m tests.bench.instructions [--against COMMIT] [--only CASE,...]
+    python -m tests.bench.instructions [--against COMMIT] [--only CASE,...] [--by-part]
 
 Our server runs under callgrind, with one worker, in the laboratory of the benchmark and under the
 load of its cases.  README.md says what the figures mean.
@@ -19,7 +19,7 @@ from pathlib import Path
 
 import uvloop
 
-from tests.bench import callgrind
+from tests.bench import callgrind, parts
 from tests.bench.callgrind import Callgrind, Counts
 from tests.bench.cases import CASES, Flow, Subject
 from tests.bench.client import RefusedError
@@ -43,6 +43,9 @@ COUNTED = {
 WARM_UP, WINDOW = 100, 200  # messages
 FIRST_PORT = 2500
 
+#: Of a message, by server and case.
+Figures = dict[tuple[str, str], Counts]
+
 
 def main() -> int:
     """Count as the command line says; the exit status of the process."""
@@ -50,7 +53,8 @@ def main() -> int:
     if arguments.inside:
         return uvloop.run(_inside(arguments))
     try:
-        if reason := callgrind.unavailable() or unavailable():
+        without_valgrind = "" if arguments.by_part else callgrind.unavailable()
+        if reason := without_valgrind or unavailable():
             raise RuntimeError(reason)
         trees = {"postfix": TREES["postfix"]}
         if arguments.against:
@@ -72,6 +76,11 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--against", metavar="COMMIT", help="count those of this commit as well")
     parser.add_argument("--only", metavar="CASE,...", type=_cases, default=tuple(COUNTED))
+    parser.add_argument(
+        "--by-part",
+        action="store_true",
+        help="count bytecodes by file and function of this tree instead; needs no valgrind",
+    )
     parser.add_argument(
         "--publish", action="store_true", help="also keep the figures in tests/bench/results.json"
     )
@@ -108,32 +117,37 @@ class Counted(Server):
 
 
 async def _inside(arguments: argparse.Namespace) -> int:
+    laboratory = Laboratory.from_json(arguments.inside)
+    try:
+        async with laboratory.open():
+            await (_show_parts if arguments.by_part else _count_all)(laboratory, arguments)
+    except (ServerError, RefusedError) as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+async def _count_all(laboratory: Laboratory, arguments: argparse.Namespace) -> None:
     names = {OURS: ""}
     if arguments.against:
         names[AGAINST] = short_name(arguments.against)
-    found: dict[tuple[str, str], Counts] = {}
-    laboratory = Laboratory.from_json(arguments.inside)
+    found: Figures = {}
     print(HEAD, flush=True)
-    try:
-        async with laboratory.open():
-            for case in arguments.only:
-                for server in names:
-                    port = FIRST_PORT + len(found)
-                    found[server, case] = await count(laboratory, SERVERS[server], case, port)
-                print(*rows(case, names, found), sep="\n", flush=True)
-    except (ServerError, RefusedError) as error:
-        print(f"bench: {case}: {error}", file=sys.stderr)
-        return 1
+    for case in arguments.only:
+        for server in names:
+            port = FIRST_PORT + len(found)
+            found[server, case] = await count(laboratory, SERVERS[server], case, port)
+        print(*rows(case, names, found), sep="\n", flush=True)
     if arguments.publish:
         figures = {(names[server] or server, case): c for (server, case), c in found.items()}
-        replace(Results.load(PUBLISHED), instructions=figures).save(PUBLISHED)
-    return 0
+        results = Results.load(PUBLISHED)
+        kept = {} if set(arguments.only) == set(COUNTED) else results.instructions
+        replace(results, instructions={**kept, **figures}).save(PUBLISHED)
 
 
 async def count(laboratory: Laboratory, server: Server, case: str, port: int) -> Counts:
     """What a message costs this server in this case.  Raises ServerError and RefusedError."""
-    flow = CASES[case]
-    assert isinstance(flow, Flow)
+    flow = a_flow(case)
     counter = Callgrind(Path(tempfile.mkdtemp(prefix="callgrind-", dir=laboratory.work)))
     counted = Counted(name=server.name, title=server.title, server=server, counter=counter)
     async with serving(laboratory, counted, flow.setup, port) as cost:
@@ -145,14 +159,29 @@ async def count(laboratory: Laboratory, server: Server, case: str, port: int) ->
         return (await counter.counts()).per(WINDOW)
 
 
+async def _show_parts(laboratory: Laboratory, arguments: argparse.Namespace) -> None:
+    for number, case in enumerate(arguments.only):
+        port = FIRST_PORT + number
+        server, flow = SERVERS[OURS], a_flow(case)
+        counted = await parts.bytecodes(laboratory, server, flow, port, WARM_UP, WINDOW)
+        print("", f"{COUNTED[case]}: bytecodes for a message", sep="\n")
+        for sums in (parts.by_file(counted), parts.by_function(counted)):
+            print(*parts.rows(sums, WINDOW), "", sep="\n", flush=True)
+
+
+def a_flow(case: str) -> Flow:
+    """The case of this name, which must be one of COUNTED."""
+    flow = CASES[case]
+    assert isinstance(flow, Flow)
+    return flow
+
+
 # --- the table ------------------------------------------------------------------------------
 
 HEAD = f"{'':50} {'instructions':>12} {'I1 misses':>9} {'D1 misses':>9} {'est. us':>8} {'ratio':>6}"
 
 
-def rows(
-    case: str, names: Mapping[str, str], found: Mapping[tuple[str, str], Counts]
-) -> Iterator[str]:
+def rows(case: str, names: Mapping[str, str], found: Figures) -> Iterator[str]:
     """The rows of a case: one for each server, with the ratio of its time to that of ours."""
     ours = found[OURS, case]
     for server, name in names.items():
