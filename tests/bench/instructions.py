@@ -10,6 +10,7 @@ load of its cases.  README.md says what the figures mean.
 from __future__ import annotations
 
 import argparse
+import itertools
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -74,12 +75,12 @@ def make_parser() -> argparse.ArgumentParser:
         description="Count instructions and cache misses of a message; needs root and valgrind.",
         epilog=f"Cases: {', '.join(COUNTED)}.",
     )
-    parser.add_argument("--against", metavar="COMMIT", help="count those of this commit as well")
+    parser.add_argument("--against", metavar="COMMIT", help="count that commit of ours as well")
     parser.add_argument("--only", metavar="CASE,...", type=_cases, default=tuple(COUNTED))
     parser.add_argument(
         "--by-part",
         action="store_true",
-        help="count bytecodes by file and function of this tree instead; needs no valgrind",
+        help="count bytecodes by file and function instead; needs no valgrind",
     )
     parser.add_argument(
         "--publish", action="store_true", help="also keep the figures in tests/bench/results.json"
@@ -128,9 +129,7 @@ async def _inside(arguments: argparse.Namespace) -> int:
 
 
 async def _count_all(laboratory: Laboratory, arguments: argparse.Namespace) -> None:
-    names = {OURS: ""}
-    if arguments.against:
-        names[AGAINST] = short_name(arguments.against)
+    names = _names(arguments)
     found: Figures = {}
     print(HEAD, flush=True)
     for case in arguments.only:
@@ -160,13 +159,21 @@ async def count(laboratory: Laboratory, server: Server, case: str, port: int) ->
 
 
 async def _show_parts(laboratory: Laboratory, arguments: argparse.Namespace) -> None:
-    for number, case in enumerate(arguments.only):
-        port = FIRST_PORT + number
-        server, flow = SERVERS[OURS], a_flow(case)
-        counted = await parts.bytecodes(laboratory, server, flow, port, WARM_UP, WINDOW)
-        print("", f"{COUNTED[case]}: bytecodes for a message", sep="\n")
-        for sums in (parts.by_file(counted), parts.by_function(counted)):
-            print(*parts.rows(sums, WINDOW), "", sep="\n", flush=True)
+    ports = itertools.count(FIRST_PORT)
+    for case in arguments.only:
+        for server, name in _names(arguments).items():
+            counted = await parts.bytecodes(
+                laboratory, SERVERS[server], a_flow(case), next(ports), WARM_UP, WINDOW
+            )
+            print(f"{COUNTED[case]}: bytecodes for a message {name}".rstrip(), "", sep="\n")
+            for sums in (parts.by_file(counted), parts.by_function(counted)):
+                print(*parts.rows(sums, WINDOW), "", sep="\n", flush=True)
+
+
+def _names(arguments: argparse.Namespace) -> dict[str, str]:
+    """The servers, each with the commit that it is of; this tree's has none."""
+    other = {AGAINST: short_name(arguments.against)} if arguments.against else {}
+    return {OURS: "", **other}
 
 
 def a_flow(case: str) -> Flow:
@@ -186,7 +193,7 @@ def rows(case: str, names: Mapping[str, str], found: Figures) -> Iterator[str]:
     ours = found[OURS, case]
     for server, name in names.items():
         counts = found[server, case]
-        title = COUNTED[case] if server == OURS else f"    {name}"
+        title = f"    {name}" if name else COUNTED[case]
         ratio = "" if server == OURS else f"{counts.microseconds / ours.microseconds:6.2f}"
         figures = (counts.instructions, counts.i1_misses, counts.d1_misses)
         whole, i1, d1 = (f"{figure:.0f}" for figure in figures)

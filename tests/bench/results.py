@@ -22,7 +22,7 @@ class Cell:
     p50, p95, p99: milliseconds from connect to the final reply.
     memory: bytes, the most that all processes of the server used.
     idle: bytes of it for each idle connection.
-    refused: clients that did not get their message through.
+    refused: clients that did not get their message through, or were not refused as they should be.
     greeted: milliseconds that the last client waited for its greeting, beyond the prescribed wait.
     """
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 import xml.etree.ElementTree as ET
 
 from tests.bench.cases import CASES
-from tests.bench.chart import ROWS, draw
+from tests.bench.chart import PANEL, ROWS, draw
 from tests.bench.report import TARGETS, columns_of, last_lines, tables
 from tests.bench.results import Cell, Results
 from tests.bench.servers import SERVERS
@@ -103,7 +103,7 @@ def test_the_chart_has_a_bar_for_each_figure() -> None:
     chart = ET.fromstring(draw(results))
     widths = [int(bar.attrib["width"]) for bar in chart.iter(f"{SVG}rect")]
     texts = [text.text for text in chart.iter(f"{SVG}text")]
-    assert widths == [160, 40, 160]
+    assert widths == [PANEL, round(PANEL / 4), PANEL]
     assert {"3600", "900", "400"} <= set(texts)
     assert SERVERS["haraka"].title not in texts
 
