@@ -10,14 +10,13 @@ file, function, bytecodes.  The first begins the count.  Threads are not counted
 from __future__ import annotations
 
 import json
+import runpy
 import signal
 import sys
 from collections import Counter
 from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any
-
-from qpsmtpd.commands.main import main
 
 
 class Tracer:
@@ -51,5 +50,6 @@ class Tracer:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGUSR2, Tracer(Path(sys.argv[1])).snapshot)
-    sys.exit(main(sys.argv[2:]))
+    signal.signal(signal.SIGUSR2, Tracer(Path(sys.argv.pop(1))).snapshot)
+    # As `python -m qpsmtpd` does: where the function is that is called then differs by commit.
+    runpy.run_module("qpsmtpd", run_name="__main__", alter_sys=True)
