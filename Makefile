@@ -11,11 +11,11 @@ PYTEST := $(BIN)/python -m pytest -q
 SHARED := -n auto
 
 .DEFAULT_GOAL := help
-.PHONY: help run venv check test fuzz soak test-systems lint types unit dialogue bench bench-quick deb \
+.PHONY: help run venv check test fuzz soak test-systems lint types unit dialogue bench bench-instructions bench-quick deb \
   autopkgtest piuparts man clean
 
 help: ## print the commands
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
 
 run: venv ## start the daemon on 127.0.0.1:2525 (PORT=...), delivering into ./run/Maildir
 	@BIN=$(BIN) PORT=$(PORT) sh tests/run-demo.sh
@@ -59,10 +59,13 @@ soak: venv ## mail for HOURS=1 with reloads, kills and outages; figures and pict
 test-systems: venv ## what boots Debian 12 and 13 or runs other servers (root on Debian, 40 minutes)
 	$(PYTEST) -rs -m real_systems
 
-bench: venv ## us and other servers under the same load (20 minutes, root on Debian; ARGS=...)
+bench: venv ## us and other servers under the same load (half an hour, root on Debian; ARGS=...)
 	$(BIN)/python -m tests.bench --publish $(ARGS)
 
-bench-quick: venv ## us and bare aiosmtpd in three cases (2 minutes)
+bench-instructions: venv ## instructions and cache misses of a message (3 minutes, valgrind; ARGS=...)
+	$(BIN)/python -m tests.bench.instructions $(ARGS)
+
+bench-quick: venv ## us and bare aiosmtpd in five cases (2 minutes; ARGS="--against COMMIT")
 	$(BIN)/python -m tests.bench --quick $(ARGS)
 
 deb: ## build the Debian package into dist/ (needs Debian's build dependencies)

@@ -16,7 +16,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -227,7 +227,7 @@ def _unpack(tar: Path, root: Path) -> System:
 
 
 def _bootstrap(release: str, tar: Path) -> None:
-    _install_host_tools()
+    install_on_host(HOST_TOOLS)
     run(
         (
             *("mmdebstrap", "--quiet", "--variant=minbase", "--format=tar"),
@@ -240,8 +240,9 @@ def _bootstrap(release: str, tar: Path) -> None:
     )
 
 
-def _install_host_tools() -> None:
-    missing = [package for tool, package in HOST_TOOLS.items() if not shutil.which(tool)]
+def install_on_host(tools: Mapping[str, str]) -> None:
+    """Have these programs on this machine, each from its package.  Raises RuntimeError."""
+    missing = [package for tool, package in tools.items() if not shutil.which(tool)]
     if missing:
         with locked(cache_directory() / "host-tools.lock"):
             run(("apt-get", "-qq", "update"), INSTALL_TIMEOUT)

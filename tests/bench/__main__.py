@@ -9,8 +9,11 @@ import platform
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import version
+from itertools import count
 from pathlib import Path
 
 import uvloop
@@ -18,23 +21,29 @@ import uvloop
 from tests.bench.cases import CASES, Case, Effort, Subject
 from tests.bench.chart import draw
 from tests.bench.client import RefusedError
-from tests.bench.laboratory import CHECKOUT, Laboratory, ServerError, run_inside
-from tests.bench.report import quick_ratios, tables
-from tests.bench.results import Cell, Results
-from tests.bench.servers import NEXT_HOP_PORT, NEXT_HOPS, PYTHON, SERVERS, Server, serving
-from tests.bench.trees import HARAKA, RELEASE
-from tests.debian_system import unavailable
+from tests.bench.laboratory import Laboratory, ServerError, run_inside
+from tests.bench.report import OURS, last_lines, tables
+from tests.bench.results import Cell, Results, median_of
+from tests.bench.servers import AGAINST, NEXT_HOP_PORT, NEXT_HOPS, PYTHON, SERVERS, Server, serving
+from tests.bench.trees import HARAKA, RELEASE, TREES, commit, short_name
+from tests.debian_system import CHECKOUT, unavailable
 from tests.isolation import run
 
 HERE = Path(__file__).parent
 RESULTS = CHECKOUT / "build/bench/results.json"
 QUICK_RESULTS = CHECKOUT / "build/bench/quick.json"
-QUICK_SERVERS = ("ours-1", "aiosmtpd")
-QUICK_CASES = ("one-per-connection", "many-per-connection", "5mb")
+#: Those that `--only` may name; the other commit is measured with ours.
+MEASURED = tuple(name for name in SERVERS if name != AGAINST)
+QUICK_SERVERS = (OURS, "aiosmtpd")
+QUICK_CASES = (
+    *("one-per-connection", "many-per-connection", "5mb"),
+    *("strangers", "strangers-refused"),
+)
 FIRST_PORT = 2500
 LONGEST_REASON = 300
 
-Pair = tuple[Server, Case]
+#: A case, and the servers that are measured in turns.
+Turns = tuple[Case, tuple[Server, ...]]
 
 
 def main() -> int:
@@ -52,8 +61,16 @@ def _run(arguments: argparse.Namespace) -> int:
     if reason := unavailable():
         print(f"bench: {reason}", file=sys.stderr)
         return 1
-    trees = [tree for server, _ in chosen(arguments) for tree in server.trees]
-    return run_inside(["postfix", *trees], sys.argv[1:])
+    servers = {server for _, servers in chosen(arguments) for server in servers}
+    trees = TREES
+    if arguments.against:
+        try:
+            trees = {**TREES, AGAINST: partial(commit, short_name(arguments.against))}
+        except RuntimeError as error:
+            print(f"bench: {error}", file=sys.stderr)
+            return 1
+    needed = {"postfix", *(tree for server in servers for tree in server.trees)}
+    return run_inside("tests.bench", {name: trees[name] for name in sorted(needed)}, sys.argv[1:])
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -61,9 +78,9 @@ def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m tests.bench",
         description="Compare SMTP servers under the same load; tests/bench/README.md says how.",
-        epilog=f"Servers: {', '.join(SERVERS)}.  Cases: {', '.join(CASES)}.",
+        epilog=f"Servers: {', '.join(MEASURED)}.  Cases: {', '.join(CASES)}.",
     )
-    parser.add_argument("--quick", action="store_true", help="us and bare aiosmtpd, three cases")
+    parser.add_argument("--quick", action="store_true", help="us and bare aiosmtpd, five cases")
     parser.add_argument(
         "--only",
         metavar="WORD,...",
@@ -73,6 +90,11 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--resume", action="store_true", help="measure what is missing in the results, or failed"
+    )
+    parser.add_argument(
+        "--against",
+        metavar="COMMIT",
+        help="also measure that commit of ours, and this tree, in turns",
     )
     parser.add_argument("--seconds", type=float, default=2.5, help="how long a run lasts")
     parser.add_argument("--runs", type=int, default=3, help="of how many the median is taken")
@@ -89,19 +111,20 @@ def make_parser() -> argparse.ArgumentParser:
 def _words(text: str) -> tuple[str, ...]:
     words = tuple(text.split(","))
     for word in words:
-        if word not in SERVERS and word not in CASES:
+        if word not in MEASURED and word not in CASES:
             raise argparse.ArgumentTypeError(f"{word!r} is no server and no case")
     return words
 
 
-def chosen(arguments: argparse.Namespace) -> Iterator[Pair]:
-    """What to measure: for each case, the servers in turn."""
-    servers = QUICK_SERVERS if arguments.quick else tuple(SERVERS)
+def chosen(arguments: argparse.Namespace) -> Iterator[Turns]:
+    """What to measure: for each case, one server after the other, or two in turns."""
+    servers = QUICK_SERVERS if arguments.quick else MEASURED
     cases = QUICK_CASES if arguments.quick else tuple(CASES)
-    for case in _wanted(cases, arguments.only):
+    for case in (CASES[name] for name in _wanted(cases, arguments.only)):
         for server in _wanted(servers, arguments.only):
-            if CASES[case].suits(SERVERS[server]):
-                yield SERVERS[server], CASES[case]
+            turns = (OURS, AGAINST) if server == OURS and arguments.against else (server,)
+            if case.suits(SERVERS[server]):
+                yield case, tuple(SERVERS[name] for name in turns)
 
 
 def _wanted(names: Sequence[str], words: Sequence[str]) -> Sequence[str]:
@@ -116,27 +139,55 @@ async def _inside(arguments: argparse.Namespace) -> int:
     keep = arguments.only or arguments.resume
     results = Results.load(path) if keep else Results({}, {})
     todo = [
-        (server, case)
-        for server, case in chosen(arguments)
-        if not (arguments.resume and results.complete(server.name, case.name))
+        (case, servers)
+        for case, servers in chosen(arguments)
+        if not arguments.resume
+        or not all(results.complete(server.name, case.name) for server in servers)
     ]
     results.machine.update(_machine())
+    if arguments.against:
+        results.machine["before"] = short_name(arguments.against)
     laboratory = Laboratory.from_json(arguments.inside)
     effort = Effort(arguments.seconds, arguments.runs)
+    ports = count(FIRST_PORT)
     async with laboratory.open():
-        for number, (server, case) in enumerate(todo):
-            print(f"{number + 1}/{len(todo)} {case.name}: {server.title}", flush=True)
-            cell = await _measure(laboratory, server, case, effort, FIRST_PORT + number)
-            results.cells[server.name, case.name] = cell
+        for number, (case, servers) in enumerate(todo):
+            titles = " and ".join(server.title for server in servers)
+            print(f"{number + 1}/{len(todo)} {case.name}: {titles}", flush=True)
+            cells = await _measure_in_turns(laboratory, servers, case, effort, ports)
+            results.cells.update(cells)
             results.save(path)
     if arguments.publish:
-        results.save(HERE / "results.json")
-        (HERE / "chart.svg").write_text(draw(results))
+        publish(results)
     print("", *(f"{name}: {value}" for name, value in results.machine.items()), sep="\n")
     print(*tables(results), "", sep="\n")
-    for name, ratio in quick_ratios(results):
-        print(f"ratio to bare aiosmtpd: {name} {ratio}")
+    print(*last_lines(results), sep="\n")
     return 0
+
+
+def publish(results: Results) -> None:
+    """Write them to tests/bench, where the instructions of messages stay as they are."""
+    path = HERE / "results.json"
+    replace(results, instructions=Results.load(path).instructions).save(path)
+    (HERE / "chart.svg").write_text(draw(results))
+
+
+async def _measure_in_turns(
+    laboratory: Laboratory,
+    servers: Sequence[Server],
+    case: Case,
+    effort: Effort,
+    ports: Iterator[int],
+) -> dict[tuple[str, str], Cell]:
+    """The cells of these servers; with more than one, each is started for each run."""
+    alone = len(servers) == 1
+    rounds, each = (1, effort) if alone else (effort.runs, replace(effort, runs=1))
+    cells: dict[str, list[Cell]] = {server.name: [] for server in servers}
+    for _ in range(rounds):
+        for server in servers:
+            cell = await _measure(laboratory, server, case, each, next(ports))
+            cells[server.name].append(cell)
+    return {(name, case.name): median_of(found) for name, found in cells.items()}
 
 
 async def _measure(

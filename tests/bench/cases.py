@@ -10,9 +10,10 @@ from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 
+from tests.bench.addresses import NAMED, STRANGERS
 from tests.bench.client import EHLO, Client, RefusedError, a_message, visit
 from tests.bench.cost import Cost
-from tests.bench.crowd import Crowd, send_crowd
+from tests.bench.crowd import Crowd, Errand, send_crowd
 from tests.bench.load import Load, probe, send_load
 from tests.bench.results import Cell, median_of, percentile
 from tests.bench.servers import Server, Setup
@@ -67,7 +68,16 @@ class Case(ABC):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Stream(Case):
+class Flow(Case):
+    """Messages or clients that come one after the other, in any number."""
+
+    @abstractmethod
+    async def send(self, subject: Subject, number: int, first: int) -> None:
+        """Send so many; `first` is how many came before.  Raises as `measure` does."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stream(Flow):
     """Messages one after the other, from several clients, by smtp-source."""
 
     load: Load
@@ -76,6 +86,9 @@ class Stream(Case):
     @property
     def size(self) -> int:
         return self.load.size
+
+    async def send(self, subject: Subject, number: int, first: int) -> None:
+        await send_load(subject.postfix, subject.port, self.load, number)
 
     async def measure(self, subject: Subject, effort: Effort) -> Cell:
         await self._run(subject, self.first)  # what happens once, happens here
@@ -124,7 +137,7 @@ class AtOnce(Case):
         return median_of([await self._run(subject, next(strangers)) for _ in range(effort.runs)])
 
     async def _run(self, subject: Subject, first: int) -> Cell:
-        cell, crowd = await _crowd(subject, self.clients, self.clients, first)
+        cell, crowd = await _crowd(subject, self.clients, self.clients, first, Errand(SIZE))
         return replace(
             cell,
             rate=len(crowd.finished) / (crowd.seconds - EARLY_TALKER_WAIT),
@@ -133,21 +146,34 @@ class AtOnce(Case):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Strangers(Case):
+class Strangers(Flow):
     """Clients of different addresses, as no answer about them must be known already."""
 
-    setup: Setup = Setup.BLOCK_LISTS
-    at_once: int = 100
+    errand: Errand
+    at_once: int = 10
+
+    def suits(self, server: Server) -> bool:
+        return super().suits(server) and server.checks
+
+    async def send(self, subject: Subject, number: int, first: int) -> None:
+        crowd = await send_crowd(subject.port, number, self.at_once, first, self.errand)
+        if crowd.refusals:
+            raise RefusedError(crowd.refusals[0])
 
     async def measure(self, subject: Subject, effort: Effort) -> Cell:
-        trial, _ = await _crowd(subject, self.at_once, self.at_once, 0)
+        trial = await self._run(subject, self.at_once, 0)
         assert trial.rate is not None
-        clients = max(self.at_once, int(trial.rate * effort.seconds))
+        most = (STRANGERS - self.at_once) // effort.runs
+        clients = min(max(self.at_once, int(trial.rate * effort.seconds)), most)
         runs = [
-            await _crowd(subject, clients, self.at_once, self.at_once + number * clients)
+            await self._run(subject, clients, self.at_once + number * clients)
             for number in range(effort.runs)
         ]
-        return median_of([cell for cell, _ in runs])
+        return median_of(runs)
+
+    async def _run(self, subject: Subject, clients: int, first: int) -> Cell:
+        cell, _ = await _crowd(subject, clients, self.at_once, first, self.errand)
+        return cell
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,15 +193,17 @@ class Idle(Case):
         return Cell(memory=after, idle=(after - before) / subject.server.most_idle)
 
 
-async def _crowd(subject: Subject, clients: int, at_once: int, first: int) -> tuple[Cell, Crowd]:
+async def _crowd(
+    subject: Subject, clients: int, at_once: int, first: int, errand: Errand
+) -> tuple[Cell, Crowd]:
     """What a crowd saw, and what it cost; `first` is the number of its first client.
 
-    Raises RefusedError when nobody got through.
+    Raises RefusedError when nobody's visit went as it should.
     """
     cost = subject.cost
     async with cost.watched():
         before = cost.cpu_seconds()
-        crowd = await send_crowd(subject.port, clients, at_once, SIZE, first)
+        crowd = await send_crowd(subject.port, clients, at_once, first, errand)
         spent = cost.cpu_seconds() - before
     served = len(crowd.finished)
     if not served:
@@ -224,7 +252,35 @@ CASES: dict[str, Case] = {
         AtOnce(name="2000-at-once", title="Default chain, 2000 clients at once", clients=2000),
         AtOnce(name="8000-at-once", title="Default chain, 8000 clients at once", clients=8000),
         Idle(name="idle", title="Idle connections"),
-        Strangers(name="dnsbl", title="Two DNS block lists that answer after 20 ms"),
+        Strangers(
+            name="strangers",
+            title="Strangers whose address has a name, one 4 KB message each",
+            errand=Errand(SIZE, network=NAMED),
+        ),
+        Strangers(
+            name="strangers-refused",
+            title="Strangers refused at RCPT",
+            errand=Errand(SIZE, recipient="user@elsewhere.test", refused=True),
+        ),
+        Strangers(
+            name="listed",
+            title="Strangers refused because a DNS list has them",
+            setup=Setup.LISTED,
+            errand=Errand(SIZE, refused=True),
+        ),
+        Strangers(
+            name="chain",
+            title="Default chain and two DNS lists, strangers whose address has a name",
+            setup=Setup.CHAIN,
+            errand=Errand(SIZE, network=NAMED),
+        ),
+        Strangers(
+            name="dnsbl",
+            title="Two DNS block lists that answer after 20 ms",
+            setup=Setup.BLOCK_LISTS,
+            errand=Errand(SIZE),
+            at_once=100,
+        ),
         Stream(
             name="smtp-forward",
             title="Hand-over by SMTP to smtp-sink, one 4 KB message per connection",

@@ -18,6 +18,7 @@ from tests.bench.servers import SERVERS, Ours
 PANELS = (
     ("one-per-connection", ("one 4 KB message", "per connection")),
     ("many-per-connection", ("many 4 KB messages", "per connection")),
+    ("strangers", ("one 4 KB message each,", "strangers with a name")),
     ("5mb", ("5 MB messages,", "in MB")),
 )
 ROWS = (
@@ -26,7 +27,7 @@ ROWS = (
 )
 TITLE = "Messages per second of CPU time"
 
-LABELS, PANEL, NUMBER, GAP = 200, 160, 50, 12  # widths, in pixels
+LABELS, PANEL, NUMBER, GAP = 200, 130, 50, 12  # widths, in pixels
 TOP, ROW, BAR = 76, 24, 14  # heights
 
 _STYLE = """\

@@ -16,7 +16,6 @@ SENDER, RECIPIENT = "client@example.org", "user@example.test"
 LINE = b"X" * 78 + b"\r\n"
 EHLO = b"EHLO client.example.org\r\n"
 MAIL = f"MAIL FROM:<{SENDER}>\r\n".encode()
-RCPT = f"RCPT TO:<{RECIPIENT}>\r\n".encode()
 
 
 class RefusedError(Exception):
@@ -29,6 +28,11 @@ class Visit:
 
     greeted: float
     finished: float
+
+
+def rcpt_to(recipient: str) -> bytes:
+    """The command that names a recipient."""
+    return f"RCPT TO:<{recipient}>\r\n".encode()
 
 
 def a_message(size: int) -> bytes:
@@ -44,7 +48,7 @@ async def visit(port: int, message: bytes, source: str = "127.0.0.1") -> Visit:
         greeted = time.perf_counter()
         await client.ask(EHLO, b"250")
         await client.ask(MAIL, b"250")
-        await client.ask(RCPT, b"250")
+        await client.ask(rcpt_to(RECIPIENT), b"250")
         await client.ask(b"DATA\r\n", b"354")
         await client.ask(message, b"250")
         finished = time.perf_counter()

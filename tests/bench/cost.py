@@ -28,10 +28,14 @@ class Cost:
         """CPU time since the group was made, user and system."""
         return cpu_seconds((self._group / "cpu.stat").read_text())
 
+    def processes(self) -> list[int]:
+        """The processes of the group, by their ids."""
+        return list(map(int, (self._group / "cgroup.procs").read_text().split()))
+
     def memory(self) -> int:
         """Bytes that the processes of the group use now."""
-        pids = (self._group / "cgroup.procs").read_text().split()
-        self.peak_memory = max(self.peak_memory, total := sum(map(_memory_of, pids)))
+        total = sum(map(_memory_of, self.processes()))
+        self.peak_memory = max(self.peak_memory, total)
         return total
 
     @asynccontextmanager
@@ -67,7 +71,7 @@ def proportional_size(smaps_rollup: str) -> int:
     return 0
 
 
-def _memory_of(pid: str) -> int:
+def _memory_of(pid: int) -> int:
     # The process may end while we look.
     with contextlib.suppress(FileNotFoundError, ProcessLookupError):
         return proportional_size(Path(f"/proc/{pid}/smaps_rollup").read_text())

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: MIT
 """Many clients at once, each from an address of its own, in a process of their own.
 
-    python -m tests.bench.crowd PORT CLIENTS AT_ONCE SIZE FIRST
+    python -m tests.bench.crowd PORT CLIENTS AT_ONCE FIRST ERRAND
 
-prints what they saw as JSON.  No event loop: thousands of clients must not take longer to come
-than the server takes to greet them.
+prints what they saw as JSON; ERRAND is JSON as well.  No event loop: thousands of clients must
+not take longer to come than the server takes to greet them.
 """
 
 from __future__ import annotations
@@ -18,12 +18,40 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
-from tests.bench.client import EHLO, MAIL, PATIENCE, RCPT, RefusedError, a_message, is_complete
+from tests.bench.addresses import NAMELESS, source_address
+from tests.bench.client import (
+    EHLO,
+    MAIL,
+    PATIENCE,
+    RECIPIENT,
+    RefusedError,
+    a_message,
+    is_complete,
+    rcpt_to,
+)
+
+
+@dataclass(frozen=True)
+class Errand:
+    """What each client comes for.
+
+    size: bytes of its message.  network: where it comes from, see addresses.py.
+    refused: whether it is to be refused, when it names the recipient or earlier.
+    """
+
+    size: int
+    network: str = NAMELESS
+    recipient: str = RECIPIENT
+    refused: bool = False
 
 
 @dataclass(frozen=True)
 class Crowd:
-    """What the clients saw, in seconds since each began to connect, and how they were refused."""
+    """What the clients saw, in seconds since each began to connect, and what went wrong.
+
+    finished: how long those took whose message was taken, or that were refused as they are to be.
+    refusals: the replies, or errors, that the others got.
+    """
 
     greeted: list[float]
     finished: list[float]
@@ -31,15 +59,15 @@ class Crowd:
     seconds: float
 
 
-async def send_crowd(port: int, clients: int, at_once: int, size: int, first: int) -> Crowd:
+async def send_crowd(port: int, clients: int, at_once: int, first: int, errand: Errand) -> Crowd:
     """Send so many clients, at most `at_once` of them at a time, from another process.
 
-    size: bytes of the message that each has.  first: the number of the first client; its address
-    depends on it.
+    first: the number of the first client; its address depends on it.
     """
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "tests.bench.crowd"),
-        *map(str, (port, clients, at_once, size, first)),
+        *map(str, (port, clients, at_once, first)),
+        json.dumps(asdict(errand)),
         stdout=asyncio.subprocess.PIPE,
     )
     try:
@@ -53,15 +81,10 @@ async def send_crowd(port: int, clients: int, at_once: int, size: int, first: in
     return Crowd(**json.loads(output))
 
 
-def source_address(number: int) -> str:
-    """An address of the loopback network; the first million are different."""
-    return f"127.{1 + number // 62500 % 250}.{1 + number // 250 % 250}.{1 + number % 250}"
-
-
 class _Visitor:
     """One client, at one step of its visit."""
 
-    def __init__(self, number: int, port: int) -> None:
+    def __init__(self, source: str, port: int) -> None:
         self.started = time.perf_counter()
         self.step = 0
         self.reply = b""
@@ -69,26 +92,21 @@ class _Visitor:
         self.socket.setblocking(False)
         # The port is chosen at connect, of those free for this address.
         self.socket.setsockopt(socket.IPPROTO_IP, _IP_BIND_ADDRESS_NO_PORT, 1)
-        self.socket.bind((source_address(number), 0))
+        self.socket.bind((source, 0))
         self.socket.connect_ex(("127.0.0.1", port))
 
 
 _IP_BIND_ADDRESS_NO_PORT = 24  # ip(7); Python has no name for it
-_GREETED, _FINISHED = 0, 5  # steps
+_GREETED = 0  # the step
+_QUIT = b"QUIT\r\n"
 
 
 class _Crowd:
-    def __init__(self, port: int, size: int) -> None:
+    def __init__(self, port: int, errand: Errand) -> None:
         self.seen = Crowd([], [], [], 0)
+        self._errand = errand
         #: What is expected, and said then.
-        self._steps = (
-            (b"220", EHLO),
-            (b"250", MAIL),
-            (b"250", RCPT),
-            (b"250", b"DATA\r\n"),
-            (b"354", a_message(size)),
-            (b"250", b"QUIT\r\n"),
-        )
+        self._steps = _steps(errand)
         self._port = port
         self._poll = select.epoll()
         self._present: dict[int, _Visitor] = {}
@@ -111,7 +129,8 @@ class _Crowd:
     def _enter(self, coming: Iterator[int]) -> None:
         number = next(coming, None)
         if number is not None:
-            visitor = _Visitor(number, self._port)
+            source = source_address(number, self._errand.network)
+            visitor = _Visitor(source, self._port)
             self._present[visitor.socket.fileno()] = visitor
             self._poll.register(visitor.socket, select.EPOLLIN)
 
@@ -124,30 +143,43 @@ class _Crowd:
                 return True
             return self._goes_on(visitor, visitor.reply)
         except OSError as error:
-            self.seen.refusals.append(str(error))
+            if visitor.step < len(self._steps):
+                self.seen.refusals.append(str(error))
             return False
 
     def _goes_on(self, visitor: _Visitor, reply: bytes) -> bool:
         if visitor.step == len(self._steps):
             return False  # it was the reply to QUIT
         expected, words = self._steps[visitor.step]
-        if not reply.startswith(expected):
+        if self._errand.refused and reply.startswith(b"5"):
+            visitor.step, words = len(self._steps) - 1, _QUIT
+        elif not reply.startswith(expected):
             self.seen.refusals.append(reply.decode("ascii", "replace") or "connection closed")
             return False
         if visitor.step == _GREETED:
             self.seen.greeted.append(time.perf_counter() - visitor.started)
-        elif visitor.step == _FINISHED:
+        elif words is _QUIT:
             self.seen.finished.append(time.perf_counter() - visitor.started)
-        sent = visitor.socket.send(words)
-        assert sent == len(words), "the message is larger than the socket's buffer"
         visitor.step += 1
         visitor.reply = b""
+        sent = visitor.socket.send(words)
+        assert sent == len(words), "the message is larger than the socket's buffer"
         return True
 
 
-def come(port: int, clients: int, at_once: int, size: int, first: int) -> Crowd:
+def _steps(errand: Errand) -> list[tuple[bytes, bytes]]:
+    """The replies that a client expects, each with what it says then."""
+    rcpt = rcpt_to(errand.recipient)
+    if errand.refused:
+        return [(b"220", EHLO), (b"250", MAIL), (b"250", rcpt), (b"5", _QUIT)]
+    message = a_message(errand.size)
+    transfer = [(b"250", b"DATA\r\n"), (b"354", message), (b"250", _QUIT)]
+    return [(b"220", EHLO), (b"250", MAIL), (b"250", rcpt), *transfer]
+
+
+def come(port: int, clients: int, at_once: int, first: int, errand: Errand) -> Crowd:
     """Be that crowd."""
-    crowd = _Crowd(port, size)
+    crowd = _Crowd(port, errand)
     started = time.perf_counter()
     crowd.come(range(first, first + clients), at_once)
     seen = crowd.seen
@@ -156,4 +188,6 @@ def come(port: int, clients: int, at_once: int, size: int, first: int) -> Crowd:
 
 
 if __name__ == "__main__":
-    json.dump(asdict(come(*map(int, sys.argv[1:]))), sys.stdout)
+    port, clients, at_once, first = map(int, sys.argv[1:5])
+    errand = Errand(**json.loads(sys.argv[5]))
+    json.dump(asdict(come(port, clients, at_once, first, errand)), sys.stdout)

@@ -20,21 +20,23 @@ import socket
 import struct
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.bench.addresses import NETMASK, OWN
 from tests.bench.cost import Cost
 from tests.bench.nameserver import ADDRESS, name_server
-from tests.bench.trees import TREES
+from tests.bench.trees import MEMORY, Tree
+from tests.debian_system import CHECKOUT
 from tests.isolation import NAMESPACES, control_group, run, temporary_tree
 
-CHECKOUT = Path(__file__).resolve().parents[2]
-PATIENCE = 30.0  # seconds for a server to start
+PATIENCE = 30.0  # seconds for a server to start, unless its command says otherwise
 
 _IN_GROUP = 'echo 0 >"$0/cgroup.procs"; exec "$@"'
 _SIOCSIFFLAGS, _IFF_UP = 0x8914, 1  # netdevice(7)
+_SIOCSIFADDR, _SIOCSIFNETMASK = 0x8916, 0x891C
 _SYSCTLS = {
     "net/core/somaxconn": "65535",
     "net/ipv4/tcp_max_syn_backlog": "65535",
@@ -49,24 +51,24 @@ class ServerError(Exception):
 # --- outside --------------------------------------------------------------------------------
 
 
-def run_inside(trees: Iterable[str], words: Sequence[str]) -> int:
-    """Prepare these trees, then run this program again inside, with these arguments."""
+def run_inside(program: str, trees: Mapping[str, Tree], words: Sequence[str]) -> int:
+    """Prepare these trees, then run this module again inside, with these arguments."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     with ExitStack() as stack:
         paths: dict[str, str] = {}
         missing: dict[str, str] = {}
-        for name in sorted(set(trees)):
+        for name, tree in trees.items():
             try:
-                paths[name] = str(stack.enter_context(TREES[name]()))
+                paths[name] = str(stack.enter_context(tree()))
             except RuntimeError as error:
                 missing[name] = str(error)
-        work = stack.enter_context(temporary_tree(_memory(), "bench-"))
+        work = stack.enter_context(temporary_tree(MEMORY, "bench-"))
         group = stack.enter_context(control_group())
         place = json.dumps({"work": str(work), "trees": paths, "missing": missing})
         command = (
             *("sh", "-c", _IN_GROUP, str(group), *NAMESPACES),
             *("unshare", "--net", "--ipc", "--"),
-            *(sys.executable, "-m", "tests.bench", "--inside", place, *words),
+            *(sys.executable, "-m", program, "--inside", place, *words),
         )
         process = subprocess.Popen(command, cwd=CHECKOUT)
         try:
@@ -74,11 +76,6 @@ def run_inside(trees: Iterable[str], words: Sequence[str]) -> int:
         finally:
             process.kill()
             process.wait()
-
-
-def _memory() -> Path:
-    """Where the servers' files live: in memory, so that no disk is measured."""
-    return Path("/dev/shm/qpsmtpd-bench")
 
 
 # --- inside ---------------------------------------------------------------------------------
@@ -109,6 +106,7 @@ class Laboratory:
         _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # servers get the same
         _bring_up("lo")
+        _give_network("lo:strangers", OWN, NETMASK)
         for name, value in _SYSCTLS.items():
             with contextlib.suppress(FileNotFoundError):  # not all of them are in a name space
                 (Path("/proc/sys") / name).write_text(value)
@@ -129,6 +127,15 @@ def _bring_up(device: str) -> None:
         fcntl.ioctl(any_socket, _SIOCSIFFLAGS, request)
 
 
+def _give_network(device: str, address: str, netmask: str) -> None:
+    """Make all addresses of a network this machine's, as those of a loopback device are."""
+    with socket.socket() as any_socket:
+        for request, value in ((_SIOCSIFADDR, address), (_SIOCSIFNETMASK, netmask)):
+            name, family = device.encode(), socket.AF_INET
+            packed = struct.pack("16sHH4s8x", name, family, 0, socket.inet_aton(value))
+            fcntl.ioctl(any_socket, request, packed)
+
+
 def _make_enterable(root: Path, resolv_conf: Path) -> None:
     """Mount what a program in this tree needs; the mounts end with the name space."""
     run(("mount", "--bind", str(root), str(root)), PATIENCE)
@@ -143,11 +150,13 @@ class Command:
     """How to start a server.
 
     log: where its words go, and what it prints; the end of it is shown when it does not start.
+    patience: seconds that it may take to greet.
     """
 
     words: tuple[str, ...]
     environment: Mapping[str, str]
     log: Path
+    patience: float = PATIENCE
 
 
 @asynccontextmanager
@@ -163,21 +172,21 @@ async def running(command: Command, port: int) -> AsyncIterator[Cost]:
                 env={**os.environ, **command.environment},
             )
         try:
-            await _greets(port, process, command.log)
+            await _greets(port, process, command)
             yield Cost(group)
         finally:
             (group / "cgroup.kill").write_text("1")
             await process.wait()
 
 
-async def _greets(port: int, process: asyncio.subprocess.Process, log: Path) -> None:
+async def _greets(port: int, process: asyncio.subprocess.Process, command: Command) -> None:
     with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(command.patience):
             while process.returncode is None:
                 if await _greeted(port):
                     return
                 await asyncio.sleep(0.05)
-    last_lines = log.read_text(errors="replace").splitlines()[-5:]
+    last_lines = command.log.read_text(errors="replace").splitlines()[-5:]
     raise ServerError(f"does not start: {' / '.join(last_lines)}")
 
 

@@ -1,36 +1,58 @@
 # SPDX-License-Identifier: MIT
-"""The name server of the benchmark: knows no name, and says so fast, or late for block lists.
+"""The name server of the benchmark: few names, and answers made octet by octet.
 
 tests/dns_server.py answers from records; this one only has to be no bottleneck.
+
+- Addresses in NAMED have a name, which has that address; other addresses have none.
+- LIST_DOMAIN lists everybody but 127.0.0.1: each name has an address, and a text that says why.
+- What is below SLOW_DOMAIN does not exist either, but the answer comes late.
 """
 
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, cast
+
+from tests.bench.addresses import NAMED
 
 ADDRESS = ("127.0.0.1", 53)
 #: Answers about names below this domain come late.
 SLOW_DOMAIN = "slow.test"
 DELAY = 0.02  # seconds
+#: A DNS list that lists everybody.
+LIST_DOMAIN = "listed.test"
+LISTED_AS, REASON = "127.0.0.2", b"Listed, as everybody is; see https://listed.test/why"
 
 _SLOW = b"\x04slow\x04test\x00"
-_NXDOMAIN = b"\x81\x83"  # a response, recursion available (RFC 1035 section 4.1.1)
-_COUNTS = b"\x00\x01\x00\x00\x00\x01\x00\x00"  # one question, one record of the authority
+_LISTED = b"\x06listed\x04test\x00"
+_WHO_STARTS_SERVERS = b"\x011\x010\x010\x03127"  # 127.0.0.1, which waits for their greeting
+_NAMES = b"\x05names\x04test\x00"
+_OCTET = rb"[\x01-\x03]([0-9]{1,3})"
+_NETWORK = "".join(f"{chr(len(octet))}{octet}" for octet in reversed(NAMED.split("."))).encode()
+_is_pointer = re.compile(_OCTET * 2 + _NETWORK + rb"\x07in-addr\x04arpa\x00").fullmatch
+_is_host = re.compile(rb"[\x03-\x07]([0-9]{1,3})-([0-9]{1,3})" + _NAMES).fullmatch
+_A, _PTR, _TXT = b"\x00\x01", b"\x00\x0c", b"\x00\x10"  # RFC 1035 section 3.2.2
+
+# A response, recursion available (RFC 1035 section 4.1.1).
+_NO_ERROR, _NXDOMAIN = b"\x81\x80", b"\x81\x83"
+_ONE_ANSWER = b"\x00\x01\x00\x01\x00\x00\x00\x00"  # one question, one record
+_NO_ANSWER = b"\x00\x01\x00\x00\x00\x01\x00\x00"  # one question, one record of the authority
+_TTL = b"\x00\x00\x00\x3c"  # a minute, in which nobody comes again
 # The root's SOA; names that are not there are believed not to be there for 60 seconds.
-_SOA = b"\x00\x00\x06\x00\x01\x00\x00\x00\x3c\x00\x16\x00\x00" + b"\x00\x00\x00\x3c" * 5
+_SOA = b"\x00\x00\x06\x00\x01" + _TTL + b"\x00\x16\x00\x00" + _TTL * 5
 
 
 class NameServer(asyncio.DatagramProtocol):
-    """Answers every question with NXDOMAIN."""
+    """Answers every question at once, or after DELAY."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.DatagramTransport", transport)
 
     def datagram_received(self, data: bytes, addr: tuple[str | Any, int]) -> None:
-        answer = no_such_name(data)
+        answer = answer_to(data)
         if is_slow(data):
             loop = asyncio.get_running_loop()
             loop.call_later(DELAY, self._transport.sendto, answer, addr)
@@ -38,9 +60,36 @@ class NameServer(asyncio.DatagramProtocol):
             self._transport.sendto(answer, addr)
 
 
-def no_such_name(query: bytes) -> bytes:
-    """The answer to a query of one question: NXDOMAIN."""
-    return query[:2] + _NXDOMAIN + _COUNTS + query[12 : _end_of_question(query)] + _SOA
+def answer_to(query: bytes) -> bytes:
+    """The answer to a query of one question."""
+    end = _end_of_question(query)
+    records = _records_of(query[12 : end - 4].lower())
+    head, question = query[:2], query[12:end]
+    if records is None:
+        return head + _NXDOMAIN + _NO_ANSWER + question + _SOA
+    kind = query[end - 4 : end - 2]
+    data = records.get(kind)
+    if data is None:
+        return head + _NO_ERROR + _NO_ANSWER + question + _SOA
+    # The owner is the name of the question (RFC 1035 section 4.1.4).
+    record = b"\xc0\x0c" + kind + b"\x00\x01" + _TTL + len(data).to_bytes(2, "big") + data
+    return head + _NO_ERROR + _ONE_ANSWER + question + record
+
+
+def _records_of(name: bytes) -> dict[bytes, bytes] | None:
+    """Data of the records of a name in wire format, by type; None when there is no such name."""
+    if name.endswith(_LISTED) and not name.startswith(_WHO_STARTS_SERVERS):
+        return {_A: _address(LISTED_AS), _TXT: bytes([len(REASON)]) + REASON}
+    if found := _is_pointer(name):
+        host = b"-".join(found.group(2, 1))
+        return {_PTR: bytes([len(host)]) + host + _NAMES}
+    if found := _is_host(name):
+        return {_A: _address(".".join((NAMED, *map(bytes.decode, found.groups()))))}
+    return None
+
+
+def _address(text: str) -> bytes:
+    return bytes(map(int, text.split(".")))
 
 
 def is_slow(query: bytes) -> bool:

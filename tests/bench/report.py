@@ -3,15 +3,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from tests.bench.cases import CASES, MB, AtOnce, Case, Idle, Strangers
 from tests.bench.results import Cell, Results
-from tests.bench.servers import SERVERS, Ours
+from tests.bench.servers import AGAINST, SERVERS, Ours
 
 OURS = "ours-1"
 REFERENCE = "aiosmtpd"
+#: The title of the column with the ratio to the other commit.
+BEFORE = "to before"
 
 #: What one worker is to reach, in the column's unit; by case and column.
 TARGETS = {
@@ -51,23 +53,25 @@ def tables(results: Results) -> Iterator[str]:
             yield from _table(case, rows)
 
 
-def _table(case: Case, rows: dict[str, Cell]) -> Iterator[str]:
+def _table(case: Case, rows: Mapping[str, Cell]) -> Iterator[str]:
     columns = columns_of(case)
-    reference = rows.get(REFERENCE, Cell())
     width = max(len(server.title) for server in SERVERS.values())
     titles = " ".join(column.title.rjust(column.width) for column in columns)
-    yield f"  {'':{width}} {titles} {'ratio':>6} {'target':>16}".rstrip()
-    for name, cell in rows.items():
-        row = _row(case, name, cell, columns, reference)
+    before = f"{BEFORE:>9}" if AGAINST in rows else ""
+    yield f"  {'':{width}} {titles} {'ratio':>6} {'target':>16} {before}".rstrip()
+    for name in rows:
+        row = _row(case, name, columns, rows)
         yield f"  {SERVERS[name].title:{width}} {row}".rstrip()
 
 
-def _row(case: Case, name: str, cell: Cell, columns: Sequence[Column], reference: Cell) -> str:
+def _row(case: Case, name: str, columns: Sequence[Column], rows: Mapping[str, Cell]) -> str:
+    cell = rows[name]
     if cell.failed:
         return f"failed: {cell.failed}"
     figures = " ".join(column.text(cell) for column in columns)
-    ratio = _number(ratio_of(cell, reference), 2)
-    return f"{figures} {ratio:>6} {_target(case, name):>16}"
+    ratio, before = (ratio_of(cell, rows.get(other)) for other in (REFERENCE, AGAINST))
+    last = f"{_number(before, 2):>9}" if before else ""
+    return f"{figures} {_number(ratio, 2):>6} {_target(case, name):>16} {last}"
 
 
 def columns_of(case: Case) -> list[Column]:
@@ -110,12 +114,22 @@ def ratio_of(cell: Cell | None, reference: Cell | None) -> float | None:
     return cell.idle / reference.idle if cell.idle and reference.idle else None
 
 
-def quick_ratios(results: Results) -> Iterator[tuple[str, str]]:
-    """Case and ratio to bare aiosmtpd, of one worker; the cases that are about messages."""
+def last_lines(results: Results) -> Iterator[str]:
+    """Below the tables: what one worker of ours does in each case that is about messages.
+
+    That is a ratio to bare aiosmtpd where that can be measured as well, and a ratio to the other
+    commit if there is one.
+    """
     for name, case in CASES.items():
-        ours, bare = (results.cells.get((server, name)) for server in (OURS, REFERENCE))
-        if not isinstance(case, Idle) and (ratio := ratio_of(ours, bare)):
-            yield name, f"{ratio:.1f}"
+        ours, bare, before = (results.cells.get((s, name)) for s in (OURS, REFERENCE, AGAINST))
+        if ours is None or not ours.per_cpu_second or isinstance(case, Idle):
+            continue
+        if ratio := ratio_of(ours, bare):
+            yield f"ratio to bare aiosmtpd: {name} {ratio:.1f}"
+        else:
+            yield f"messages per CPU second: {name} {ours.per_cpu_second:.0f}"
+        if ratio := ratio_of(ours, before):
+            yield f"ratio to {results.machine['before']}: {name} {ratio:.2f}"
 
 
 def _scaled(value: float | None, scale: float) -> float | None:

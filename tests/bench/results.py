@@ -5,10 +5,12 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
+
+from tests.bench.callgrind import Counts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,7 +22,7 @@ class Cell:
     p50, p95, p99: milliseconds from connect to the final reply.
     memory: bytes, the most that all processes of the server used.
     idle: bytes of it for each idle connection.
-    refused: clients that did not get their message through.
+    refused: clients that did not get their message through, or were not refused as they should be.
     greeted: milliseconds that the last client waited for its greeting, beyond the prescribed wait.
     """
 
@@ -38,12 +40,18 @@ class Cell:
 
 
 def median_of(cells: Sequence[Cell]) -> Cell:
-    """The median of each figure of several runs; the worst of memory and refusals."""
+    """The median of each figure of several runs; the worst of memory and refusals.
+
+    If one of them failed, that one.
+    """
+    for cell in cells:
+        if cell.failed:
+            return cell
     figures: dict[str, Any] = {}
-    for field in fields(Cell):
-        values = [getattr(cell, field.name) for cell in cells]
-        if field.name != "failed" and None not in values:
-            figures[field.name] = (max if field.name in _WORST else statistics.median)(values)
+    for name in (each.name for each in fields(Cell)):
+        values = [getattr(cell, name) for cell in cells]
+        if name != "failed" and None not in values:
+            figures[name] = (max if name in _WORST else statistics.median)(values)
     return Cell(**figures)
 
 
@@ -61,10 +69,12 @@ class Results:
     """All cells so far.
 
     machine: what the figures were taken on, by name.
+    instructions: of a message, see instructions.py.
     """
 
     machine: dict[str, str]
     cells: dict[tuple[str, str], Cell]  # (server, case)
+    instructions: dict[tuple[str, str], Counts] = field(default_factory=dict)
 
     def complete(self, server: str, case: str) -> bool:
         """Whether there are figures for this server in this case."""
@@ -74,14 +84,13 @@ class Results:
     def save(self, path: Path) -> None:
         """Write the file, at once or not at all."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        cells = [
-            {"server": server, "case": case, **_told(cell)}
-            for (server, case), cell in self.cells.items()
-        ]
+        stored = {
+            "machine": self.machine,
+            "cells": _listed(self.cells),
+            "instructions": _listed(self.instructions),
+        }
         unfinished = path.with_suffix(".new")
-        unfinished.write_text(
-            json.dumps({"machine": self.machine, "cells": cells}, indent=1) + "\n"
-        )
+        unfinished.write_text(json.dumps(stored, indent=1) + "\n")
         unfinished.rename(path)
 
     @classmethod
@@ -90,13 +99,28 @@ class Results:
         if not path.exists():
             return cls({}, {})
         stored = json.loads(path.read_text())
-        cells = {(c.pop("server"), c.pop("case")): Cell(**c) for c in stored["cells"]}
-        return cls(stored["machine"], cells)
+        return cls(
+            stored["machine"],
+            {_key(each): Cell(**each) for each in stored["cells"]},
+            {_key(each): Counts(**each) for each in stored.get("instructions", ())},
+        )
 
 
-def _told(cell: Cell) -> dict[str, Any]:
+def _listed(figures: Mapping[tuple[str, str], Cell | Counts]) -> list[dict[str, Any]]:
+    return [
+        {"server": server, "case": case, **_told(figure)}
+        for (server, case), figure in figures.items()
+    ]
+
+
+def _key(stored: dict[str, Any]) -> tuple[str, str]:
+    """Server and case, which are taken out of what was stored."""
+    return stored.pop("server"), stored.pop("case")
+
+
+def _told(figures: Cell | Counts) -> dict[str, Any]:
     """The figures that there are, with as many digits as mean something."""
-    values = {name: value for name, value in asdict(cell).items() if value not in (None, "")}
+    values = {name: value for name, value in asdict(figures).items() if value not in (None, "")}
     return {name: _rounded(value) for name, value in values.items()}
 
 

@@ -14,7 +14,8 @@ from enum import StrEnum
 from pathlib import Path
 
 from tests.bench.cost import Cost
-from tests.bench.laboratory import CHECKOUT, Command, Laboratory, ServerError, running
+from tests.bench.laboratory import Command, Laboratory, ServerError, running
+from tests.debian_system import CHECKOUT
 from tests.isolation import run
 
 PEERS = Path(__file__).with_name("peers")
@@ -32,8 +33,8 @@ def _interpreter() -> str:
 
 
 PYTHON = _interpreter()
-#: Where it finds this tree, and the modules that are installed here.
-PYTHON_PATH = ":".join((str(CHECKOUT), *(path for path in sys.path if "site-packages" in path)))
+#: Where it finds the modules that are installed here.
+_INSTALLED = tuple(path for path in sys.path if "site-packages" in path)
 CLEANUP = "var/spool/postfix/public"
 
 
@@ -43,8 +44,17 @@ class Setup(StrEnum):
     DISCARD = "discard"
     DEFAULT_CHAIN = "default"
     BLOCK_LISTS = "dnsbl"
+    LISTED = "listed"
+    CHAIN = "chain"
     FORWARD = "forward"
     POSTFIX_QUEUE = "postfix-queue"
+
+
+#: Set-ups with the chain that is shipped, and changes to its files: earlytalker only waits.
+_OWN_CHAIN: Mapping[Setup, Mapping[str, str]] = {
+    Setup.DEFAULT_CHAIN: {},
+    Setup.CHAIN: {"\nearlytalker": "\n#earlytalker", "\ncheck_earlytalker": "\n#earlytalker"},
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +62,7 @@ class Server(ABC):
     """A server; its name is for the command line and the results, the title for people.
 
     trees: those it needs.  setups: what it can be measured at.
+    checks: whether it looks at who comes and what for, so that it can refuse.
     most_idle: idle connections it is asked to hold.
     most_at_once: clients that it can serve within a minute when they come all at once.
     """
@@ -60,6 +71,7 @@ class Server(ABC):
     title: str
     trees: tuple[str, ...] = ()
     setups: tuple[Setup, ...] = (Setup.DISCARD,)
+    checks: bool = True
     most_idle: int = 2000
     most_at_once: int = 10000
 
@@ -70,25 +82,32 @@ class Server(ABC):
 
 @dataclass(frozen=True, kw_only=True)
 class Ours(Server):
-    """qpsmtpd of this tree."""
+    """qpsmtpd of this tree, or of another one."""
 
     workers: int
     loop: str = "uvloop"
     setups: tuple[Setup, ...] = tuple(Setup)
 
     def prepare(self, laboratory: Laboratory, home: Path, setup: Setup, port: int) -> Command:
+        source = laboratory.trees[AGAINST] if AGAINST in self.trees else CHECKOUT
         config = home / "config"
         cleanup = laboratory.trees["postfix"] / CLEANUP / "cleanup"
-        if setup is Setup.DEFAULT_CHAIN:
-            fill(config, CHECKOUT / "etc/qpsmtpd", {"/etc/qpsmtpd": str(config)})
+        if setup in _OWN_CHAIN:
+            changes = {"/etc/qpsmtpd": str(config), **_OWN_CHAIN[setup]}
+            fill(config, source / "etc/qpsmtpd", changes)
         _fill_qpsmtpd(config, setup, str(home), "/nonexistent", str(cleanup))
         (home / "spool").mkdir(mode=0o700)
         words = (
             *(PYTHON, "-m", "qpsmtpd", "run", "--config", str(config)),
             *("--listen", f"127.0.0.1:{port}", "--workers", str(self.workers)),
         )
-        environment = {"QPSMTPD_EVENT_LOOP": self.loop, "PYTHONPATH": PYTHON_PATH}
+        environment = {"QPSMTPD_EVENT_LOOP": self.loop, **_python_path(source)}
         return Command(words, environment, home / "output")
+
+
+def _python_path(source: Path) -> dict[str, str]:
+    """The environment of a Python that is to import from this tree, and not from where it runs."""
+    return {"PYTHONPATH": ":".join((str(source), *_INSTALLED)), "PYTHONSAFEPATH": "1"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,9 +125,13 @@ class Perl(Server):
         inside = f"/srv/{home.name}"
         own = root / inside.lstrip("/")
         config = own / "config"
-        if setup is Setup.DEFAULT_CHAIN:
+        if setup in _OWN_CHAIN:
             # The package's plugin check_loop refuses every message; loop is what it stands for.
-            changes = {"/etc/qpsmtpd": f"{inside}/config", "check_loop": "loop"}
+            changes = {
+                "/etc/qpsmtpd": f"{inside}/config",
+                "check_loop": "loop",
+                **_OWN_CHAIN[setup],
+            }
             fill(config, root / "etc/qpsmtpd", changes)
         _fill_qpsmtpd(config, setup, inside, f"{inside}/plugins", f"/{CLEANUP}/cleanup")
         with (config / "plugin_dirs").open("a") as plugin_dirs:
@@ -145,7 +168,9 @@ class Haraka(Server):
     """Haraka with one worker."""
 
     trees: tuple[str, ...] = ("haraka",)
-    setups: tuple[Setup, ...] = (Setup.DISCARD, Setup.BLOCK_LISTS, Setup.FORWARD)
+    setups: tuple[Setup, ...] = (
+        *(Setup.DISCARD, Setup.BLOCK_LISTS, Setup.LISTED, Setup.CHAIN, Setup.FORWARD),
+    )
 
     def prepare(self, laboratory: Laboratory, home: Path, setup: Setup, port: int) -> Command:
         values = {"@PORT@": str(port), "@NEXT_HOP@": str(NEXT_HOP_PORT)}
@@ -162,10 +187,11 @@ class Script(Server):
     """A Python program of peers/bare."""
 
     script: str
+    checks: bool = False
 
     def prepare(self, laboratory: Laboratory, home: Path, setup: Setup, port: int) -> Command:
         words = (PYTHON, str(PEERS / "bare" / self.script), str(port))
-        return Command(words, {"PYTHONPATH": PYTHON_PATH}, home / "output")
+        return Command(words, _python_path(CHECKOUT), home / "output")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,6 +199,7 @@ class SmtpSink(Server):
     """Postfix's smtp-sink, which takes everything and looks at nothing."""
 
     trees: tuple[str, ...] = ("postfix",)
+    checks: bool = False
 
     def prepare(self, laboratory: Laboratory, home: Path, setup: Setup, port: int) -> Command:
         root = laboratory.trees["postfix"]
@@ -186,7 +213,7 @@ class Postfix(Server):
     """Postfix; what its smtpd takes is thrown away by its queue, or before that."""
 
     trees: tuple[str, ...] = ("postfix",)
-    setups: tuple[Setup, ...] = (Setup.DISCARD, Setup.BLOCK_LISTS)
+    setups: tuple[Setup, ...] = (Setup.DISCARD, Setup.BLOCK_LISTS, Setup.LISTED, Setup.CHAIN)
     most_idle: int = 80
 
     def prepare(self, laboratory: Laboratory, home: Path, setup: Setup, port: int) -> Command:
@@ -230,6 +257,9 @@ def fill(directory: Path, source: Path, values: Mapping[str, str]) -> None:
         (directory / path.name).write_text(text)
 
 
+#: The tree, and the server, of the commit that this one is compared with.
+AGAINST = "against"
+
 _SMTP_SINK = SmtpSink(name="smtp-sink", title="smtp-sink (C), no checks")
 _POSTFIX = Postfix(name="postfix", title="Postfix smtpd")
 
@@ -238,6 +268,7 @@ SERVERS: dict[str, Server] = {
     server.name: server
     for server in (
         Ours(name="ours-1", title="qpsmtpd, 1 worker", workers=1),
+        Ours(name=AGAINST, title="qpsmtpd, 1 worker, before", workers=1, trees=(AGAINST,)),
         Ours(name="ours-2", title="qpsmtpd, 2 workers", workers=2),
         Ours(
             name="ours-1-asyncio", title="qpsmtpd, 1 worker, no uvloop", workers=1, loop="asyncio"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The quick benchmark works, from the network name space to the ratios; how fast is not judged."""
+"""The benchmark works, from the network name space to the figures; how fast is not judged."""
 
 from __future__ import annotations
 
@@ -10,12 +10,26 @@ from pathlib import Path
 
 import pytest
 
-from tests.bench.laboratory import CHECKOUT
 from tests.bench.results import Results
+from tests.debian_system import CHECKOUT, install_on_host
 
 pytestmark = pytest.mark.real_systems
 
 TIMEOUT = 300.0  # seconds; the Debian system may have to be made first
+
+
+def bench(module: str, *words: str) -> str:
+    """What the program printed."""
+    done = subprocess.run(
+        (sys.executable, "-m", module, *words),
+        cwd=CHECKOUT,
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 def test_quick_benchmark(
@@ -25,22 +39,34 @@ def test_quick_benchmark(
 ) -> None:
     results = tmp_path / "results.json"
     words = ("--quick", "--seconds", "0.3", "--runs", "1", "--results", str(results))
-    done = subprocess.run(
-        (sys.executable, "-m", "tests.bench", *words),
-        cwd=CHECKOUT,
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    output = bench("tests.bench", *words)
     cells = Results.load(results).cells
-    assert len(cells) == 6
-    assert [cell.failed for cell in cells.values()] == [""] * 6
-    ratios = [line for line in done.stdout.splitlines() if line.startswith("ratio to bare")]
-    assert len(ratios) == 3
+    assert len(cells) == 8
+    assert [cell.failed for cell in cells.values()] == [""] * 8
+    beginnings = ("ratio to bare", "messages per CPU second")
+    figures = [line for line in output.splitlines() if line.startswith(beginnings)]
+    assert len(figures) == 5
     # For the record: whoever wonders when it became slower finds it in the logs.
     with capsys.disabled():
-        print("", *ratios, sep="\n")
-    for line in ratios:
+        print("", *figures, sep="\n")
+    for line in figures:
         record_property(*line.rsplit(" ", 1))
+
+
+def test_instructions_of_a_message() -> None:
+    install_on_host({"valgrind": "valgrind"})
+    output = bench("tests.bench.instructions", "--only", "strangers-refused")
+    _, row = output.splitlines()
+    instructions, i1_misses, d1_misses, _ = map(int, row.split()[-4:])
+    assert 10_000 < instructions < 100_000_000
+    assert 0 < i1_misses < instructions
+    assert 0 < d1_misses < instructions
+
+
+def test_bytecodes_of_a_message_here_and_in_a_commit() -> None:
+    words = ("--only", "strangers-refused", "--by-part", "--against", "HEAD")
+    output = bench("tests.bench.instructions", *words)
+    totals = [line.split()[1] for line in output.splitlines() if line.startswith("  all ")]
+    assert len(totals) == 4  # by file and by function
+    assert all(100 < int(total) < 1_000_000 for total in totals)
+    assert "  smtp/" in output

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The file trees with the programs of the benchmark: Debian systems, and Haraka from npm."""
+"""The file trees with the programs of the benchmark: Debian systems, Haraka, earlier commits."""
 
 from __future__ import annotations
 
@@ -10,8 +10,11 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from tests.conformance.perl_server import PACKAGES, PRESEED
-from tests.debian_system import cache_directory, layer_tar, unpacked
-from tests.isolation import locked
+from tests.debian_system import CHECKOUT, cache_directory, layer_tar, unpacked
+from tests.isolation import locked, run, temporary_tree
+
+#: Where files live, in memory, so that no disk is measured.
+MEMORY = Path("/dev/shm/qpsmtpd-bench")
 
 #: The last Debian whose Perl qpsmtpd starts.
 RELEASE = "bookworm"
@@ -66,8 +69,31 @@ def _npm_install(npm: str, home: Path) -> None:
         raise RuntimeError(f"Haraka cannot be installed: {error}") from None
 
 
+@contextmanager
+def commit(name: str) -> Iterator[Path]:
+    """What is ours in another commit of this repository."""
+    with temporary_tree(MEMORY, "commit-") as root:
+        archive = root / "archive.tar"
+        command = ("git", "-C", str(CHECKOUT), "archive", f"--output={archive}")
+        run((*command, name, "qpsmtpd", "etc"), timeout=30)
+        run(("tar", "-xf", str(archive), "-C", str(root)), timeout=30)
+        archive.unlink()
+        yield root
+
+
+def short_name(commit: str) -> str:
+    """How git calls a commit.  Raises RuntimeError when there is no such commit."""
+    words = ("rev-parse", "--verify", "--quiet", "--short", f"{commit}^{{commit}}")
+    try:
+        return run(("git", "-C", str(CHECKOUT), *words), timeout=10).strip()
+    except RuntimeError:
+        raise RuntimeError(f"there is no commit {commit!r}") from None
+
+
+Tree = Callable[[], AbstractContextManager[Path]]
+
 #: By name; each is ready while it is open.  Raises RuntimeError when it cannot be had.
-TREES: dict[str, Callable[[], AbstractContextManager[Path]]] = {
+TREES: dict[str, Tree] = {
     "postfix": postfix,
     "perl": perl,
     "haraka": haraka,

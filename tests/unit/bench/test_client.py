@@ -2,19 +2,24 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import socket
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.bench.addresses import NAMED, NAMELESS, OWN, STRANGERS, source_address
 from tests.bench.client import Client, Prober, RefusedError, a_message, is_complete, visit
-from tests.bench.crowd import come, source_address
+from tests.bench.crowd import Errand, come
 from tests.bench.peers.bare.uvloop_server import Bare
 
 KB, MB = 1024, 1024 * 1024
+ERRAND = Errand(4 * KB, network="127.1")
 
 
 @pytest.mark.parametrize("size", [4 * KB, 100 * KB, 5 * MB])
@@ -33,13 +38,18 @@ def test_a_reply_is_complete_with_its_last_line_only(texts: list[str], cut: int)
     assert not is_complete(reply[: cut % len(reply)])
 
 
-def test_addresses_are_of_the_loopback_network_and_differ() -> None:
-    addresses = {source_address(number) for number in range(0, 1_000_000, 97)}
-    assert len(addresses) == len(range(0, 1_000_000, 97))
-    for address in addresses:
-        socket.inet_aton(address)
-        assert address.startswith("127.")
-    assert "127.0.0.1" not in addresses
+def test_every_stranger_has_an_address_of_its_own() -> None:
+    network = ipaddress.ip_network("198.18.0.0/15")
+    addresses = [source_address(n, kind) for kind in (NAMED, NAMELESS) for n in range(STRANGERS)]
+    assert len(set(addresses)) == 2 * STRANGERS
+    assert OWN not in addresses
+    for address in (*addresses[::97], addresses[-1], OWN):
+        assert ipaddress.ip_address(address) in network
+
+
+def test_there_are_no_more_strangers() -> None:
+    with pytest.raises(ValueError, match="only"):
+        source_address(STRANGERS)
 
 
 @asynccontextmanager
@@ -128,8 +138,8 @@ async def test_a_crowd_comes_from_many_addresses_a_few_at_a_time() -> None:
             present.discard(self.address)
 
     async with a_server(Counting) as port:
-        crowd = await asyncio.to_thread(come, port, 40, 7, 4 * KB, 300)
-    assert sorted(seen) == sorted(source_address(number) for number in range(300, 340))
+        crowd = await asyncio.to_thread(come, port, 40, 7, 300, ERRAND)
+    assert sorted(seen) == sorted(source_address(number, "127.1") for number in range(300, 340))
     assert most <= 2 * 7  # the server may hear of departures after the next arrivals
     assert len(crowd.greeted) == len(crowd.finished) == 40
     assert crowd.refusals == []
@@ -137,16 +147,53 @@ async def test_a_crowd_comes_from_many_addresses_a_few_at_a_time() -> None:
 
 async def test_a_crowd_tells_how_it_was_refused() -> None:
     async with a_server(Busy) as port:
-        crowd = await asyncio.to_thread(come, port, 3, 3, 4 * KB, 0)
+        crowd = await asyncio.to_thread(come, port, 3, 3, 0, ERRAND)
     assert crowd.refusals == ["450-Not\r\n450 now\r\n"] * 3
     assert len(crowd.greeted) == 3
+    assert crowd.finished == []
+
+
+class Closed(Bare):
+    """Refuses everybody in place of the greeting, and hangs up."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.WriteTransport", transport)
+        self._transport.write(b"550 5.7.1 Not you\r\n")
+        self._transport.close()
+
+
+class Choosy(Bare):
+    """Refuses recipients for good."""
+
+    def data_received(self, data: bytes) -> None:
+        if data.startswith(b"RCPT"):
+            self._transport.write(b"550-5.7.1 Not\r\n550 5.7.1 here\r\n")
+        else:
+            super().data_received(data)
+
+
+@pytest.mark.parametrize("server", [Closed, Choosy])
+async def test_a_crowd_that_is_to_be_refused(server: type[Bare]) -> None:
+    refused = replace(ERRAND, refused=True)
+    async with a_server(server) as port:
+        crowd = await asyncio.to_thread(come, port, 5, 2, 0, refused)
+    assert crowd.refusals == []
+    assert len(crowd.finished) == 5
+
+
+@pytest.mark.parametrize(("server", "reply"), [(Bare, "250 OK"), (Busy, "450-Not\r\n450 now")])
+async def test_a_crowd_that_should_have_been_refused(server: type[Bare], reply: str) -> None:
+    refused = replace(ERRAND, refused=True)
+    async with a_server(server) as port:
+        crowd = await asyncio.to_thread(come, port, 2, 2, 0, refused)
+    assert crowd.refusals == [f"{reply}\r\n"] * 2
     assert crowd.finished == []
 
 
 async def test_a_crowd_that_nobody_listens_to() -> None:
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
-        crowd = await asyncio.to_thread(come, bound.getsockname()[1], 2, 2, 4 * KB, 0)
+        crowd = await asyncio.to_thread(come, bound.getsockname()[1], 2, 2, 0, ERRAND)
     assert len(crowd.refusals) == 2
     assert all("refused" in refusal for refusal in crowd.refusals)
 

@@ -3,12 +3,22 @@ from __future__ import annotations
 
 import dns.message
 import dns.rcode
+import dns.reversename
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.bench.nameserver import SLOW_DOMAIN, is_slow, no_such_name
+from tests.bench.addresses import NAMED, STRANGERS, source_address
+from tests.bench.nameserver import (
+    LIST_DOMAIN,
+    LISTED_AS,
+    REASON,
+    SLOW_DOMAIN,
+    answer_to,
+    is_slow,
+)
 
+OCTETS = st.integers(min_value=0, max_value=255)
 LABELS = st.text("abcdefghijklmnopqrstuvwxyz0123456789-", min_size=1, max_size=30)
 NAMES = st.lists(LABELS, min_size=1, max_size=6).map(".".join)
 
@@ -16,11 +26,49 @@ NAMES = st.lists(LABELS, min_size=1, max_size=6).map(".".join)
 @given(name=NAMES, kind=st.sampled_from(("A", "AAAA", "PTR", "TXT")), edns=st.booleans())
 def test_the_answer_is_that_there_is_no_such_name(name: str, kind: str, edns: bool) -> None:
     query = dns.message.make_query(name, kind, use_edns=edns)
-    answer = dns.message.from_wire(no_such_name(query.to_wire()))
+    answer = dns.message.from_wire(answer_to(query.to_wire()))
     assert query.is_response(answer)
     assert answer.rcode() == dns.rcode.NXDOMAIN
     assert answer.question == query.question
     assert len(answer.authority) == 1
+
+
+def answered(name: str, kind: str) -> tuple[dns.rcode.Rcode, list[str]]:
+    query = dns.message.make_query(name, kind, use_edns=True)
+    answer = dns.message.from_wire(answer_to(query.to_wire()))
+    assert query.is_response(answer)
+    assert len(answer.authority) == (not answer.answer)
+    return answer.rcode(), [str(record) for rrset in answer.answer for record in rrset]
+
+
+@given(number=st.integers(min_value=0, max_value=STRANGERS - 1))
+def test_an_address_has_a_name_that_has_this_address(number: int) -> None:
+    address = source_address(number, NAMED)
+    pointer = dns.reversename.from_address(address).to_text()
+    code, (name,) = answered(pointer, "PTR")
+    assert code == dns.rcode.NOERROR
+    assert answered(name, "A") == (dns.rcode.NOERROR, [address])
+    assert answered(name.upper(), "AAAA") == (dns.rcode.NOERROR, [])
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "198.18.1.2", "19.198.1.2", "198.1.19.2"])
+def test_other_addresses_have_no_name(address: str) -> None:
+    pointer = dns.reversename.from_address(address).to_text()
+    assert answered(pointer, "PTR") == (dns.rcode.NXDOMAIN, [])
+
+
+@given(octets=st.tuples(OCTETS, OCTETS, OCTETS, OCTETS).filter(lambda o: o != (1, 0, 0, 127)))
+def test_the_list_has_everybody_and_says_why(octets: tuple[int, ...]) -> None:
+    name = f"{'.'.join(map(str, octets))}.a.{LIST_DOMAIN}"
+    assert answered(name, "A") == (dns.rcode.NOERROR, [LISTED_AS])
+    code, (text,) = answered(name, "TXT")
+    assert code == dns.rcode.NOERROR
+    assert text == f'"{REASON.decode()}"'
+
+
+def test_the_list_has_not_those_who_wait_for_the_server_to_start() -> None:
+    for kind in ("A", "TXT"):
+        assert answered(f"1.0.0.127.a.{LIST_DOMAIN}", kind) == (dns.rcode.NXDOMAIN, [])
 
 
 @pytest.mark.parametrize(

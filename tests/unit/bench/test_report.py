@@ -4,8 +4,8 @@ from __future__ import annotations
 import xml.etree.ElementTree as ET
 
 from tests.bench.cases import CASES
-from tests.bench.chart import ROWS, draw
-from tests.bench.report import TARGETS, columns_of, quick_ratios, tables
+from tests.bench.chart import PANEL, ROWS, draw
+from tests.bench.report import TARGETS, columns_of, last_lines, tables
 from tests.bench.results import Cell, Results
 from tests.bench.servers import SERVERS
 
@@ -56,12 +56,13 @@ def test_every_target_is_a_column_of_its_case() -> None:
         assert column in [found.title for found in columns_of(CASES[case])]
 
 
-def test_quick_ratios() -> None:
+def test_the_last_lines_are_about_our_one_worker() -> None:
     results = Results(
-        {},
+        {"before": "abc1234"},
         {
             ("ours-1", "5mb"): Cell(per_cpu_second=80),
             ("aiosmtpd", "5mb"): Cell(per_cpu_second=10),
+            ("against", "5mb"): Cell(per_cpu_second=40),
             ("ours-1", "100kb"): Cell(per_cpu_second=80),
             ("ours-1", "idle"): Cell(idle=5),
             ("aiosmtpd", "idle"): Cell(idle=10),
@@ -69,7 +70,24 @@ def test_quick_ratios() -> None:
             ("aiosmtpd", "dnsbl"): Cell(per_cpu_second=10),
         },
     )
-    assert list(quick_ratios(results)) == [("5mb", "8.0")]
+    assert list(last_lines(results)) == [
+        "messages per CPU second: 100kb 80",
+        "ratio to bare aiosmtpd: 5mb 8.0",
+        "ratio to abc1234: 5mb 2.00",
+    ]
+
+
+def test_the_other_commit_has_a_column_where_there_is_one() -> None:
+    cells = {
+        ("ours-1", "5mb"): Cell(per_cpu_second=80),
+        ("against", "5mb"): Cell(per_cpu_second=64),
+        ("haraka", "5mb"): Cell(failed="no npm"),
+    }
+    head, ours, before, haraka = lines_of(cells)[2:]
+    assert head.endswith(" to before")
+    assert [line.split()[-1] for line in (ours, before, haraka)] == ["1.25", "1.00", "npm"]
+    del cells["against", "5mb"]
+    assert "before" not in "".join(lines_of(cells))
 
 
 def test_the_chart_has_a_bar_for_each_figure() -> None:
@@ -85,7 +103,7 @@ def test_the_chart_has_a_bar_for_each_figure() -> None:
     chart = ET.fromstring(draw(results))
     widths = [int(bar.attrib["width"]) for bar in chart.iter(f"{SVG}rect")]
     texts = [text.text for text in chart.iter(f"{SVG}text")]
-    assert widths == [160, 40, 160]
+    assert widths == [PANEL, round(PANEL / 4), PANEL]
     assert {"3600", "900", "400"} <= set(texts)
     assert SERVERS["haraka"].title not in texts
 

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.bench.callgrind import Counts
 from tests.bench.results import Cell, Results, median_of, percentile
 
 NUMBERS = st.lists(st.integers(min_value=0, max_value=10**6), min_size=1, max_size=200)
@@ -39,11 +40,17 @@ def test_a_figure_that_a_run_lacks_is_not_told() -> None:
     assert median_of([Cell(rate=1), Cell()]) == Cell()
 
 
+def test_one_run_that_failed_is_the_result() -> None:
+    failed = Cell(failed="broke")
+    assert median_of([Cell(rate=1), failed, Cell(rate=2)]) == failed
+
+
 def test_results_are_kept(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "results.json"
     results = Results({"cores": "2"}, {})
     results.cells["ours-1", "5mb"] = Cell(rate=1234.5678, messages=7, refused=0)
     results.cells["haraka", "5mb"] = Cell(failed="does not start")
+    results.instructions["ours-1", "5mb"] = Counts(600123.4, 12001.5, 9000)
     results.save(path)
     assert Results.load(path) == Results(
         {"cores": "2"},
@@ -51,6 +58,7 @@ def test_results_are_kept(tmp_path: Path) -> None:
             ("ours-1", "5mb"): Cell(rate=1235.0, messages=7, refused=0),
             ("haraka", "5mb"): Cell(failed="does not start"),
         },
+        {("ours-1", "5mb"): Counts(600100, 12000, 9000)},
     )
     assert [file.name for file in path.parent.iterdir()] == ["results.json"]
 

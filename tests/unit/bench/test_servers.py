@@ -11,7 +11,17 @@ from qpsmtpd.commands.main import main
 from tests.bench.__main__ import QUICK_CASES, QUICK_SERVERS, chosen, make_parser
 from tests.bench.cases import CASES
 from tests.bench.laboratory import Laboratory
-from tests.bench.servers import NEXT_HOPS, PEERS, SERVERS, Haraka, Perl, Postfix, Setup, fill
+from tests.bench.servers import (
+    AGAINST,
+    NEXT_HOPS,
+    PEERS,
+    SERVERS,
+    Haraka,
+    Perl,
+    Postfix,
+    Setup,
+    fill,
+)
 
 
 @pytest.mark.parametrize("setup", Setup)
@@ -50,12 +60,17 @@ def test_placeholders_are_replaced_and_directories_passed_over(tmp_path: Path) -
 
 
 def pairs(*words: str) -> set[tuple[str, str]]:
-    return {(server.name, case.name) for server, case in chosen(make_parser().parse_args(words))}
+    return {(server, case) for case, servers in turns(*words) for server in servers}
+
+
+def turns(*words: str) -> list[tuple[str, tuple[str, ...]]]:
+    chosen_ones = chosen(make_parser().parse_args(words))
+    return [(case.name, tuple(each.name for each in servers)) for case, servers in chosen_ones]
 
 
 def test_without_words_everything_is_measured_where_it_makes_sense() -> None:
     everything = pairs()
-    assert {server for server, _ in everything} == set(SERVERS)
+    assert {server for server, _ in everything} == set(SERVERS) - {AGAINST}
     assert {case for _, case in everything} == set(CASES)
     assert ("perl-prefork", "200-at-once") in everything
     assert ("perl-prefork", "8000-at-once") not in everything
@@ -70,9 +85,53 @@ def test_only_some_servers_and_cases() -> None:
 
 
 def test_the_quick_ones() -> None:
-    assert pairs("--quick") == {(s, c) for s in QUICK_SERVERS for c in QUICK_CASES}
+    quick = {(s, c) for s in QUICK_SERVERS for c in QUICK_CASES}
+    # A server that looks at nothing cannot tell strangers from others.
+    strangers = {("aiosmtpd", "strangers"), ("aiosmtpd", "strangers-refused")}
+    assert strangers < quick
+    assert pairs("--quick") == quick - strangers
 
 
-def test_a_word_that_is_nothing() -> None:
+def test_another_commit_is_measured_in_turns_with_our_one_worker() -> None:
+    assert turns("--against", "HEAD", "--only", "ours-1,haraka,5mb,idle") == [
+        ("5mb", ("ours-1", "against")),
+        ("5mb", ("haraka",)),
+        ("idle", ("ours-1", "against")),
+        ("idle", ("haraka",)),
+    ]
+
+
+def test_servers_that_check_nothing_do_not_refuse() -> None:
+    for case in ("strangers-refused", "listed"):
+        servers = {server for server, name in pairs("--only", case)}
+        assert servers >= {"ours-1", "perl-prefork", "perl-forkserver", "haraka", "postfix"}
+        assert not servers & {"aiosmtpd", "bare", "smtp-sink"}
+
+
+def test_our_server_of_another_tree_runs_that_tree(tmp_path: Path) -> None:
+    (tmp_path / "etc/qpsmtpd").mkdir(parents=True)
+    (tmp_path / "etc/qpsmtpd/badhelo").write_text("of the other tree\n")
+    home = tmp_path / "home"
+    home.mkdir()
+    laboratory = Laboratory({AGAINST: tmp_path, "postfix": tmp_path}, {}, tmp_path)
+    command = SERVERS[AGAINST].prepare(laboratory, home, Setup.CHAIN, 2525)
+    assert command.environment["PYTHONPATH"].split(":")[0] == str(tmp_path)
+    # Else Python would take the package from the directory that it is started in.
+    assert command.environment["PYTHONSAFEPATH"] == "1"
+    assert (home / "config/badhelo").read_text() == "of the other tree\n"
+
+
+def test_the_chain_of_strangers_does_not_wait_for_early_talkers(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    laboratory = Laboratory({"postfix": tmp_path}, {}, tmp_path)
+    SERVERS["ours-1"].prepare(laboratory, home, Setup.CHAIN, 2525)
+    plugins = (home / "config/plugins").read_text().splitlines()
+    assert "dnsbl" in plugins
+    assert not [line for line in plugins if line.startswith("earlytalker")]
+
+
+@pytest.mark.parametrize("word", ["sendmail", "against"])
+def test_a_word_that_is_nothing(word: str) -> None:
     with pytest.raises((SystemExit, argparse.ArgumentTypeError)):
-        pairs("--only", "sendmail")
+        pairs("--only", word)
