@@ -125,7 +125,7 @@ class Dkim(Plugin[DkimOptions]):
         asking = None
         if verifier.needs_body:
             tx.tap(self, verifier.update)
-            asking = tx.begin(verifier.ask(resolver_for(tx, self.services.resolver)))
+            asking = tx.begin(verifier.ask(resolver_for(tx, self.services.resolver, "dkim")))
         tx.notes[self._check] = verifier, asking
         return None
 

@@ -202,7 +202,7 @@ class SenderPermittedFrom(Plugin[SenderPermittedFromOptions]):
         """The check under way: for a HELO name that of the session, if its client has one still."""
         services, session = self.services, tx.session
         if query.identity == "mailfrom":
-            resolver = resolver_for(tx, services.resolver)
+            resolver = resolver_for(tx, services.resolver, "spf")
             return tx.begin(check_host(query, resolver, services.clock))
         known = session.notes.get(self._hello)
         if known is None or known[0] != query:
