@@ -44,9 +44,9 @@ is found on a walk up its parent domains. With `public_suffix_list`, that file s
 belong to one organization, as RFC 7489 had it; in Debian the package publicsuffix has
 /usr/share/publicsuffix/public_suffix_list.dat. A reload reads it again.
 
-Relay clients, authenticated users and exempt clients are not checked. All lookups of this plugin
-about one message are limited to 40 questions and 20 seconds. A fail whose policy is reject or
-quarantine costs the client three points of karma, permerror one.
+Relay clients, authenticated users and exempt clients are not checked. Its lookups about one message
+are limited to 40 questions and 20 seconds. A fail whose policy is reject or quarantine costs the
+client three points of karma, permerror one.
 
 Differences from the Perl version: there `reject` was 1 without being given, and fails whose policy
 is quarantine were refused as well. The option `reporting` has no effect, since no reports are sent;

@@ -30,7 +30,7 @@ The sender of an error message is empty. Then the client's HELO name is checked
 
 Relay clients, authenticated users and exempt clients are not checked. The lookups begin at MAIL;
 without a level that refuses there, the client does not wait for them before the end of its message.
-All lookups about one message are limited to 40 questions and 20 seconds; if the DNS does not
+Its lookups about one message are limited to 40 questions and 20 seconds; if the DNS does not
 answer, that is temperror. What a domain has to say about a fail follows in a second line of the
 reply.
 
