@@ -7,9 +7,9 @@ From is read by the letter of RFC 5322 section 3.4 (with the groups of RFC 6854,
 the obsolete forms source routes and empty list elements), and what is not such a list has no author
 that could be trusted.
 
-One mistake that honest senders make is forgiven: a name that lacks its quotes, as in
-`Company, Inc. [News] <news@example.com>`, if the address in angle brackets is the only one that any
-reader can find there.
+One mistake that honest senders make is forgiven: a name that lacks its quotes, or its encoding, as
+in `Company, Inc. [News] <news@example.com>`, if the address in angle brackets is the only one that
+any reader can find there.
 
 What is read is the header section as it came, in linear time.
 """
@@ -57,6 +57,10 @@ _parentheses = re.compile(r"\\.|[()]", re.DOTALL).finditer
 _unquoted_name = re.compile(
     rf'[^@<>"()\\]*<[.{_ASCII_ATEXT}]+@([^@<>"()\\ \t\r\n]+)>{_BLANK}'
 ).fullmatch
+#: The beginning of an encoded word in which an "@" is an "@" or "=40" (RFC 2047).
+_legible_word = re.compile(
+    r"=\?(?:utf-8|us-ascii|iso-8859-[0-9]{1,2}|windows-125[0-9])\?q\?", re.IGNORECASE
+).sub
 _has_surrogate = re.compile("[\ud800-\udfff]").search
 
 
@@ -130,12 +134,13 @@ def read_domains(value: str) -> list[str]:
 
 
 def _after_unquoted_name(value: str) -> str | None:
-    """The domain of the only address, after a name that lacks its quotes.
+    """The domain of the only address, after a name that lacks its quotes; None if it may not be.
 
-    An encoded word may be another address.
+    An encoded word may be another address; those that are let through show whether they are.
     """
     match = _unquoted_name(value)
-    if match is None or "=?" in value or unicodedata.normalize("NFKC", value).count("@") != 1:
+    plain = _legible_word("", unicodedata.normalize("NFKC", value))
+    if match is None or plain.count("@") + plain.count("=40") != 1 or "=?" in plain:
         return None
     return match[1] if is_domain(match[1]) else None
 

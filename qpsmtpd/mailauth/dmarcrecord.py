@@ -22,8 +22,9 @@ POLICIES: tuple[Policy, ...] = ("none", "quarantine", "reject")
 
 #: A longer record is read again each time: a cache counts entries, not octets.
 MAX_REMEMBERED = 4096
-#: More tags than are defined, by far.
+#: More tags than are defined, and more URIs than anybody has, by far.
 MAX_TAGS = 64
+MAX_URIS = 64
 
 C = TypeVar("C", bound=str)
 
@@ -126,5 +127,6 @@ def _choice(tags: Mapping[str, str], name: str, choices: Sequence[C]) -> C:
 
 def _uris(text: str) -> tuple[str, ...]:
     """The URIs of a list, without the limit of size that RFC 7489 let follow them."""
-    uris = (uri.strip(_BLANKS).partition("!")[0] for uri in text.split(","))
+    parts = text.split(",", MAX_URIS)[:MAX_URIS]
+    uris = (uri.strip(_BLANKS).partition("!")[0] for uri in parts)
     return tuple(uri for uri in uris if _is_uri(uri))

@@ -124,6 +124,11 @@ def test_domains(value: str, domain: str) -> None:
         "=?utf-8?q?admin=40legit.example?=@a.example",
         '"=?utf-8?q?admin=40legit.example?="@a.example',
         "=?utf-8?q?admin=40legit.example?=, Some Body <user@a.example>",
+        "=?utf-7?q?admin+AEA-legit.example?=, Some Body <user@a.example>",
+        "=?utf-8*en?q?admin?=, Some Body <user@a.example>",
+        "=?utf-8?b?YWRtaW4=?=, Some Body <user@a.example>",
+        "=?utf-8?q?x?= =?utf-8?b?YWRtaW5AbGVnaXQuZXhhbXBsZQ==?=, <user@a.example>",
+        "=?utf-8?q?admin?= @ legit.example, <user@a.example>",
         "<@b.example user@a.example>",
         "<@b.example>",
         "<b.example:user@a.example>",
@@ -150,6 +155,8 @@ def test_other_texts(value: str | bytes) -> None:
         "Company, Inc. <user@a.example>",
         "[News] Body: the weekly; <user@a.example>",
         "Söme, Body <user@a.example> ",
+        "=?UTF-8?Q?S=C3=B6me,_Body:_x?= <user@a.example>",
+        "=?iso-8859-15?q?S=F6me, Body?= =?us-ascii?q?, x?= <user@a.example>",
     ],
 )
 def test_a_name_without_quotes(value: str) -> None:
@@ -259,14 +266,12 @@ def test_what_the_standard_library_writes_is_read(mailboxes: list[tuple[str, str
     assert author(written).domains == domains
 
 
-@given(mailboxes=st.lists(_MAILBOXES, min_size=1, max_size=3))
-def test_what_a_mail_program_writes_is_read(mailboxes: list[tuple[str, str, str]]) -> None:
+@given(mailbox=_MAILBOXES)
+def test_what_a_mail_program_writes_is_read(mailbox: tuple[str, str, str]) -> None:
+    """One only: between several, Python's own writer encodes the comma."""
     message = email.message.EmailMessage(email.policy.SMTP)
-    message["From"] = [
-        email.headerregistry.Address(name, local, domain) for name, local, domain in mailboxes
-    ]
-    section = bytes(message)
-    assert read_author(section).domains == tuple(dict.fromkeys(d for _, _, d in mailboxes))
+    message["From"] = email.headerregistry.Address(*mailbox)
+    assert read_author(bytes(message)).domains == (mailbox[2],)
 
 
 @given(text=st.text('ab.@<>,:;()[]"\\ \r\n=?é＠', max_size=40))

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from qpsmtpd.mailauth.dmarcrecord import (
     MAX_REMEMBERED,
     MAX_TAGS,
+    MAX_URIS,
     POLICIES,
     DmarcRecord,
     choose_record,
@@ -105,6 +106,11 @@ def test_tags_beyond_the_limit_are_not_read() -> None:
     many = "x=1;" * (MAX_TAGS - 2)
     assert parse_record(f"v=DMARC1;{many}p=reject").policy == "reject"
     assert parse_record(f"v=DMARC1;{many}x=1;p=reject").policy == "none"
+
+
+def test_uris_beyond_the_limit_are_not_read() -> None:
+    many = "mailto:a@a.example," * (MAX_URIS + 1)
+    assert len(parse_record(f"v=DMARC1; rua={many}").report_uris) == MAX_URIS
 
 
 def test_long_records_are_not_remembered() -> None:
