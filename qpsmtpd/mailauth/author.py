@@ -16,6 +16,7 @@ What is read is the header section as it came, in linear time.
 
 from __future__ import annotations
 
+import itertools
 import re
 import unicodedata
 from collections.abc import Iterator
@@ -89,7 +90,7 @@ def read_author(header: bytes) -> Author:
         # It would be a part of whatever is put above it.
         return Author(problem="the header section begins with white space")
     header = b"\r\n" + header
-    found = list(_from_lines(header))
+    found = list(itertools.islice(_from_lines(header), 2))
     if not all(_is_from(line[1]) for line in found):
         return Author(problem="a line that is not From may be taken for it")
     if len(found) != 1:
