@@ -64,13 +64,22 @@ from qpsmtpd.mail.verdict import (
     unless_another,
     verdict_from_word,
 )
+from qpsmtpd.mailauth.author import Author, read_author
 from qpsmtpd.mailauth.budget import resolver_for
 from qpsmtpd.mailauth.dkim import DkimResult
 from qpsmtpd.mailauth.dkim import Verifier as DkimVerifier
+from qpsmtpd.mailauth.dmarc import DmarcResult
+from qpsmtpd.mailauth.dmarc import Evaluation as DmarcEvaluation
+from qpsmtpd.mailauth.dmarc import Identifier as DmarcIdentifier
+from qpsmtpd.mailauth.dmarc import identifiers_of as dmarc_identifiers
+from qpsmtpd.mailauth.dmarcrecord import DmarcRecord
+from qpsmtpd.mailauth.publicsuffix import PublicSuffixes
 from qpsmtpd.mailauth.results import (
     DKIM_RESULTS,
+    DMARC_RESULT,
     SPF_RESULT,
     dkim_auth_result,
+    dmarc_auth_result,
     received_spf,
     spf_auth_result,
 )
@@ -106,6 +115,7 @@ from qpsmtpd.plugin.verification import KNOWN, Verification, unavailable, unknow
 __all__ = [
     "CLIENTS",
     "DKIM_RESULTS",
+    "DMARC_RESULT",
     "DOMAINS",
     "KNOWN",
     "NOTHING",
@@ -119,6 +129,7 @@ __all__ = [
     "AuthAttempt",
     "AuthExchange",
     "AuthResult",
+    "Author",
     "Body",
     "Challenge",
     "Clock",
@@ -128,6 +139,10 @@ __all__ = [
     "Decision",
     "DkimResult",
     "DkimVerifier",
+    "DmarcEvaluation",
+    "DmarcIdentifier",
+    "DmarcRecord",
+    "DmarcResult",
     "DnsAnswer",
     "DnsError",
     "DnsLimitError",
@@ -157,6 +172,7 @@ __all__ = [
     "Pattern",
     "PipeOutlet",
     "Plugin",
+    "PublicSuffixes",
     "ReceivedInfo",
     "Recipient",
     "RecordType",
@@ -193,6 +209,8 @@ __all__ = [
     "defer",
     "deny",
     "dkim_auth_result",
+    "dmarc_auth_result",
+    "dmarc_identifiers",
     "domain_spellings",
     "fit_status",
     "format_record",
@@ -209,6 +227,7 @@ __all__ = [
     "printable_ascii",
     "printable_text",
     "read_all",
+    "read_author",
     "read_each",
     "read_hosts",
     "read_network",

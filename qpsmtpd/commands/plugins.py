@@ -76,6 +76,10 @@ def plugin_manual(cls: type[Plugin[Any]]) -> Iterator[str]:
         yield styled(sys.stdout, "bold", "Belongs after")
         yield indented(", ".join(cls.after), 4)
         yield ""
+    if cls.needs:
+        yield styled(sys.stdout, "bold", "Needs the plugins")
+        yield indented(", ".join(cls.needs), 4)
+        yield ""
     if cls.files:
         yield from _files(cls.files)
     if cls.examine is not Plugin.examine:

@@ -76,7 +76,6 @@ _OF_PERL = {
     "auth/auth_vpopmail": Absent(_LOGIN),
     "auth/auth_vpopmail_sql": Absent(_LOGIN),
     "auth/auth_vpopmaild": Absent(_LOGIN),
-    "dmarc": _milter("opendmarc or rspamd"),
     "domainkeys": _idle("DKIM has replaced DomainKeys; the plugin dkim checks its signatures"),
     "dspam": _idle("DSPAM is no longer maintained; rspamd or SpamAssassin can filter behind us"),
     "fcrdns": Absent("helo with `policy rfc` refuses clients whose address has no name"),

@@ -264,6 +264,7 @@ def _oddities(
         yield line.cls.warning
     yield from _twice(line, above, below)
     yield from _too_early(line, below)
+    yield from _alone(line, (*above, *below))
     yield from _not_asked(line, above)
     yield from _not_spoken(line, below)
 
@@ -284,6 +285,13 @@ def _too_early(line: PluginLine, below: Sequence[PluginLine]) -> Iterator[str]:
         wanted = any(fnmatchcase(other.plugin, pattern) for pattern in line.cls.after)
         if wanted and other.plugin != line.plugin:
             yield f"belongs after {other.name} ({other.where})"
+
+
+def _alone(line: PluginLine, others: Sequence[PluginLine]) -> Iterator[str]:
+    there = {other.plugin for other in others}
+    for name in line.cls.needs:
+        if name not in there:
+            yield f"needs the plugin {name}, which is not in the chain"
 
 
 def _not_asked(line: PluginLine, above: Sequence[PluginLine]) -> Iterator[str]:

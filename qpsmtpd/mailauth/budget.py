@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""One budget for all questions about one message, whoever asks them.
+"""Budgets for the questions about one message, whoever asks them.
 
-What a message makes us ask is up to its sender, so SPF, DKIM and DMARC share what there is.
+What a message makes us ask is up to its sender, so there is a limit to it.  SPF, DKIM and DMARC
+have one each: a forger's SPF record that asks for all there is must not make it unknown whether
+somebody else's domain has signed the message, or what that domain wants done.
 """
 
 from __future__ import annotations
@@ -13,12 +15,14 @@ from qpsmtpd.plugin.services import Resolver
 QUESTIONS = 40
 SECONDS = 20.0
 
-_BUDGET = Note[Resolver]("mailauth.resolver")
 
+def resolver_for(tx: Transaction, resolver: Resolver, purpose: str = "") -> Resolver:
+    """The resolver on a budget of this transaction.
 
-def resolver_for(tx: Transaction, resolver: Resolver) -> Resolver:
-    """The resolver on the budget of this transaction."""
-    limited = tx.notes.get(_BUDGET)
+    purpose: what asks; all that have the same share one budget.
+    """
+    budget = Note[Resolver](f"mailauth.resolver.{purpose}")
+    limited = tx.notes.get(budget)
     if limited is None:
-        limited = tx.notes[_BUDGET] = resolver.limited(questions=QUESTIONS, seconds=SECONDS)
+        limited = tx.notes[budget] = resolver.limited(questions=QUESTIONS, seconds=SECONDS)
     return limited

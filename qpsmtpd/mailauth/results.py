@@ -9,6 +9,7 @@ from qpsmtpd.mail.authresult import AuthResult
 from qpsmtpd.mail.notes import Note
 from qpsmtpd.mail.text import printable_ascii
 from qpsmtpd.mailauth.dkim import DkimResult
+from qpsmtpd.mailauth.dmarc import DmarcResult
 from qpsmtpd.mailauth.spf import SpfQuery, SpfResult
 
 #: The result of SPF for a message, for plugins that go on from there.
@@ -16,6 +17,9 @@ SPF_RESULT = Note[SpfResult]("spf_result")
 
 #: The results of DKIM for a message, one for each signature.
 DKIM_RESULTS = Note[tuple[DkimResult, ...]]("dkim_results")
+
+#: The result of DMARC for a message.
+DMARC_RESULT = Note[DmarcResult]("dmarc_result")
 
 #: Octets of one value in Received-SPF; an RFC 5321 path is shorter.
 _MOST = 320
@@ -43,6 +47,16 @@ def dkim_auth_result(dkim: DkimResult) -> AuthResult:
     testing = ", testing" if dkim.testing else ""
     comment = f"{dkim.bits}-bit key{testing}" if dkim.bits else ""
     return AuthResult("dkim", dkim.result, dkim.reason, told, comment)
+
+
+def dmarc_auth_result(dmarc: DmarcResult) -> AuthResult:
+    """The result for Authentication-Results (RFC 9989 section 9.1)."""
+    properties = {
+        "header.from": dmarc.author,
+        "policy.dmarc": dmarc.policy if dmarc.record is not None else "",
+    }
+    told = {name: value for name, value in properties.items() if value}
+    return AuthResult("dmarc", dmarc.result, dmarc.reason, told)
 
 
 def received_spf(spf: SpfResult, query: SpfQuery) -> str:

@@ -213,6 +213,8 @@ def _plugin(page: Page, name: str, cls: type[Plugin[Any]]) -> None:
     page.paragraph(f"Hooks: {', '.join(cls.hooks()) or 'none'}.")
     if cls.after:
         page.paragraph(f"Belongs after: {', '.join(cls.after)}.")
+    if cls.needs:
+        page.paragraph(f"Needs: {', '.join(cls.needs)}.")
     if cls.files:
         page.paragraph(f"Files: {', '.join(cls.files)}.")
     if cls.examine is not Plugin.examine:

@@ -104,6 +104,7 @@ class Plugin(Generic[O]):
     files: the configuration files that it reads, with a sentence about the contents of each; a
       constant database is NAME.cdb.  Files that an option names are not among them.
     after: the plugins that must be above it if both are in the chain; `auth/*` is a pattern.
+    needs: the plugins without which it cannot do its work.
     accepts_recipients: that it accepts our own recipients, so that plugins below are not asked
       about them.
     speaks_rejections: that it issues the rejections that others left to it (`reject naughty`).
@@ -120,6 +121,7 @@ class Plugin(Generic[O]):
 
     files: ClassVar[Mapping[str, str]] = {}
     after: ClassVar[tuple[str, ...]] = ()
+    needs: ClassVar[tuple[str, ...]] = ()
     accepts_recipients: ClassVar[bool] = False
     speaks_rejections: ClassVar[bool] = False
     takes_every_recipient: ClassVar[bool] = False

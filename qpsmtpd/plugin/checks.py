@@ -171,6 +171,7 @@ def _is_text(value: Any) -> bool:
 _DECLARATIONS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "files": (_are_files, '{"NAME": "What is in the file."}'),
     "after": (_are_names, '("PLUGIN", ...), with a comma even after a single one'),
+    "needs": (_are_names, '("PLUGIN", ...), with a comma even after a single one'),
     "accepts_recipients": (_is_bool, "True, or leave it out"),
     "speaks_rejections": (_is_bool, "True, or leave it out"),
     "takes_every_recipient": (_is_bool, "True, or leave it out"),

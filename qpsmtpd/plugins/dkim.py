@@ -25,7 +25,7 @@ with a fail and without any pass is refused with 552 5.7.20, unless a signature 
 the domain says that it is only testing. `temperror defer` defers a message with a temperror and
 without a pass: 452 4.4.3.
 
-Relay clients, authenticated users and exempt clients are not checked. All lookups about one message
+Relay clients, authenticated users and exempt clients are not checked. Its lookups about one message
 are limited to 40 questions and 20 seconds. A message without a pass whose result is fail or
 permerror costs its client a point of karma.
 
@@ -125,7 +125,7 @@ class Dkim(Plugin[DkimOptions]):
         asking = None
         if verifier.needs_body:
             tx.tap(self, verifier.update)
-            asking = tx.begin(verifier.ask(resolver_for(tx, self.services.resolver)))
+            asking = tx.begin(verifier.ask(resolver_for(tx, self.services.resolver, "dkim")))
         tx.notes[self._check] = verifier, asking
         return None
 

@@ -30,7 +30,7 @@ The sender of an error message is empty. Then the client's HELO name is checked
 
 Relay clients, authenticated users and exempt clients are not checked. The lookups begin at MAIL;
 without a level that refuses there, the client does not wait for them before the end of its message.
-All lookups about one message are limited to 40 questions and 20 seconds; if the DNS does not
+Its lookups about one message are limited to 40 questions and 20 seconds; if the DNS does not
 answer, that is temperror. What a domain has to say about a fail follows in a second line of the
 reply.
 
@@ -202,7 +202,7 @@ class SenderPermittedFrom(Plugin[SenderPermittedFromOptions]):
         """The check under way: for a HELO name that of the session, if its client has one still."""
         services, session = self.services, tx.session
         if query.identity == "mailfrom":
-            resolver = resolver_for(tx, services.resolver)
+            resolver = resolver_for(tx, services.resolver, "spf")
             return tx.begin(check_host(query, resolver, services.clock))
         known = session.notes.get(self._hello)
         if known is None or known[0] != query:

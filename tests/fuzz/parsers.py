@@ -26,17 +26,20 @@ from qpsmtpd.mail import address, domain, headers, ip, message, text, verdict
 from qpsmtpd.mail.authresult import AuthResult
 from qpsmtpd.mail.session import AuthAttempt
 from qpsmtpd.mailauth import (
+    author,
     canonical,
     dkim,
     dkimkey,
     dkimsignature,
+    dmarc,
+    dmarcrecord,
     dnsnames,
     spf,
     spfmacro,
     spfrecord,
     taglist,
 )
-from qpsmtpd.mailauth.results import dkim_auth_result
+from qpsmtpd.mailauth.results import dkim_auth_result, dmarc_auth_result
 from qpsmtpd.nexthop import cleanup, dots, hopreply, metadata, prober, wire
 from qpsmtpd.plugin.services import Entry
 from qpsmtpd.smtp import datareader, foreignresults, otherprotocols, proxyheader, replies, trace
@@ -876,7 +879,77 @@ def _body_hashes(octets: bytes) -> tuple[bytes, bytes]:
     return relaxed.digest(), simple.digest(7)
 
 
+# --- DMARC ---
+
+_FROMS = (
+    b"user@a.example",
+    b'"A, User" <user@a.example>, Two (a (comment) \\) ) <two@b.example>',
+    "Söme Group: jörg@bücher.example, <@c.example,@d.example:e@a.example>;".encode(),
+    b"=?utf-8?q?A?=\r\n User <user@[192.0.2.1]>",
+    b"Company, Inc. [News] <user@a.example>",
+)
+_IN_FROM = (*_IN_ADDRESS, *words("=?utf-8?q? ?= <a@b.example> a@b.example From: From ( ) ＠"))
+_DMARC_RECORDS = (
+    b"v=DMARC1; p=reject; sp=none; np=quarantine; adkim=s; aspf=r; psd=n; t=y; fo=1:d",
+    b"v=DMARC1;p=foo;rua=mailto:a@a.example!10m,https://a.example/x",
+)
+_IN_DMARC = (
+    *words("v=DMARC1 v= p= sp= np= adkim= aspf= psd= t= rua= ruf= fo= none quarantine reject"),
+    *words("r s y n u ; = , : ! mailto: a@a.example x é"),
+    *(b" ", b"\t", b"\n", b"\x00"),
+)
+
+
+def _authors(octets: bytes) -> tuple[author.Author, ...]:
+    """The author of a header section of these octets, and of one whose From they are."""
+    field = octets.replace(b"\r\n", b"\r\n ")
+    return author.read_author(octets), author.read_author(b"To: x\r\nFrom: " + field + b"\r\n")
+
+
+def _are_authors(_octets: bytes, authors: tuple[author.Author, ...]) -> None:
+    for each in authors:
+        assert each.problem or each.domains
+        assert not (each.problem and each.domain)
+        assert not each.domain or domain.is_domain(each.domain)
+
+
+def _dmarc(octets: bytes) -> dmarc.DmarcResult:
+    """What becomes of a message to whose author a record applies."""
+    text = decoded(octets)
+    records = {
+        ("TXT", "_dmarc.b.example"): [text],
+        ("TXT", "_dmarc.example"): [f"v=DMARC1; {text}"],
+    }
+    evaluation = dmarc.Evaluation("a.b.example", FakeResolver(records))
+    asyncio.run(evaluation.discover())
+    vouching = [dmarc.Identifier("spf", "c.b.example"), dmarc.Identifier("dkim", "d.example")]
+    return asyncio.run(evaluation.result(vouching))
+
+
+def _is_result_of_dmarc(octets: bytes, result: dmarc.DmarcResult) -> None:
+    assert not set(repr(dmarc_auth_result(result))) & set("\\;\r\n\0")
+    text = decoded(octets)
+    assert dmarcrecord.is_dmarc_record(text) or result.where != "b.example"
+    assert result.result in ("pass", "fail", "none")
+
+
 MAILAUTH_PARSERS = (
+    Parser(
+        "authors",
+        _authors,
+        (author.read_author, author.read_domains),
+        _FROMS,
+        _IN_FROM,
+        check=_are_authors,
+    ),
+    Parser(
+        "DMARC records",
+        _dmarc,
+        (dmarcrecord.choose_record, dmarcrecord.is_dmarc_record, dmarcrecord.parse_record),
+        _DMARC_RECORDS,
+        _IN_DMARC,
+        check=_is_result_of_dmarc,
+    ),
     Parser(
         "SPF records",
         _evaluated,

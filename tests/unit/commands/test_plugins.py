@@ -29,6 +29,7 @@ class Shown(Plugin[TheOptions]):
     """A plugin to be shown."""
 
     after = ("relay", "auth/*")
+    needs = ("relay",)
     files = {"quotas": "How much a user may send.", "partners.cdb": "Domains of partners."}
 
     def examine(self, system: System) -> Iterator[Finding]:
@@ -55,7 +56,10 @@ def test_chain_table() -> None:
 def test_manual_of_a_plugin() -> None:
     text = "\n".join(plugin_manual(Shown))
     assert text.startswith(__doc__ or "")
-    assert "Hooks\n    helo, ehlo\n\nBelongs after\n    relay, auth/*\n\nFiles\n" in text
+    assert (
+        "Hooks\n    helo, ehlo\n\nBelongs after\n    relay, auth/*\n\nNeeds the plugins\n" in text
+    )
+    assert "Needs the plugins\n    relay\n\nFiles\n" in text
     assert (
         "Files\n    quotas\n        How much a user may send.\n"
         "    partners.cdb\n        Domains of partners.\n\n"

@@ -24,6 +24,7 @@ LOCAL = {
     "spf": "pass",
     "dkim": "pass",
     "dmarc": "after = ('spf', 'dkim')",
+    "signed": "needs = ('dkim', 'spf')",
 }
 TAKER = """
 from dataclasses import dataclass
@@ -290,6 +291,26 @@ def test_unknown_recipients_that_bounce(
     ],
 )
 def test_order(tmp_path: Path, plugin_dir: Path, chain: str, expected: list[str]) -> None:
+    assert warnings(tmp_path, plugin_dir, f"{chain}\nqueue/keep") == expected
+
+
+@pytest.mark.parametrize(
+    ("chain", "expected"),
+    [
+        ("spf\nsigned\ndkim:2\ntaker", []),
+        ("spf\nsigned\ntaker", ["2: signed: needs the plugin dkim, which is not in the chain"]),
+        (
+            "signed\ntaker",
+            [
+                "1: signed: needs the plugin dkim, which is not in the chain",
+                "1: signed: needs the plugin spf, which is not in the chain",
+            ],
+        ),
+    ],
+)
+def test_plugins_that_need_others(
+    tmp_path: Path, plugin_dir: Path, chain: str, expected: list[str]
+) -> None:
     assert warnings(tmp_path, plugin_dir, f"{chain}\nqueue/keep") == expected
 
 

@@ -13,7 +13,14 @@ from qpsmtpd.mail.authresult import AuthResult
 from qpsmtpd.mail.headers import Headers
 from qpsmtpd.mail.ip import parse_ip
 from qpsmtpd.mailauth.dkim import DkimResult
-from qpsmtpd.mailauth.results import dkim_auth_result, received_spf, spf_auth_result
+from qpsmtpd.mailauth.dmarc import DmarcResult
+from qpsmtpd.mailauth.dmarcrecord import DmarcRecord
+from qpsmtpd.mailauth.results import (
+    dkim_auth_result,
+    dmarc_auth_result,
+    received_spf,
+    spf_auth_result,
+)
 from qpsmtpd.mailauth.spf import SpfQuery, SpfResult
 
 QUERY = SpfQuery(parse_ip("2001:db8::1"), "a.test", "me", hello="client.test", receiver="mx.test")
@@ -39,6 +46,16 @@ def test_results_of_signatures() -> None:
     assert dkim_auth_result(testing) == AuthResult("dkim", "pass", "", told, comment)
     unread = DkimResult("permerror", "signature syntax")
     assert dkim_auth_result(unread) == AuthResult("dkim", "permerror", "signature syntax")
+
+
+def test_results_of_dmarc() -> None:
+    found = DmarcResult("fail", author="a.test", policy="reject", record=DmarcRecord())
+    told = {"header.from": "a.test", "policy.dmarc": "reject"}
+    assert dmarc_auth_result(found) == AuthResult("dmarc", "fail", "", told)
+    nothing = DmarcResult("none", author="a.test")
+    assert dmarc_auth_result(nothing) == AuthResult("dmarc", "none", "", {"header.from": "a.test"})
+    nobody = DmarcResult("permerror", "no From field")
+    assert dmarc_auth_result(nobody) == AuthResult("dmarc", "permerror", "no From field")
 
 
 def test_received_spf() -> None:

@@ -277,6 +277,7 @@ async def test_the_fakes_find_them_too() -> None:
         ("files = {'quotas': None}", 'files = {"NAME": "What is in the file."}'),
         ("after = ('relay')", 'after = ("PLUGIN", ...), with a comma even after a single one'),
         ("after = (1,)", 'after = ("PLUGIN", ...), with a comma even after a single one'),
+        ("needs = 'dkim'", 'needs = ("PLUGIN", ...), with a comma even after a single one'),
         ("accepts_recipients = 'no'", "accepts_recipients = True, or leave it out"),
         ("warning = True", 'warning = "What an administrator has to know"'),
     ],
