@@ -10,6 +10,7 @@ PACKAGE = Path(__file__).parents[2] / "qpsmtpd"
 
 #: The modules that do, and what for.  Times that pass are those of the monotonic clock or a store.
 DATES = {
+    "logs/lines.py": "the time of a log line",
     "mail/session.py": "a part of ids",
     "mailauth/spf.py": "a macro that stands for the date",
     "nexthop/cleanup.py": "the time of arrival, for Postfix",
