@@ -15,6 +15,7 @@ that has begun is finished.  deadlines.py says how long we wait.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import ssl
 from typing import Any, Protocol, cast
@@ -231,9 +232,11 @@ class SmtpProtocol(SMTP):
         except ClientGoneError:
             pass
         finally:
-            self._close()
-            self._finished = True
-            self._forget_if_over()
+            try:
+                self._close()
+            finally:
+                self._finished = True
+                self._forget_if_over()
 
     def _forget_if_over(self) -> None:
         """Tell the server once the last reply is on its way as well: it may be about to exit."""
@@ -292,7 +295,9 @@ class SmtpProtocol(SMTP):
         self._drop()
         transport.set_protocol(_Leftovers(self, transport))
         if transport.can_write_eof():
-            transport.write_eof()
+            # asyncio lets the error through if the client has reset the connection just now.
+            with contextlib.suppress(OSError):
+                transport.write_eof()
         if self._reading_paused:
             transport.resume_reading()
         self._deadlines.stop_after(seconds, transport.abort)

@@ -159,6 +159,9 @@ async def fuzz(
         report.problems.append(f"descriptors stay open: {report.descriptors}")
     report.held = max((float(path.read_text()) for path in directory.glob("held-*")), default=0)
     report.problems += [f"in the log: {line}" for line in log.faults]
+    left = [int(path.read_text()) for path in directory.glob("left-*")]
+    if len(left) < WORKERS or any(left):
+        report.problems.append(f"connections are left behind, in each process: {left}")
     return report
 
 

@@ -2,18 +2,21 @@
 """The plugin `recorder` of a fuzzed daemon: takes every message, and watches the event loop.
 
 It writes a line of JSON for each message into the file RECORDED beside the configuration.  For each
-worker the file `held-PID` has the longest time, in seconds of CPU, that the loop took for one turn.
+worker the file `held-PID` has the longest time, in seconds of CPU, that the loop took for one turn,
+and `left-PID` the number of connections that are not over for the daemon when the worker ends.
 """
 
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import os
 import time
 from pathlib import Path
 
 from qpsmtpd.api import NoOptions, Plugin, Transaction, Verdict, accept
+from qpsmtpd.smtp.protocol import SmtpProtocol
 
 RECORDED = "recorded"
 #: Seconds between two looks at the clock of the processor.
@@ -33,6 +36,13 @@ class Recorder(Plugin[NoOptions]):
         self._loop = asyncio.get_running_loop()
         self._before = time.thread_time()
         self._tick()
+
+    async def stop(self) -> None:
+        left = sum(
+            isinstance(thing, SmtpProtocol) and thing.connection is not None
+            for thing in gc.get_objects()
+        )
+        (self._directory / f"left-{os.getpid()}").write_text(str(left))
 
     def _tick(self) -> None:
         """A turn of the loop lasts no longer than the CPU time between two calls of this."""

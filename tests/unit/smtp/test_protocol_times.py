@@ -5,13 +5,15 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import struct
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from qpsmtpd.plugin import options
-from qpsmtpd.smtp import protocol
+from qpsmtpd.smtp import conversation, protocol
+from qpsmtpd.smtp.connection import Connection
 from qpsmtpd.smtp.deadlines import NEVER
 from qpsmtpd.testing import Serving, serve
 from tests.unit.client import (
@@ -276,6 +278,31 @@ async def test_nobody_keeps_a_connection_by_sending(
         client.send(b"x" * sent)
         await until(lambda: not serving.server.connections)
         client.writer.transport.abort()
+
+
+@on_both_loops
+async def test_a_client_that_resets_just_before_we_close(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The kernel knows already that it is gone, the loop does not: shutdown(2) fails then."""
+    loop = asyncio.get_running_loop()
+    client = socket.socket()
+    client.setblocking(False)
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    end_of_session = conversation._close
+
+    async def reset_before(connection: Connection) -> None:
+        await end_of_session(connection)
+        await loop.sock_recv(client, 1000)
+        client.close()
+
+    monkeypatch.setattr(conversation, "_close", reset_before)
+    async with serve(catching(tmp_path)) as serving:
+        await loop.sock_connect(client, ("127.0.0.1", serving.port))
+        await loop.sock_sendall(client, b"GET / HTTP/1.1\r\n")
+        await until(lambda: bool(serving.server.connections) or client.fileno() < 0)
+        await until(lambda: not serving.server.connections)
+    assert "Traceback" not in caplog.text
 
 
 @on_both_loops
