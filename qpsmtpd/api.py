@@ -66,8 +66,13 @@ from qpsmtpd.mail.verdict import (
 )
 from qpsmtpd.mailauth.author import Author, read_author
 from qpsmtpd.mailauth.budget import resolver_for
+from qpsmtpd.mailauth.canonical import BodyHash as DkimBodyHash
+from qpsmtpd.mailauth.canonical import Canonicalization as DkimCanonicalization
 from qpsmtpd.mailauth.dkim import DkimResult
 from qpsmtpd.mailauth.dkim import Verifier as DkimVerifier
+from qpsmtpd.mailauth.dkimsigning import Form as DkimForm
+from qpsmtpd.mailauth.dkimsigning import NotSignableError, author_domain, dkim_signatures
+from qpsmtpd.mailauth.dkimsigning import SigningKey as DkimSigningKey
 from qpsmtpd.mailauth.dmarc import DmarcResult
 from qpsmtpd.mailauth.dmarc import Evaluation as DmarcEvaluation
 from qpsmtpd.mailauth.dmarc import Identifier as DmarcIdentifier
@@ -96,6 +101,9 @@ from qpsmtpd.plugin.base import (
     rejection,
 )
 from qpsmtpd.plugin.certificates import check_certificate
+from qpsmtpd.plugin.dkimchecks import check_keys as check_dkim_keys
+from qpsmtpd.plugin.dkimfiles import Keyring as DkimKeyring
+from qpsmtpd.plugin.dkimfiles import read_keys as read_dkim_keys
 from qpsmtpd.plugin.filechecks import check_directory, check_program
 from qpsmtpd.plugin.finding import Finding, Severity
 from qpsmtpd.plugin.options import NoOptions, Seconds, Size, matching, opt
@@ -137,7 +145,12 @@ __all__ = [
     "ConfigError",
     "DatagramOutlet",
     "Decision",
+    "DkimBodyHash",
+    "DkimCanonicalization",
+    "DkimForm",
+    "DkimKeyring",
     "DkimResult",
+    "DkimSigningKey",
     "DkimVerifier",
     "DmarcEvaluation",
     "DmarcIdentifier",
@@ -163,6 +176,7 @@ __all__ = [
     "LogLevel",
     "Message",
     "NoOptions",
+    "NotSignableError",
     "Note",
     "Notes",
     "Obstacle",
@@ -199,9 +213,11 @@ __all__ = [
     "Verification",
     "accept",
     "address_key",
+    "author_domain",
     "canonical_domain",
     "check_certificate",
     "check_directory",
+    "check_dkim_keys",
     "check_host",
     "check_lists",
     "check_program",
@@ -209,6 +225,7 @@ __all__ = [
     "defer",
     "deny",
     "dkim_auth_result",
+    "dkim_signatures",
     "dmarc_auth_result",
     "dmarc_identifiers",
     "domain_spellings",
@@ -228,6 +245,7 @@ __all__ = [
     "printable_text",
     "read_all",
     "read_author",
+    "read_dkim_keys",
     "read_each",
     "read_hosts",
     "read_network",

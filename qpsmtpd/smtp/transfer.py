@@ -224,7 +224,19 @@ async def _decide(connection: Connection, transaction: Transaction, hooks: froze
     for hook in ("data_post", "queue_pre"):
         if reply is None and hook in hooks:
             reply = await _ask(connection, transaction, hook)
+    if reply is None:
+        reply = await _finish(connection, transaction, hooks)
     return await _queue(connection, transaction) if reply is None else reply
+
+
+async def _finish(
+    connection: Connection, transaction: Transaction, hooks: frozenset[str]
+) -> Reply | None:
+    """The last changes: tags, and then what is said about the message as it is now."""
+    transaction.envelope_changeable = False
+    if connection.snapshot.chain.tags:
+        _add_tags(transaction)
+    return await _ask(connection, transaction, "sign") if "sign" in hooks else None
 
 
 async def _ask(connection: Connection, transaction: Transaction, hook: str) -> Reply | None:
@@ -284,9 +296,6 @@ def _add_tags(transaction: Transaction) -> None:
 
 async def _queue(connection: Connection, transaction: Transaction) -> Reply:
     """Hand the message over.  The client cannot interrupt this."""
-    transaction.envelope_changeable = False
-    if connection.snapshot.chain.tags:
-        _add_tags(transaction)
     answer = await connection.run("queue", transaction)
     if answer is None:
         log.error(
