@@ -32,8 +32,6 @@ def make_key_file(home: Path, selector: str, kind: KeyType, bits: int, group: in
         for directory in (home.parent, home):
             _make_directory(directory, group)
         _write(path, text, group)
-    except FileExistsError:
-        raise QpsmtpdError(f"{path} exists already: choose another --selector") from None
     except OSError as error:
         raise QpsmtpdError(f"{error.filename or path}: {error.strerror}") from error
     return path
@@ -49,7 +47,7 @@ def _make_directory(directory: Path, group: int | None) -> None:
 
 
 def _write(path: Path, text: bytes, group: int | None) -> None:
-    """Write a file that appears as a whole, or not at all.  Raises FileExistsError."""
+    """Write a file that appears as a whole, or not at all."""
     descriptor, name = tempfile.mkstemp(prefix=".", dir=path.parent)
     try:
         with open(descriptor, "wb") as file:  # noqa: PTH123 (a descriptor)
@@ -60,6 +58,8 @@ def _write(path: Path, text: bytes, group: int | None) -> None:
             file.flush()
             os.fsync(descriptor)
         os.link(name, path)
+    except FileExistsError:
+        raise QpsmtpdError(f"{path} exists already: choose another --selector") from None
     finally:
         Path(name).unlink()
     _sync_directory(path.parent)
