@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import functools
 import re
+from collections.abc import Sequence
 
 import pytest
 
@@ -45,11 +46,18 @@ def records() -> Records:
     return {("TXT", key.name): [key.private.record] for key in keys()}
 
 
-def signed(fields: bytes, body: bytes = BODY, form: Form = Form()) -> bytes:  # noqa: B008
-    """The DKIM-Signature fields of a message, by both keys."""
+def signed(
+    fields: bytes,
+    body: bytes = BODY,
+    form: Form = Form(),  # noqa: B008
+    *,
+    by: Sequence[SigningKey] = (),
+    now: float = NOW,
+) -> bytes:
+    """The DKIM-Signature fields of a message, by both keys unless others are given."""
     hashed = BodyHash(form.body)
     hashed.update(body)
-    values = dkim_signatures(keys(), Headers.parse(fields), hashed.digest(), NOW, form)
+    values = dkim_signatures(by or keys(), Headers.parse(fields), hashed.digest(), now, form)
     return b"".join(f"DKIM-Signature: {value}\r\n".encode() for value in values)
 
 
