@@ -64,6 +64,7 @@ from qpsmtpd.mail.verdict import (
     unless_another,
     verdict_from_word,
 )
+from qpsmtpd.mailauth.arc import ArcResult, ArcVerifier
 from qpsmtpd.mailauth.author import Author, read_author
 from qpsmtpd.mailauth.budget import resolver_for
 from qpsmtpd.mailauth.canonical import BodyHash as DkimBodyHash
@@ -80,9 +81,11 @@ from qpsmtpd.mailauth.dmarc import identifiers_of as dmarc_identifiers
 from qpsmtpd.mailauth.dmarcrecord import DmarcRecord
 from qpsmtpd.mailauth.publicsuffix import PublicSuffixes
 from qpsmtpd.mailauth.results import (
+    ARC_RESULT,
     DKIM_RESULTS,
     DMARC_RESULT,
     SPF_RESULT,
+    arc_auth_result,
     dkim_auth_result,
     dmarc_auth_result,
     received_spf,
@@ -121,6 +124,7 @@ from qpsmtpd.plugin.system import Account, Obstacle, Output, System
 from qpsmtpd.plugin.verification import KNOWN, Verification, unavailable, unknown, unsure
 
 __all__ = [
+    "ARC_RESULT",
     "CLIENTS",
     "DKIM_RESULTS",
     "DMARC_RESULT",
@@ -134,6 +138,8 @@ __all__ = [
     "AddressList",
     "AddressSet",
     "Answer",
+    "ArcResult",
+    "ArcVerifier",
     "AuthAttempt",
     "AuthExchange",
     "AuthResult",
@@ -213,6 +219,7 @@ __all__ = [
     "Verification",
     "accept",
     "address_key",
+    "arc_auth_result",
     "author_domain",
     "canonical_domain",
     "check_certificate",

@@ -17,7 +17,7 @@ DATES = {
     "plugin/certificates.py": "a certificate's own dates",
     "plugin/services.py": "the clock itself",
     "plugins/content_log.py": "names of files",
-    "plugins/dkim.py": "whether a signature has expired",
+    "plugins/dkim.py": "whether a signature has expired, and when one is made",
     "plugins/headers.py": "the age of a message by its Date",
     "plugins/queue/maildir.py": "names of files",
     "smtp/authenticate.py": "a part of challenges (RFC 2195)",
