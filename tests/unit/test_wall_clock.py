@@ -16,6 +16,7 @@ DATES = {
     "nexthop/cleanup.py": "the time of arrival, for Postfix",
     "plugin/certificates.py": "a certificate's own dates",
     "plugin/services.py": "the clock itself",
+    "plugins/arc.py": "whether a seal has expired",
     "plugins/content_log.py": "names of files",
     "plugins/dkim.py": "whether a signature has expired, and when one is made",
     "plugins/headers.py": "the age of a message by its Date",
