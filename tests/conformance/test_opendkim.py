@@ -59,7 +59,7 @@ def test_ours_verify_in_opendkim() -> None:
     """And no longer when a field is added or a letter of the body is another one."""
     # It sees what a milter sees, which is not how many blanks there are around the colon.
     fields = (HEADER + b"\r\n").replace(b" :", b":").replace(b":  ", b": ")
-    messages, keys = {}, signing_test.keys()
+    messages, keys = {}, signing_test.signing_keys()
     for number, (form, body, key) in enumerate(product(SIGNING_FORMS, BODIES, keys)):
         good = signing_test.signed(fields, body, form, by=[key], now=time.time() - 60) + fields
         messages[f"/{number}-good"] = good + b"\r\n" + body

@@ -35,7 +35,7 @@ FORMS: list[tuple[Canonicalization, Canonicalization]] = [
 
 
 @functools.cache
-def keys() -> tuple[SigningKey, ...]:
+def signing_keys() -> tuple[SigningKey, ...]:
     return (
         SigningKey("r", "a.example", parse_private_key(make_private_key("rsa", 1024))),
         SigningKey("e", "a.example", parse_private_key(make_private_key("ed25519"))),
@@ -43,7 +43,7 @@ def keys() -> tuple[SigningKey, ...]:
 
 
 def records() -> Records:
-    return {("TXT", key.name): [key.private.record] for key in keys()}
+    return {("TXT", key.name): [key.private.record] for key in signing_keys()}
 
 
 def signed(
@@ -57,7 +57,9 @@ def signed(
     """The DKIM-Signature fields of a message, by both keys unless others are given."""
     hashed = BodyHash(form.body)
     hashed.update(body)
-    values = dkim_signatures(by or keys(), Headers.parse(fields), hashed.digest(), now, form)
+    values = dkim_signatures(
+        by or signing_keys(), Headers.parse(fields), hashed.digest(), now, form
+    )
     return b"".join(f"DKIM-Signature: {value}\r\n".encode() for value in values)
 
 
