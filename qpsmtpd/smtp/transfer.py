@@ -225,18 +225,12 @@ async def _decide(connection: Connection, transaction: Transaction, hooks: froze
         if reply is None and hook in hooks:
             reply = await _ask(connection, transaction, hook)
     if reply is None:
-        reply = await _finish(connection, transaction, hooks)
+        transaction.envelope_changeable = False
+        if connection.snapshot.chain.tags:
+            _add_tags(transaction)
+        if "sign" in hooks:
+            reply = await _ask(connection, transaction, "sign")
     return await _queue(connection, transaction) if reply is None else reply
-
-
-async def _finish(
-    connection: Connection, transaction: Transaction, hooks: frozenset[str]
-) -> Reply | None:
-    """The last changes: tags, and then what is said about the message as it is now."""
-    transaction.envelope_changeable = False
-    if connection.snapshot.chain.tags:
-        _add_tags(transaction)
-    return await _ask(connection, transaction, "sign") if "sign" in hooks else None
 
 
 async def _ask(connection: Connection, transaction: Transaction, hook: str) -> Reply | None:

@@ -57,9 +57,8 @@ def signed(
     """The DKIM-Signature fields of a message, by both keys unless others are given."""
     hashed = BodyHash(form.body)
     hashed.update(body)
-    values = dkim_signatures(
-        by or signing_keys(), Headers.parse(fields), hashed.digest(), now, form
-    )
+    section = Headers.parse(fields)
+    values = dkim_signatures(by or signing_keys(), section, hashed.digest(), now, form)
     return b"".join(f"DKIM-Signature: {value}\r\n".encode() for value in values)
 
 
