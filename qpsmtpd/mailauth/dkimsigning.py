@@ -84,6 +84,8 @@ def author_domain(headers: Headers) -> str:
     value = (headers.get("From") or "").rstrip()
     if value.endswith(">"):
         value = value[:-1].rpartition("<")[2]
+    elif value.endswith(")"):
+        value = value.partition("(")[0]
     return canonical_domain(value.rpartition("@")[2].strip()) if "@" in value else ""
 
 

@@ -169,6 +169,8 @@ async def test_a_header_section_with_its_empty_line() -> None:
         (b" User <user@a.example> ", "a.example"),
         (b'\r\n "x@b.example" <user@a.example>', "a.example"),
         ("<user@b\u00fccher.example>".encode(), "xn--bcher-kva.example"),
+        (b"user@a.example (A User)", "a.example"),
+        (b"(A User) user@a.example (at home)", ""),
         (b"user", ""),
         (b"", ""),
         (b"<user>", ""),
