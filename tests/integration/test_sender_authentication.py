@@ -17,6 +17,7 @@ from qpsmtpd.mail.headers import Headers
 from qpsmtpd.testing import FakeResolver, Records, Serving, dns_failure, serve
 from tests.dns_server import DnsServer
 from tests.unit.client import Client, catcher, catching
+from tests.unit.mailauth.chains import chain_of
 from tests.unit.mailauth.signing import (
     BODY,
     FIELDS,
@@ -78,6 +79,15 @@ async def test_a_refusal(tmp_path: Path) -> None:
         )
         assert (await client.command("MAIL FROM:<a@client.example>")).startswith("250 ")
         await client.close()
+
+
+async def test_the_result_of_a_chain(tmp_path: Path) -> None:
+    message = chain_of(2, BODY) + b"\r\n" + BODY
+    headers = await delivered(tmp_path, "arc a.example", message)
+    assert "arc=pass header.oldest-pass=0" in (headers.get("Authentication-Results") or "")
+    headers = await delivered(tmp_path, "arc", message.replace(b"matter", b"motter"))
+    results = headers.get("Authentication-Results") or ""
+    assert 'arc=fail reason="message signature did not verify"' in results
 
 
 # --- our own signatures ---------------------------------------------------------------------------
