@@ -72,7 +72,7 @@ from qpsmtpd.mailauth.canonical import Canonicalization as DkimCanonicalization
 from qpsmtpd.mailauth.dkim import DkimResult
 from qpsmtpd.mailauth.dkim import Verifier as DkimVerifier
 from qpsmtpd.mailauth.dkimsigning import Form as DkimForm
-from qpsmtpd.mailauth.dkimsigning import NotSignableError, author_domain, dkim_signatures
+from qpsmtpd.mailauth.dkimsigning import NotSignableError, dkim_signatures
 from qpsmtpd.mailauth.dkimsigning import SigningKey as DkimSigningKey
 from qpsmtpd.mailauth.dmarc import DmarcResult
 from qpsmtpd.mailauth.dmarc import Evaluation as DmarcEvaluation
@@ -220,7 +220,6 @@ __all__ = [
     "accept",
     "address_key",
     "arc_auth_result",
-    "author_domain",
     "canonical_domain",
     "check_certificate",
     "check_directory",

@@ -13,7 +13,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from qpsmtpd.errors import QpsmtpdError
-from qpsmtpd.mail.domain import canonical_domain
 from qpsmtpd.mail.headers import HeaderField, Headers
 from qpsmtpd.mailauth.canonical import Canonicalization
 from qpsmtpd.mailauth.dkimprivate import PrivateKey
@@ -74,19 +73,6 @@ class Form:
     body: Canonicalization = "relaxed"
     names: tuple[str, ...] = ()
     lifetime: int = 0
-
-
-def author_domain(headers: Headers) -> str:
-    """The domain in From, in canonical form; "" if there is none that is easy to see.
-
-    It only finds a key: what receivers make of From does not depend on it.
-    """
-    value = (headers.get("From") or "").rstrip()
-    if value.endswith(">"):
-        value = value[:-1].rpartition("<")[2]
-    elif value.endswith(")"):
-        value = value.partition("(")[0]
-    return canonical_domain(value.rpartition("@")[2].strip()) if "@" in value else ""
 
 
 def dkim_signatures(

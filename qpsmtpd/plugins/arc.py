@@ -19,9 +19,9 @@ Nothing is refused. A valid chain says only that its sealers have said something
 one, for any message. So it counts for other plugins only if all of its sealers are named here, as
 domains as their seals have them; without a name, no chain counts.
 
-At most 50 sets are read and 10 keys looked up; these lookups share the limits of SPF and DKIM (40
-questions and 20 seconds for a message). Signatures by rsa-sha1, with keys below 1024 bits, or
-without From, are not valid. Relay clients, authenticated users and exempt clients are not checked.
+At most 50 sets are read and 10 keys looked up, in 20 seconds. Signatures by rsa-sha1, with keys
+below 1024 bits, or without From, are not valid. Relay clients, authenticated users and exempt
+clients are not checked.
 
 ARC was an experiment that its working group is ending, so this plugin is for those who get much
 mail from one large forwarder. We make no seals ourselves.
@@ -78,7 +78,7 @@ class Arc(Plugin[ArcOptions]):
         asking = None
         if verifier.needs_body:
             tx.tap(self, verifier.update)
-            asking = tx.begin(verifier.ask(resolver_for(tx, self.services.resolver)))
+            asking = tx.begin(verifier.ask(resolver_for(tx, self.services.resolver, "arc")))
         tx.notes[self._check] = verifier, asking
         return None
 

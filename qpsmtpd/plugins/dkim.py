@@ -98,12 +98,12 @@ from qpsmtpd.api import (
     System,
     Transaction,
     Verdict,
-    author_domain,
     check_dkim_keys,
     defer,
     dkim_auth_result,
     dkim_signatures,
     opt,
+    read_author,
     read_dkim_keys,
     resolver_for,
 )
@@ -297,9 +297,9 @@ def _form(options: DkimOptions) -> DkimForm:
 def _keys_for(keys: DkimKeyring, tx: Transaction) -> tuple[DkimSigningKey, ...]:
     """The keys that sign a message: those of its author's domain, or else of the sender's."""
     assert tx.message is not None
+    author = read_author(bytes(tx.message.headers)).domain
     sender = tx.reverse_path.domain if tx.reverse_path else None
-    found = (keys.keys_for(domain or "") for domain in (author_domain(tx.message.headers), sender))
-    return next(filter(None, found), ())
+    return keys.keys_for(author) or keys.keys_for(sender or "")
 
 
 def _of_all(results: Sequence[DkimResult]) -> str:

@@ -33,7 +33,6 @@ from qpsmtpd.mailauth import (
     dkim,
     dkimkey,
     dkimsignature,
-    dkimsigning,
     dmarc,
     dmarcrecord,
     dnsnames,
@@ -1054,13 +1053,6 @@ MAILAUTH_PARSERS = (
             *_IN_TAGS,
         ),
         check=_chains_that_are_told,
-    ),
-    Parser(
-        "domains of authors",
-        lambda octets: dkimsigning.author_domain(headers.Headers.parse(octets)),
-        (dkimsigning.author_domain,),
-        (b"From: A <a@b.example>\r\n", b'From: "x@y" (a@b) <c@d.example> \r\n', b"From: a@b\r\n"),
-        (*words('From: from : @ < > " ( ) , . a.example \u00e9'), b"\r\n", b"\r\n ", b"\xff"),
     ),
     Parser(
         "canonical bodies",

@@ -18,7 +18,6 @@ from qpsmtpd.mailauth.dkimsigning import (
     Form,
     NotSignableError,
     SigningKey,
-    author_domain,
     dkim_signatures,
 )
 from qpsmtpd.testing import FakeResolver, Records
@@ -160,28 +159,6 @@ def test_what_is_not_signed(fields: bytes, problem: str) -> None:
 
 async def test_a_header_section_with_its_empty_line() -> None:
     assert await words(signed(FIELDS + b"\r\n") + FIELDS) == ["pass", "pass"]
-
-
-@pytest.mark.parametrize(
-    ("value", "domain"),
-    [
-        (b"user@A.example", "a.example"),
-        (b" User <user@a.example> ", "a.example"),
-        (b'\r\n "x@b.example" <user@a.example>', "a.example"),
-        ("<user@b\u00fccher.example>".encode(), "xn--bcher-kva.example"),
-        (b"user@a.example (A User)", "a.example"),
-        (b"(A User) user@a.example (at home)", ""),
-        (b"user", ""),
-        (b"", ""),
-        (b"<user>", ""),
-    ],
-)
-def test_the_domain_of_the_author(value: bytes, domain: str) -> None:
-    assert author_domain(Headers.parse(b"To: t@c.example\r\nFrom:" + value + b"\r\n")) == domain
-
-
-def test_without_an_author() -> None:
-    assert author_domain(Headers.parse(b"To: t@c.example\r\n")) == ""
 
 
 def test_names_are_given_once_more_than_there_are_fields() -> None:

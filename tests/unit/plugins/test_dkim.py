@@ -357,6 +357,7 @@ async def test_other_forms(config_dir: Path, form: str) -> None:
         ("u@A.example", "x@b.example", ["a.example"]),
         ("u@sub.a.example", "", ["a.example"]),
         ("u@c.example", "x@b.example", ["b.example"]),
+        ("u@a.example, v@b.example", "x@c.example", []),
         ("u@c.example", "x@sub.b.example", ["b.example"]),
         ("u@c.example", "", []),
         ("u@c.example", "x@c.example", []),
