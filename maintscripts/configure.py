@@ -148,7 +148,9 @@ def apply(root: Path, db: Debconf, facts: Facts, execute: Run, owner: Owner, old
     answers = join_or_leave_postdrop(root, answers, execute)
     if answers.method == "maildir":
         _make_maildir(root, answers.maildir, owner)
-    protect(root / "etc/qpsmtpd/flat_auth_pw", owner.gid)
+    configuration = root / "etc/qpsmtpd"
+    for secret in (configuration / "flat_auth_pw", *configuration.glob("dkim/*/*private")):
+        protect(secret, owner.gid)
     if facts.missing:
         _leave_out(root, db, facts.missing)
     for question in QUESTIONS:

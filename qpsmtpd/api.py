@@ -64,10 +64,16 @@ from qpsmtpd.mail.verdict import (
     unless_another,
     verdict_from_word,
 )
+from qpsmtpd.mailauth.arc import ArcResult, ArcVerifier
 from qpsmtpd.mailauth.author import Author, read_author
 from qpsmtpd.mailauth.budget import resolver_for
+from qpsmtpd.mailauth.canonical import BodyHash as DkimBodyHash
+from qpsmtpd.mailauth.canonical import Canonicalization as DkimCanonicalization
 from qpsmtpd.mailauth.dkim import DkimResult
 from qpsmtpd.mailauth.dkim import Verifier as DkimVerifier
+from qpsmtpd.mailauth.dkimsigning import Form as DkimForm
+from qpsmtpd.mailauth.dkimsigning import NotSignableError, dkim_signatures
+from qpsmtpd.mailauth.dkimsigning import SigningKey as DkimSigningKey
 from qpsmtpd.mailauth.dmarc import DmarcResult
 from qpsmtpd.mailauth.dmarc import Evaluation as DmarcEvaluation
 from qpsmtpd.mailauth.dmarc import Identifier as DmarcIdentifier
@@ -75,9 +81,11 @@ from qpsmtpd.mailauth.dmarc import identifiers_of as dmarc_identifiers
 from qpsmtpd.mailauth.dmarcrecord import DmarcRecord
 from qpsmtpd.mailauth.publicsuffix import PublicSuffixes
 from qpsmtpd.mailauth.results import (
+    ARC_RESULT,
     DKIM_RESULTS,
     DMARC_RESULT,
     SPF_RESULT,
+    arc_auth_result,
     dkim_auth_result,
     dmarc_auth_result,
     received_spf,
@@ -96,6 +104,9 @@ from qpsmtpd.plugin.base import (
     rejection,
 )
 from qpsmtpd.plugin.certificates import check_certificate
+from qpsmtpd.plugin.dkimchecks import check_keys as check_dkim_keys
+from qpsmtpd.plugin.dkimfiles import Keyring as DkimKeyring
+from qpsmtpd.plugin.dkimfiles import read_keys as read_dkim_keys
 from qpsmtpd.plugin.filechecks import check_directory, check_program
 from qpsmtpd.plugin.finding import Finding, Severity
 from qpsmtpd.plugin.options import NoOptions, Seconds, Size, matching, opt
@@ -113,6 +124,7 @@ from qpsmtpd.plugin.system import Account, Obstacle, Output, System
 from qpsmtpd.plugin.verification import KNOWN, Verification, unavailable, unknown, unsure
 
 __all__ = [
+    "ARC_RESULT",
     "CLIENTS",
     "DKIM_RESULTS",
     "DMARC_RESULT",
@@ -126,6 +138,8 @@ __all__ = [
     "AddressList",
     "AddressSet",
     "Answer",
+    "ArcResult",
+    "ArcVerifier",
     "AuthAttempt",
     "AuthExchange",
     "AuthResult",
@@ -137,7 +151,12 @@ __all__ = [
     "ConfigError",
     "DatagramOutlet",
     "Decision",
+    "DkimBodyHash",
+    "DkimCanonicalization",
+    "DkimForm",
+    "DkimKeyring",
     "DkimResult",
+    "DkimSigningKey",
     "DkimVerifier",
     "DmarcEvaluation",
     "DmarcIdentifier",
@@ -163,6 +182,7 @@ __all__ = [
     "LogLevel",
     "Message",
     "NoOptions",
+    "NotSignableError",
     "Note",
     "Notes",
     "Obstacle",
@@ -199,9 +219,11 @@ __all__ = [
     "Verification",
     "accept",
     "address_key",
+    "arc_auth_result",
     "canonical_domain",
     "check_certificate",
     "check_directory",
+    "check_dkim_keys",
     "check_host",
     "check_lists",
     "check_program",
@@ -209,6 +231,7 @@ __all__ = [
     "defer",
     "deny",
     "dkim_auth_result",
+    "dkim_signatures",
     "dmarc_auth_result",
     "dmarc_identifiers",
     "domain_spellings",
@@ -228,6 +251,7 @@ __all__ = [
     "printable_text",
     "read_all",
     "read_author",
+    "read_dkim_keys",
     "read_each",
     "read_hosts",
     "read_network",

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""The program `qpsmtpd`: run | inetd | reload | check-config | plugins | dialogue | doctor.
+"""The program `qpsmtpd`: run | inetd | reload | check-config | plugins | dialogue | doctor |
+dkim-key.
 
 Without a command it is `qpsmtpd inetd` if tcpserver or inetd has started it, as the program of the
 Perl version was.
@@ -16,6 +17,7 @@ from qpsmtpd import __version__
 from qpsmtpd.commands.arguments import Command
 from qpsmtpd.commands.check_config import add_check_config
 from qpsmtpd.commands.dialogue import add_dialogue
+from qpsmtpd.commands.dkim_key import add_dkim_key
 from qpsmtpd.commands.doctor import add_doctor
 from qpsmtpd.commands.plugins import add_plugins
 from qpsmtpd.commands.reload import add_reload
@@ -71,4 +73,5 @@ def make_parser() -> argparse.ArgumentParser:
     add_plugins(commands)
     add_dialogue(commands)
     add_doctor(commands)
+    add_dkim_key(commands)
     return parser

@@ -250,12 +250,12 @@ class Message:
     eight_bit: whether a plugin has put octets above 127 into the body.
     """
 
-    __slots__ = ("_spool", "body", "eight_bit", "headers", "size")
+    __slots__ = ("_received_body", "_spool", "body", "eight_bit", "headers", "size")
 
     def __init__(self, headers: Headers, body: Body, size: int, spool: Spool | None = None) -> None:
         """Further bodies go to spools like `spool`; without it they stay in memory."""
         self.headers = headers
-        self.body = body
+        self.body = self._received_body = body
         self.size = size
         self.eight_bit = False
         self._spool = spool
@@ -268,6 +268,11 @@ class Message:
             end = len(data)
         body = data[end:]
         return cls(Headers.parse(data[:end]), Body(body, None, len(body)), len(data))
+
+    @property
+    def body_as_received(self) -> bool:
+        """Whether no plugin has replaced the body."""
+        return self.body is self._received_body
 
     async def stream(self) -> AsyncIterator[bytes]:
         """Yield the message as it is handed over: headers, empty line, body; CRLF."""

@@ -9,14 +9,13 @@ error (temperror) and never a fail.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from qpsmtpd.errors import DnsError
 from qpsmtpd.mail.headers import Headers
-from qpsmtpd.mailauth.canonical import BodyHash, Canonicalization, relaxed_field
+from qpsmtpd.mailauth.canonical import BodyHash, Canonicalization
 from qpsmtpd.mailauth.dkimkey import DkimKeyError, Key, choose_key
 from qpsmtpd.mailauth.dkimsignature import (
     Claims,
@@ -26,6 +25,7 @@ from qpsmtpd.mailauth.dkimsignature import (
     parse_signature,
     read_tags,
 )
+from qpsmtpd.mailauth.signedfields import SignedFields
 from qpsmtpd.plugin.services import Resolver
 
 DkimCode = Literal["pass", "fail", "neutral", "policy", "permerror", "temperror"]
@@ -90,8 +90,7 @@ class Verifier:
         partial_passes: whether a signature may leave out the end of the body (l=).
         """
         self._partial_passes = partial_passes
-        self._fields: dict[bytes, list[bytes]] = {}
-        self._relaxed: dict[bytes, bytes] = {}
+        self._fields = SignedFields()
         self._keys: dict[str, Key | _Problem] = {}
         self._bodies: dict[Canonicalization, BodyHash] = {}
         self._signatures: list[Signature | DkimResult] = []
@@ -130,10 +129,8 @@ class Verifier:
     # --- the header section -----------------------------------------------------------------
 
     def _read(self, header: bytes, now: float) -> None:
-        for field in Headers.parse(header).fields():
-            assert field.key is not None
-            self._fields.setdefault(field.key, []).append(field.raw)
-        found = self._fields.get(_FIELD, [])
+        self._fields = SignedFields(Headers.parse(header).fields())
+        found = self._fields.named(_FIELD)
         self.ignored = max(len(found) - MAX_SIGNATURES, 0)
         self._signatures = [_signature(raw, now) for raw in found[:MAX_SIGNATURES]]
         limits: dict[Canonicalization, dict[int | None, None]] = {}
@@ -143,34 +140,6 @@ class Verifier:
 
     def _checkable(self) -> Iterable[Signature]:
         return (each for each in self._signatures if isinstance(each, Signature))
-
-    def _header_hash(self, signature: Signature) -> bytes:
-        """The hash that was signed: fields, each from the bottom up, and the signature's own."""
-        relaxed = signature.header == "relaxed"
-        named = self._fields
-        if _FIELD in signature.names:
-            # h= means the signatures of others (section 3.5).
-            others = [raw for raw in named[_FIELD] if raw is not signature.raw]
-            named = {**named, _FIELD: others}
-        used: dict[bytes, int] = {}
-        parts = []
-        for name in signature.names:
-            place = used.get(name, 0) + 1
-            fields = named.get(name, ())
-            if place <= len(fields):
-                used[name] = place
-                raw = fields[-place]
-                parts.append(self._relaxed_form(raw) if relaxed else raw)
-        own = signature.unsigned
-        parts.append(relaxed_field(own).removesuffix(b"\r\n") if relaxed else own)
-        return hashlib.sha256(b"".join(parts)).digest()
-
-    def _relaxed_form(self, raw: bytes) -> bytes:
-        """Several signatures cover the same fields."""
-        form = self._relaxed.get(raw)
-        if form is None:
-            form = self._relaxed[raw] = relaxed_field(raw)
-        return form
 
     # --- keys -------------------------------------------------------------------------------
 
@@ -206,7 +175,10 @@ class Verifier:
             _check_body(signature, body)
             partial = signature.length not in (None, body.length)
             assert key.verify is not None
-            if not key.verify(signature.data, self._header_hash(signature)):
+            digest = self._fields.hash(
+                signature.header, signature.names, signature.unsigned, without=signature.raw
+            )
+            if not key.verify(signature.data, digest):
                 raise _NotValidError("fail", "signature did not verify")
             if partial and not self._partial_passes:
                 raise _NotValidError("policy", "body not covered")

@@ -123,8 +123,8 @@ def parse_signature(raw: bytes, tags: Mapping[str, str], claims: Claims, now: fl
     now: seconds since the epoch.  Raises DkimSignatureError.
     """
     _check_required(tags)
-    _check_claims(tags, claims)
-    _check_times(tags, now)
+    check_claims(tags, claims)
+    check_times(tags, now)
     header, _, body = tags.get("c", "simple").lower().partition("/")
     try:
         canonicalizations = _CANONICALIZATIONS[header], _CANONICALIZATIONS[body or "simple"]
@@ -132,14 +132,14 @@ def parse_signature(raw: bytes, tags: Mapping[str, str], claims: Claims, now: fl
         raise DkimSignatureError("unknown canonicalization") from None
     return Signature(
         claims,
-        _KEY_TYPES[claims.algorithm],
+        key_type_of(claims),
         *canonicalizations,
         _names(tags["h"]),
         _number(tags["l"]) if "l" in tags else None,
-        _decoded(tags["bh"]),
-        _decoded(tags["b"]),
+        decoded(tags["bh"]),
+        decoded(tags["b"]),
         raw,
-        _unsigned(raw),
+        unsigned_form(raw),
     )
 
 
@@ -153,7 +153,13 @@ def _check_required(tags: Mapping[str, str]) -> None:
         raise DkimSignatureError("unknown query method")
 
 
-def _check_claims(tags: Mapping[str, str], claims: Claims) -> None:
+def key_type_of(claims: Claims) -> KeyType:
+    """The type of the key for a known algorithm."""
+    return _KEY_TYPES[claims.algorithm]
+
+
+def check_claims(tags: Mapping[str, str], claims: Claims) -> None:
+    """Whether there can be a key for what a signature claims.  Raises DkimSignatureError."""
     if claims.algorithm == _OF_OLD:
         raise DkimSignatureError("rsa-sha1", "policy")
     if not claims.algorithm:
@@ -166,7 +172,8 @@ def _check_claims(tags: Mapping[str, str], claims: Claims) -> None:
         raise DkimSignatureError("i= is not in d=")
 
 
-def _check_times(tags: Mapping[str, str], now: float) -> None:
+def check_times(tags: Mapping[str, str], now: float) -> None:
+    """Whether a signature is still valid.  Raises DkimSignatureError."""
     signed = _number(tags["t"]) if "t" in tags else 0
     if "x" not in tags:
         return
@@ -201,14 +208,15 @@ def _number(text: str) -> int:
     return int(text)
 
 
-def _decoded(text: str) -> bytes:
+def decoded(text: str) -> bytes:
+    """The octets of base64 with white space in it.  Raises DkimSignatureError."""
     try:
         return base64.b64decode(without_white_space(text), validate=True)
     except (binascii.Error, ValueError):
         raise DkimSignatureError("wrong base64") from None
 
 
-def _unsigned(raw: bytes) -> bytes:
+def unsigned_form(raw: bytes) -> bytes:
     """The field without the value of b= and without its CRLF (section 3.7)."""
     name, _, value = raw.removesuffix(b"\r\n").partition(b":")
     specs = value.split(b";")

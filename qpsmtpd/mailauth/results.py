@@ -8,6 +8,7 @@ import re
 from qpsmtpd.mail.authresult import AuthResult
 from qpsmtpd.mail.notes import Note
 from qpsmtpd.mail.text import printable_ascii
+from qpsmtpd.mailauth.arc import ArcResult
 from qpsmtpd.mailauth.dkim import DkimResult
 from qpsmtpd.mailauth.dmarc import DmarcResult
 from qpsmtpd.mailauth.spf import SpfQuery, SpfResult
@@ -20,6 +21,9 @@ DKIM_RESULTS = Note[tuple[DkimResult, ...]]("dkim_results")
 
 #: The result of DMARC for a message.
 DMARC_RESULT = Note[DmarcResult]("dmarc_result")
+
+#: The result of ARC for a message; it counts only if it is `trusted`.
+ARC_RESULT = Note[ArcResult]("arc_result")
 
 #: Octets of one value in Received-SPF; an RFC 5321 path is shorter.
 _MOST = 320
@@ -57,6 +61,15 @@ def dmarc_auth_result(dmarc: DmarcResult) -> AuthResult:
     }
     told = {name: value for name, value in properties.items() if value}
     return AuthResult("dmarc", dmarc.result, dmarc.reason, told)
+
+
+def arc_auth_result(arc: ArcResult) -> AuthResult:
+    """The result for Authentication-Results (RFC 8617 section 10.2), which has no temperror."""
+    if arc.oldest_pass is None:
+        return AuthResult("arc", "none" if arc.result == "none" else "fail", arc.reason)
+    properties = {"header.oldest-pass": str(arc.oldest_pass)}
+    comment = "" if arc.trusted else "untrusted sealer"
+    return AuthResult("arc", "pass", properties=properties, comment=comment)
 
 
 def received_spf(spf: SpfResult, query: SpfQuery) -> str:

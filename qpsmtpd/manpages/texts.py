@@ -56,6 +56,8 @@ ENVIRONMENT = {
 FILES = {
     "/etc/qpsmtpd": "The configuration.",
     "/etc/qpsmtpd/plugins": "The chain of plugins.",
+    "/etc/qpsmtpd/dkim/DOMAIN/SELECTOR.private": "A key with which the plugin dkim signs mail of a "
+    "domain; `qpsmtpd dkim-key DOMAIN` makes one.",
     "/etc/qpsmtpd/debian-queue-method, /etc/qpsmtpd/debian-rcpthosts": "Written by "
     "`dpkg-reconfigure qpsmtpd`: the plugin that hands messages over, and the domains that mail is "
     "accepted for. Both may be edited.",

@@ -406,6 +406,13 @@ class Plugin(Generic[O]):
     async def hook_queue_pre(self, tx: Transaction) -> Verdict | None:
         """Before the handover.  Refused with 552 or 452."""
 
+    async def hook_sign(self, tx: Transaction) -> Verdict | None:
+        """Put a signature on top of the message: nothing that was there before changes any more.
+
+        All fields are as they will be handed over, tags included.  Not for other changes: they
+        would break the signatures of others.  Refused with 552 or 452.
+        """
+
     async def hook_queue(self, tx: Transaction) -> Verdict | None:
         """Hand the message over.  Accept means the next hop has taken responsibility for it.
 

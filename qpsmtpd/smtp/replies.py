@@ -169,6 +169,7 @@ HOOK_REPLIES: dict[str, HookReplies] = {
     "received_line": _MESSAGE,
     "data_post": _MESSAGE,
     "queue_pre": _MESSAGE,
+    "sign": _MESSAGE,
     "queue": _MESSAGE,
     "vrfy": HookReplies(554, 450, accept=Reply(250, "2.5.0", "User OK")),
     "noop": HookReplies(500, 500, deny_status="5.5.1", defer_status="5.5.1"),

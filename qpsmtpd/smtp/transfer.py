@@ -224,6 +224,12 @@ async def _decide(connection: Connection, transaction: Transaction, hooks: froze
     for hook in ("data_post", "queue_pre"):
         if reply is None and hook in hooks:
             reply = await _ask(connection, transaction, hook)
+    if reply is None:
+        transaction.envelope_changeable = False
+        if connection.snapshot.chain.tags:
+            _add_tags(transaction)
+        if "sign" in hooks:
+            reply = await _ask(connection, transaction, "sign")
     return await _queue(connection, transaction) if reply is None else reply
 
 
@@ -284,9 +290,6 @@ def _add_tags(transaction: Transaction) -> None:
 
 async def _queue(connection: Connection, transaction: Transaction) -> Reply:
     """Hand the message over.  The client cannot interrupt this."""
-    transaction.envelope_changeable = False
-    if connection.snapshot.chain.tags:
-        _add_tags(transaction)
     answer = await connection.run("queue", transaction)
     if answer is None:
         log.error(

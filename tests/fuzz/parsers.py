@@ -26,6 +26,8 @@ from qpsmtpd.mail import address, domain, headers, ip, message, text, verdict
 from qpsmtpd.mail.authresult import AuthResult
 from qpsmtpd.mail.session import AuthAttempt
 from qpsmtpd.mailauth import (
+    arc,
+    arcset,
     author,
     canonical,
     dkim,
@@ -39,7 +41,7 @@ from qpsmtpd.mailauth import (
     spfrecord,
     taglist,
 )
-from qpsmtpd.mailauth.results import dkim_auth_result, dmarc_auth_result
+from qpsmtpd.mailauth.results import arc_auth_result, dkim_auth_result, dmarc_auth_result
 from qpsmtpd.nexthop import cleanup, dots, hopreply, metadata, prober, wire
 from qpsmtpd.plugin.services import Entry
 from qpsmtpd.smtp import datareader, foreignresults, otherprotocols, proxyheader, replies, trace
@@ -866,6 +868,35 @@ def _results_of_one_field(_octets: bytes, results: tuple[dkim.DkimResult, ...]) 
         assert not set(written) & set("\\;\r\n\0")
 
 
+_SET = (
+    b"ARC-Seal: i=1; cv=none; a=ed25519-sha256; d=a.example; s=s; b=AAAA\r\n"
+    b"ARC-Message-Signature: i=1; a=ed25519-sha256; " + _TAGS.removeprefix(b"v=1; ") + b"\r\n"
+    b"ARC-Authentication-Results: i=1; a.example\r\n"
+)
+
+
+def _chains(octets: bytes) -> tuple[arc.ArcResult, ...]:
+    """A message of these octets, and two with a chain in which they are."""
+    header, _, body = octets.partition(b"\r\n\r\n")
+    part = octets.replace(b"\r\n", b"")[: dkimsignature.MAX_FIELD - 200]
+    within = _SET.replace(b"cv=none", b"cv=none; " + part)
+    results = _SET.replace(b": i=1; a.", b": " + part + b"i=1; a.")
+    return tuple(_arc(each, body) for each in (header + b"\r\n", within, results))
+
+
+def _arc(header: bytes, body: bytes) -> arc.ArcResult:
+    verifier = arc.ArcVerifier(header, 0.0, trusted=["a.example"])
+    asyncio.run(verifier.ask(_KEYS))
+    verifier.update(body)
+    return asyncio.run(verifier.result())
+
+
+def _chains_that_are_told(_octets: bytes, results: tuple[arc.ArcResult, ...]) -> None:
+    for result in results:
+        assert result.result != "pass"
+        assert not set(repr(arc_auth_result(result))) & set("\\;\r\n\0")
+
+
 def _verifies_nothing(key: dkimkey.Key) -> None:
     assert key.verify is None or not key.verify(b"\x01" * 64, b"\x02" * 32)
 
@@ -1002,10 +1033,26 @@ MAILAUTH_PARSERS = (
             dkimsignature.read_tags,
             dkimsignature.claims_of,
             dkimsignature.parse_signature,
+            dkimsignature.decoded,
         ),
         _SIGNED,
         _IN_TAGS,
         check=_results_of_one_field,
+    ),
+    Parser(
+        "ARC chains",
+        _chains,
+        (arc.ArcVerifier, arc.ArcVerifier.update, arcset.read_sets, arcset.message_signature),
+        (
+            _SET + b"From: a\r\n\r\nA  line\r\n",
+            _SET.replace(b"i=1", b"i=2") + _SET,
+            b"cv=fail",
+        ),
+        (
+            *words("i= i=1; i=2; cv= pass none ARC-Seal: ARC-Message-Signature:"),
+            *_IN_TAGS,
+        ),
+        check=_chains_that_are_told,
     ),
     Parser(
         "canonical bodies",
@@ -1040,6 +1087,7 @@ ELSEWHERE = {
     "dns.nameserver.NameServer.ask": "our own question",
     "dns.nameserver.NameServer.ask_by_tcp": "our own question",
     "dns.udpport.UdpPort.send_unawaited": "our own question",
+    "mailauth.dkimprivate.parse_private_key": "the administrator's",
     "handlers.decisions.decide": "what statuses.read_status has read",
     "handlers.facts.options_of": "what address.split_arguments has read",
     "lists.hosts.read_network": "the administrator's; it goes to hosts.parse_hosts",

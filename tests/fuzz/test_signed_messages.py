@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""No signed message, and no key, makes DKIM take more than linear time."""
+"""No signed message, and no key, makes DKIM or ARC take more than linear time."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from collections.abc import Callable
 
 import pytest
 
+from qpsmtpd.mailauth.arc import ArcVerifier
 from qpsmtpd.mailauth.dkim import MAX_SIGNATURES, Verifier
 from qpsmtpd.mailauth.dkimkey import DkimKeyError, choose_key
 from qpsmtpd.testing import FakeResolver, Records
 from tests.fuzz.growth import growth_problem
+from tests.unit.mailauth.chains import chain_of
 from tests.unit.mailauth.signing import FIELDS, FROM, KEY_NAME, rsa_record, signature_of
 
 DNS: Records = {("TXT", KEY_NAME): [rsa_record()]}
@@ -77,6 +79,44 @@ MESSAGES: dict[str, Make] = {
 @pytest.mark.parametrize("name", MESSAGES)
 def test_a_message_takes_linear_time(name: str) -> None:
     problem = growth_problem(verify, [MESSAGES[name]])
+    assert not problem, f"{name}: {problem}"
+
+
+# --- ARC ---
+
+CHAIN = chain_of(50)
+
+
+def check_chain(message: bytes) -> None:
+    header, _, body = message.partition(b"\r\n\r\n")
+    verifier = ArcVerifier(header + b"\r\n", 0.0)
+    asyncio.run(verifier.ask(FakeResolver(DNS)))
+    verifier.update(body)
+    asyncio.run(verifier.result())
+
+
+def chain_with(before: bytes, unit: bytes) -> Make:
+    """A chain with so much of something in its first seal."""
+    start, _, end = CHAIN.partition(before)
+    return lambda length: start + before + times(unit, length) + end + b"\r\n"
+
+
+CHAINS: dict[str, Make] = {
+    "sets": lambda length: CHAIN * (length // len(CHAIN) + 1) + b"\r\n",
+    "a body": lambda length: CHAIN + b"\r\n" + times(b"x ", length),
+    "results": chain_with(b"ARC-Authentication-Results: ", b" "),
+    "results with semicolons": chain_with(b"dkim=pass", b";"),
+    "blanks": chain_with(b"ARC-Seal: ", b" "),
+    "tags": chain_with(b"ARC-Seal: ", b"a=b;"),
+    "names": chain_with(b"h=", b"to:"),
+    "colons": chain_with(b"h=", b":"),
+    "numbers": lambda length: times(b"ARC-Seal: i=1;\r\n", length) + CHAIN + b"\r\n",
+}
+
+
+@pytest.mark.parametrize("name", CHAINS)
+def test_a_chain_takes_linear_time(name: str) -> None:
+    problem = growth_problem(check_chain, [CHAINS[name]])
     assert not problem, f"{name}: {problem}"
 
 

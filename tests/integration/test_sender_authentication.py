@@ -10,11 +10,14 @@ from typing import Any
 import pytest
 
 from qpsmtpd.api import DkimVerifier, SpfQuery, check_host, parse_ip
+from qpsmtpd.config.loader import load
+from qpsmtpd.config.problems import ConfigErrors
 from qpsmtpd.dns.resolver import DnsResolver
 from qpsmtpd.mail.headers import Headers
-from qpsmtpd.testing import Records, dns_failure, serve
+from qpsmtpd.testing import FakeResolver, Records, Serving, dns_failure, serve
 from tests.dns_server import DnsServer
 from tests.unit.client import Client, catcher, catching
+from tests.unit.mailauth.chains import chain_of
 from tests.unit.mailauth.signing import (
     BODY,
     FIELDS,
@@ -25,6 +28,7 @@ from tests.unit.mailauth.signing import (
     sign_ed25519,
     signature_of,
 )
+from tests.unit.plugin.dkimdirectories import add_key, key_text, record_of
 
 TEXT_FAIL = "552 5.7.20 No DKIM signature of this message is valid"
 TEXT_TEMPERROR = "452 4.4.3 DKIM key cannot be looked up now, try again later"
@@ -75,6 +79,76 @@ async def test_a_refusal(tmp_path: Path) -> None:
         )
         assert (await client.command("MAIL FROM:<a@client.example>")).startswith("250 ")
         await client.close()
+
+
+async def test_the_result_of_a_chain(tmp_path: Path) -> None:
+    message = chain_of(2, BODY) + b"\r\n" + BODY
+    headers = await delivered(tmp_path, "arc a.example", message)
+    assert "arc=pass header.oldest-pass=0" in (headers.get("Authentication-Results") or "")
+    headers = await delivered(tmp_path, "arc", message.replace(b"matter", b"motter"))
+    results = headers.get("Authentication-Results") or ""
+    assert 'arc=fail reason="message signature did not verify"' in results
+
+
+# --- our own signatures ---------------------------------------------------------------------------
+
+#: Other plugins change what there is to sign, after the line of dkim.
+CHANGING = """
+from qpsmtpd.api import NoOptions, Plugin, deny
+
+
+class Changing(Plugin[NoOptions]):
+    async def hook_data_post(self, tx):
+        tx.message.headers.replace("Subject", "changed")
+        tx.add_header("Reply-To", "added@a.example")
+        return deny("Odd")
+
+    async def hook_queue_pre(self, tx):
+        if "X-Body" in tx.message.headers:
+            await tx.message.replace_body(b"Another body  \\r\\n")
+"""
+
+
+@pytest.mark.parametrize("more", [b"", b"X-Body: other\r\n"])
+async def test_a_message_is_signed_as_it_is_delivered(tmp_path: Path, more: bytes) -> None:
+    (tmp_path / "changing.py").write_text(CHANGING)
+    lines = ("relay", "dkim", "rcpt_ok", "changing mode=tag")
+    files = {**catching(tmp_path, *lines), "relayclients": [HERE], "me": ["mx.example"]}
+    async with serve(files) as serving:
+        add_key(serving.directory / "dkim/a.example", "s.private")
+        message = b"Subject: x\r\nFrom: u@a.example\r\n" + more + b"\r\nA body\t \r\n..dots\r\n\r\n"
+        assert not (await sent(serving, message)).startswith(b"DKIM-Signature: ")
+        serving.server.reload(await load([serving.directory], {}, resolver=FakeResolver()))
+        delivered = await sent(serving, message)
+    header, _, body = delivered.partition(b"\r\n\r\n")
+    names = Headers.parse(header + b"\r\n").names()
+    assert names[:4] == ["DKIM-Signature", "X-Qpsmtpd-Tag", "Reply-To", "Received"]
+    assert b"Subject: changed\r\n" in header
+    assert body == (b"Another body  \r\n" if more else b"A body\t \r\n.dots\r\n\r\n")
+    for changed, result in ((header, "pass"), (header.replace(b"added@", b"other@"), "fail")):
+        verifier = DkimVerifier(changed + b"\r\n", 0.0)
+        await verifier.ask(FakeResolver({("TXT", KEY_NAME): [record_of(key_text())]}))
+        verifier.update(body)
+        assert [each.result for each in verifier.results()] == [result]
+
+
+async def sent(serving: Serving, message: bytes) -> bytes:
+    """What is delivered of a message."""
+    client = await (await Client.connect(serving.host, serving.port)).to_data()
+    assert (await client.deliver(message)).startswith("250 ")
+    await client.close()
+    delivered: bytes = catcher(serving).messages[-1]
+    return delivered
+
+
+async def test_a_reload_with_a_bad_key_changes_nothing(tmp_path: Path) -> None:
+    async with serve(catching(tmp_path, "dkim")) as serving:
+        add_key(serving.directory / "dkim/a.example", "s.private", b"x")
+        with pytest.raises(ConfigErrors) as caught:
+            await load([serving.directory], {})
+        [problem] = caught.value.problems
+        assert problem.where == f"{serving.directory}/dkim/a.example/s.private"
+        assert problem.text == "dkim: is not a private key (PEM)"
 
 
 # --- signatures -----------------------------------------------------------------------------------

@@ -65,7 +65,7 @@ LIBRARIES = {
         "handlers.standins",
         "handlers.loading",
     },
-    "cryptography": {"mailauth.dkimkey"},
+    "cryptography": {"mailauth.dkimkey", "mailauth.dkimprivate"},
     "dns": {"dns.names"},
     "redis": {"store.redis"},
     "uvloop": {"daemon.worker"},

@@ -13,10 +13,10 @@ from qpsmtpd.mailauth.dkimsignature import (
     Claims,
     DkimSignatureError,
     Signature,
-    _unsigned,
     claims_of,
     parse_signature,
     read_tags,
+    unsigned_form,
 )
 
 NOW = 1_000_000_000.0
@@ -198,7 +198,7 @@ def test_claims(changes: dict[str, str | None], said: dict[str, str]) -> None:
 )
 def test_the_form_that_was_signed(value: bytes, unsigned: bytes) -> None:
 
-    assert _unsigned(b"Dkim-Signature:" + value) == b"Dkim-Signature:" + unsigned
+    assert unsigned_form(b"Dkim-Signature:" + value) == b"Dkim-Signature:" + unsigned
 
 
 ALPHABET = st.sampled_from([*'vabdhisx =;:@.()"\\<>\r\n\t\0é', "a.example", "rsa-sha256", "from"])

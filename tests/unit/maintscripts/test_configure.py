@@ -191,9 +191,14 @@ def test_a_maildir_that_cannot_be_made_is_no_failure(
 
 def test_secrets_are_protected(tmp_path: Path) -> None:
     secret = machine(tmp_path)
-    secret.write("etc/qpsmtpd/flat_auth_pw", "user:password\n")
+    files = ("flat_auth_pw", "dkim/a.example/private", "dkim/a.example/s.private")
+    for file in files:
+        secret.write(f"etc/qpsmtpd/{file}", "user:password\n")
+    secret.write("etc/qpsmtpd/dkim/a.example/selector", "s\n")
     secret.configure()
-    assert (tmp_path / "etc/qpsmtpd/flat_auth_pw").stat().st_mode & 0o777 == 0o640
+    for file in files:
+        assert (tmp_path / "etc/qpsmtpd" / file).stat().st_mode & 0o777 == 0o640
+    assert (tmp_path / "etc/qpsmtpd/dkim/a.example/selector").stat().st_mode & 0o777 == 0o644
 
 
 def test_upgrade_from_the_perl_version(tmp_path: Path) -> None:

@@ -48,12 +48,13 @@ class Rejecting(Plugin[RejectOptions]):
 # --- hooks ------------------------------------------------------------------------------------
 
 
-def test_the_hooks_are_those_of_the_perl_version_and_three_more() -> None:
+def test_the_hooks_are_those_of_the_perl_version_and_four_more() -> None:
     perl = {"hook_" + name.replace("-", "_") for name in PERL_HOOKS.split()}
     assert len(perl) == 39
     assert set(HOOK_METHODS) == perl | {
         "hook_auth_exchange",
         "hook_rset",
+        "hook_sign",
         "hook_verify_recipient",
     }
 

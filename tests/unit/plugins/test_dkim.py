@@ -1,18 +1,22 @@
 # SPDX-License-Identifier: MIT
-"""dkim: where the results go, what is refused, who is not checked, and what is not paid for."""
+"""dkim: where the results go, what is refused, who is not checked, and whose mail is signed."""
 
 from __future__ import annotations
 
 import logging
 import subprocess
 import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from qpsmtpd.api import (
     DKIM_RESULTS,
+    ConfigError,
     Decision,
+    DkimVerifier,
     DnsAnswer,
     RecordType,
     Resolver,
@@ -23,12 +27,15 @@ from qpsmtpd.api import (
 from qpsmtpd.plugins.dkim import DKIM_PASS_DOMAINS, DKIM_RESULT, TEXT_FAIL, TEXT_TEMPERROR, Dkim
 from qpsmtpd.testing import (
     FakeClock,
+    FakeConfig,
     FakeResolver,
+    FakeSystem,
     Records,
     a_plugin,
     a_session,
     a_transaction,
     dns_failure,
+    findings_of,
     give_body,
 )
 from tests.unit.mailauth.signing import (
@@ -39,6 +46,7 @@ from tests.unit.mailauth.signing import (
     sign_ed25519,
     signature_of,
 )
+from tests.unit.plugin.dkimdirectories import add_key, key_text, record_of
 
 TESTED = "testing._domainkey.a.example"
 SILENT = "silent._domainkey.a.example"
@@ -268,3 +276,175 @@ async def test_ed25519() -> None:
     field = signature_of(sign=sign_ed25519)
     _, tx = await run(field + MESSAGE, dns={("TXT", KEY_NAME): [ed25519_record()]})
     assert [each.comment for each in tx.auth_results] == ["256-bit key"]
+
+
+# --- our own signatures ---------------------------------------------------------------------------
+
+FROM_US = b"From: U <u@a.example>\r\nTo: x@y.example\r\nSubject: s\r\n\r\nHello.  \r\n\r\n"
+
+
+@pytest.fixture
+def config_dir(tmp_path: Path) -> Path:
+    add_key(tmp_path / "dkim/a.example", "s.private", key_text("rsa"))
+    add_key(tmp_path / "dkim/a.example", "e.private")
+    add_key(tmp_path / "dkim/b.example", "s.private")
+    return tmp_path
+
+
+async def signed(
+    config_dir: Path,
+    message: bytes = FROM_US,
+    line: str = "",
+    *,
+    sender: str = "sender@b.example",
+    session: Session | None = None,
+    change: Callable[[Transaction], Awaitable[None]] | None = None,
+) -> bytes:
+    """The message as it is handed over; `change` is another plugin."""
+    plugin = await a_plugin(Dkim, line, config_dir=config_dir)
+    session = session or a_session(ehlo="client.example", relay_client=True)
+    tx = a_transaction(sender, session=session, message=message)
+    assert tx.message is not None
+    await plugin.hook_data_headers_end(tx)
+    give_body(tx, 5)
+    await plugin.hook_data_post_headers(tx)
+    tx.put_fields_on_top()
+    if change is not None:
+        await change(tx)
+    assert await plugin.hook_sign(tx) is None
+    assert results(tx) == []
+    await tx.end_tasks()
+    return await tx.message.read(1 << 20)
+
+
+async def passes(message: bytes, *domains: str) -> bool:
+    """Whether these domains, and no others, have signed the message."""
+    header, _, body = message.partition(b"\r\n\r\n")
+    verifier = DkimVerifier(header + b"\r\n", FakeClock().now())
+    names = ("s._domainkey.a.example", key_text("rsa")), ("e._domainkey.a.example", key_text())
+    records = {("TXT", name): [record_of(text)] for name, text in names}
+    records["TXT", "s._domainkey.b.example"] = [record_of(key_text())]
+    await verifier.ask(FakeResolver(records))
+    verifier.update(body)
+    found = verifier.results()
+    assert {each.domain for each in found} == set(domains)
+    return all(each.result == "pass" for each in found)
+
+
+async def test_a_signed_message(config_dir: Path) -> None:
+    message = await signed(config_dir)
+    assert message.count(b"DKIM-Signature: ") == 2
+    assert message.startswith(b"DKIM-Signature: v=1; a=rsa-sha256; c=relaxed/relaxed; d=a.example;")
+    assert message.endswith(FROM_US)
+    assert await passes(message, "a.example")
+    assert not await passes(message.replace(b"Hello", b"Hallo"), "a.example")
+    assert not await passes(b"From: x@y.example\r\n" + message, "a.example")
+
+
+@pytest.mark.parametrize("form", ["relaxed/simple", "simple/relaxed", "simple/simple"])
+async def test_other_forms(config_dir: Path, form: str) -> None:
+    line = f"canonicalization {form} lifetime 7d more_fields X-Mailer,x-other"
+    message = await signed(config_dir, b"X-Mailer: m\r\n" + FROM_US, line)
+    assert f"c={form};".encode() in message
+    assert f"x={int(FakeClock().now()) + 7 * 86400};".encode() in message
+    assert b"x-mailer" in message
+    assert await passes(message, "a.example")
+
+
+@pytest.mark.parametrize(
+    ("author", "sender", "domains"),
+    [
+        ("u@A.example", "x@b.example", ["a.example"]),
+        ("u@sub.a.example", "", ["a.example"]),
+        ("u@c.example", "x@b.example", ["b.example"]),
+        ("u@a.example, v@b.example", "x@c.example", []),
+        ("u@c.example", "x@sub.b.example", ["b.example"]),
+        ("u@c.example", "", []),
+        ("u@c.example", "x@c.example", []),
+    ],
+)
+async def test_whose_keys_sign(
+    config_dir: Path, author: str, sender: str, domains: list[str]
+) -> None:
+    message = FROM_US.replace(b"u@a.example", author.encode())
+    assert await passes(await signed(config_dir, message, sender=sender), *domains)
+
+
+async def test_whose_mail_is_signed(config_dir: Path) -> None:
+    stranger, user, friend = (a_session(ehlo="client.example") for _ in range(3))
+    user.auth_user = "user"
+    friend.whitelisted_host = "yes"
+    assert (await signed(config_dir, session=user)).startswith(b"DKIM-Signature: ")
+    assert await signed(config_dir, session=friend) == FROM_US
+    plugin = await a_plugin(Dkim, config_dir=config_dir)
+    tx = a_transaction(session=stranger, message=FROM_US)
+    assert await plugin.hook_sign(tx) is None
+    assert tx.message is not None
+    assert bytes(tx.message.headers) == FROM_US.partition(b"\r\n\r\n")[0] + b"\r\n"
+
+
+async def test_what_other_plugins_change_is_signed(config_dir: Path) -> None:
+    async def change(tx: Transaction) -> None:
+        assert tx.message is not None
+        tx.message.headers.replace("Subject", "changed")
+        tx.message.headers.prepend("X-Tag", "y")
+        await tx.message.replace_body(b"Another body.\r\n")
+
+    message = await signed(config_dir, change=change)
+    assert b"Subject: changed" in message
+    assert message.endswith(b"\r\n\r\nAnother body.\r\n")
+    assert await passes(message, "a.example")
+
+
+async def test_the_domain_may_change(config_dir: Path) -> None:
+    async def change(tx: Transaction) -> None:
+        assert tx.message is not None
+        tx.message.headers.replace("From", "u@a.example")
+
+    message = FROM_US.replace(b"u@a.example", b"u@c.example")
+    assert await passes(await signed(config_dir, message, sender="", change=change), "a.example")
+
+
+async def test_without_a_key_no_body_is_hashed(config_dir: Path) -> None:
+    plugin = await a_plugin(Dkim, config_dir=config_dir)
+    session = a_session(ehlo="client.example", relay_client=True)
+    for sender, tapped in (("x@c.example", False), ("x@b.example", True)):
+        tx = a_transaction(sender, session=session, message="From: u@c.example\n\nx\n")
+        await plugin.hook_data_headers_end(tx)
+        assert bool(tx.taps) is tapped
+
+
+async def test_what_cannot_be_signed(config_dir: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    message = b"From: v@a.example\r\n" + FROM_US
+    assert await signed(config_dir, message) == message
+    assert "not signed: the message has 2 fields From" in caplog.text
+
+
+async def test_keys_that_are_wrong(config_dir: Path) -> None:
+    add_key(config_dir / "dkim/a.example", "x.private", b"x")
+    add_key(config_dir / "dkim/b.example", "x.private", key_text("rsa", 1024))
+    with pytest.raises(ConfigError, match=r"a\.example/x\.private: is not a private key"):
+        await a_plugin(Dkim, config_dir=config_dir)
+    (config_dir / "dkim/a.example/x.private").unlink()
+    plugin = await a_plugin(Dkim, config_dir=config_dir)
+    assert isinstance(plugin.services.config, FakeConfig)
+    [warning] = plugin.services.config.warnings
+    assert warning.startswith(f"{config_dir}/dkim/b.example/x.private: has 1024 bits")
+
+
+@pytest.mark.parametrize("line", ["more_fields a:b", "canonicalization x", "lifetime soon"])
+async def test_options_that_are_wrong(line: str) -> None:
+    with pytest.raises(ConfigError):
+        await a_plugin(Dkim, line)
+
+
+async def test_examination(config_dir: Path) -> None:
+    records = {("TXT", "s._domainkey.b.example"): [record_of(key_text())]}
+    plugin = await a_plugin(Dkim, config_dir=config_dir, dns=records)
+    found = await findings_of(plugin, FakeSystem(Path("/")))
+    assert [(finding.subject, finding.severity.name) for finding in found] == [
+        ("e._domainkey.a.example", "WARNING"),
+        ("s._domainkey.a.example", "WARNING"),
+        ("s._domainkey.b.example", "OK"),
+    ]

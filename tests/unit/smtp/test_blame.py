@@ -85,6 +85,7 @@ async def test_a_plugin_refuses_outside_of_a_transaction(hook: str, script: byte
         "received_line",
         "data_post",
         "queue_pre",
+        "sign",
         "queue",
     ],
 )
@@ -100,7 +101,7 @@ async def test_a_plugin_refuses_in_a_transaction(
         assert any(getattr(record, "plugin", "") == "guilty" for record in caplog.records)
     else:
         assert who(witness.transaction) == expected
-    if hook.startswith(("data", "received", "queue")):
+    if hook.startswith(("data", "received", "queue", "sign")):
         assert "plugin=guilty" in summary(caplog)
 
 
@@ -213,6 +214,18 @@ async def test_tags_stand_on_top_and_only_ours() -> None:
         b"X-Qpsmtpd-Tag: early hook=connect 550-5.7.1 Listed / 550 5.7.1 see list.example",
     ]
     assert b"nice" not in catcher.messages[0]
+
+
+async def test_a_signature_covers_tags() -> None:
+    seen: list[int] = []
+
+    async def count(tx: Transaction) -> None:
+        assert tx.message is not None
+        seen.append(tx.message.headers.count("X-Qpsmtpd-Tag"))
+
+    tagger = tagging("tagger", queue_pre=always(deny("Odd")))
+    await talk(DATA + MESSAGE, plugins=(tagger, a_plugin_with(sign=count), Catcher()))
+    assert seen == [1]
 
 
 async def test_the_field_of_others_stays_when_nobody_tags() -> None:

@@ -46,6 +46,7 @@ REFUSALS: dict[str, tuple[int, int, int, int, bool]] = {
     "received_line": (552, 452, 552, 452, False),
     "data_post": (552, 452, 552, 452, False),
     "queue_pre": (552, 452, 552, 452, False),  # Perl: illegal, an internal error
+    "sign": (552, 452, 552, 452, False),  # not in Perl
     "queue": (552, 452, 552, 452, False),  # Perl: *_DISCONNECT is 451
     "vrfy": (554, 450, 554, 450, False),  # Perl: 252 but for DENY
     "noop": (500, 500, 500, 500, False),  # Perl: 250 at DENYSOFT and DENYSOFT_DISCONNECT

@@ -35,7 +35,10 @@ CLAIMED_RESULTS = b"Authentication-Results: mx.example; dkim=pass\r\n"
 BROKEN_RESULTS = b"Authentication-Results\r\n : (x) mx.example 1; dkim=pass\r\n"
 FOREIGN_RESULTS = b"authentication-Results:foreign.example ;\r\n  spf=pass smtp.helo=mx.example\r\n"
 DATA = ENVELOPE + b"DATA\r\n"
-HOOKS = ["data_headers_end", "data_post_headers", "data_post", "queue_pre", "queue", "queue_post"]
+HOOKS = [
+    *("data_headers_end", "data_post_headers", "data_post", "queue_pre", "sign", "queue"),
+    "queue_post",
+]
 
 
 async def outcome(message: bytes = MESSAGE, *plugins: Any, **more: Any) -> tuple[str, list[bytes]]:
@@ -136,9 +139,13 @@ async def test_who_puts_which_field_where() -> None:
         return add
 
     early = a_plugin_with(mail=adds("X-Mail"), data_post_headers=adds("X-Post-Headers"))
-    late = a_plugin_with(data_post=adds("X-Post"), queue_pre=adds("X-Queue-Pre"))
+    late = a_plugin_with(
+        data_post=adds("X-Post"), queue_pre=adds("X-Queue-Pre"), sign=adds("X-Sign")
+    )
     _, (delivered,) = await outcome(MESSAGE, late, early)
-    names = "X-Queue-Pre X-Post X-Post-Headers X-Mail Received Authentication-Results Subject"
+    names = (
+        "X-Sign X-Queue-Pre X-Post X-Post-Headers X-Mail Received Authentication-Results Subject"
+    )
     assert Headers.parse(delivered).names() == names.split()
 
 
@@ -176,7 +183,7 @@ async def test_refused_for_its_form(message: bytes, reply: str) -> None:
     assert await outcome(message, **limits) == (reply, [])
 
 
-@pytest.mark.parametrize("hook", ["data_post_headers", "data_post", "queue_pre", "queue"])
+@pytest.mark.parametrize("hook", ["data_post_headers", "data_post", "queue_pre", "sign", "queue"])
 @pytest.mark.parametrize(
     ("verdict", "reply"),
     [
@@ -239,7 +246,7 @@ async def test_hooks_run_in_order() -> None:
         return hooked
 
     await outcome(MESSAGE, a_plugin_with(**{hook: note(hook) for hook in HOOKS}))
-    trace = [False, False, True, True, True, True]
+    trace = [False, False, True, True, True, True, True]
     assert order == [f"{hook} {known}" for hook, known in zip(HOOKS, trace, strict=True)]
 
 
@@ -297,13 +304,13 @@ async def test_a_body_that_cannot_be_one_is_a_fault() -> None:
     assert (reply[:3], delivered) == ("451", [])
 
 
-@pytest.mark.parametrize("hook", HOOKS[:-2])
+@pytest.mark.parametrize("hook", HOOKS[:-3])
 async def test_the_envelope_may_change(hook: str) -> None:
     envelopes = await envelopes_with(a_plugin_with(**{hook: change_envelope}))
     assert envelopes == [("", ["added@example.test"])]
 
 
-@pytest.mark.parametrize("hook", ["mail", "rcpt", "queue"])
+@pytest.mark.parametrize("hook", ["mail", "rcpt", "sign", "queue"])
 async def test_the_envelope_may_not_change(hook: str) -> None:
     """Before DATA, a client whose recipients were all refused could send a message."""
     assert await envelopes_with(a_plugin_with(**{hook: change_envelope})) == []
