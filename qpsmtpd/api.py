@@ -6,8 +6,10 @@ from qpsmtpd.api import Plugin, Session, Verdict, deny
 
 from qpsmtpd.errors import AddressError, ConfigError, DnsError, DnsLimitError, StoreError
 from qpsmtpd.lists.addresses import AddressList, AddressSet
+from qpsmtpd.lists.clientlist import ClientList
 from qpsmtpd.lists.dnslists import DnsList, reversed_address
 from qpsmtpd.lists.domains import DomainList, HelloList
+from qpsmtpd.lists.dynamicnames import looks_dynamic
 from qpsmtpd.lists.hosts import HostList, parse_hosts, read_hosts, read_network
 from qpsmtpd.lists.lines import read_all, read_each
 from qpsmtpd.lists.listchecks import CLIENTS, DOMAINS, check_lists
@@ -98,7 +100,7 @@ from qpsmtpd.plugin.base import (
 from qpsmtpd.plugin.certificates import check_certificate
 from qpsmtpd.plugin.filechecks import check_directory, check_program
 from qpsmtpd.plugin.finding import Finding, Severity
-from qpsmtpd.plugin.options import NoOptions, Seconds, Size, matching, opt
+from qpsmtpd.plugin.options import NoOptions, Seconds, Size, matching, opt, with_defaults
 from qpsmtpd.plugin.services import (
     Clock,
     Config,
@@ -132,6 +134,7 @@ __all__ = [
     "Author",
     "Body",
     "Challenge",
+    "ClientList",
     "Clock",
     "Config",
     "ConfigError",
@@ -215,6 +218,7 @@ __all__ = [
     "fit_status",
     "format_record",
     "literal_address",
+    "looks_dynamic",
     "looks_like_address",
     "matching",
     "opt",
@@ -244,5 +248,6 @@ __all__ = [
     "unless_another",
     "unsure",
     "verdict_from_word",
+    "with_defaults",
     "write_stderr",
 ]
