@@ -78,7 +78,6 @@ _OF_PERL = {
     "auth/auth_vpopmaild": Absent(_LOGIN),
     "domainkeys": _idle("DKIM has replaced DomainKeys; the plugin dkim checks its signatures"),
     "dspam": _idle("DSPAM is no longer maintained; rspamd or SpamAssassin can filter behind us"),
-    "fcrdns": Absent("helo with `policy rfc` refuses clients whose address has no name"),
     "http_config": _vital("put the files that it fetched into the configuration directory"),
     "ident/geoip": _idle("it only noted where a client is"),
     "ident/p0f": _idle("it only noted what system a client runs"),
