@@ -79,8 +79,6 @@ _OF_PERL = {
     "domainkeys": _idle("DKIM has replaced DomainKeys; the plugin dkim checks its signatures"),
     "dspam": _idle("DSPAM is no longer maintained; rspamd or SpamAssassin can filter behind us"),
     "http_config": _vital("put the files that it fetched into the configuration directory"),
-    "ident/geoip": _idle("it only noted where a client is"),
-    "ident/p0f": _idle("it only noted what system a client runs"),
     "logging/apache": _idle(_LOGGING),
     "milter": _milter("milters"),
     "qmail_deliverable": Absent(_RECIPIENTS),
