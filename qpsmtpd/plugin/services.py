@@ -113,8 +113,8 @@ class Config(Protocol):
     def warn(self, where: str, text: str) -> None:
         """Report what is odd about a line, but not wrong; in `start` only.
 
-        `where` is that of its Entry; check-config prints it, and the log has it when the daemon
-        starts.
+        `where` is that of its Entry, or "" for the plugin's own line; check-config prints it, and
+        the log has it when the daemon starts.
         """
 
     def path(self, name: str | Path) -> Path:

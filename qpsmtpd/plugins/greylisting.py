@@ -604,7 +604,7 @@ class Greylisting(Plugin[GreylistingOptions]):
     def _warn_of_old_forms(self) -> None:
         options, warn = self.options, self.services.config.warn
         if options.mode != "off" and not self._is_on:
-            warn(self.name, "has nothing to recognise clients by (remote_ip, sender, recipient)")
+            warn("", "has nothing to recognise clients by (remote_ip, sender, recipient)")
         if options.redis:
             warn(
                 self.name, f"write redis://{options.redis} into the file store: redis has no effect"

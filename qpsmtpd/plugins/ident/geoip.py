@@ -24,7 +24,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -67,8 +69,9 @@ _DIRECTORIES = ("/usr/local/share/GeoIP", "/var/lib/GeoIP", "/usr/share/GeoIP")
 _PLACES = ("GeoLite2-City", "GeoIP2-City", "GeoLite2-Country", "GeoIP2-Country")
 _NETWORKS = ("GeoLite2-ASN", "GeoIP2-ISP")
 
-_MISSING = "has no database (GeoLite2-City.mmdb, GeoLite2-Country.mmdb): nothing is done"
-_NO_LIBRARY = "needs python3-maxminddb: nothing is done"
+_MISSING = (
+    "does nothing: it needs a database such as GeoLite2-City.mmdb, and python3-maxminddb to read it"
+)
 
 #: Kilometres.
 _RADIUS = 6371.0
@@ -105,13 +108,10 @@ class Geoip(Plugin[GeoipOptions]):
     async def start(self) -> None:
         self._databases: list[Reader] = []
         self._here: Position | None = None
-        try:
+        with suppress(ImportError):
             self._databases = [open_database(path) for path in self._files(Path)]
-        except ImportError:
-            self.services.config.warn(self.name, _NO_LIBRARY)
-            return
         if not self._databases:
-            self.services.config.warn(self.name, _MISSING)
+            self.services.config.warn("", _MISSING)
         if self.options.distance:
             self._here = _position(self._find(parse_ip(self.options.distance)))
 
@@ -121,15 +121,12 @@ class Geoip(Plugin[GeoipOptions]):
 
     def examine(self, system: System) -> Iterator[Finding]:
         """Whether there are databases, and the library that reads them."""
-        try:
-            import maxminddb  # noqa: F401
-        except ImportError:
-            yield Finding.warning(self.name, _NO_LIBRARY, "Install it.")
         files = list(self._files(system.path))
         for path in files:
             yield Finding.ok(str(path), "is there")
-        if not files:
-            yield Finding.warning(self.name, _MISSING, "Install geoipupdate, and set it up.")
+        if not files or find_spec("maxminddb") is None:
+            advice = "Install python3-maxminddb and geoipupdate, and set that up."
+            yield Finding.warning(self.name, _MISSING, advice)
 
     async def hook_connect(self, session: Session) -> Verdict | None:
         if session.client_is_local or not self._databases:

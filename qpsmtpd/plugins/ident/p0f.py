@@ -109,7 +109,7 @@ class P0f(Plugin[P0fOptions]):
         self._smitten = compile_pattern(self.options.smite_os, self.name)
         self._pause_ends = 0.0
         if self.options.version == "2":
-            self.services.config.warn(self.name, "only p0f 3 can be asked: nothing is done")
+            self.services.config.warn("", "only p0f 3 can be asked: nothing is done")
 
     def examine(self, system: System) -> Iterator[Finding]:
         """Whether the socket of p0f is there, and may be written to."""

@@ -145,7 +145,7 @@ async def test_without_databases(tmp_path: Path) -> None:
     plugin, session = await met(tmp_path, "192.0.2.9")
     assert COUNTRY not in session.notes
     (warning,) = warnings_of(plugin)
-    assert "has no database" in warning
+    assert geoip._MISSING in warning
 
 
 async def test_without_the_library(db_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -153,9 +153,17 @@ async def test_without_the_library(db_dir: Path, monkeypatch: pytest.MonkeyPatch
     plugin, session = await met(db_dir, "192.0.2.9")
     assert COUNTRY not in session.notes
     (warning,) = warnings_of(plugin)
-    assert "needs python3-maxminddb" in warning
-    found = await findings_of(plugin, FakeSystem(db_dir))
-    assert "needs python3-maxminddb" in found[0].text
+    assert geoip._MISSING in warning
+
+
+async def test_the_doctor_looks_for_the_library(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(geoip, "find_spec", lambda _: None)
+    (tmp_path / "usr/share/GeoIP").mkdir(parents=True)
+    (tmp_path / "usr/share/GeoIP/GeoLite2-City.mmdb").touch()
+    found = await findings_of(await a_plugin(Geoip, name="geoip"), FakeSystem(tmp_path))
+    assert [finding.text for finding in found] == ["is there", geoip._MISSING]
 
 
 async def test_a_database_that_is_damaged(db_dir: Path) -> None:
