@@ -585,7 +585,9 @@ class Greylisting(Plugin[GreylistingOptions]):
     async def _read_lists(self) -> list[DnsList]:
         services = self.services
         zones = await services.config.lines("greylist_zones")
-        return [DnsList(zone, services.resolver, services.clock) for zone in zones]
+        return [
+            DnsList(zone, services.resolver, services.clock, unlisted=CLIENTS[1]) for zone in zones
+        ]
 
     def _read_excluded(self, files: Iterable[Entry]) -> list[Entry]:
         """The entries of all files of clients that need not wait."""
