@@ -112,6 +112,9 @@ MOST_NEW = 1000
 _HOUR = 3600.0
 _COUNTED = {4: 24, 6: 48}
 
+#: Domains that have signed a message and are looked up.
+MOST_SIGNERS = 3
+
 #: Seconds after which an entry is written again when it is used, so that it lives on.
 RENEWAL = 86400.0
 
@@ -486,9 +489,12 @@ class Greylisting(Plugin[GreylistingOptions]):
         if not self._uses_domains:
             return False
         results = tx.notes.get(DKIM_RESULTS, ())
-        signers = {r.domain for r in results if r.result == "pass" and not r.partial}
+        signers = sorted({r.domain for r in results if r.result == "pass" and not r.partial})
         for recipient in tx.notes.get(self._late, ()):
-            known = [await self._is_known_domain(tx, d, recipient) for d in sorted(signers)]
+            known = [
+                await self._is_known_domain(tx, signer, recipient)
+                for signer in signers[:MOST_SIGNERS]
+            ]
             if not any(known):
                 return False
         return True

@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -173,3 +175,27 @@ def test_where_systemd_has_the_daemon_keep_it(monkeypatch: pytest.MonkeyPatch) -
     assert karma._environment()["STATE_DIRECTORY"] == "/var/lib/qpsmtpd"
     monkeypatch.setattr(units.Unit, "value", lambda *_: "")
     assert "STATE_DIRECTORY" not in karma._environment()
+
+
+@pytest.mark.parametrize(
+    ("user", "owner", "done"),
+    [
+        (0, 1234, ["setgroups []", "setgid 567", "setuid 1234"]),
+        (0, 0, []),
+        (1234, 1234, []),
+    ],
+)
+def test_root_becomes_the_owner_of_the_file(
+    user: int, owner: int, done: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite makes files beside it, and the daemon has to write to them."""
+    (tmp_path / "store").write_text(f"{tmp_path}/store.sqlite\n")
+    (tmp_path / "plugins").write_text("karma\n")
+    site = karma._site((tmp_path,))
+    called: list[str] = []
+    for name in ("setgroups", "setgid", "setuid"):
+        monkeypatch.setattr(os, name, lambda value, name=name: called.append(f"{name} {value}"))
+    monkeypatch.setattr(os, "geteuid", lambda: user)
+    monkeypatch.setattr(Path, "stat", lambda _: SimpleNamespace(st_uid=owner, st_gid=567))
+    site.become_owner()
+    assert called == done
