@@ -7,6 +7,7 @@ from qpsmtpd.api import Plugin, Session, Verdict, deny
 from qpsmtpd.errors import AddressError, ConfigError, DnsError, DnsLimitError, StoreError
 from qpsmtpd.lists.addresses import AddressList, AddressSet
 from qpsmtpd.lists.clientlist import ClientList
+from qpsmtpd.lists.clientrecords import ClientRecord, ClientRecords, client_key
 from qpsmtpd.lists.dnslists import DnsList, reversed_address
 from qpsmtpd.lists.domains import DomainList, HelloList
 from qpsmtpd.lists.dynamicnames import looks_dynamic
@@ -136,6 +137,8 @@ __all__ = [
     "Body",
     "Challenge",
     "ClientList",
+    "ClientRecord",
+    "ClientRecords",
     "Clock",
     "Config",
     "ConfigError",
@@ -210,6 +213,7 @@ __all__ = [
     "check_host",
     "check_lists",
     "check_program",
+    "client_key",
     "compile_pattern",
     "defer",
     "deny",

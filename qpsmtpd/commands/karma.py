@@ -21,14 +21,15 @@ from typing import Any, NamedTuple
 from qpsmtpd.commands.arguments import add_command, add_config, directories_of, silence
 from qpsmtpd.config.files import ConfigFiles
 from qpsmtpd.config.loader import new_store
+from qpsmtpd.config.pluginfinder import PluginFinder
 from qpsmtpd.config.pluginlines import plugin_name
 from qpsmtpd.config.settings import Settings, load_settings
 from qpsmtpd.doctor.machine import Machine
 from qpsmtpd.doctor.units import SERVICE, Unit
 from qpsmtpd.errors import QpsmtpdError, StoreError
+from qpsmtpd.lists.clientrecords import DAY, ClientRecord, ClientRecords, client_key
 from qpsmtpd.mail.ip import IPAddress, parse_ip
 from qpsmtpd.plugin.options import read_words
-from qpsmtpd.plugins.karma import DAY, KarmaOptions, Record, Records, client_key
 from qpsmtpd.store.location import parse_location
 from qpsmtpd.store.opening import default_location
 from qpsmtpd.terminal import styled
@@ -71,7 +72,7 @@ class _Site(NamedTuple):
     settings: Settings
     environment: dict[str, str]
     name: str
-    options: KarmaOptions
+    options: Any
 
     @property
     def file(self) -> Path | None:
@@ -102,11 +103,12 @@ class _Site(NamedTuple):
             os.setuid(status.st_uid)
 
     @asynccontextmanager
-    async def records(self) -> AsyncIterator[Records]:
+    async def records(self) -> AsyncIterator[ClientRecords]:
         """The records, for as long as the store is open."""
         store = new_store(self.settings, self.environment)
+        days = max(self.options.history_days, self.options.penalty_days)
         try:
-            yield Records(store.scoped(self.name), self.options)
+            yield ClientRecords(store.scoped(self.name), days)
         finally:
             await store.close()
 
@@ -114,11 +116,12 @@ class _Site(NamedTuple):
 def _site(directories: tuple[Path, ...]) -> _Site:
     files = ConfigFiles(directories)
     settings, _ = load_settings(files)
-    name, options = _PLUGIN, KarmaOptions()
+    cls = PluginFinder().find(_PLUGIN)
+    name, options = _PLUGIN, cls.Options()
     for entry in files.entries("plugins"):
         if plugin_name(entry).partition(":")[0] == _PLUGIN:
             name = plugin_name(entry)
-            options = read_words(KarmaOptions, entry.text.split()[1:]).options or options
+            options = read_words(cls.Options, entry.text.split()[1:]).options or options
             break
     return _Site(settings, _environment(), name, options)
 
@@ -138,7 +141,7 @@ async def _act(site: _Site, action: _Action, wanted: _Wanted) -> int:
         return await action(records, wanted, site.options)
 
 
-async def _list(records: Records, wanted: _Wanted, _options: KarmaOptions) -> int:
+async def _list(records: ClientRecords, wanted: _Wanted, _options: Any) -> int:
     fits = _FILTERS[wanted] if isinstance(wanted, str) else None
     client = client_key(wanted) if isinstance(wanted, IPv4Address | IPv6Address) else ""
     penalties = await records.penalties()
@@ -155,12 +158,12 @@ async def _list(records: Records, wanted: _Wanted, _options: KarmaOptions) -> in
     return 0 if found or fits else 1
 
 
-async def _capture(records: Records, wanted: _Wanted, options: KarmaOptions) -> int:
+async def _capture(records: ClientRecords, wanted: _Wanted, options: Any) -> int:
     client, now = _client(wanted), _now()
     days = options.penalty_days
 
-    def naughty(record: Record) -> Record:
-        return Record(record.naughty + 1, record.nice, record.connects, int(now), "")
+    def naughty(record: ClientRecord) -> ClientRecord:
+        return ClientRecord(record.naughty + 1, record.nice, record.connects, int(now), "")
 
     await records.change(client, naughty)
     await records.capture(client, days, now)
@@ -168,14 +171,14 @@ async def _capture(records: Records, wanted: _Wanted, options: KarmaOptions) -> 
     return 0
 
 
-async def _release(records: Records, wanted: _Wanted, _options: KarmaOptions) -> int:
+async def _release(records: ClientRecords, wanted: _Wanted, _options: Any) -> int:
     client = _client(wanted)
-    if await records.get(client) == Record():
+    if await records.get(client) == ClientRecord():
         print(f"{client}: nothing is known")
         return 1
 
-    def forgiven(record: Record) -> Record:
-        return Record(0, record.nice, record.connects, record.last, record.session)
+    def forgiven(record: ClientRecord) -> ClientRecord:
+        return ClientRecord(0, record.nice, record.connects, record.last, record.session)
 
     await records.change(client, forgiven)
     await records.release(client)
@@ -183,7 +186,7 @@ async def _release(records: Records, wanted: _Wanted, _options: KarmaOptions) ->
     return 0
 
 
-async def _prune(records: Records, wanted: _Wanted, _options: KarmaOptions) -> int:
+async def _prune(records: ClientRecords, wanted: _Wanted, _options: Any) -> int:
     oldest = _now() - float(str(wanted)) * DAY
     penalties = await records.penalties()
     found = {name: record async for name, record in records.all()}
@@ -201,7 +204,7 @@ def _client(wanted: _Wanted) -> str:
 
 #: What an action is about: a client, the name of a filter, or a number of days.
 _Wanted = str | IPAddress
-_Action = Callable[[Records, _Wanted, KarmaOptions], Awaitable[int]]
+_Action = Callable[[ClientRecords, _Wanted, Any], Awaitable[int]]
 
 _ACTIONS: dict[str, _Action] = {
     "list": _list,
@@ -240,7 +243,7 @@ _ARGUMENTS = {
     "prune": "a number of days",
 }
 
-_FILTERS: dict[str, Callable[[Record], bool]] = {
+_FILTERS: dict[str, Callable[[ClientRecord], bool]] = {
     "all": lambda record: True,
     "naughty": lambda record: record.naughty > 0,
     "nice": lambda record: record.nice > 0,
@@ -248,14 +251,14 @@ _FILTERS: dict[str, Callable[[Record], bool]] = {
 }
 
 
-def _line(client: str, record: Record, penalty: int | None) -> str:
+def _line(client: str, record: ClientRecord, penalty: int | None) -> str:
     return (
         f"{client:39}  {_date(penalty):16}  {record.naughty:7}  {record.nice:4}  "
         f"{record.connects:8}  {_date(record.last)}"
     )
 
 
-def _totals(records: list[Record]) -> str:
+def _totals(records: list[ClientRecord]) -> str:
     naughty = sum(record.naughty for record in records)
     nice = sum(record.nice for record in records)
     connects = sum(record.connects for record in records)

@@ -52,9 +52,8 @@ without being listed.
 
 from __future__ import annotations
 
-import ipaddress
 import re
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -62,11 +61,12 @@ from typing import NamedTuple
 
 from qpsmtpd.api import (
     Answer,
+    ClientRecord,
+    ClientRecords,
     ConfigError,
     Decision,
     Entry,
     Finding,
-    IPAddress,
     Note,
     ParsedPath,
     Plugin,
@@ -76,18 +76,18 @@ from qpsmtpd.api import (
     RejectType,
     ReversePath,
     Session,
-    Store,
     System,
     Trail,
     Transaction,
     Verdict,
     canonical_domain,
+    client_key,
     defer,
     opt,
     read_each,
 )
 
-DAY = 86400.0
+_DAY = 86400.0
 
 #: Points below which a message is refused.
 _VERY_BAD = -4
@@ -141,101 +141,8 @@ class KarmaOptions(RejectOptions):
         return [old.get(pair, pair[1]) for pair in pairs]
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
-    """What is remembered of a client: how many of its connections were naughty, nice, counted.
-
-    last: when it was last connected, in seconds since the epoch.
-    session: which session was counted last, so that none counts twice.
-    """
-
-    naughty: int = 0
-    nice: int = 0
-    connects: int = 0
-    last: int = 0
-    session: str = ""
-
-    @property
-    def history(self) -> int:
-        """The more the better."""
-        return self.nice - self.naughty
-
-    def __bytes__(self) -> bytes:
-        words = (self.naughty, self.nice, self.connects, self.last, self.session)
-        return ":".join(map(str, words)).encode()
-
-    @classmethod
-    def of(cls, value: bytes | None) -> Record:
-        """What these bytes say; an empty record if they are not a record."""
-        *numbers, session = (value or b"").decode("utf-8", "replace").split(":", 4)
-        if len(numbers) != 4 or not all(n.isascii() and n.isdigit() for n in numbers):
-            return cls()
-        naughty, nice, connects, last = map(int, numbers)
-        return cls(naughty, nice, connects, last, session)
-
-
 #: What was remembered of the client when it connected.
-RECORD = Note[Record]("karma.record")
-
-
-class Records:
-    """The records of clients, and who is in the penalty box, in the store of this plugin.
-
-    How long a penalty lasts is the time of the store's entry; its value is when it ends by the
-    clock on the wall, to be shown.
-    """
-
-    def __init__(self, store: Store, options: KarmaOptions) -> None:
-        self.store = store
-        self._days = max(options.history_days, options.penalty_days + _MOST_DAYS)
-
-    async def get(self, client: str) -> Record:
-        """The record of a client."""
-        return Record.of(await self.store.get(f"record/{client}"))
-
-    async def change(self, client: str, change: Callable[[Record], Record]) -> Record:
-        """Change the record of a client."""
-
-        def changed(value: bytes | None) -> bytes:
-            return bytes(change(Record.of(value)))
-
-        return Record.of(await self.store.update(f"record/{client}", changed, self._days * DAY))
-
-    async def penalty(self, client: str) -> int | None:
-        """When the penalty of a client ends, None if it is not in the penalty box."""
-        value = await self.store.get(f"penalty/{client}")
-        return None if value is None else _number(value)
-
-    async def capture(self, client: str, days: float, now: float) -> None:
-        """Put a client into the penalty box."""
-        await self.store.put(f"penalty/{client}", b"%d" % (now + days * DAY), max(days * DAY, 1.0))
-
-    async def release(self, client: str) -> None:
-        """Let a client out of the penalty box."""
-        await self.store.delete(f"penalty/{client}")
-
-    async def forget(self, client: str) -> None:
-        """Forget a client."""
-        await self.store.delete(f"record/{client}")
-
-    async def all(self) -> AsyncIterator[tuple[str, Record]]:
-        """All records, by client."""
-        async for key, value in self.store.items("record/"):
-            yield key.removeprefix("record/"), Record.of(value)
-
-    async def penalties(self) -> dict[str, int]:
-        """When the penalties end, by client."""
-        return {
-            key.removeprefix("penalty/"): _number(value)
-            async for key, value in self.store.items("penalty/")
-        }
-
-
-def client_key(address: IPAddress) -> str:
-    """What a client is remembered by: its address, or its IPv6 network of 64 bits."""
-    if address.version == 4:
-        return str(address)
-    return str(ipaddress.ip_network((address, 64), strict=False))
+RECORD = Note[ClientRecord]("karma.record")
 
 
 class Award(NamedTuple):
@@ -281,7 +188,10 @@ class Karma(Plugin[KarmaOptions]):
         config = self.services.config
         self._awards = read_each(await config.entries("karma_awards"), _award)
         self._tlds = dict(read_each(await config.entries("karma_tlds"), _tld))
-        self._records = Records(self.services.store.scoped(self.name), self.options)
+        store = self.services.store.scoped(self.name)
+        # A penalty must not outlive the record.
+        days = max(self.options.history_days, self.options.penalty_days + _MOST_DAYS)
+        self._records = ClientRecords(store, days)
         self._penalty = Note[int](f"{self.name}.penalty")
         self._careless = Note[bool](f"{self.name}.careless")
         self._seen = Note[int](f"{self.name}.seen")
@@ -323,8 +233,7 @@ class Karma(Plugin[KarmaOptions]):
 
     async def hook_mail(self, tx: Transaction, sender: ReversePath) -> Verdict | None:
         if self._tlds and sender is not None and not self._is_spared(tx.session):
-            tld = (sender.domain or "").rpartition(".")[2]
-            tx.session.adjust_karma(self._tlds.get(tld, 0))
+            tx.session.adjust_karma(self._tlds.get(_top_level(sender.domain or ""), 0))
         return None
 
     async def hook_rcpt(self, tx: Transaction, recipient: Recipient) -> Verdict | None:
@@ -379,7 +288,7 @@ class Karma(Plugin[KarmaOptions]):
         return self.reject(session, text, status="5.7.1", reason=reason)
 
     def _penalty_text(self, end: int) -> str:
-        days = (end - self.services.clock.now()) / DAY
+        days = (end - self.services.clock.now()) / _DAY
         if 0 < days <= self.options.penalty_days + _MOST_DAYS:
             return f"You were naughty. You cannot connect for {days:.2f} more days."
         return "You were naughty. You cannot connect now."
@@ -391,10 +300,10 @@ class Karma(Plugin[KarmaOptions]):
         """Write down what became of a session, and punish its client if need be."""
         client, now = client_key(session.client_address), self.services.clock.now()
 
-        def one_more(record: Record) -> Record:
+        def one_more(record: ClientRecord) -> ClientRecord:
             if record.session == session.id:
                 return record
-            return Record(
+            return ClientRecord(
                 record.naughty + naughty,
                 record.nice + nice,
                 record.connects + 1,
@@ -413,7 +322,7 @@ class Karma(Plugin[KarmaOptions]):
         if naughty and record.history <= -self.options.negative:
             await self._punish(client, record, now)
 
-    async def _punish(self, client: str, record: Record, now: float) -> None:
+    async def _punish(self, client: str, record: ClientRecord, now: float) -> None:
         days = self.options.penalty_days
         if not record.nice and record.history < _REPEATED:
             days += min(-record.history, _MOST_DAYS)
@@ -457,5 +366,6 @@ def _tld(entry: Entry) -> tuple[str, int]:
     return canonical_domain(name.strip().lstrip(".")), int(points)
 
 
-def _number(value: bytes) -> int:
-    return int(value) if value.isdigit() else 0
+def _top_level(name: str) -> str:
+    """The last label of a canonical domain."""
+    return name.rpartition(".")[2]

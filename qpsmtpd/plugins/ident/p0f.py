@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """ident/p0f: ask p0f what system a client runs.
 
-    ident/p0f /run/p0f.sock [smite_os REGEX] [add_headers no]
+    ident/p0f [/run/p0f.sock] [smite_os REGEX] [add_headers no]
 
 p0f (version 3) watches the packets of connections, and guesses from them what system the other end
 runs, how far away it is and how it is connected. It has to run with `-s` and the path of a socket
@@ -83,7 +83,9 @@ def parse_expression(text: str) -> None:
 class P0fOptions:
     """Options of ident/p0f."""
 
-    socket: Path = opt(positional=True, doc="The socket of p0f (its option -s).")
+    socket: Path = opt(
+        Path("/run/p0f.sock"), positional=True, doc="The socket of p0f (its option -s)."
+    )
     version: Literal["2", "3"] = opt("3", doc="The version of p0f; 2 has no effect.")
     local_ip: str = opt("", doc="Has no effect.")
     smite_os: str = opt("", doc="An expression: whom it matches loses karma.")

@@ -14,7 +14,7 @@ import pytest
 from qpsmtpd.commands import karma
 from qpsmtpd.commands import main as cli
 from qpsmtpd.doctor import units
-from qpsmtpd.plugins.karma import KarmaOptions, Record, Records
+from qpsmtpd.lists.clientrecords import ClientRecord, ClientRecords
 from qpsmtpd.store.location import parse_location
 from qpsmtpd.store.opening import shared_store
 from tests.redis_server import redis_server
@@ -34,10 +34,10 @@ def site(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mon
     keep(
         tmp_path,
         {
-            "192.0.2.1": Record(naughty=2, nice=0, connects=3, last=now),
-            "192.0.2.2": Record(naughty=0, nice=5, connects=7, last=now - 8 * 86400),
-            "2001:db8::/64": Record(naughty=1, nice=1, connects=2, last=now),
-            "192.0.2.3": Record(naughty=1, nice=0, connects=1, last=now - 8 * 86400),
+            "192.0.2.1": ClientRecord(naughty=2, nice=0, connects=3, last=now),
+            "192.0.2.2": ClientRecord(naughty=0, nice=5, connects=7, last=now - 8 * 86400),
+            "2001:db8::/64": ClientRecord(naughty=1, nice=1, connects=2, last=now),
+            "192.0.2.3": ClientRecord(naughty=1, nice=0, connects=1, last=now - 8 * 86400),
         },
         captured=["192.0.2.3"],
     )
@@ -50,10 +50,10 @@ def redis_url() -> object:
         yield server.url
 
 
-def keep(site: Path, records: dict[str, Record], captured: list[str]) -> None:
+def keep(site: Path, records: dict[str, ClientRecord], captured: list[str]) -> None:
     async def write() -> None:
         store = shared_store(parse_location((site / "store").read_text().strip()), 10.0)
-        kept = Records(store.scoped("karma:7"), KarmaOptions())
+        kept = ClientRecords(store.scoped("karma:7"), 30)
         for client, record in records.items():
             await store.scoped("karma:7").put(f"record/{client}", bytes(record), 3600)
         for client in captured:

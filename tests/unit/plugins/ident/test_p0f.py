@@ -196,7 +196,6 @@ async def test_header_fields(socket: Path, line: str, genre: list[str], link: li
 @pytest.mark.parametrize(
     ("line", "problem"),
     [
-        ("", "option 'socket' is required"),
         ("/run/p0f smite_os [", "smite_os: '[' is not a regular expression"),
         ("/run/p0f add_headers junk", "'junk' is not yes or no"),
     ],
