@@ -64,7 +64,7 @@ import asyncio
 import ipaddress
 import statistics
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -288,10 +288,11 @@ class Tally:
         )
 
 
-class Passing(NamedTuple):
+@dataclass(slots=True)
+class Passing:
     """Keys that become known with the delivery, and when a client that has waited first tried."""
 
-    keys: frozenset[str] = frozenset()
+    keys: set[str] = field(default_factory=set)
     first: bytes | None = None
 
 
@@ -320,7 +321,7 @@ class Greylisting(Plugin[GreylistingOptions]):
         self._memory = Memory(self.services.store.scoped(self.name), self.options)
         self._tally = Tally(self.services.clock.monotonic())
         self._passing = Note[Passing](f"{self.name}.passing")
-        self._late = Note[tuple[Recipient | None, ...]](f"{self.name}.late")
+        self._late = Note[list[Recipient | None]](f"{self.name}.late")
         self._warn_of_old_forms()
 
     async def stop(self) -> None:
@@ -352,10 +353,9 @@ class Greylisting(Plugin[GreylistingOptions]):
     async def hook_queue_post(self, tx: Transaction) -> Verdict | None:
         if not self._is_on or self._is_spared(tx.session):
             return None
-        passing, now = tx.notes.get(self._passing, Passing()), self.services.clock.now()
+        passing, now = tx.notes.get(self._passing) or Passing(), self.services.clock.now()
         self._note_delivery(passing, now)
-        for key in passing.keys:
-            await self._memory.make_known(key, now)
+        await asyncio.gather(*(self._memory.make_known(key, now) for key in passing.keys))
         if self._counts_good_mail and tx.session.karma >= 0:
             network = self._network(tx.session)
             await self._memory.add_good_message(network, self.options.good_messages)
@@ -369,7 +369,10 @@ class Greylisting(Plugin[GreylistingOptions]):
             return None
         if self.options.deny_late == "0" and tx.reverse_path is not None:
             return self._refusal(tx.session)
-        tx.notes[self._late] = (*tx.notes.get(self._late, ()), recipient)
+        waiting = tx.notes.get(self._late)
+        if waiting is None:
+            waiting = tx.notes[self._late] = []
+        waiting.append(recipient)
         return None
 
     def _is_spared(self, session: Session) -> bool:
@@ -431,8 +434,11 @@ class Greylisting(Plugin[GreylistingOptions]):
 
     def _let_pass(self, tx: Transaction, key: str, first: bytes | None = None) -> None:
         """Note that a key becomes known when the message has been delivered."""
-        passing = tx.notes.get(self._passing, Passing())
-        tx.notes[self._passing] = Passing(passing.keys | {key}, passing.first or first)
+        passing = tx.notes.get(self._passing)
+        if passing is None:
+            passing = tx.notes[self._passing] = Passing()
+        passing.keys.add(key)
+        passing.first = passing.first or first
 
     def _is_old(self, written: bytes) -> bool:
         """Whether what is known has to be written again, to be remembered for longer."""

@@ -18,6 +18,7 @@ from qpsmtpd.api import (
     ConfigError,
     DkimResult,
     Note,
+    Recipient,
     Session,
     SpfResult,
     StoreError,
@@ -635,7 +636,8 @@ async def test_at_data(late: bool, recipients: int, allowed: int, refused: bool)
     addresses = [f"user{number}@example.test" for number in range(recipients)]
     tx = a_transaction("", *addresses, session=a_session(IP))
     if late:
-        tx.notes[site.plugin._late] = (None,)
+        waiting: list[Recipient | None] = [None]
+        tx.notes[site.plugin._late] = waiting
     tx.notes[ALLOWED_RECIPIENTS] = allowed
     assert await site.plugin.hook_data(tx) == (WAIT if refused else None)
 
