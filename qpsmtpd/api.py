@@ -6,8 +6,11 @@ from qpsmtpd.api import Plugin, Session, Verdict, deny
 
 from qpsmtpd.errors import AddressError, ConfigError, DnsError, DnsLimitError, StoreError
 from qpsmtpd.lists.addresses import AddressList, AddressSet
+from qpsmtpd.lists.clientlist import ClientList
+from qpsmtpd.lists.clientrecords import ClientRecord, ClientRecords, client_key
 from qpsmtpd.lists.dnslists import DnsList, reversed_address
 from qpsmtpd.lists.domains import DomainList, HelloList
+from qpsmtpd.lists.dynamicnames import looks_dynamic
 from qpsmtpd.lists.hosts import HostList, parse_hosts, read_hosts, read_network
 from qpsmtpd.lists.lines import read_all, read_each
 from qpsmtpd.lists.listchecks import CLIENTS, DOMAINS, check_lists
@@ -99,6 +102,7 @@ from qpsmtpd.plugin.base import (
     RejectKind,
     RejectMode,
     RejectOptions,
+    RejectType,
     fit_status,
     password_matches,
     rejection,
@@ -109,7 +113,7 @@ from qpsmtpd.plugin.dkimfiles import Keyring as DkimKeyring
 from qpsmtpd.plugin.dkimfiles import read_keys as read_dkim_keys
 from qpsmtpd.plugin.filechecks import check_directory, check_program
 from qpsmtpd.plugin.finding import Finding, Severity
-from qpsmtpd.plugin.options import NoOptions, Seconds, Size, matching, opt
+from qpsmtpd.plugin.options import NoOptions, Seconds, Size, matching, opt, with_defaults
 from qpsmtpd.plugin.services import (
     Clock,
     Config,
@@ -146,6 +150,9 @@ __all__ = [
     "Author",
     "Body",
     "Challenge",
+    "ClientList",
+    "ClientRecord",
+    "ClientRecords",
     "Clock",
     "Config",
     "ConfigError",
@@ -199,6 +206,7 @@ __all__ = [
     "RejectKind",
     "RejectMode",
     "RejectOptions",
+    "RejectType",
     "Resolver",
     "ReversePath",
     "Seconds",
@@ -227,6 +235,7 @@ __all__ = [
     "check_host",
     "check_lists",
     "check_program",
+    "client_key",
     "compile_pattern",
     "defer",
     "deny",
@@ -238,6 +247,7 @@ __all__ = [
     "fit_status",
     "format_record",
     "literal_address",
+    "looks_dynamic",
     "looks_like_address",
     "matching",
     "opt",
@@ -268,5 +278,6 @@ __all__ = [
     "unless_another",
     "unsure",
     "verdict_from_word",
+    "with_defaults",
     "write_stderr",
 ]

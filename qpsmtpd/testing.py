@@ -34,7 +34,18 @@ from qpsmtpd.plugin.finding import Finding, findings_in
 from qpsmtpd.plugin.options import parse
 from qpsmtpd.plugin.services import Clock, DnsAnswer, Entry, RecordType, Services, Store
 from qpsmtpd.plugin.system import Account, Obstacle, Output, System
-from qpsmtpd.store.operation import Add, Count, Delete, Get, Increment, Operation, Put, Replace
+from qpsmtpd.store.operation import (
+    Add,
+    Count,
+    Delete,
+    Get,
+    Increment,
+    Operation,
+    Page,
+    Put,
+    Replace,
+    Scan,
+)
 from qpsmtpd.store.view import StoreClient
 
 P = TypeVar("P", bound=Plugin[Any])
@@ -181,6 +192,13 @@ class FakeStore(StoreClient):
                 return there
             case Count(_):
                 return there or 0
+            case Scan(beginning, _):
+                entries = tuple(
+                    (name, value)
+                    for name, (value, end) in self._entries.items()
+                    if name.startswith(beginning) and end > now
+                )
+                return Page(entries)
             case Delete(name):
                 self._entries.pop(name, None)
                 return None

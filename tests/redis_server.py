@@ -37,22 +37,22 @@ def program() -> tuple[str, dict[str, str]]:
     CACHE.parent.mkdir(exist_ok=True)
     with locked(CACHE.with_suffix(".lock")):
         if not CACHE.exists():
-            _unpack(CACHE)
+            unpack("redis-server", CACHE)
     libraries = ":".join(map(str, CACHE.glob("usr/lib/*-linux-gnu")))
     return str(CACHE / "usr/bin/redis-server"), {**ENVIRONMENT, "LD_LIBRARY_PATH": libraries}
 
 
-def _unpack(target: Path) -> None:
-    """Download redis-server and what it needs beyond what is installed; unpack it."""
+def unpack(package: str, target: Path) -> None:
+    """Download a package of Debian and what it needs beyond what is installed; unpack it."""
     with tempfile.TemporaryDirectory(dir=target.parent) as name:
         archives, root = Path(name, "archives"), Path(name, "root")
         (archives / "partial").mkdir(parents=True)
         where = ("-o", f"Dir::Cache::archives={archives}", "-o", "APT::Sandbox::User=root")
-        wanted = ("--yes", "--no-install-recommends", "--download-only", "redis-server")
+        wanted = ("--yes", "--no-install-recommends", "--download-only", package)
         run((*_APT, "update"), DOWNLOAD_TIMEOUT)
         run((*_APT, *where, "install", *wanted), DOWNLOAD_TIMEOUT)
-        for package in archives.glob("*.deb"):
-            run(("dpkg-deb", "--extract", str(package), str(root)), DOWNLOAD_TIMEOUT)
+        for archive in archives.glob("*.deb"):
+            run(("dpkg-deb", "--extract", str(archive), str(root)), DOWNLOAD_TIMEOUT)
         root.rename(target)
 
 

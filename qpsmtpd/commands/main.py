@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The program `qpsmtpd`: run | inetd | reload | check-config | plugins | dialogue | doctor |
+"""The program `qpsmtpd`: run | inetd | reload | check-config | plugins | karma | dialogue | doctor |
 dkim-key.
 
 Without a command it is `qpsmtpd inetd` if tcpserver or inetd has started it, as the program of the
@@ -19,6 +19,7 @@ from qpsmtpd.commands.check_config import add_check_config
 from qpsmtpd.commands.dialogue import add_dialogue
 from qpsmtpd.commands.dkim_key import add_dkim_key
 from qpsmtpd.commands.doctor import add_doctor
+from qpsmtpd.commands.karma import add_karma
 from qpsmtpd.commands.plugins import add_plugins
 from qpsmtpd.commands.reload import add_reload
 from qpsmtpd.commands.run import add_inetd, add_run
@@ -71,6 +72,7 @@ def make_parser() -> argparse.ArgumentParser:
     add_reload(commands)
     add_check_config(commands)
     add_plugins(commands)
+    add_karma(commands)
     add_dialogue(commands)
     add_doctor(commands)
     add_dkim_key(commands)

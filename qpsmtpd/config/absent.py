@@ -78,12 +78,7 @@ _OF_PERL = {
     "auth/auth_vpopmaild": Absent(_LOGIN),
     "domainkeys": _idle("DKIM has replaced DomainKeys; the plugin dkim checks its signatures"),
     "dspam": _idle("DSPAM is no longer maintained; rspamd or SpamAssassin can filter behind us"),
-    "fcrdns": Absent("helo with `policy rfc` refuses clients whose address has no name"),
-    "greylisting": Absent("earlytalker and dnsbl keep out much of what greylisting does"),
     "http_config": _vital("put the files that it fetched into the configuration directory"),
-    "ident/geoip": _idle("it only noted where a client is"),
-    "ident/p0f": _idle("it only noted what system a client runs"),
-    "karma": Absent("rate_limit limits clients that make errors"),
     "logging/apache": _idle(_LOGGING),
     "milter": _milter("milters"),
     "qmail_deliverable": Absent(_RECIPIENTS),
@@ -119,7 +114,7 @@ _OF_OTHERS = {
     "denysoft_multi_rcpt": Absent("the file max_recipients limits recipients, for every sender"),
     "disclaimer": _idle("messages pass without it; the mail system behind us can add it"),
     "filter/header_whitelist": _idle("whitelist exempts clients, senders and recipients"),
-    "karma_tool": _idle("it is a program, not a plugin"),
+    "karma_tool": _idle("it is a program, not a plugin: `qpsmtpd karma` has taken its place"),
     "logging/logterse": _idle(_SUMMARY),
     "peers": _vital(
         "it chose other plugins for each client: write the plugins of the file peers/0 here; relay "

@@ -11,6 +11,7 @@ import asyncio
 import ssl
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -158,6 +159,16 @@ class _Loading:
                 if "queue" in chained.plugin.hooks():
                     self.services.deliverers.append(chained.plugin)
                 self.config.add(chained)
+            self._place_warnings(line)
+
+    def _place_warnings(self, line: PluginLine) -> None:
+        """Say where the warnings of a plugin belong that are about its line as a whole."""
+        self.files.warnings[:] = [
+            warning
+            if warning.where
+            else replace(warning, where=line.where, text=f"{line.name}: {warning.text}")
+            for warning in self.files.warnings
+        ]
 
     def _resolver(self) -> DnsResolver:
         resolver = self._new_resolver()

@@ -5,7 +5,8 @@ An entry is listed if every address in the answer is a code in 127.0.0.0/8.  127
 127.255.255.0/24 are not codes (RFC 5782 section 5; lists use them to say that they are closed, or
 that the name server asks too much), nor is any address outside that network, such as an expired
 domain with a wildcard gives: then the list is in error, and nothing counts as listed.  Nor does
-anything if the lookup fails.
+anything if the lookup fails, or if the list has what it must never have: some that are closed have
+everybody.  That is asked when a list has somebody, and believed for an hour.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ _CODES = ipaddress.IPv4Network("127.0.0.0/8")
 _REFUSALS = ipaddress.IPv4Network("127.255.255.0/24")
 _NOT_LISTED = ipaddress.IPv4Address("127.0.0.1")
 _WARN_SECONDS = 3600
+_CHECK_SECONDS = 3600
 _MAX_REASON = 200
 
 
@@ -50,26 +52,32 @@ def _is_code(address: ipaddress.IPv4Address) -> bool:
 class DnsList:
     """One list.  What is wrong with it is logged once an hour."""
 
-    def __init__(self, zone: str, resolver: Resolver, clock: Clock) -> None:
+    def __init__(self, zone: str, resolver: Resolver, clock: Clock, *, unlisted: str = "") -> None:
+        """`unlisted`: an entry that no list has (RFC 5782 section 5); "" if none is to be tried."""
         self.zone = canonical_domain(zone.strip("."))
         self._resolver = resolver
         self._clock = clock
         self._warned: float | None = None
+        self._unlisted = unlisted
+        #: Until when the list is known to have not everybody, or is not asked as it has.
+        self._sane_until = self._off_until = 0.0
 
     async def codes(self, entry: str) -> list[str]:
         """The codes under which `entry` is listed: a domain, or a `reversed_address`.
 
         Empty if it is not listed, or the list fails.
         """
+        if self._off_until > self._clock.monotonic():
+            return []
         try:
             answers = await self._resolver.a(self._name(entry))
+            if not are_codes(answers):
+                self._warn(f"answers {', '.join(answers)}")
+                return []
+            return answers if not answers or await self._is_sane() else []
         except DnsError as error:
             self._warn(str(error))
             return []
-        if are_codes(answers):
-            return answers
-        self._warn(f"answers {', '.join(answers)}")
-        return []
 
     async def reason(self, entry: str) -> str:
         """What the list says about a listed entry, in printable ASCII; "" when it says nothing."""
@@ -78,6 +86,18 @@ class DnsList:
         except DnsError:
             return ""
         return printable_ascii("".join(texts[:1]), _MAX_REASON).strip()
+
+    async def _is_sane(self) -> bool:
+        """Whether the list does not have what it must not have.  Raises DnsError."""
+        now = self._clock.monotonic()
+        if not self._unlisted or now < self._sane_until:
+            return True
+        if await self._resolver.a(self._name(self._unlisted)):
+            self._off_until = now + _CHECK_SECONDS
+            self._warn("it lists everybody; it is not asked for an hour")
+            return False
+        self._sane_until = now + _CHECK_SECONDS
+        return True
 
     def _name(self, entry: str) -> str:
         return f"{canonical_domain(entry)}.{self.zone}"

@@ -26,9 +26,11 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
 
+from qpsmtpd.errors import ConfigError
 from qpsmtpd.logs.levels import LogLevel
 from qpsmtpd.mail.domain import Domain, is_domain, is_literal
 from qpsmtpd.mail.ip import IPNetwork
+from qpsmtpd.plugin.services import Entry
 
 T = TypeVar("T")
 
@@ -478,8 +480,7 @@ def read_words(cls: type[T], words: Sequence[str]) -> Reading[T]:
     if parser.problems:
         return Reading(None, parser.problems, parser.surplus)
     options = cls(**parser.values)
-    check = getattr(options, "check", None)
-    problems: list[str] = list(check()) if check else []
+    problems = _problems_of_all(options)
     return Reading(None if problems else options, problems, parser.surplus)
 
 
@@ -488,6 +489,36 @@ def parse(cls: type[T], words: Sequence[str]) -> tuple[T | None, list[str]]:
     reading = read_words(cls, words)
     problems = reading.problems + reading.surplus
     return (None, problems) if problems else (reading.options, [])
+
+
+def with_defaults(options: T, entries: Sequence[Entry]) -> T:
+    """The options of a line, where what it leaves at its default is as a file says.
+
+    Each line of the file has an option and its value.  Raises ConfigError.
+    """
+    if not entries:
+        return options
+    fields = dataclasses.fields(typing.cast(Any, options))
+    values: dict[str, Any] = {}
+    for entry in entries:
+        parser = _Parser(type(options))
+        parser.read(entry.text.split())
+        if parser.problems or parser.surplus:
+            raise ConfigError(entry.where, "; ".join(parser.problems + parser.surplus))
+        values |= parser.values
+    open_ = {field.name for field in fields if getattr(options, field.name) == field.default}
+    new: T = dataclasses.replace(
+        typing.cast(Any, options), **{name: values[name] for name in values.keys() & open_}
+    )
+    for problem in _problems_of_all(new):
+        raise ConfigError(entries[0].where, problem)
+    return new
+
+
+def _problems_of_all(options: Any) -> list[str]:
+    """Problems that show only when all options are known."""
+    check = getattr(options, "check", None)
+    return list(check()) if check else []
 
 
 def describe(cls: type[Any]) -> list[OptionDoc]:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol, TypeVar
@@ -113,8 +113,8 @@ class Config(Protocol):
     def warn(self, where: str, text: str) -> None:
         """Report what is odd about a line, but not wrong; in `start` only.
 
-        `where` is that of its Entry; check-config prints it, and the log has it when the daemon
-        starts.
+        `where` is that of its Entry, or "" for the plugin's own line; check-config prints it, and
+        the log has it when the daemon starts.
         """
 
     def path(self, name: str | Path) -> Path:
@@ -157,6 +157,12 @@ class Store(Protocol):
 
     async def delete(self, key: str) -> None:
         """Forget a value."""
+
+    def items(self, beginning: str = "") -> AsyncIterator[tuple[str, bytes]]:
+        """The keys that begin in this way, and their values, in no particular order.
+
+        For tools: this may take long.  What is written meanwhile may be missing or come twice.
+        """
 
     async def increment(self, key: str, by: int, ttl: float) -> int:
         """Add to a counter, which begins at 0, and return the sum.

@@ -15,7 +15,7 @@ then. Put this plugin before those whose tests such clients are to be spared. It
 A list counts as not listing the client if it has not answered `timeout` after the first MAIL, if
 it fails, or if its answer makes no sense: an answer has to be within 127.0.0.0/8, but not
 127.0.0.1, 127.0.0.255 or 127.255.255.0/24, by which lists say that they are closed or that we ask
-too much.
+too much. So does a list that has everybody (RFC 5782 section 5).
 
 Differences from the Perl version: clients are exempt from MAIL on, not from RCPT on; a list needs
 address records, not just TXT; IPv6 clients are looked up.
@@ -27,6 +27,7 @@ import asyncio
 from dataclasses import dataclass
 
 from qpsmtpd.api import (
+    CLIENTS,
     DnsList,
     Note,
     Plugin,
@@ -60,7 +61,8 @@ class DnsWhitelistSoft(Plugin[DnsWhitelistSoftOptions]):
         self._lists: list[tuple[DnsList, str]] = []
         for line in await services.config.lines("whitelist_zones"):
             zone, *text = line.split(None, 1)
-            allowlist = DnsList(zone, services.resolver, services.clock)
+            unlisted = CLIENTS[1]
+            allowlist = DnsList(zone, services.resolver, services.clock, unlisted=unlisted)
             self._lists.append((allowlist, "".join(text) or allowlist.zone))
         #: The lookups under way, one for each list.
         self._lookups = Note[list[asyncio.Task[str]]](f"{self.name}.lookups")

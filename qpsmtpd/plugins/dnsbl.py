@@ -10,13 +10,22 @@ address; without one the client gets what the list itself says (its TXT record):
     bl.example.net:see https://example.net/why?%IP%
 
 All lists are asked at the same time, as soon as the client connects; the first in the file that has
-it decides. A listed client loses a point of karma, and is refused with 550 5.7.1 in place of the
-greeting. With `reject naughty` the plugin naughty refuses it later; in that case, naming one of the
-recipients postmaster, abuse, mailer-daemon and root clears the client, so that it can ask for help.
+it decides what it is told. A listed client loses a point of karma, and is refused with 550 5.7.1 in
+place of the greeting. With `reject naughty` the plugin naughty refuses it later; in that case,
+naming one of the recipients postmaster, abuse, mailer-daemon and root clears the client, so that it
+can ask for help.
+
+Lists can have weights, of which the sum has to reach `threshold`; those of allowlists are negative.
+What a list says can be limited to some codes. Both are written as for Postfix's postscreen:
+
+    bl.example.org*3
+    weak.example.net=127.0.0.[2;4..6]*1:listed by several weak lists
+    wl.example.com=127.0.[0..255].[1..3]*-2
 
 A list counts as not listing the client if it does not answer within `timeout`, if it fails, or if
 its answer makes no sense: an answer has to be within 127.0.0.0/8, but not 127.0.0.1 or
-127.255.255.0/24. Such answers are logged once an hour.
+127.255.255.0/24. A list that has 127.0.0.1 has everybody (RFC 5782 section 5), and is not asked for
+an hour then. All that is logged once an hour.
 
 Exempt clients are not looked up, nor are those in the file `dnsbl_allow`: addresses, networks, and
 beginnings of addresses (`192.0.2.`, `2001:db8:`).
@@ -36,13 +45,16 @@ same time, and the first in the file takes precedence.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from qpsmtpd.api import (
     CLIENTS,
+    ConfigError,
     DnsList,
+    Entry,
     Finding,
     Note,
     Plugin,
@@ -55,11 +67,19 @@ from qpsmtpd.api import (
     Verdict,
     check_lists,
     opt,
+    read_each,
     read_hosts,
     reversed_address,
 )
 
 T = TypeVar("T")
+
+#: What each of the four octets may be.
+Codes = tuple[frozenset[int], ...]
+
+_LINE = re.compile(r"(?P<zone>[^=*\s]+)(?:=(?P<codes>[^=*\s]+))?(?:\*(?P<weight>[+-]?\d{1,3}))?")
+_OCTET = r"(\d{1,3}|\[[0-9.;]+\])"
+_CODES = re.compile(r"\.".join([_OCTET] * 4))
 
 _CLEARED_BY = frozenset({"postmaster", "abuse", "mailer-daemon", "root"})
 
@@ -69,6 +89,7 @@ class DnsblOptions(RejectOptions):
     """Options of dnsbl."""
 
     timeout: Seconds = opt(Seconds(30), doc="How long each list may take.")
+    threshold: int = opt(1, least=1, doc="The sum of weights from which a client is refused.")
 
     @staticmethod
     def rewrite(words: Sequence[str]) -> list[str]:
@@ -77,6 +98,50 @@ class DnsblOptions(RejectOptions):
             return ["reject_type", words[0]]
         pairs = zip(["", *words], words, strict=False)
         return ["1" if pair == ("reject", "connect") else pair[1] for pair in pairs]
+
+
+class Listing(NamedTuple):
+    """A list: its weight, what clients on it are told, and which codes count, None for all."""
+
+    list: DnsList
+    weight: int
+    text: str
+    codes: Codes | None
+
+    def counts(self, answers: Sequence[str]) -> bool:
+        """Whether one of these codes counts."""
+        if self.codes is None:
+            return bool(answers)
+        return any(_is_among(answer, self.codes) for answer in answers)
+
+
+def read_codes(text: str, where: str) -> Codes:
+    """Read 127.0.0.2 or 127.0.[0..3].[2;4..6]: which numbers each octet may be.
+
+    Raises ConfigError.
+    """
+    match = _CODES.fullmatch(text)
+    try:
+        if match is None:
+            raise ValueError
+        return tuple(frozenset(_numbers(octet)) for octet in match.groups())
+    except ValueError:
+        wanted = "127.0.0.2, or with numbers in brackets: 127.0.0.[2;4..6]"
+        raise ConfigError(where, f"{text!r} is not {wanted}") from None
+
+
+def _numbers(octet: str) -> Iterator[int]:
+    for part in octet.strip("[]").split(";"):
+        first, dots, last = part.partition("..")
+        numbers = range(int(first), int(last if dots else first) + 1)
+        if not numbers or numbers[-1] > 255:
+            raise ValueError
+        yield from numbers
+
+
+def _is_among(answer: str, codes: Codes) -> bool:
+    octets = map(int, answer.split("."))
+    return all(octet in numbers for octet, numbers in zip(octets, codes, strict=True))
 
 
 class Dnsbl(Plugin[DnsblOptions]):
@@ -98,7 +163,7 @@ class Dnsbl(Plugin[DnsblOptions]):
 
     async def examine(self, system: System) -> AsyncIterator[Finding]:
         """Whether each list answers, and lists what it must (RFC 5782 section 5)."""
-        zones = [found.zone for found, _ in await self._read_lists()]
+        zones = [listing.list.zone for listing in await self._read_lists()]
         async for finding in check_lists(self.services.resolver, zones, CLIENTS, "dnsbl_zones"):
             yield finding
 
@@ -127,14 +192,19 @@ class Dnsbl(Plugin[DnsblOptions]):
             session.deferred_type = ""
         return None
 
-    async def _read_lists(self) -> list[tuple[DnsList, str]]:
-        """The lists, and what clients on them are told."""
+    async def _read_lists(self) -> list[Listing]:
+        return read_each(await self.services.config.entries("dnsbl_zones"), self._listing)
+
+    def _listing(self, entry: Entry) -> Listing:
         services = self.services
-        lines = [line.partition(":") for line in await services.config.lines("dnsbl_zones")]
-        return [
-            (DnsList(zone.strip(), services.resolver, services.clock), text.strip())
-            for zone, _, text in lines
-        ]
+        place, _, text = entry.text.partition(":")
+        match = _LINE.fullmatch(place.strip())
+        if match is None:
+            wanted = "ZONE[=CODES][*WEIGHT][:TEXT], such as bl.example.net=127.0.0.[2..4]*2"
+            raise ConfigError(entry.where, f"{entry.text!r} must be {wanted}")
+        found = DnsList(match["zone"], services.resolver, services.clock, unlisted=CLIENTS[1])
+        codes = read_codes(match["codes"], entry.where) if match["codes"] else None
+        return Listing(found, int(match["weight"] or 1), text.strip(), codes)
 
     def _variable(self, session: Session) -> str | None:
         """RBLSMTPD.  tcpserver sees the proxy, not the client behind it: it means the proxy."""
@@ -159,12 +229,19 @@ class Dnsbl(Plugin[DnsblOptions]):
         """What a listed client is told; "" when no list has it."""
         entry = reversed_address(ip)
         lists = self._lists
-        answers = await asyncio.gather(*(self._in_time(zone.codes, entry) for zone, _ in lists))
-        for (zone, text), codes in zip(lists, answers, strict=True):
-            if codes:
-                said = text or await self._in_time(zone.reason, entry)
-                return said or f"Client {ip} is listed by {zone.zone}"
-        return ""
+        answers = await asyncio.gather(*(self._in_time(each.list.codes, entry) for each in lists))
+        listings = [
+            each for each, codes in zip(lists, answers, strict=True) if each.counts(codes or [])
+        ]
+        score = sum(listing.weight for listing in listings)
+        if listings:
+            zones = ",".join(listing.list.zone for listing in listings)
+            self.log.info("listed by=%s score=%d", zones, score)
+        if score < self.options.threshold:
+            return ""
+        first = next(listing for listing in listings if listing.weight > 0)
+        said = first.text or await self._in_time(first.list.reason, entry)
+        return said or f"Client {ip} is listed by {first.list.zone}"
 
     async def _in_time(self, ask: Callable[[str], Awaitable[T]], entry: str) -> T | None:
         try:

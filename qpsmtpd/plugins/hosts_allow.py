@@ -46,6 +46,8 @@ class HostsAllow(Plugin[NoOptions]):
 
     files = {"hosts_allow": "Clients that are admitted or refused: network, code, text."}
 
+    after = ("karma",)
+
     beyond_max_from_ip = _EXTRA_CONNECTIONS
 
     async def start(self) -> None:

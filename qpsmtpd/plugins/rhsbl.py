@@ -101,7 +101,7 @@ class Rhsbl(Plugin[RhsblOptions]):
         lines = await services.config.lines("rhsbl_zones")
         parts = [line.replace("\t", " ").partition(" ") for line in lines]
         return [
-            (DnsList(zone, services.resolver, services.clock), text.strip())
+            (DnsList(zone, services.resolver, services.clock, unlisted=DOMAINS[1]), text.strip())
             for zone, _, text in parts
         ]
 

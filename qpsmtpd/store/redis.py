@@ -17,12 +17,25 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from qpsmtpd.errors import StoreError
 from qpsmtpd.store.location import RedisLocation
-from qpsmtpd.store.operation import Add, Count, Delete, Get, Increment, Operation, Put, Replace
+from qpsmtpd.store.operation import (
+    PAGE,
+    Add,
+    Count,
+    Delete,
+    Get,
+    Increment,
+    Operation,
+    Page,
+    Put,
+    Replace,
+    Scan,
+)
 
 if TYPE_CHECKING:
     from redis.asyncio.connection import AbstractConnection
@@ -58,6 +71,19 @@ if entry[1] then return redis.call('HINCRBY', KEYS[1], 'v', ARGV[1]) end
 write(ARGV[1], ARGV[2])
 return tonumber(ARGV[1])
 """
+
+
+#: A cursor, then names and values.
+_SCAN = f"""
+local page = redis.call('SCAN', ARGV[1], 'MATCH', ARGV[2], 'COUNT', {PAGE})
+local answer = {{page[1]}}
+for _, name in ipairs(page[2]) do
+  answer[#answer + 1] = name
+  answer[#answer + 1] = redis.call('HGET', name, 'v') or ''
+end
+return answer
+"""
+_special = re.compile(rb"[\\*?\[\]^-]")
 
 
 class RedisBackend:
@@ -160,6 +186,9 @@ def _command(operation: Operation) -> tuple[Any, ...]:
             return "EVAL", _REPLACE, 1, name, old, value, _milliseconds(ttl)
         case Delete():
             return "DEL", name
+        case Scan(_, cursor):
+            pattern = _special.sub(rb"\\\g<0>", name) + b"*"
+            return "EVAL", _SCAN, 0, cursor or b"0", pattern
         case Increment(_, by, ttl):
             return "EVAL", _INCREMENT, 1, name, by, _milliseconds(ttl)
 
@@ -170,7 +199,16 @@ def _answer(operation: Operation, answer: Any) -> Any:
             return answer
         case Increment() | Count():
             return int(answer or 0)
+        case Scan():
+            return _page(answer)
     return None
+
+
+def _page(answer: Sequence[bytes]) -> Page:
+    cursor, *rest = answer
+    pairs = zip(rest[::2], rest[1::2], strict=True)
+    entries = tuple((name.removeprefix(PREFIX), value) for name, value in pairs)
+    return Page(entries, b"" if cursor == b"0" else cursor)
 
 
 def _reason(error: Exception) -> str:

@@ -29,7 +29,19 @@ from typing import Any, NamedTuple
 from qpsmtpd.errors import StoreError
 from qpsmtpd.mail.scratch import make_again
 from qpsmtpd.plugin.services import Clock
-from qpsmtpd.store.operation import Add, Count, Delete, Get, Increment, Operation, Put, Replace
+from qpsmtpd.store.operation import (
+    PAGE,
+    Add,
+    Count,
+    Delete,
+    Get,
+    Increment,
+    Operation,
+    Page,
+    Put,
+    Replace,
+    Scan,
+)
 
 log = logging.getLogger(__name__)
 
@@ -68,6 +80,10 @@ _INCREMENT = """
         value = CASE WHEN expires > ?4 THEN value + ?2 ELSE ?2 END,
         expires = CASE WHEN expires > ?4 THEN expires ELSE ?3 END
     RETURNING value
+"""
+_SCAN = """
+    SELECT name, value FROM entry WHERE name > ? AND name >= ? AND name < ? AND expires > ?
+    ORDER BY name LIMIT ?
 """
 _PURGE = """
     DELETE FROM entry
@@ -207,7 +223,7 @@ class _File:
     def _run(self, batch: Sequence[Operation]) -> list[Any]:
         connection = self._open()
         now = self._base + self._clock.monotonic()
-        if all(isinstance(operation, Get | Count) for operation in batch):
+        if all(isinstance(operation, Get | Count | Scan) for operation in batch):
             return [_carry_out(connection, operation, now) for operation in batch]
         with _transaction(connection):
             answers = [_carry_out(connection, operation, now) for operation in batch]
@@ -287,6 +303,8 @@ def _carry_out(connection: sqlite3.Connection, operation: Operation, now: float)
             return _value(connection, name, now)
         case Count(name):
             return _value(connection, name, now) or 0
+        case Scan(beginning, cursor):
+            return _page(connection, beginning, cursor, now)
         case Put(name, value, ttl):
             connection.execute(_PUT, (name, value, now + ttl))
         case Add(name, value, ttl):
@@ -309,6 +327,13 @@ def _carry_out(connection: sqlite3.Connection, operation: Operation, now: float)
 def _value(connection: sqlite3.Connection, name: bytes, now: float) -> Any:
     row = connection.execute(_GET, (name, now)).fetchone()
     return None if row is None else row[0]
+
+
+def _page(connection: sqlite3.Connection, beginning: bytes, cursor: bytes, now: float) -> Page:
+    # No name has an octet of 255: it would not be UTF-8.
+    end = beginning + b"\xff"
+    entries = connection.execute(_SCAN, (cursor, beginning, end, now, PAGE)).fetchall()
+    return Page(tuple(entries), entries[-1][0] if len(entries) == PAGE else b"")
 
 
 @contextmanager

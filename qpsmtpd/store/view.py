@@ -3,11 +3,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 from qpsmtpd.errors import StoreError
-from qpsmtpd.store.operation import Add, Count, Delete, Get, Increment, Operation, Put, Replace
+from qpsmtpd.store.operation import (
+    Add,
+    Count,
+    Delete,
+    Get,
+    Increment,
+    Operation,
+    Page,
+    Put,
+    Replace,
+    Scan,
+)
 
 Ask = Callable[[Operation], Awaitable[Any]]
 
@@ -78,6 +89,18 @@ class StoreClient:
         """The sum of a counter, 0 when there is none."""
         total: int = await self._ask(Count(self._counter(key)))
         return total
+
+    async def items(self, beginning: str = "") -> AsyncIterator[tuple[str, bytes]]:
+        """The keys that begin in this way, and their values."""
+        prefix = self._value("")
+        cursor = b""
+        while True:
+            page: Page = await self._ask(Scan(self._value(beginning), cursor))
+            for name, value in page.entries:
+                yield name.removeprefix(prefix).decode("utf-8", "surrogatepass"), value
+            if not page.cursor:
+                return
+            cursor = page.cursor
 
     def _value(self, key: str) -> bytes:
         return self._name("value", key)

@@ -216,6 +216,17 @@ async def test_every_wrong_line_of_a_list_is_reported(configuration: Configurati
     ]
 
 
+async def test_a_warning_about_a_line_as_a_whole(configuration: Configuration) -> None:
+    body = "async def start(self): self.services.config.warn('', 'is odd')"
+    configuration.plugin("strange", body)
+    configuration.file("plugins", "taker\nstrange\nkeeper\nstrange:2")
+    warnings = [str(problem) for problem in (await configuration.load()).warnings]
+    assert [warning.rpartition("/")[2] for warning in warnings] == [
+        "plugins:2: warning: strange: is odd",
+        "plugins:4: warning: strange:2: is odd",
+    ]
+
+
 async def test_warnings_are_no_errors(configuration: Configuration) -> None:
     configuration.file("plugins", "taker\nkeeper\n$include nothing")
     assert [str(p.severity) for p in (await configuration.load()).warnings] == ["warning"]

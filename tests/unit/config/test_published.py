@@ -14,6 +14,7 @@ import pytest
 
 from qpsmtpd.commands.check_config import check
 from qpsmtpd.config.problems import errors_in
+from qpsmtpd.plugins.ident import geoip
 
 TEXT = (Path(__file__).parent / "published.txt").read_text()
 
@@ -43,11 +44,17 @@ def written(directory: Path, title: str) -> list[str]:
     return [problem for problem in problems if problem]
 
 
+@pytest.fixture(autouse=True)
+def without_databases(monkeypatch: pytest.MonkeyPatch) -> None:
+    """This machine may have some."""
+    monkeypatch.setattr(geoip, "_DIRECTORIES", ())
+
+
 @pytest.mark.parametrize("title", CONFIGURATIONS)
 def test_what_check_config_says(tmp_path: Path, title: str) -> None:
     expected = written(tmp_path, title)
     found = [
-        f"{Path(problem.where).relative_to(tmp_path)}: {problem.severity}: {problem.text}"
+        f"{problem.where}: {problem.severity}: {problem.text}".replace(f"{tmp_path}/", "")
         for problem in check([tmp_path])
     ]
     assert found == expected

@@ -105,3 +105,36 @@ async def test_a_list_in_error_lists_nobody_and_is_logged_once_an_hour(
         assert await bad.codes(entry) == []
     assert [record.levelname for record in caplog.records] == ["WARNING"] * 2
     assert "list=bl.test" in caplog.text
+
+
+# --- lists that have everybody ------------------------------------------------------------------
+
+
+async def test_a_list_that_has_what_it_must_not_have() -> None:
+    clock = FakeClock()
+    resolver = FakeResolver({("A", f"{n}.bl.test"): ["127.0.0.2"] for n in ("listed", "never")})
+    found = DnsList("bl.test", resolver, clock, unlisted="never")
+    assert await found.codes("listed") == []
+    assert await found.codes("listed") == []
+    assert len(resolver.asked) == 2
+    clock.advance(3600)
+    del resolver.records["A", "never.bl.test"]
+    assert await found.codes("listed") == ["127.0.0.2"]
+    assert await found.codes("listed") == ["127.0.0.2"]
+    # What it has not is not a reason to ask.
+    assert await found.codes("other") == []
+    assert resolver.asked[2:] == [
+        ("A", "listed.bl.test"),
+        ("A", "never.bl.test"),
+        ("A", "listed.bl.test"),
+        ("A", "other.bl.test"),
+    ]
+
+
+async def test_a_list_that_does_not_say_what_it_must_not_have() -> None:
+    records: Records = {
+        ("A", "listed.bl.test"): ["127.0.0.2"],
+        ("A", "never.bl.test"): dns_failure(),
+    }
+    found = DnsList("bl.test", FakeResolver(records), FakeClock(), unlisted="never")
+    assert await found.codes("listed") == []

@@ -5,9 +5,11 @@ import asyncio
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from qpsmtpd.api import ConfigError, Decision, Endpoint, Session, Verdict
-from qpsmtpd.plugins.dnsbl import Dnsbl
+from qpsmtpd.plugins.dnsbl import Dnsbl, read_codes
 from qpsmtpd.testing import (
     FakeResolver,
     a_plugin,
@@ -81,7 +83,7 @@ async def test_the_text_of_the_zone_wins_and_names_the_client() -> None:
     dns = FakeResolver(LISTED)
     config = {"dnsbl_zones": ["bl.test:Blocked, see https://bl.test/?%IP%"]}
     assert text(await run(dns=dns, config=config)) == f"Blocked, see https://bl.test/?{IP}"
-    assert dns.asked == [("A", f"{NAME}.bl.test")]
+    assert ("TXT", f"{NAME}.bl.test") not in dns.asked
 
 
 async def test_a_list_that_says_nothing() -> None:
@@ -93,6 +95,80 @@ async def test_the_first_list_of_the_file_decides() -> None:
     config = {"dnsbl_zones": ["none.test:none", "one.test:one", "two.test:two"]}
     dns = {("A", f"{NAME}.{zone}"): ["127.0.0.2"] for zone in ("two.test", "one.test")}
     assert text(await run(dns=dns, config=config)) == "one"
+
+
+WEIGHTED = [
+    "strong.test*3:strong",
+    "weak.test=127.0.0.[2;4..6]*1:weak",
+    "weaker.test*+1:weaker",
+    "wl.test=127.0.[0..255].[1..3]*-2",
+]
+
+
+@pytest.mark.parametrize(
+    ("answers", "said"),
+    [
+        ({"strong": "127.0.0.9"}, "strong"),
+        ({"weak": "127.0.0.2"}, None),
+        ({"weak": "127.0.0.2", "weaker": "127.0.0.9"}, "weak"),
+        ({"weak": "127.0.0.5", "weaker": "127.0.0.9"}, "weak"),
+        ({"weak": "127.0.0.3", "weaker": "127.0.0.9"}, None),
+        ({"weak": "127.0.1.2", "weaker": "127.0.0.9"}, None),
+        ({"weaker": "127.0.0.9", "weak": "127.0.0.4", "wl": "127.0.5.1"}, None),
+        ({"strong": "127.0.0.9", "wl": "127.0.5.1"}, None),
+        ({"strong": "127.0.0.9", "weak": "127.0.0.4", "wl": "127.0.5.3"}, "strong"),
+        ({"strong": "127.0.0.9", "wl": "127.0.5.0"}, "strong"),
+        ({"wl": "127.0.5.1"}, None),
+        ({}, None),
+    ],
+)
+async def test_weights(answers: dict[str, str], said: str | None) -> None:
+    dns = {("A", f"{NAME}.{zone}.test"): [answer] for zone, answer in answers.items()}
+    session = a_session(IP)
+    config = {"dnsbl_zones": WEIGHTED}
+    verdict = await run("threshold 2", session=session, dns=dns, config=config)
+    assert (verdict and verdict.text) == said
+    assert session.karma == (-1 if said else 0)
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ("bl.test*many", "must be ZONE"),
+        ("bl test", "must be ZONE"),
+        ("*2", "must be ZONE"),
+        ("bl.test=127.0.0", "'127.0.0' is not 127.0.0.2, or with numbers"),
+        ("bl.test=127.0.0.[4..2]", "is not 127.0.0.2"),
+        ("bl.test=127.0.0.[2..999]", "is not 127.0.0.2"),
+        ("bl.test=127.0.0.[2;]", "is not 127.0.0.2"),
+    ],
+)
+async def test_wrong_lines(line: str, problem: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        await run(config={"dnsbl_zones": ["bl.test", line]})
+    assert caught.value.where == "dnsbl_zones:2"
+    assert problem in str(caught.value)
+
+
+@given(st.text(st.sampled_from("0127.[];"), max_size=20))
+def test_codes_are_right_or_wrong(text: str) -> None:
+    try:
+        codes = read_codes(text, "here")
+    except ConfigError:
+        return
+    assert len(codes) == 4
+    assert all(numbers and numbers <= set(range(256)) for numbers in codes)
+
+
+async def test_a_list_that_has_everybody_lists_nobody() -> None:
+    dns = FakeResolver({**LISTED, ("A", "1.0.0.127.bl.test"): ["127.0.0.2"]})
+    plugin = await a_plugin(Dnsbl, config=ZONES, dns=dns)
+    for _ in range(2):
+        session = a_session(IP)
+        assert await plugin.hook_connect(session) is None
+        await session.end_tasks()
+    # It is not asked again for an hour.
+    assert dns.asked == [("A", f"{NAME}.bl.test"), ("A", "1.0.0.127.bl.test")]
 
 
 async def test_ipv6() -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from qpsmtpd.errors import StoreError
+from qpsmtpd.plugin.services import Store
 from qpsmtpd.store.operation import Operation, Put, Replace
 from tests.unit.client import on_both_loops
 from tests.unit.store import stores
@@ -248,3 +249,40 @@ def _is(ask: Callable[[], Awaitable[Any]], wanted: Any) -> Callable[[], Awaitabl
         return bool(await ask() == wanted)
 
     return condition
+
+
+# --- listing ----------------------------------------------------------------------------------
+
+
+async def _items(store: Store, beginning: str = "") -> dict[str, bytes]:
+    return {key: value async for key, value in store.items(beginning)}
+
+
+@of_every_kind
+async def test_the_values_that_begin_in_some_way_can_be_listed(subject: Subject) -> None:
+    store = subject.store.scoped("a*[b")
+    keys = ["ip/1", "ip/2", "ip/\xe4?", "ip/", "ip", "other/1", "IP/1", "ip/\udc80"]
+    for key in keys:
+        await store.put(key, key.encode("utf-8", "surrogatepass"), LONG)
+    await store.increment("ip/1", 1, LONG)
+    await subject.store.scoped("axxb").put("ip/9", b"", LONG)
+    wanted = {key: key.encode("utf-8", "surrogatepass") for key in keys}
+    assert await _items(store) == wanted
+    assert await _items(store, "ip/") == {k: v for k, v in wanted.items() if k.startswith("ip/")}
+    assert await _items(store, "none") == {}
+    await store.delete("ip/1")
+    await store.put("short", b"", subject.short)
+    await subject.until(partial(_is_gone, store, "short"))
+    assert (await _items(store)).keys() == {*keys} - {"ip/1"}
+
+
+async def _is_gone(store: Store, key: str) -> bool:
+    return await store.get(key) is None
+
+
+@of_every_kind
+async def test_a_long_list_comes_page_by_page(subject: Subject) -> None:
+    store = subject.store.scoped("many")
+    keys = [f"key{number}" for number in range(1234)]
+    await asyncio.gather(*(store.put(key, b"v", LONG) for key in keys))
+    assert (await _items(store)).keys() == set(keys)
