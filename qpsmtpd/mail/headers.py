@@ -94,6 +94,26 @@ class Headers:
             end -= 1
         return b"".join(entry.raw for entry in entries[end:])
 
+    def before_text(self) -> list[HeaderField]:
+        """The fields above the first line that is not a field.
+
+        Mail systems end the header section there: what follows is body to them.
+        """
+        entries = self._all()
+        return entries[: self._text_start()]
+
+    def text_after_fields(self) -> bytes:
+        """The first line that is not a field, and all that is below it, fields as well."""
+        return b"".join(entry.raw for entry in self._all()[self._text_start() :])
+
+    def drop_text(self) -> None:
+        """Remove `text_after_fields`."""
+        del self._all()[self._text_start() :]
+
+    def _text_start(self) -> int:
+        entries = self._all()
+        return next((i for i, entry in enumerate(entries) if entry.key is None), len(entries))
+
     def __contains__(self, name: str) -> bool:
         return next(self._named(name), None) is not None
 
@@ -158,17 +178,19 @@ class Headers:
         self._top.insert(0, field)
 
     def insert(self, index: int, name: str, value: str) -> None:
-        """Put a field above the one at `index`: 0 is the top, the number of fields is the bottom.
+        """Put a field below so many fields: 0 is the top, the number of fields is the bottom.
 
-        Raises IndexError, and ValueError as `append` does.
+        Lines that are not fields stay below it. Raises IndexError, and ValueError as `append` does.
         """
         if index == 0:
             self.prepend(name, value)
-        elif index == len(self.fields()):
+            return
+        entry = _rendered(name, value)
+        place = self._place(index - 1) + 1
+        if place == len(self._all()):
             self.append(name, value)
         else:
-            entry = _rendered(name, value)
-            self._all().insert(self._place(index), entry)
+            self._all().insert(place, entry)
 
     def append(self, name: str, value: str) -> None:
         """Put a field below all others.
