@@ -162,7 +162,7 @@ class Edits:
     def carry_out(self) -> bool:
         """Change header section and envelope.  False, with them as they were, if nobody is left."""
         added, deleted = self._net_recipients()
-        if len(deleted) == len(self.tx.recipients) and not added:
+        if deleted and not added and len(deleted) == len(self.tx.recipients):
             return False
         for edit in self._headers:
             self._edit_header(edit)

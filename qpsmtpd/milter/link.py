@@ -85,7 +85,7 @@ class Link:
     @classmethod
     async def open(cls, manner: Manner) -> Self:
         """Connect and negotiate."""
-        wire = await Wire.connect(manner.place, manner.connect_timeout)
+        wire = await Wire.connect(manner.place, manner.connect_timeout, manner.timeout)
         try:
             return cls(wire, manner, await _negotiate(wire, manner))
         except BaseException:

@@ -146,7 +146,7 @@ class Agreement:
 def offer(version: int = NEWEST) -> Negotiate:
     """All that we know in a version of the protocol."""
     actions = _ALL_ACTIONS if version == NEWEST else _ACTIONS_OF_2
-    return Negotiate(version, actions, _STEPS[version])
+    return Negotiate(version, int(actions), int(_STEPS[version]))
 
 
 def agree(offered: Negotiate, answer: Negotiate) -> Agreement:

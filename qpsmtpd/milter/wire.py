@@ -38,10 +38,10 @@ class Wire:
         self._splitter = Splitter()
 
     @classmethod
-    async def connect(cls, place: Place, timeout: float) -> Self:
+    async def connect(cls, place: Place, connect_timeout: float, timeout: float) -> Self:
         """Connect to a milter."""
         with _errors("cannot be reached"):
-            async with asyncio.timeout(timeout):
+            async with asyncio.timeout(connect_timeout):
                 if place.path:
                     return cls(*await asyncio.open_unix_connection(place.path), timeout)
                 return cls(*await asyncio.open_connection(place.host, place.port), timeout)
