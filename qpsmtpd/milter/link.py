@@ -81,6 +81,9 @@ class Link:
         self.agreement = agreement
         #: Whether another client has used it before.
         self.used = False
+        #: Whether another client may follow: libmilter ignores QUIT_NC (and then does not answer)
+        #: unless the last it has said was "continue" to the end of a message.
+        self.reusable = False
 
     @classmethod
     async def open(cls, manner: Manner) -> Self:
@@ -105,6 +108,7 @@ class Link:
     async def tell(self, scene: Scene, command: Packet) -> Answer:
         """Tell the milter something, and wait for its answer."""
         kind = type(command)
+        self.reusable = False
         said = self._macros(scene, command)
         if self.agreement.hears(kind):
             said.append(command)
@@ -126,11 +130,14 @@ class Link:
             if isinstance(packet, (Progress, Change)):
                 yield packet
             else:
-                yield self._answer(packet)
+                answer = self._answer(packet)
+                self.reusable = answer == CONTINUE
+                yield answer
                 return
 
     async def abort_message(self) -> None:
         """Have the milter forget the message; it does not answer."""
+        self.reusable = False
         await self._wire.send(packets.Abort())
 
     async def is_quiet(self) -> bool:

@@ -38,7 +38,7 @@ class Links:
 
     async def give_back(self, link: Link) -> None:
         """The client has left.  Raises MilterError."""
-        if not self._idle_time or len(self._idle) >= MOST:
+        if not (self._idle_time and link.reusable) or len(self._idle) >= MOST:
             link.leave()
             return
         await link.release()

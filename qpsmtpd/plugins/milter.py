@@ -42,8 +42,9 @@ the milter at MAIL, once that works again.
 below the `hook_timeout` of the line (120 s unless given), after which the message is deferred,
 whatever `failure` says.
 
-`reuse` keeps connections for the next client by a command that libmilter knows since Sendmail 8.14.
-Other milters may not know it, and take one client for another.
+`reuse` keeps connections for the next client by a command that libmilter knows since Sendmail 8.14,
+if the last message was one that the milter had nothing against. Other milters may not know the
+command, and take one client for another.
 
 With `mode=shadow` the milter is asked, and nothing is refused or changed.
 

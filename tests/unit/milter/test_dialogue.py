@@ -521,25 +521,43 @@ async def test_a_place_where_nobody_is() -> None:
 # --- connections that are used again ----------------------------------------------------------
 
 
+async def a_message(links: Links, name: str) -> None:
+    """A client, its message, and its end."""
+    tx = a_transaction("me@a.test", "one@b.test", session=a_session(ehlo=name), message=TEXT)
+    dialogue, answer = await Dialogue.begin(links, SERVER, tx.session)
+    assert answer == CONTINUE
+    await dialogue.message(tx, apply=True)
+    await dialogue.end()
+
+
 async def test_the_next_client_on_the_same_connection() -> None:
     async with FakeMilter() as milter:
         links = Links(Manner(place=Place(path=str(milter.path))), 60.0)
         for name in ("one", "two"):
-            dialogue, _ = await Dialogue.begin(links, SERVER, a_session(ehlo=name))
-            await dialogue.end()
+            await a_message(links, name)
         links.close()
         await milter.ended.wait()
         assert milter.connections == 1
-    assert milter.kinds() == ["Connect", "Helo", "QuitNewClient"] * 2 + ["Quit"]
+    assert [kind for kind in milter.kinds() if kind in ("Connect", "QuitNewClient", "Quit")] == [
+        *("Connect", "QuitNewClient", "Connect", "QuitNewClient", "Quit")
+    ]
+
+
+@pytest.mark.parametrize("says", [Accept(), Reject()])
+async def test_no_client_follows_unless_libmilter_would_see_it(says: Packet) -> None:
+    """It ignores QUIT_NC after any other answer, and then does not answer any more."""
+    async with FakeMilter({EndOfMessage: says}) as milter:
+        links = Links(Manner(place=Place(path=str(milter.path))), 60.0)
+        await a_message(links, "one")
+        await milter.ended.wait()
+    assert "QuitNewClient" not in milter.kinds()
 
 
 async def test_a_used_connection_that_breaks_is_no_failure() -> None:
     async with FakeMilter({Connect: Turns(Continue(), DROP, Continue())}) as milter:
         links = Links(Manner(place=Place(path=str(milter.path))), 60.0)
         for name in ("one", "two"):
-            dialogue, answer = await Dialogue.begin(links, SERVER, a_session(ehlo=name))
-            assert answer == CONTINUE
-            await dialogue.end()
+            await a_message(links, name)
         links.close()
         await milter.ended.wait()
         assert milter.connections == 2
@@ -548,11 +566,10 @@ async def test_a_used_connection_that_breaks_is_no_failure() -> None:
 async def test_a_waiting_connection_that_was_closed_is_not_used() -> None:
     async with FakeMilter() as milter:
         links = Links(Manner(place=Place(path=str(milter.path))), 60.0)
-        dialogue, _ = await Dialogue.begin(links, SERVER, a_session(ehlo="one"))
-        await dialogue.end()
+        await a_message(links, "one")
         await milter.stop()
         await milter.start()
-        dialogue, _ = await Dialogue.begin(links, SERVER, a_session(ehlo="two"))
-        dialogue.leave()
+        await a_message(links, "two")
         links.close()
         await milter.ended.wait()
+        assert milter.connections == 2

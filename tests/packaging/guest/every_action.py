@@ -107,7 +107,7 @@ class EveryAction(Milter.Base):
             if action == "replacebody":
                 for part in arguments:
                     self.replacebody(part.encode())
-            elif hasattr(self, action) and action not in ("eoh", "body"):
+            elif hasattr(self, action) and action not in ("eoh", "body", "eom"):
                 getattr(self, action)(*arguments)
         self.addheader("X-Told", json.dumps(self.told))
         return next(
