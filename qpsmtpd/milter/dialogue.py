@@ -19,7 +19,7 @@ from qpsmtpd.milter.content import body_chunks, header_packet, visible_fields
 from qpsmtpd.milter.edits import Edits
 from qpsmtpd.milter.link import CONTINUE, Answer, Change, Link
 from qpsmtpd.milter.links import Links
-from qpsmtpd.milter.macros import Scene, Server, client_name, octets
+from qpsmtpd.milter.macros import Scene, Server, octets
 from qpsmtpd.milter.negotiation import Step
 from qpsmtpd.milter.packets import Packet, ReplaceBody
 from qpsmtpd.milter.wire import MilterError
@@ -63,7 +63,8 @@ class Dialogue:
         session = self._session
         family = b"6" if ":" in session.client.ip else b"4"
         address = session.client.ip.encode()
-        name = octets(client_name(session))
+        # Postfix says "unknown" only in macros.
+        name = octets(session.client_name or session.client.literal)
         answer = await self._tell(packets.Connect(name, family, session.client.port, address))
         if answer == CONTINUE and session.hello is not None:
             answer = await self.hello(session.hello_host)

@@ -10,6 +10,7 @@ not count our own; what has been removed does not count any more.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from qpsmtpd.mail import dsn
@@ -23,6 +24,8 @@ from qpsmtpd.milter.wire import MilterError
 
 #: Changes to one message; a milter that asks for more is out of its mind.
 MOST_CHANGES = 2000
+
+_Mailbox = tuple[str, str | None]
 
 _line_end = re.compile(r"\r\n|\r|\n")
 _control = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
@@ -128,8 +131,6 @@ class Edits:
     def _value(self, value: bytes) -> str:
         """A value as it may stand in a field, whatever lines it came in."""
         text = _decoded(value)
-        if self.exact:
-            text = text.removeprefix(" ")
         first, *others = (_control.sub("?", line) for line in _line_end.split(text))
         kept = (line.rstrip() for line in others if line.strip())
         return "\n".join((first, *(line if line[0] in " \t" else f"\t{line}" for line in kept)))
@@ -161,55 +162,58 @@ class Edits:
 
     def carry_out(self) -> bool:
         """Change header section and envelope.  False, with them as they were, if nobody is left."""
-        added, deleted = self._net_recipients()
-        if deleted and not added and len(deleted) == len(self.tx.recipients):
+        there = {_mailbox(recipient.address): recipient for recipient in self.tx.recipients}
+        after = self._recipients_after(there)
+        if there and not after:
             return False
         for edit in self._headers:
             self._edit_header(edit)
-        for new in added:
+        for new in filter(None, after.values()):
             self.tx.add_recipient(new.address, new.parameters)
-        for recipient in deleted:
-            self.tx.remove_recipient(recipient.address)
+        for key, recipient in there.items():
+            if key not in after:
+                self.tx.remove_recipient(recipient.address)
         if self._sender is not None:
             self.tx.replace_reverse_path(self._sender.path)
             self.tx.mail_parameters.update(self._sender.parameters)
         return True
 
-    def _net_recipients(self) -> tuple[list[_Added], list[Recipient]]:
-        """Who comes and who goes, once all changes have been made in their order."""
-        there = {_mailbox(recipient.address): recipient for recipient in self.tx.recipients}
-        after: dict[tuple[str, str | None], _Added | None] = dict.fromkeys(there)
+    def _recipients_after(
+        self, there: Mapping[_Mailbox, Recipient]
+    ) -> dict[_Mailbox, _Added | None]:
+        """Who gets the message once all changes are made in their order; None is: as before."""
+        after: dict[_Mailbox, _Added | None] = dict.fromkeys(there)
         for change in self._recipients:
             key = _mailbox(change.address)
             if isinstance(change, _Deleted):
                 after.pop(key, None)
             elif key not in after:
                 after[key] = None if key in there else change
-        added = [new for new in after.values() if new is not None]
-        return added, [recipient for key, recipient in there.items() if key not in after]
+        return after
 
     def _edit_header(self, edit: _HeaderEdit) -> None:
         assert self.tx.message is not None
         headers = self.tx.message.headers
+        gap = "" if self.exact else " "
         if edit.nth:
-            self._change_nth(headers, edit)
+            self._change_nth(headers, edit, gap)
             return
         bottom = len(headers.before_text())
         index = bottom if edit.index is None else min(edit.index, bottom)
-        headers.insert(index, edit.name, edit.value)
+        headers.insert(index, edit.name, edit.value, gap=gap)
 
-    def _change_nth(self, headers: Headers, edit: _HeaderEdit) -> None:
+    def _change_nth(self, headers: Headers, edit: _HeaderEdit, gap: str) -> None:
         nth = real_number(self.tx, edit.name, edit.nth)
         if nth is None:
             if edit.value:
-                headers.insert(len(headers.before_text()), edit.name, edit.value)
+                headers.insert(len(headers.before_text()), edit.name, edit.value, gap=gap)
         elif edit.value:
-            headers.replace_nth(edit.name, nth, edit.value)
+            headers.replace_nth(edit.name, nth, edit.value, gap=gap)
         else:
             headers.remove_nth(edit.name, nth)
 
 
-def _mailbox(address: Address) -> tuple[str, str | None]:
+def _mailbox(address: Address) -> _Mailbox:
     """What two addresses of one mailbox share, as `Transaction.add_recipient` compares them."""
     return address.local_part, address.domain
 

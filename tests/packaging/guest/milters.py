@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import random
 import re
 import smtplib
@@ -152,7 +153,7 @@ async def ours(kind: str) -> AsyncIterator[Serving]:
     ]
     files = {
         "me": [ME],
-        "me_auth_results": ["none"],
+        "me-auth-results": ["none"],
         "plugins": ["relay", *milters, "rcpt_ok", f"queue/smtp-forward 127.0.0.1 {SINK}"],
         "rcpthosts": ["b.example"],
         "relayclients": [FRIEND],
@@ -352,12 +353,12 @@ def differences(case: Case, said: dict[str, list[str]], sink: Sink) -> list[str]
     """What Postfix and we do differently."""
     found = []
     if said["postfix"] != said["qpsmtpd"]:
-        found.append(f"replies {said}")
+        found.append(f"replies {said} to {case.text!r}")
     if said["qpsmtpd"][-1] == said["postfix"][-1] == "taken":
         wait_for(f"message {case.number}", lambda: ("postfix", case.number) in sink.taken)
         both = [parts(sink.taken[by, case.number]) for by in ("postfix", "qpsmtpd")]
         found += [
-            f"{name}: postfix {both[0][name]!r} qpsmtpd {both[1][name]!r}"
+            f"{name}: postfix {both[0][name]!r} qpsmtpd {both[1][name]!r} of {case.text!r}"
             for name in both[0]
             if both[0][name] != both[1][name]
         ]
@@ -387,9 +388,11 @@ async def reuse() -> None:
     links = Links(Manner(place=Place("127.0.0.1", EVERY_ACTION)), 60.0)
     server, used = Server(ME, "test"), []
     for name in ("one", "two"):
-        tx = a_transaction("a@good.example", RECIPIENT, session=a_session(ehlo=name), message=TEXT)
+        session = a_session(ehlo=name)
+        tx = a_transaction("a@good.example", RECIPIENT, session=session, message=TEXT)
         dialogue, _ = await Dialogue.begin(links, server, tx.session)
-        await dialogue.message(tx, apply=True)
+        _, edits = await dialogue.message(tx, apply=True)
+        edits.carry_out()
         assert tx.message is not None
         expect(f'["helo", "{name}"]' in tx.message.headers.peek("X-Told"), "not told of the client")
         used.append(dialogue._link)
@@ -429,4 +432,5 @@ async def run_all() -> None:
 
 
 if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO)
     asyncio.run(run_all())

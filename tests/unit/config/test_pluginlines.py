@@ -257,6 +257,7 @@ def test_a_next_hop_that_is_to_be_asked_about_recipients(tmp_path: Path, plugin_
         ("queue/exim-bsmtp", True),
         ("queue/postfix-queue\nverify_recipients mode=shadow", True),
         ("queue/postfix-queue\nverify_recipients", False),
+        ("queue/postfix-queue\nmilter clamav 7357", True),
         ("queue/smtp-forward 192.0.2.1 check-recipients=yes", False),
         ("queue/qmail-queue", False),
         ("queue/maildir /var/mail", False),

@@ -103,7 +103,7 @@ async def test_a_whole_message() -> None:
         *("Header", "Header", "Header", "Header", "EndOfHeaders", "Body", "EndOfMessage", "Quit"),
     ]
     assert milter.heard[:4] == [
-        Connect(b"unknown", b"4", 40000, b"192.0.2.1"),
+        Connect(b"[192.0.2.1]", b"4", 40000, b"192.0.2.1"),
         Helo(b"client.example"),
         Mail((b"<me@a.test>", b"SIZE=9", b"X")),
         Rcpt((b"<one@b.test>",)),
@@ -338,7 +338,7 @@ async def test_fields_stay_above_what_is_not_one() -> None:
     ("value", "steps", "line"),
     [
         (b" v", Step.LEADING_SPACE, "N: v"),
-        (b"v", Step.LEADING_SPACE, "N: v"),
+        (b"v", Step.LEADING_SPACE, "N:v"),
         (b" v", 0, "N:  v"),
         (b"a\n\tb\r\n c\rd\n", 0, "N: a\n\tb\n c\n\td"),
         (b"a\n\nBcc: x", 0, "N: a\n\tBcc: x"),
@@ -378,7 +378,7 @@ async def test_other_recipients_in_place_of_all() -> None:
 
 
 async def test_nobody_is_left() -> None:
-    tx = a_transaction("me@a.test", "one@b.test", message=TEXT)
+    tx = a_transaction("me@a.test", "one@b.test", "one@B.test", message=TEXT)
     changes = [AddHeader(b"N", b"v"), DeleteRecipient(b"<one@b.test>")]
     async with FakeMilter({EndOfMessage: [*changes, Continue()]}) as milter:
         _, edits = await told(milter, tx)
