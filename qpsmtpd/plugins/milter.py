@@ -38,6 +38,10 @@ it is left alone for ten seconds, so that clients need not wait for it; an outag
 the log when it begins, and one when it is over. A client that has connected meanwhile is shown to
 the milter at MAIL, once that works again.
 
+The daemon's user needs the right to write to the milter's socket, as a rule by its group (`adduser
+qpsmtpd opendkim`, and a restart). A milter that signs mail of relay clients has to know who they
+are, by their address or by having logged in (with opendkim, InternalHosts and the macro auth_type).
+
 `content_timeout` is for a whole message, and begins anew when the milter reports progress. Keep it
 below the `hook_timeout` of the line (120 s unless given), after which the message is deferred,
 whatever `failure` says.

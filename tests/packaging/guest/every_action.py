@@ -12,10 +12,12 @@ from __future__ import annotations
 
 import json
 import sys
+from typing import Any
 
 import Milter
 
-VERDICTS = {
+CONTINUE: int = Milter.CONTINUE
+VERDICTS: dict[str, int] = {
     "accept": Milter.ACCEPT,
     "discard": Milter.DISCARD,
     "reject": Milter.REJECT,
@@ -24,38 +26,39 @@ VERDICTS = {
 MACROS = ("j", "i", "_", "{mail_addr}", "{rcpt_addr}", "{client_addr}", "{auth_authen}")
 
 
-class EveryAction(Milter.Base):
-    def __init__(self):
-        self.told = []
-        self.todo = []
+class EveryAction(Milter.Base):  # type: ignore[misc]
+    def __init__(self) -> None:
+        self.told: list[tuple[Any, ...]] = []
+        self.todo: list[list[Any]] = []
         self.size = 0
+        self.rcpt_macro = ""
 
-    def tell(self, *what):
+    def tell(self, *what: Any) -> None:
         self.told.append(what)
 
-    def verdict(self, step, text):
+    def verdict(self, step: str, text: str) -> int:
         """What a name such as `reject.rcpt` in an address asks for."""
         for word in text.replace("<", "").partition("@")[0].split("+"):
             verdict, dot, where = word.partition(".")
             if dot and where == step:
                 return self.done(verdict)
-        return Milter.CONTINUE
+        return CONTINUE
 
-    def done(self, verdict):
+    def done(self, verdict: str) -> int:
         if verdict == "reply":
             self.setreply("554", "5.7.9", "First line", "100%% second line")
-            return Milter.REJECT
+            return VERDICTS["reject"]
         return VERDICTS[verdict]
 
-    def connect(self, hostname, family, hostaddr):
+    def connect(self, hostname: str, family: int, hostaddr: tuple[Any, ...]) -> int:
         self.tell("connect", hostname, list(hostaddr))
-        return Milter.CONTINUE
+        return CONTINUE
 
-    def hello(self, hostname):
+    def hello(self, hostname: str) -> int:
         self.tell("helo", hostname)
-        return Milter.CONTINUE
+        return CONTINUE
 
-    def envfrom(self, address, *parameters):
+    def envfrom(self, address: str, *parameters: str) -> int:
         self.told = [
             each for each in self.told if each[0] in ("connect", "helo", "abort", "unknown")
         ]
@@ -63,42 +66,42 @@ class EveryAction(Milter.Base):
         self.tell("mail", address, *parameters)
         return self.verdict("mail", address)
 
-    def envrcpt(self, address, *parameters):
+    def envrcpt(self, address: str, *parameters: str) -> int:
         self.tell("rcpt", address, *parameters)
         self.rcpt_macro = self.getsymval("{rcpt_addr}")
         return self.verdict("rcpt", address)
 
-    def data(self):
+    def data(self) -> int:
         self.tell("data")
-        return Milter.CONTINUE
+        return CONTINUE
 
-    def unknown(self, command):
+    def unknown(self, command: str) -> int:
         self.tell("unknown", command)
-        return Milter.REJECT if "reject" in command.lower() else Milter.CONTINUE
+        return VERDICTS["reject"] if "reject" in command.lower() else Milter.CONTINUE
 
-    @Milter.decode("bytes")
-    def header(self, name, value):
-        value = value.decode("utf-8", "replace")
+    @Milter.decode("bytes")  # type: ignore[untyped-decorator]
+    def header(self, name: str, octets: bytes) -> int:
+        value = octets.decode("utf-8", "replace")
         self.tell("header", name, value)
         if name == "X-Do":
             self.todo.append(json.loads(value))
-        return Milter.CONTINUE
+        return CONTINUE
 
-    def eoh(self):
+    def eoh(self) -> int:
         self.tell("eoh")
         return self.later("eoh")
 
-    def body(self, chunk):
+    def body(self, chunk: bytes) -> int:
         self.size += len(chunk)
         self.tell("body", len(chunk))
         return self.later("body")
 
-    def later(self, step):
+    def later(self, step: str) -> int:
         return next(
             (self.done(how) for what, how, *_ in self.todo if what == step), Milter.CONTINUE
         )
 
-    def eom(self):
+    def eom(self) -> int:
         self.tell("eom", self.size)
         macros = {name: self.getsymval(name) for name in MACROS}
         self.tell("macros", macros, self.rcpt_macro)
@@ -109,20 +112,21 @@ class EveryAction(Milter.Base):
                     self.replacebody(part.encode())
             elif hasattr(self, action) and action not in ("eoh", "body", "eom"):
                 getattr(self, action)(*arguments)
-        self.addheader("X-Told", json.dumps(self.told))
+        # Lines have at most 998 octets.
+        self.addheader("X-Told", json.dumps(self.told).replace("], [", "],\n ["))
         return next(
             (self.done(how) for what, how, *_ in self.todo if what == "eom"), Milter.CONTINUE
         )
 
-    def abort(self):
+    def abort(self) -> int:
         self.tell("abort")
-        return Milter.CONTINUE
+        return CONTINUE
 
-    def close(self):
-        return Milter.CONTINUE
+    def close(self) -> int:
+        return CONTINUE
 
 
-def main():
+def main() -> None:
     Milter.factory = EveryAction
     Milter.set_flags(
         Milter.CHGBODY

@@ -240,7 +240,7 @@ async def test_no_recipients_left() -> None:
     assert len(tx.recipients) == 2
 
 
-QUARANTINED = {EndOfMessage: [Quarantine(b"a virus"), Continue()]}
+QUARANTINED: dict[type[Packet], Says] = {EndOfMessage: [Quarantine(b"a virus"), Continue()]}
 
 
 async def test_quarantine_where_nothing_can_hold() -> None:
@@ -274,8 +274,8 @@ async def test_quarantine_deny_and_tag() -> None:
 
 
 async def test_changes_are_made() -> None:
-    says = {EndOfMessage: [AddHeader(b"X", b"y"), ReplaceBody(b"new"), Accept()]}
-    async with FakeMilter(says) as milter:
+    changes = [AddHeader(b"X", b"y"), ReplaceBody(b"new"), Accept()]
+    async with FakeMilter({EndOfMessage: changes}) as milter:
         tx, _ = await whole(await plugin_for(milter))
     assert tx.message is not None
     assert tx.message.headers.get("X") == "y"
@@ -283,8 +283,8 @@ async def test_changes_are_made() -> None:
 
 
 async def test_nothing_is_changed_in_a_shadow() -> None:
-    says = {EndOfMessage: [AddHeader(b"X", b"y"), ReplaceBody(b"new"), Quarantine(b""), Accept()]}
-    async with FakeMilter(says) as milter:
+    changes = [AddHeader(b"X", b"y"), ReplaceBody(b"new"), Quarantine(b""), Accept()]
+    async with FakeMilter({EndOfMessage: changes}) as milter:
         plugin = await plugin_for(milter)
         plugin.mode = "shadow"
         tx, verdicts = await whole(plugin)
