@@ -178,15 +178,23 @@ class Dialogue:
 
     async def _content(self, tx: Transaction) -> Answer:
         assert tx.message is not None
-        fields = visible_fields(tx)
-        headers = (header_packet(field, exact=self._link.exact) for field in fields)
-        answer = await self._series(packets.Header, _each(headers))
+        answer = await self._headers(tx)
         if answer == CONTINUE:
             answer = self._note(await self._tell(packets.EndOfHeaders()))
         if answer == CONTINUE:
             bodies = (packets.Body(chunk) async for chunk in body_chunks(tx.message))
             answer = await self._series(packets.Body, bodies)
         return answer
+
+    async def _headers(self, tx: Transaction) -> Answer:
+        exact = self._link.exact
+        headers = [header_packet(field, exact=exact) for field in visible_fields(tx)]
+        agreement = self._link.agreement
+        if agreement.hears(packets.Header) and not agreement.answers(packets.Header):
+            # All at once, as nothing comes back.
+            await self._link.tell_unanswered(headers)
+            return CONTINUE
+        return await self._series(packets.Header, _each(headers))
 
     async def _series(self, kind: type[Packet], series: AsyncIterator[Packet]) -> Answer:
         """Packets of a kind, until the milter has seen enough of them."""

@@ -7,7 +7,7 @@ A command that the milter does not want to hear of, or does not answer, counts a
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -119,6 +119,11 @@ class Link:
         while isinstance(packet := await self._wire.receive(), Progress):
             pass
         return self._answer(packet)
+
+    async def tell_unanswered(self, commands: Sequence[Packet]) -> None:
+        """Tell the milter what it hears without macros, and does not answer."""
+        self.reusable = False
+        await self._wire.send(*commands)
 
     async def end_message(self, scene: Scene) -> AsyncIterator[Answer | Change | Progress]:
         """Tell the milter that the message is complete: changes, and last its answer."""

@@ -318,9 +318,10 @@ class Milter(Plugin[MilterOptions]):
 
     def _of_answer(self, tx: Transaction, answer: Answer) -> Verdict | None:
         """What an answer about a message or a recipient means."""
+        if answer != CONTINUE:
+            self._breaker.worked()
         if isinstance(answer, (packets.Accept, packets.Discard)):
             tx.notes[self._done] = True
-            self._breaker.worked()
         if isinstance(answer, packets.Discard):
             return self._discard(tx, "discard")
         return self._refusal(answer)

@@ -17,7 +17,7 @@ _PACKAGES = {
     "postfix": ("postfix", "openbsd-inetd", "ucspi-tcp", *_DAEMON),
     "postfix-login": ("postfix", "dovecot-core", "openssl", *_DAEMON),
     "exim4": ("exim4-daemon-light", *_DAEMON),
-    "milters": ("postfix", "opendkim", "opendmarc", "python3-milter", *_DAEMON),
+    "milters": ("postfix", "opendkim", "opendmarc", "python3-milter", "rspamd", *_DAEMON),
 }
 _ANSWERS = """\
 postfix postfix/main_mailer_type select Local only

@@ -10,7 +10,9 @@ from tests.packaging import guests
 pytestmark = pytest.mark.real_systems
 
 
-@pytest.mark.parametrize("check", ["reuse", "verdicts", "actions", "authentication"])
+@pytest.mark.parametrize(
+    "check", ["reuse", "verdicts", "actions", "outages", "authentication", "rspamd"]
+)
 def test_milters(check: str) -> None:
     """One check of the guest; tests/packaging/guest/milters.py says what it does."""
     failure = guests.boot("bookworm", "milters", "milters").failure(check)

@@ -13,11 +13,14 @@ import json
 import logging
 import random
 import re
+import signal
 import smtplib
 import socket
 import subprocess
+import threading
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from email.utils import formatdate
 from pathlib import Path
 from typing import Any
@@ -39,10 +42,16 @@ ME = "mx.example"
 RECIPIENT = "user@b.example"
 STRANGER, FRIEND = "127.0.0.9", "127.0.0.1"
 SINK = 2600
-OPENDKIM, OPENDMARC, EVERY_ACTION = 8891, 8893, 8899
+OPENDKIM, OPENDMARC, EVERY_ACTION, RSPAMD = 8891, 8893, 8899, 11332
+#: Of a milter that is killed and paused.
+FRAIL = 8898
 #: Where Postfix's SMTP servers listen, by the milters that they ask.
-POSTFIX = {"authentication": 2501, "actions": 2502}
-MILTERS = {"authentication": (OPENDKIM, OPENDMARC), "actions": (EVERY_ACTION,)}
+POSTFIX = {"authentication": 2501, "actions": 2502, "rspamd": 2503}
+MILTERS = {
+    "authentication": (OPENDKIM, OPENDMARC),
+    "actions": (EVERY_ACTION,),
+    "rspamd": (RSPAMD,),
+}
 
 MESSAGES = 200
 EDITED = 100
@@ -75,12 +84,14 @@ class Sink:
     """Takes every message, and keeps it by its number and by whom it came from."""
 
     taken: dict[tuple[str, str], tuple[str, list[str], bytes]] = field(default_factory=dict)
+    copies: Counter[tuple[str, str]] = field(default_factory=Counter)
 
     async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:
         content = bytes(envelope.content)
         number = re.search(rb"^X-Case: (\S+)", content, re.MULTILINE)
         by = "postfix" if b"(Postfix" in content else "qpsmtpd"
         key = (by, number[1].decode() if number else "?")
+        self.copies[key] += 1
         self.taken[key] = (envelope.mail_from or "", list(envelope.rcpt_tos), content)
         return "250 2.0.0 Ok"
 
@@ -139,6 +150,23 @@ def configure_postfix() -> None:
     run("systemctl", "restart", "postfix@-.service")
 
 
+def configure_rspamd() -> None:
+    local = Path("/etc/rspamd/local.d")
+    (local / "worker-proxy.inc").write_text(
+        f'bind_socket = "127.0.0.1:{RSPAMD}";\nmilter = yes;\ntimeout = 20s;\n'
+        'upstream "local" {\n  default = yes;\n  self_scan = yes;\n}\n'
+    )
+    (local / "options.inc").write_text(
+        'local_addrs = "192.0.2.0/24";\nenable_test_patterns = true;\n'
+        'dns {\n  nameserver = ["127.0.0.1"];\n  timeout = 1s;\n}\n'
+    )
+    (local / "milter_headers.conf").write_text(
+        'use = ["x-spamd-bar", "x-spam-level", "authentication-results", "x-spamd-result"];\n'
+        "skip_local = false;\n"
+    )
+    run("systemctl", "restart", "rspamd.service")
+
+
 def answers(port: int) -> bool:
     with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
         return True
@@ -146,11 +174,11 @@ def answers(port: int) -> bool:
 
 
 @contextlib.asynccontextmanager
-async def ours(kind: str) -> AsyncIterator[Serving]:
-    milters = [
+async def ours(kind: str, *milters: str) -> AsyncIterator[Serving]:
+    milters = milters or tuple(
         f"milter:{number} m{number} inet:{port}@127.0.0.1"
         for number, port in enumerate(MILTERS[kind], start=1)
-    ]
+    )
     files = {
         "me": [ME],
         "me-auth-results": ["none"],
@@ -220,6 +248,18 @@ def authentication_case(number: int, chance: random.Random) -> Case:
 
 
 TEXT = "Received: by us\nSubject: test\n\nHello\n"
+#: What rspamd takes for spam: to be refused, marked, or given another subject.
+_SPAM = "JS*C4JDBQADN1.NSBN3*2IDNEN*GTUBE-STANDARD-ANTI-UBE-TEST-EMAIL*C.34X\r\n"
+
+
+def rspamd_case(number: int, chance: random.Random) -> Case:
+    """As for the others, and some of it is spam."""
+    case = authentication_case(number, chance)
+    spam = chance.choice(["", "", "", f"X{_SPAM}", f"Y{_SPAM}", f"Z{_SPAM}"]).encode()
+    text = case.text.replace(f"X-Case: {number}\r\n".encode(), f"X-Case: s{number}\r\n".encode())
+    return replace(case, number=f"s{number}", text=text + spam)
+
+
 NAMES = ("X-A", "x-a", "Subject", "Received", "X-New")
 
 
@@ -404,6 +444,99 @@ async def reuse() -> None:
     expect(used[0] is used[1], "the connection was not used again")
 
 
+# --- outages ----------------------------------------------------------------------------------
+
+MANY = 120
+CLIENTS = 4
+
+
+class FrailMilter:
+    """A milter that dies and hangs."""
+
+    def __init__(self) -> None:
+        self.start()
+
+    def start(self) -> None:
+        module = "tests.packaging.guest.every_action"
+        command = ("python3", "-m", module, f"inet:{FRAIL}@127.0.0.1")
+        self.process = subprocess.Popen(command)
+        wait_for("the milter", lambda: answers(FRAIL))
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+
+class Traffic:
+    """Clients that send messages until each of them is taken, and count what they hear."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+        self.heard: Counter[str] = Counter()
+        self._numbers = iter(range(MANY))
+        self._lock = threading.Lock()
+
+    def run(self) -> None:
+        clients = [threading.Thread(target=self._client) for _ in range(CLIENTS)]
+        for client in clients:
+            client.start()
+        for client in clients:
+            client.join()
+
+    def _client(self) -> None:
+        while True:
+            with self._lock:
+                number = next(self._numbers, None)
+            if number is None:
+                return
+            text = f"X-Case: o{number}\r\n\r\nbody\r\n".encode()
+            while not self._taken(Case(f"o{number}", "a@good.example", text)):
+                threading.Event().wait(0.2)
+
+    def _taken(self, case: Case) -> bool:
+        bad = next((reply for reply in send(self.port, case) if reply != "taken"), "taken")
+        self.heard[bad] += 1
+        return bad == "taken"
+
+    def wait_for_deferrals(self, more: int) -> None:
+        before = self.heard["4 4.7.1"]
+        wait_for("deferrals", lambda: self.heard["4 4.7.1"] >= before + more)
+
+    def wait_for_messages(self, more: int) -> None:
+        before = self.heard["taken"]
+        wait_for("messages", lambda: self.heard["taken"] >= before + more)
+
+
+async def outages(sink: Sink) -> None:
+    """Nothing is refused, lost, doubled or passed unseen while a milter dies and hangs."""
+    line = f"milter m {FRAIL} connect_timeout=1 timeout=1 content_timeout=2"
+    async with ours("actions", line) as serving:
+        milter = await asyncio.to_thread(FrailMilter)
+        traffic = Traffic(serving.port)
+        sending = asyncio.create_task(asyncio.to_thread(traffic.run))
+        await asyncio.to_thread(traffic.wait_for_messages, 10)
+        milter.kill()
+        await asyncio.to_thread(traffic.wait_for_deferrals, 5)
+        await asyncio.to_thread(milter.start)
+        await asyncio.to_thread(traffic.wait_for_messages, 10)
+        milter.process.send_signal(signal.SIGSTOP)
+        await asyncio.to_thread(traffic.wait_for_deferrals, 5)
+        milter.process.send_signal(signal.SIGCONT)
+        await sending
+        milter.kill()
+    note_figure(f"outages: {MANY} messages, {dict(traffic.heard)}")
+    expect(set(traffic.heard) == {"taken", "4 4.7.1"}, f"clients heard {traffic.heard}")
+    arrived = {key[1]: count for key, count in sink.copies.items() if key[1].startswith("o")}
+    expect(len(arrived) == MANY, f"{len(arrived)} messages arrived")
+    expect(set(arrived.values()) == {1}, "some arrived twice")
+    unseen = [
+        key
+        for key, (_, _, text) in sink.taken.items()
+        if key[1][:1] == "o" and b"X-Told" not in text
+    ]
+    expect(not unseen, f"the milter has not seen {unseen}")
+
+
 async def run_all() -> None:
     chance = random.Random(SEED)
     sink = Sink()
@@ -411,6 +544,7 @@ async def run_all() -> None:
     controller.start()
     configure_milters()
     configure_postfix()
+    configure_rspamd()
     Path("/etc/resolv.conf").write_text("nameserver 127.0.0.1\n")
     commands = (
         ("opendkim", "-f", "-x", "/etc/test-opendkim.conf"),
@@ -419,7 +553,7 @@ async def run_all() -> None:
     )
     async with DnsServer(DNS, address=("127.0.0.1", 53)):
         with processes(*commands):
-            for port in (OPENDKIM, OPENDMARC, EVERY_ACTION, *POSTFIX.values()):
+            for port in (OPENDKIM, OPENDMARC, EVERY_ACTION, RSPAMD, *POSTFIX.values()):
                 await asyncio.to_thread(wait_for, f"port {port}", lambda port=port: answers(port))
             with check("reuse"):
                 await reuse()
@@ -427,9 +561,14 @@ async def run_all() -> None:
                 await compare("actions", list(verdict_cases()), sink)
             with check("actions"):
                 await compare("actions", [action_case(n, chance) for n in range(EDITED)], sink)
+            with check("outages"):
+                await outages(sink)
             with check("authentication"):
                 cases = [authentication_case(n, chance) for n in range(MESSAGES)]
                 await compare("authentication", cases, sink)
+            with check("rspamd"):
+                cases = [rspamd_case(n, chance) for n in range(MESSAGES)]
+                await compare("rspamd", cases, sink)
     controller.stop()
     keep_log("/var/log/mail.log")
 
