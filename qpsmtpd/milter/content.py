@@ -16,7 +16,10 @@ from qpsmtpd.mail.headers import HeaderField
 from qpsmtpd.mail.message import Message
 from qpsmtpd.mail.notes import Note
 from qpsmtpd.mail.session import Transaction
-from qpsmtpd.milter.packets import MAX_DATA, Header
+from qpsmtpd.milter.codec import MAX_DATA
+from qpsmtpd.milter.packets import (
+    Header,
+)
 
 #: Our own Received field as it stands; set when the first milter gets the message.
 OWN_RECEIVED = Note[bytes]("milter.own_received")

@@ -21,7 +21,10 @@ from qpsmtpd.milter.link import CONTINUE, Answer, Change, Link
 from qpsmtpd.milter.links import Links
 from qpsmtpd.milter.macros import Scene, Server, octets
 from qpsmtpd.milter.negotiation import Step
-from qpsmtpd.milter.packets import Packet, ReplaceBody
+from qpsmtpd.milter.packets import (
+    Packet,
+    ReplaceBody,
+)
 from qpsmtpd.milter.wire import MilterError
 
 Replies = AsyncIterator[Answer | Change | packets.Progress]

@@ -14,7 +14,11 @@ from typing import Self
 from qpsmtpd.milter import packets
 from qpsmtpd.milter.macros import USUAL, Scene
 from qpsmtpd.milter.negotiation import TELLING, Agreement, NegotiationError, Step, agree, offer
-from qpsmtpd.milter.packets import Macros, Packet, Progress
+from qpsmtpd.milter.packets import (
+    Macros,
+    Packet,
+    Progress,
+)
 from qpsmtpd.milter.place import Place
 from qpsmtpd.milter.wire import MilterError, Wire
 

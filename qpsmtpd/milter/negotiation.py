@@ -11,7 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from qpsmtpd.milter import packets
-from qpsmtpd.milter.packets import Negotiate, Packet
+from qpsmtpd.milter.packets import (
+    Negotiate,
+    Packet,
+)
 
 #: The versions of the protocol that we speak.
 OLDEST, NEWEST = 2, 6

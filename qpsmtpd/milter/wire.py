@@ -13,7 +13,10 @@ from collections.abc import Iterator
 from typing import Self
 
 from qpsmtpd.errors import QpsmtpdError
-from qpsmtpd.milter.packets import BadPacketError, Packet, Splitter, encode, read_reply
+from qpsmtpd.milter.codec import BadPacketError, Splitter, encode, read_reply
+from qpsmtpd.milter.packets import (
+    Packet,
+)
 from qpsmtpd.milter.place import Place
 
 _BLOCK = 65536

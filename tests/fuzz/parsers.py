@@ -41,7 +41,7 @@ from qpsmtpd.mailauth import (
     taglist,
 )
 from qpsmtpd.mailauth.results import dkim_auth_result, dmarc_auth_result
-from qpsmtpd.milter import packets, place, verdicts
+from qpsmtpd.milter import codec, packets, place, verdicts
 from qpsmtpd.milter.edits import Edits
 from qpsmtpd.milter.link import Change
 from qpsmtpd.milter.wire import MilterError
@@ -1061,8 +1061,8 @@ _IN_PACKETS = (
 
 
 def _said(octets: bytes, read: Callable[[bytes, bytes], packets.Packet]) -> list[packets.Packet]:
-    splitter, found = packets.Splitter(), []
-    with suppress(packets.BadPacketError):
+    splitter, found = codec.Splitter(), []
+    with suppress(codec.BadPacketError):
         splitter.feed(octets)
         while (packet := splitter.next()) is not None:
             found.append(read(*packet))
@@ -1071,7 +1071,7 @@ def _said(octets: bytes, read: Callable[[bytes, bytes], packets.Packet]) -> list
 
 def _same_again(read: Callable[[bytes, bytes], packets.Packet]) -> Callable[[bytes, Any], None]:
     def check(_octets: bytes, result: list[packets.Packet]) -> None:
-        assert _said(b"".join(map(packets.encode, result)), read) == result
+        assert _said(b"".join(map(codec.encode, result)), read) == result
 
     return check
 
@@ -1081,7 +1081,7 @@ def _asked(octets: bytes) -> Transaction:
     tx = a_transaction("me@a.test", "user@example.test", message="Received: us\nX: 1\njunk\n\nb\n")
     asked = Edits(tx, exact=True)
     with suppress(MilterError):
-        for packet in _said(octets, packets.read_reply):
+        for packet in _said(octets, codec.read_reply):
             if isinstance(packet, Change):
                 asked.add(packet)
         asked.carry_out()
@@ -1113,27 +1113,27 @@ def _a_refusal(_octets: bytes, result: verdict.Verdict | None) -> None:
 MILTER_PARSERS = (
     Parser(
         "packets of a milter",
-        lambda octets: _said(octets, packets.read_reply),
-        (packets.read_reply, packets.Splitter.feed, packets.encode),
-        tuple(map(packets.encode, _PACKETS)),
+        lambda octets: _said(octets, codec.read_reply),
+        (codec.read_reply, codec.Splitter.feed, codec.encode),
+        tuple(map(codec.encode, _PACKETS)),
         _IN_PACKETS,
         (),
-        _same_again(packets.read_reply),
+        _same_again(codec.read_reply),
     ),
     Parser(
         "packets for a milter",
-        lambda octets: _said(octets, packets.read_command),
-        (packets.read_command,),
-        tuple(map(packets.encode, _COMMANDS)),
+        lambda octets: _said(octets, codec.read_command),
+        (codec.read_command,),
+        tuple(map(codec.encode, _COMMANDS)),
         _IN_PACKETS,
         (),
-        _same_again(packets.read_command),
+        _same_again(codec.read_command),
     ),
     Parser(
         "changes by a milter",
         _asked,
         (Edits.add,),
-        tuple(map(packets.encode, _PACKETS)),
+        tuple(map(codec.encode, _PACKETS)),
         _IN_PACKETS,
         (),
         _still_a_message,

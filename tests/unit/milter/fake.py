@@ -19,6 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from qpsmtpd.milter.codec import Splitter, encode, read_command
 from qpsmtpd.milter.negotiation import TELLING
 from qpsmtpd.milter.packets import (
     Continue,
@@ -26,9 +27,6 @@ from qpsmtpd.milter.packets import (
     Negotiate,
     Packet,
     Quit,
-    Splitter,
-    encode,
-    read_command,
 )
 from tests.stream_server import stream_server
 

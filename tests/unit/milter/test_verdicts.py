@@ -8,7 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qpsmtpd.mail.verdict import Decision, Verdict, defer, deny
-from qpsmtpd.milter.packets import Accept, Continue, Packet, Reject, ReplyCode, Shutdown, Tempfail
+from qpsmtpd.milter.packets import (
+    Accept,
+    Continue,
+    Packet,
+    Reject,
+    ReplyCode,
+    Shutdown,
+    Tempfail,
+)
 from qpsmtpd.milter.verdicts import UNAVAILABLE, refusal
 
 

@@ -10,12 +10,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from qpsmtpd.milter.codec import (
+    MAX_PACKET,
+    BadPacketError,
+    Splitter,
+    encode,
+    read_command,
+    read_reply,
+)
 from qpsmtpd.milter.packets import (
     COMMANDS,
-    MAX_PACKET,
     REPLIES,
     AddRecipientWith,
-    BadPacketError,
     ChangeHeader,
     Connect,
     Continue,
@@ -25,10 +31,6 @@ from qpsmtpd.milter.packets import (
     Negotiate,
     Packet,
     ReplyCode,
-    Splitter,
-    encode,
-    read_command,
-    read_reply,
 )
 
 TEXT = st.binary(max_size=50).map(lambda octets: octets.replace(b"\0", b"x"))
