@@ -341,7 +341,7 @@ def send(port: int, case: Case) -> list[str]:
             try:
                 replies.append(client.data(case.text))
             except smtplib.SMTPDataError as refused:
-                replies.append((refused.smtp_code, refused.smtp_error))
+                replies.append((refused.smtp_code, bytes(refused.smtp_error)))  # type: ignore[arg-type]
     return [kind_of(code, text) for code, text in replies]
 
 
@@ -436,7 +436,8 @@ async def compare(kind: str, cases: Sequence[Case], sink: Sink) -> None:
             outcomes[last] = outcomes.get(last, 0) + 1
         changed = sum(is_changed(case, sink) for case in cases)
         note_figure(
-            f"{kind}: {len(cases)} messages, {len(found)} differences, {outcomes}, changed {changed}"
+            f"{kind}: {len(cases)} messages, {len(found)} differences, {outcomes}, "
+            f"{changed} changed by milters"
         )
         for each in found:
             note_figure(each)
