@@ -11,10 +11,11 @@ does (inet:host:8893), or as the path of its socket, with or without `unix:`. Se
 asked in the order of their lines; each gets the message as the one before has left it.
 
 The milter is asked when a client connects, at HELO, MAIL, RCPT (about recipients that the other
-plugins accept, wherever the line is), DATA, about unknown commands, and with the complete message,
-as far as it wants. Relay clients are not exempt: it gets to know who has logged in. It sees the
-message as the next hop will, with what plugins above have added, but, as with Sendmail and Postfix,
-without our own Received field. The macros are those of Postfix.
+plugins accept, wherever the line is; with verify_recipients above it, only about those that exist),
+DATA, about unknown commands, and with the complete message, as far as it wants. Relay clients are
+not exempt: it gets to know who has logged in. It sees the message as the next hop will, with what
+plugins above have added, but, as with Sendmail and Postfix, without our own Received field. The
+macros are those of Postfix.
 
 What it may do:
 
@@ -145,7 +146,6 @@ class MilterOptions:
 class Milter(Plugin[MilterOptions]):
     """Ask a milter."""
 
-    after = ("verify_recipients",)
     verifies_recipients = False
 
     async def start(self) -> None:
