@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
@@ -434,6 +435,19 @@ async def test_a_message_that_must_not_change() -> None:
         await told(milter, tx, apply=False)
     assert tx.message is not None
     assert tx.message.body.in_memory == b"\r\nHello.\r\n"
+
+
+async def test_progress_gives_it_its_time_anew() -> None:
+    async def replies() -> AsyncIterator[Packet]:
+        for reply in (Progress(), AddHeader(b"X", b"y"), Progress(), Accept()):
+            yield reply
+
+    async with asyncio.timeout(None) as limit:
+        ends = []
+        async for _ in Dialogue._in_time(replies(), limit, 100.0):  # type: ignore[arg-type]
+            ends.append(limit.when())
+            limit.reschedule(None)
+    assert [end is not None for end in ends] == [True, False, True, False]
 
 
 async def test_quarantine() -> None:
