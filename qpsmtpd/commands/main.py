@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""The program `qpsmtpd`: run | inetd | reload | check-config | plugins | karma | dialogue | doctor |
-dkim-key.
+"""The program `qpsmtpd`: run | inetd | reload | check-config | plugins | karma | dialogue |
+doctor | dkim-key.
 
 Without a command it is `qpsmtpd inetd` if tcpserver or inetd has started it, as the program of the
 Perl version was.

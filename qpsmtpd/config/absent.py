@@ -32,7 +32,7 @@ _LOGIN = (
     "auth/auth_flat_file has a list of users of its own; for another one write a plugin with "
     "hook_auth_plain (qpsmtpd-plugin-api(7))"
 )
-_RETIRED_SCANNER = "the scanner is no longer maintained; Postfix behind us can ask clamav-milter"
+_RETIRED_SCANNER = "the scanner is no longer maintained; the plugin milter can ask clamav-milter"
 _RECIPIENTS = "verify_recipients asks the mail system behind us; rcpt_map has a list of recipients"
 _ATTACHMENTS = "Postfix behind us can refuse attachments (mime_header_checks)"
 _SUMMARY = "each message has one line in the log anyway, at the level LOGINFO"
@@ -56,7 +56,7 @@ class Absent:
 
 
 def _milter(filters: str) -> Absent:
-    return Absent(f"Postfix behind us can ask {filters} (non_smtpd_milters)")
+    return Absent(f"the plugin milter can ask {filters}")
 
 
 def _idle(stands_in: str) -> Absent:
@@ -80,7 +80,6 @@ _OF_PERL = {
     "dspam": _idle("DSPAM is no longer maintained; rspamd or SpamAssassin can filter behind us"),
     "http_config": _vital("put the files that it fetched into the configuration directory"),
     "logging/apache": _idle(_LOGGING),
-    "milter": _milter("milters"),
     "qmail_deliverable": Absent(_RECIPIENTS),
     "spamassassin": _milter("spamass-milter or rspamd"),
     "stunnel": _vital(

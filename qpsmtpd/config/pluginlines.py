@@ -324,7 +324,8 @@ def _verifies(line: PluginLine) -> bool:
     """Whether it refuses recipients that do not exist; a next hop only if told to ask."""
     if isinstance(line.options, NextHopOptions):
         return line.options.check_recipients
-    return "verify_recipient" in line.cls.hooks() and line.common.mode != "shadow"
+    verifies = line.cls.verifies_recipients and "verify_recipient" in line.cls.hooks()
+    return verifies and line.common.mode != "shadow"
 
 
 def _not_spoken(line: PluginLine, below: Sequence[PluginLine]) -> Iterator[str]:

@@ -94,6 +94,26 @@ class Headers:
             end -= 1
         return b"".join(entry.raw for entry in entries[end:])
 
+    def before_text(self) -> list[HeaderField]:
+        """The fields above the first line that is not a field.
+
+        Mail systems end the header section there: what follows is body to them.
+        """
+        entries = self._all()
+        return entries[: self._text_start()]
+
+    def text_after_fields(self) -> bytes:
+        """The first line that is not a field, and all that is below it, fields as well."""
+        return b"".join(entry.raw for entry in self._all()[self._text_start() :])
+
+    def drop_text(self) -> None:
+        """Remove `text_after_fields`."""
+        del self._all()[self._text_start() :]
+
+    def _text_start(self) -> int:
+        entries = self._all()
+        return next((i for i, entry in enumerate(entries) if entry.key is None), len(entries))
+
     def __contains__(self, name: str) -> bool:
         return next(self._named(name), None) is not None
 
@@ -140,9 +160,12 @@ class Headers:
         """How many such fields there are."""
         return sum(1 for _ in self._named(name))
 
-    def prepend(self, name: str, value: str) -> None:
-        """Put a field on top. `value` may be folded; raises ValueError as `append` does."""
-        self.put_on_top(_rendered(name, value))
+    def prepend(self, name: str, value: str, *, gap: str = " ") -> None:
+        """Put a field on top. `value` may be folded; raises ValueError as `append` does.
+
+        gap: what stands between the colon and the value.
+        """
+        self.put_on_top(_rendered(name, value, gap))
 
     def put_on_top(self, field: HeaderField) -> None:
         """Put a field on top that is known to be one: see `composed`."""
@@ -157,26 +180,28 @@ class Headers:
                 self._block, self._lower = block, None
         self._top.insert(0, field)
 
-    def insert(self, index: int, name: str, value: str) -> None:
-        """Put a field above the one at `index`: 0 is the top, the number of fields is the bottom.
+    def insert(self, index: int, name: str, value: str, *, gap: str = " ") -> None:
+        """Put a field below so many fields: 0 is the top, the number of fields is the bottom.
 
-        Raises IndexError, and ValueError as `append` does.
+        Lines that are not fields stay below it. Raises IndexError, and ValueError as `append` does.
         """
         if index == 0:
-            self.prepend(name, value)
-        elif index == len(self.fields()):
-            self.append(name, value)
+            self.prepend(name, value, gap=gap)
+            return
+        entry = _rendered(name, value, gap)
+        place = self._place(index - 1) + 1
+        if place == len(self._all()):
+            self.append(name, value, gap=gap)
         else:
-            entry = _rendered(name, value)
-            self._all().insert(self._place(index), entry)
+            self._all().insert(place, entry)
 
-    def append(self, name: str, value: str) -> None:
+    def append(self, name: str, value: str, *, gap: str = " ") -> None:
         """Put a field below all others.
 
         Raises ValueError when the name or the value cannot be a header field: control characters,
         or a line break not followed by white space and more text.
         """
-        entry = _rendered(name, value)
+        entry = _rendered(name, value, gap)
         entries = self._all()
         if entries and not entries[-1].raw.endswith(b"\r\n"):
             entries[-1] = _entry(entries[-1].raw + b"\r\n")
@@ -212,9 +237,9 @@ class Headers:
         """Remove the field at `index`. Raises IndexError."""
         del self._all()[self._place(index)]
 
-    def replace_nth(self, name: str, n: int, value: str) -> None:
+    def replace_nth(self, name: str, n: int, value: str, *, gap: str = " ") -> None:
         """Give the n-th field of this name another value. Raises IndexError, ValueError."""
-        entry = _rendered(name, value)
+        entry = _rendered(name, value, gap)
         self._all()[self._place_of_nth(name, n)] = entry
 
     def remove_nth(self, name: str, n: int) -> None:
@@ -350,10 +375,11 @@ def check_field(name: str, value: str) -> None:
     _rendered(name, value)
 
 
-def _rendered(name: str, value: str) -> HeaderField:
+def _rendered(name: str, value: str, gap: str = " ") -> HeaderField:
     key, spelled = _check_name(name)
     if not _is_value(value):
         raise ValueError(f"{value!r} is not a value for the header field {name}")
     if "\n" in value:
         value = value.replace("\r\n", "\n").replace("\n", "\r\n")
-    return HeaderField(key, b"%s: %s\r\n" % (spelled, value.encode("utf-8", "surrogateescape")))
+    text = f"{gap}{value}".encode("utf-8", "surrogateescape")
+    return HeaderField(key, b"%s:%s\r\n" % (spelled, text))

@@ -70,10 +70,11 @@ EarlyInput = Callable[[float], Awaitable[bool]]
 
 @dataclass(frozen=True, slots=True)
 class TlsInfo:
-    """What was negotiated: protocol version and cipher as OpenSSL names them."""
+    """What was negotiated: version and cipher as OpenSSL names them, and the bits of the key."""
 
     version: str
     cipher: str
+    bits: int = 0
 
 
 async def _no_name() -> ReverseNames:
@@ -261,7 +262,9 @@ class Transaction(TaskOwner):
     __slots__ = (
         "_fields_on_top",
         "auth_results",
+        "dropped_by",
         "envelope_changeable",
+        "held_for",
         "id",
         "left_out",
         "mail_parameters",
@@ -312,6 +315,9 @@ class Transaction(TaskOwner):
         self.next_hop_id = ""
         #: Whether plugins may change the envelope: from DATA to the handover.
         self.envelope_changeable = False
+        #: The plugin that has the message dropped, and why it is to be held; see `drop` and `hold`.
+        self.dropped_by = ""
+        self.held_for = ""
         #: Who gets the body as it is read; None once it is too late for that.
         self.taps: tuple[Tap, ...] | None = ()
         #: Plugins that are no longer asked, because their tap on the body failed.
@@ -370,6 +376,24 @@ class Transaction(TaskOwner):
         self._check_change(path)
         log.info("reverse-path replaced from=%r by=%r", self.sender, str(path or ""))
         self.reverse_path = path
+
+    def drop(self, plugin: Named, reason: str) -> None:
+        """Tell the client that the message was taken, and hand it over to nobody: it is lost.
+
+        Only because the administrator has asked for that.  At any time before `hook_queue`; the
+        other hooks are asked, and may still refuse the message.
+        """
+        log.warning("message will be dropped by=%s reason=%r", plugin.name, reason)
+        self.dropped_by = plugin.name
+
+    def hold(self, reason: str) -> None:
+        """Have the mail system behind keep the message aside until its administrator decides.
+
+        Only a plugin with `can_hold` does that; any other delivers it.  At any time before
+        `hook_queue`.
+        """
+        log.info("message is to be held reason=%r", reason)
+        self.held_for = reason or "unknown"
 
     def _check_change(self, address: ReversePath) -> None:
         if not self.envelope_changeable:

@@ -80,11 +80,15 @@ class RejectOptions:
 
 @dataclass(frozen=True, slots=True)
 class HookResult:
-    """What `hook_deny` and `hook_ok` get: which plugin said what in which hook."""
+    """What `hook_deny` and `hook_ok` get: which plugin said what in which hook.
+
+    recipient: the one that a hook of RCPT was asked about, else None.
+    """
 
     plugin: str
     hook: str
     verdict: Verdict | None
+    recipient: Recipient | None = None
 
 
 class ParsedPath(NamedTuple):
@@ -110,6 +114,9 @@ class Plugin(Generic[O]):
     speaks_rejections: that it issues the rejections that others left to it (`reject naughty`).
     takes_every_recipient: that it delivers to whatever recipient it gets, so that nothing that it
       has taken ever bounces.
+    verifies_recipients: that its `hook_verify_recipient`, if it has one, refuses recipients that do
+      not exist, and is not about something else.
+    can_hold: that it delivers to a mail system which keeps messages aside (`Transaction.hold`).
     warning: what check-config says about every line with it, for instance that it loses mail.
     """
 
@@ -125,6 +132,8 @@ class Plugin(Generic[O]):
     accepts_recipients: ClassVar[bool] = False
     speaks_rejections: ClassVar[bool] = False
     takes_every_recipient: ClassVar[bool] = False
+    verifies_recipients: ClassVar[bool] = True
+    can_hold: ClassVar[bool] = False
     warning: ClassVar[str] = ""
 
     #: How many connections of a client beyond max_from_ip this plugin decides about; if there are

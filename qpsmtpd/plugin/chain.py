@@ -23,7 +23,7 @@ from time import perf_counter
 from typing import Any
 
 from qpsmtpd.errors import StoreError
-from qpsmtpd.mail.session import Challenge, Session
+from qpsmtpd.mail.session import Challenge, Recipient, Session
 from qpsmtpd.mail.trail import CORE, Answer, Outcome
 from qpsmtpd.mail.verdict import Verdict, defer
 from qpsmtpd.plugin.base import HOOK_METHODS, HookResult, Mode, ParsedPath, Plugin
@@ -152,7 +152,7 @@ class Chain:
         for handler in handlers:
             answer = await self._ask(handler, hook, args)
             if self._observed:
-                await self._tell(handler.name, hook, session, answer)
+                await self._tell(handler.name, hook, session, answer, args[-1])
             if answer is None:
                 continue
             trail.add(answer)
@@ -209,14 +209,18 @@ class Chain:
             return None
         return _answer(handler, hook, value, seconds)
 
-    async def _tell(self, plugin: str, hook: str, session: Session, answer: Answer | None) -> None:
+    async def _tell(
+        self, plugin: str, hook: str, session: Session, answer: Answer | None, about: Any
+    ) -> None:
         """Tell the observers of answers that have an effect.  A value is not a verdict to them."""
         if answer is not None and answer.outcome not in _OBSERVED:
             return
         verdict = None if answer is None else answer.verdict
+        recipient = about if isinstance(about, Recipient) else None
+        result = HookResult(plugin, hook, verdict, recipient)
         observers = "ok" if verdict is None or verdict.accepted else "deny"
         for handler in self._handlers[observers]:
-            await self._ask(handler, observers, (session, HookResult(plugin, hook, verdict)))
+            await self._ask(handler, observers, (session, result))
 
 
 def _answer(handler: Handler, hook: str, value: Any, seconds: float) -> Answer:

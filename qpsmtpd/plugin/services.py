@@ -192,11 +192,15 @@ class Deliverer(Protocol):
     name: str
 
     @property
+    def can_hold(self) -> bool:
+        """See Plugin, as for what follows."""
+
+    @property
     def fingerprint(self) -> str:
         """Its name and options as a short text that changes when they do."""
 
     def can_be_asked(self) -> bool:
-        """See Plugin, as for what follows."""
+        """Whether `knows_recipient` is there to ask somebody."""
 
     async def knows_recipient(
         self, recipient: Recipient, sender: ReversePath

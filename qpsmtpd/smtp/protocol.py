@@ -591,4 +591,4 @@ def _tls_info(transport: asyncio.BaseTransport) -> TlsInfo | None:
     if tls is None or tls.version() is None:
         return None
     cipher = tls.cipher()
-    return TlsInfo(tls.version(), cipher[0] if cipher else "")
+    return TlsInfo(tls.version(), *(cipher[0], cipher[2]) if cipher else ("", 0))

@@ -18,6 +18,8 @@ from qpsmtpd.mail.headers import Headers
 from qpsmtpd.mail.message import NOT_READ_YET, Message, Spool
 from qpsmtpd.mail.session import Transaction
 from qpsmtpd.mail.text import printable_ascii
+from qpsmtpd.mail.trail import Answer
+from qpsmtpd.mail.verdict import accept
 from qpsmtpd.plugin.taps import Taps
 from qpsmtpd.smtp import replies, trace
 from qpsmtpd.smtp.connection import Connection
@@ -290,6 +292,10 @@ def _add_tags(transaction: Transaction) -> None:
 
 async def _queue(connection: Connection, transaction: Transaction) -> Reply:
     """Hand the message over.  The client cannot interrupt this."""
+    if transaction.dropped_by:
+        dropped = Answer(transaction.dropped_by, "queue", accept())
+        transaction.trail.decide(dropped)
+        return reply_to(dropped)
     answer = await connection.run("queue", transaction)
     if answer is None:
         log.error(

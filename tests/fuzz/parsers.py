@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: MIT
 """Everything that reads foreign text: what it may raise, and what must be true of what it returns.
 
-Foreign is what a client, a proxy, a name server, a next hop or a handler says.  `uncovered` finds
-public functions that take text and are not here, so that a new one is tried as well.
+Foreign is what a client, a proxy, a name server, a next hop, a milter or a handler says.
+`uncovered` finds public functions that take text and are not here, so that a new one is tried as
+well.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from qpsmtpd.handlers import statuses
 from qpsmtpd.lists import addresses, dnslists, domains, hosts
 from qpsmtpd.mail import address, domain, headers, ip, message, text, verdict
 from qpsmtpd.mail.authresult import AuthResult
-from qpsmtpd.mail.session import AuthAttempt
+from qpsmtpd.mail.session import AuthAttempt, Transaction
 from qpsmtpd.mailauth import (
     arc,
     arcset,
@@ -42,6 +43,10 @@ from qpsmtpd.mailauth import (
     taglist,
 )
 from qpsmtpd.mailauth.results import arc_auth_result, dkim_auth_result, dmarc_auth_result
+from qpsmtpd.milter import codec, packets, place, verdicts
+from qpsmtpd.milter.edits import Edits
+from qpsmtpd.milter.link import Change
+from qpsmtpd.milter.wire import MilterError
 from qpsmtpd.nexthop import cleanup, dots, hopreply, metadata, prober, wire
 from qpsmtpd.plugin.services import Entry
 from qpsmtpd.smtp import datareader, foreignresults, otherprotocols, proxyheader, replies, trace
@@ -51,7 +56,7 @@ from tests.dns_wire import Record, an_answer, label
 from tests.unit.fakewire import Catcher, FakeWire, a_connection, a_plugin_with
 
 #: Where foreign text is read.
-ROOMS = ("mail", "mailauth", "smtp", "nexthop", "lists", "dns", "handlers")
+ROOMS = ("mail", "mailauth", "smtp", "nexthop", "lists", "dns", "handlers", "milter")
 
 
 @dataclass(frozen=True)
@@ -1071,6 +1076,135 @@ MAILAUTH_PARSERS = (
 )
 
 
+# --- milters ------------------------------------------------------------------------------------
+
+_PACKETS: tuple[packets.Packet, ...] = (
+    packets.Negotiate(6, 0x1FF, 0x1FFFFF, ((2, b"i {mail_addr}"),)),
+    packets.Continue(),
+    packets.ReplyCode(b"550-5.7.1 one\r\n550 5.7.1 100%% two"),
+    packets.AddHeader(b"X", b" one\n\ttwo"),
+    packets.InsertHeader(1, b"X", b"one"),
+    packets.ChangeHeader(2, b"Received", b""),
+    packets.AddRecipientWith(b"<a@example.com>", b"NOTIFY=NEVER"),
+    packets.AddRecipient(b"b@example.com"),
+    packets.DeleteRecipient(b"<user@example.test>"),
+    packets.ChangeSender(b"<>", b"RET=HDRS"),
+    packets.ReplaceBody(b"text\n"),
+    packets.Quarantine(b"why"),
+    packets.Progress(),
+)
+_COMMANDS: tuple[packets.Packet, ...] = (
+    packets.Macros(b"M", ((b"i", b"1"), (b"{mail_addr}", b"a@b.test"))),
+    packets.Connect(b"a.test", b"4", 25, b"192.0.2.1"),
+    packets.Connect(b"a.test", b"U"),
+    packets.Mail((b"<a@b.test>", b"SIZE=1")),
+    packets.Header(b"Subject", b"x"),
+    packets.Body(b"x"),
+)
+_IN_PACKETS = (
+    *(b"\x00", b"\x00\x00\x00\x01", b"\x00\x00\x00\x0d", b"\xff", b"\r\n", b"\n", b"\t", b"%%"),
+    *words("c a r t d s p 4 f y h i m + 2 - e b q O D C M L 550 5.7.1 - < > @ : X NOTIFY= é"),
+)
+
+
+def _said(octets: bytes, read: Callable[[bytes, bytes], packets.Packet]) -> list[packets.Packet]:
+    splitter, found = codec.Splitter(), []
+    with suppress(codec.BadPacketError):
+        splitter.feed(octets)
+        while (packet := splitter.next()) is not None:
+            found.append(read(*packet))
+    return found
+
+
+def _same_again(read: Callable[[bytes, bytes], packets.Packet]) -> Callable[[bytes, Any], None]:
+    def check(_octets: bytes, result: list[packets.Packet]) -> None:
+        assert _said(b"".join(map(codec.encode, result)), read) == result
+
+    return check
+
+
+def _asked(octets: bytes) -> Transaction:
+    """A message after whatever a milter asked for."""
+    tx = a_transaction("me@a.test", "user@example.test", message="Received: us\nX: 1\njunk\n\nb\n")
+    asked = Edits(tx, exact=True)
+    with suppress(MilterError):
+        for packet in _said(octets, codec.read_reply):
+            if isinstance(packet, Change):
+                asked.add(packet)
+        asked.carry_out()
+    return tx
+
+
+def _still_a_message(_octets: bytes, tx: Transaction) -> None:
+    assert tx.recipients
+    assert tx.message is not None
+    header = bytes(tx.message.headers)
+    assert message.only_crlf(header)
+    assert b"\0" not in header
+    # What is added stays above what is not a field.
+    assert header.endswith(b"junk\r\n")
+    for line in header.removesuffix(b"junk\r\n").splitlines():
+        assert line[:1] in b" \t" or b":" in line
+
+
+def _milters_reply(octets: bytes) -> verdict.Verdict | None:
+    return verdicts.refusal(packets.ReplyCode(octets.replace(b"\0", b"")))
+
+
+def _a_refusal(_octets: bytes, result: verdict.Verdict | None) -> None:
+    assert result is not None
+    assert 400 <= result.code <= 599
+    assert not result.accepted
+
+
+MILTER_PARSERS = (
+    Parser(
+        "packets of a milter",
+        lambda octets: _said(octets, codec.read_reply),
+        (codec.read_reply, codec.Splitter.feed, codec.encode),
+        tuple(map(codec.encode, _PACKETS)),
+        _IN_PACKETS,
+        (),
+        _same_again(codec.read_reply),
+    ),
+    Parser(
+        "packets for a milter",
+        lambda octets: _said(octets, codec.read_command),
+        (codec.read_command,),
+        tuple(map(codec.encode, _COMMANDS)),
+        _IN_PACKETS,
+        (),
+        _same_again(codec.read_command),
+    ),
+    Parser(
+        "changes by a milter",
+        _asked,
+        (Edits.add,),
+        tuple(map(codec.encode, _PACKETS)),
+        _IN_PACKETS,
+        (),
+        _still_a_message,
+    ),
+    Parser(
+        "replies of a milter",
+        _milters_reply,
+        (verdicts.refusal,),
+        (b"550 5.7.1 Go away", b"451-4.7.1 a\r\n451 4.7.1 b", b"250 2.0.0 fine"),
+        _IN_REPLIES,
+        (),
+        _a_refusal,
+    ),
+    Parser(
+        "places of milters",
+        lambda octets: place.parse_place(decoded(octets)),
+        (place.parse_place,),
+        (b"inet:8891@localhost", b"unix:/run/x", b"[2001:db8::1]:25", b"25"),
+        (*words("inet: inet6: unix: local: @ : [ ] / 25 localhost ::1 65535"), b" "),
+        (ValueError,),
+        lambda _octets, result: None,
+    ),
+)
+
 PARSERS = (
     *ADDRESS_PARSERS,
     *MESSAGE_PARSERS,
@@ -1078,6 +1212,7 @@ PARSERS = (
     *NEXT_HOP_PARSERS,
     *LOOKUP_PARSERS,
     *MAILAUTH_PARSERS,
+    *MILTER_PARSERS,
 )
 
 #: Functions that take no foreign text, or only what another function has read.

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import functools
 
-from tests.debian_system import Outcome, layer_tar, unpacked
+from tests.debian_system import BOOT_TIMEOUT, Outcome, layer_tar, unpacked
 
 AIOSMTPD = {"bookworm": "1.4.3", "trixie": "1.4.6"}  # upstream version in each release
 
@@ -17,6 +17,7 @@ _PACKAGES = {
     "postfix": ("postfix", "openbsd-inetd", "ucspi-tcp", *_DAEMON),
     "postfix-login": ("postfix", "dovecot-core", "openssl", *_DAEMON),
     "exim4": ("exim4-daemon-light", *_DAEMON),
+    "milters": ("postfix", "opendkim", "opendmarc", "python3-milter", "rspamd", *_DAEMON),
 }
 _ANSWERS = """\
 postfix postfix/main_mailer_type select Local only
@@ -29,7 +30,7 @@ exim4-config exim4/mailname string example.org
 
 
 @functools.cache
-def boot(release: str, kind: str, script: str) -> Outcome:
+def boot(release: str, kind: str, script: str, timeout: float = BOOT_TIMEOUT) -> Outcome:
     """Boot a system of this kind with our checkout in it, and run one of the guest scripts.
 
     `script` is the name of a module in tests/packaging/guest, with its arguments.  Each system
@@ -38,6 +39,7 @@ def boot(release: str, kind: str, script: str) -> Outcome:
     try:
         with unpacked(layer_tar(release, _PACKAGES[kind], _ANSWERS)) as system:
             system.copy_checkout()
-            return system.boot(("/usr/bin/python3", "-m", f"tests.packaging.guest.{script}"))
+            command = ("/usr/bin/python3", "-m", f"tests.packaging.guest.{script}")
+            return system.boot(command, timeout)
     except RuntimeError as error:
         return Outcome({}, str(error))

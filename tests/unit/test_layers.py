@@ -31,7 +31,7 @@ LAYERS = {
         config.problems config.pluginlevel config.spooldir
         """,
     "whether mail is genuine": "mailauth",
-    "what plugins are made of": "plugin lists nexthop api handlers",
+    "what plugins are made of": "plugin lists nexthop api handlers milter",
     "plugins": "plugins",
     "configuration and decisions": """
         plugin.chain config dns store daemon.clientnames smtp.datareader smtp.proxyheader
@@ -55,7 +55,7 @@ FOR_PLUGINS = {
 }
 
 #: What a plugin has a room of its own for.
-ROOM_OF = {"plugins.aiosmtpd": "handlers"}
+ROOM_OF = {"plugins.aiosmtpd": "handlers", "plugins.milter": "milter"}
 
 #: Who may import what is not in the standard library; plugins may import other libraries as well.
 LIBRARIES = {

@@ -33,6 +33,9 @@ recipient of a relay domain is known), each with recipient_delimiter, as Postfix
 the word Postfix, and else through a socket behind which systemd runs `sendmail -bs` as Postfix's
 user (qpsmtpd-postfix.socket). `ask` names another place, such as a Postfix on another port.
 
+A message that another plugin wants to be kept aside gets FLAG_HOLD, for instance when a milter
+quarantines it.
+
 What a client asks for by DSN (NOTIFY, ORCPT, RET, ENVID; RFC 3461) is passed on: Postfix sends such
 notices.
 
@@ -142,6 +145,7 @@ class PostfixOptions:
 class PostfixQueue(Plugin[PostfixOptions]):
     """Hand messages to cleanup(8)."""
 
+    can_hold = True
     files = {
         "cleanup_sockets": "Sockets of Postfix's cleanup(8) to try in order: a path or HOST:PORT "
         "each.",
@@ -182,7 +186,7 @@ class PostfixQueue(Plugin[PostfixOptions]):
             return unless_another(defer("Mail system not available", status="4.3.0"))
         try:
             async with connection:
-                result = await connection.submit(tx, self._flags)
+                result = await connection.submit(tx, self._flags_for(tx))
         except CleanupError as error:
             self.log.error("message not handed over: %s", error)
             return defer("Mail system did not take the message", status="4.3.0")
@@ -194,6 +198,9 @@ class PostfixQueue(Plugin[PostfixOptions]):
     async def stop(self) -> None:
         for prober in self._probers:
             await prober.close()
+
+    def _flags_for(self, tx: Transaction) -> CleanupFlag:
+        return self._flags | (CleanupFlag.FLAG_HOLD if tx.held_for else CleanupFlag.FLAG_NONE)
 
     def _places_to_ask(self) -> list[Prober]:
         if self.options.ask:

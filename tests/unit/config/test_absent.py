@@ -41,7 +41,7 @@ def test_what_stands_in_is_there(name: str) -> None:
     named = re.findall(r"[a-z]+(?:[_/][a-z_-]+)+", ABSENT[name].stands_in)
     settings = {file_of(field.name) for field in dataclasses.fields(Settings)}
     ours = {*SHIPPED, *settings, *HOOK_METHODS}
-    assert set(named) <= ours | {"non_smtpd_milters", "mime_header_checks", "always_bcc", "peers/"}
+    assert set(named) <= ours | {"mime_header_checks", "always_bcc", "peers/"}
 
 
 @pytest.mark.parametrize(

@@ -102,7 +102,7 @@ def test_perl_module() -> None:
 def test_plugin_of_the_perl_version_only() -> None:
     text = why_not("spamassassin")
     assert text.startswith(
-        "not available in this version: Postfix behind us can ask spamass-milter"
+        "not available in this version: the plugin milter can ask spamass-milter"
     )
 
 

@@ -230,6 +230,16 @@ class TestChanges:
         headers.insert(index, "X", "new")
         assert bytes(headers) == block + end
 
+    def test_what_is_text(self, end: bytes, looked_up: bool) -> None:
+        headers = self.start(b"A: 1\r\n x\r\njunk\r\nB: 2\r\n", end, looked_up)
+        assert [field.raw for field in headers.before_text()] == [b"A: 1\r\n x\r\n"]
+        assert headers.text_after_fields() == b"junk\r\nB: 2\r\n"
+        headers.insert(1, "X", "new")
+        assert bytes(headers) == b"A: 1\r\n x\r\nX: new\r\njunk\r\nB: 2\r\n" + end
+        headers.drop_text()
+        assert bytes(headers) == b"A: 1\r\n x\r\nX: new\r\n" + end
+        assert headers.text_after_fields() == b""
+
     def test_replace_at_and_remove_at(self, end: bytes, looked_up: bool) -> None:
         headers = self.start(MIXED, end, looked_up)
         headers.replace_at(1, "X", "new\r\n\tfolded")

@@ -16,7 +16,7 @@ from qpsmtpd.mail.verdict import Verdict, accept, defer, deny, unless_another
 from qpsmtpd.plugin import chain as chain_module
 from qpsmtpd.plugin.base import HookResult, Mode, Plugin
 from qpsmtpd.plugin.chain import DEFAULT_TIMEOUT, FAULT, QUEUE_TIMEOUT, Chain, ChainedPlugin
-from qpsmtpd.testing import a_session, a_transaction, services
+from qpsmtpd.testing import a_recipient, a_session, a_transaction, services
 
 Answer = Callable[[], Coroutine[Any, Any, Any]]
 
@@ -669,6 +669,18 @@ async def test_observers_hear_of_a_value_as_of_no_refusal() -> None:
     chain = Chain([ChainedPlugin(Parser("0", "host")), ChainedPlugin(observer)])
     await chain.run("helo_parse", session, session, "x")
     assert observer.told == [("ok", HookResult("0", "helo_parse", None))]
+
+
+async def test_observers_hear_which_recipient_it_is_about() -> None:
+    class Refuses(Plugin[None]):
+        async def hook_rcpt(self, *arguments: object) -> Verdict:
+            return deny("no")
+
+    observer, tx, recipient = Observer(), a_transaction(), a_recipient()
+    refusing = Refuses("0", None, services())
+    chain = Chain([ChainedPlugin(refusing), ChainedPlugin(observer)])
+    await chain.run("rcpt", tx.session, tx, recipient)
+    assert observer.told == [("deny", HookResult("0", "rcpt", deny("no"), recipient))]
 
 
 async def test_observers_do_not_hear_of_our_own_faults() -> None:

@@ -53,6 +53,7 @@ class FakeMailSystem:
     def __init__(self, answers: Mapping[str, Verification | None], name: str = "queue") -> None:
         self.name = name
         self.fingerprint = name
+        self.can_hold = False
         self.answers = dict(answers)
         self.asked: list[str] = []
         self.senders: list[ReversePath] = []

@@ -316,6 +316,20 @@ async def test_the_envelope_may_not_change(hook: str) -> None:
     assert await envelopes_with(a_plugin_with(**{hook: change_envelope})) == []
 
 
+@pytest.mark.parametrize("hook", ["mail", *HOOKS[:-2]])
+async def test_a_message_that_is_dropped(hook: str, caplog: pytest.LogCaptureFixture) -> None:
+    async def drop(tx: Transaction, *_: object) -> None:
+        tx.drop(dropping, "because")
+
+    caplog.set_level("INFO", "qpsmtpd")
+    dropping = a_plugin_with(**{hook: drop})
+    reply, delivered = await outcome(MESSAGE, dropping)
+    assert (reply[:3], delivered) == ("250", [])
+    said = [line for line in caplog.messages if "dropped" in line or "plugin=" in line]
+    assert f"by={dropping.name} reason='because'" in said[0]
+    assert f"plugin={dropping.name}" in said[-1]
+
+
 async def change_envelope(tx: Transaction, *_: object) -> None:
     tx.add_recipient(parse_mailbox("added@example.test"))
     tx.remove_recipient(parse_mailbox("user@example.test"))

@@ -48,6 +48,17 @@ async def test_accepted(tmp_path: Path) -> None:
     assert fake.flags == CleanupFlag.FLAG_MASK_EXTERNAL == 2 | 64 | 16 | 32
 
 
+async def test_a_message_that_is_to_be_held(tmp_path: Path) -> None:
+    fake = FakeCleanup()
+    plugin = await a_plugin(PostfixQueue, f"{tmp_path}/cleanup")
+    assert plugin.can_hold
+    tx = a_message_on_its_way()
+    tx.hold("a virus")
+    async with listening(fake, tmp_path / "cleanup"):
+        await plugin.hook_queue(tx)
+    assert fake.flags == CleanupFlag.FLAG_MASK_EXTERNAL | CleanupFlag.FLAG_HOLD
+
+
 @pytest.mark.parametrize(
     ("arguments", "flags"),
     [
