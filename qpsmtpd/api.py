@@ -111,6 +111,7 @@ from qpsmtpd.plugin.services import (
 )
 from qpsmtpd.plugin.system import Account, Obstacle, Output, System
 from qpsmtpd.plugin.verification import KNOWN, Verification, unavailable, unknown, unsure
+from qpsmtpd.scanners.results import SPAM_RESULTS, VIRUS_RESULTS, SpamResult, VirusResult
 
 __all__ = [
     "CLIENTS",
@@ -119,7 +120,9 @@ __all__ = [
     "DOMAINS",
     "KNOWN",
     "NOTHING",
+    "SPAM_RESULTS",
     "SPF_RESULT",
+    "VIRUS_RESULTS",
     "Account",
     "Address",
     "AddressError",
@@ -186,6 +189,7 @@ __all__ = [
     "Session",
     "Severity",
     "Size",
+    "SpamResult",
     "Spellings",
     "SpfQuery",
     "SpfResult",
@@ -197,6 +201,7 @@ __all__ = [
     "Transaction",
     "Verdict",
     "Verification",
+    "VirusResult",
     "accept",
     "address_key",
     "canonical_domain",

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
@@ -11,7 +12,7 @@ from qpsmtpd.plugin.finding import Finding
 from qpsmtpd.plugin.system import System
 from qpsmtpd.scanners.options import ScannerOptions
 from qpsmtpd.scanners.place import Place
-from qpsmtpd.scanners.service import Service, Talk
+from qpsmtpd.scanners.service import Talk, converse
 from qpsmtpd.scanners.wire import ScannerError
 
 #: Seconds for a scanner to answer.
@@ -47,16 +48,11 @@ async def _check(
     if place.path and (denied := _denied(system, subject, place.path)):
         return denied
     there = replace(place, path=str(system.path(place.path))) if place.path else place
-
-    async def nothing(_wire: object) -> None:
-        """It is asked once."""
-
-    service = Service([there], nothing, timeout=TIMEOUT, connections=1)
+    deadline = asyncio.get_running_loop().time() + TIMEOUT
     try:
-        return Finding.ok(subject, f"answers: {await service.ask(greet)}")
+        return Finding.ok(subject, f"answers: {await converse(there, greet, deadline)}")
     except ScannerError as error:
-        problem = str(error).removeprefix(f"{there}: ")
-        return Finding.error(subject, problem, f"{_consequence(options)} Start it:", start)
+        return Finding.error(subject, str(error), f"{_consequence(options)} Start it:", start)
 
 
 def _consequence(options: ScannerOptions) -> str:

@@ -90,12 +90,15 @@ class Service:
         with breaker.attempt():
             if down:
                 soon = asyncio.get_running_loop().time() + PING_WAIT
-                await _converse(place, self._ping, min(soon, deadline))
-            return await _converse(place, talk, deadline)
+                await converse(place, self._ping, min(soon, deadline))
+            return await converse(place, talk, deadline)
 
 
-async def _converse(place: Place, talk: Talk[T], deadline: float) -> T:
-    """Have a conversation on a new connection, until this time of the loop."""
+async def converse(place: Place, talk: Talk[T], deadline: float) -> T:
+    """Have a conversation on a new connection, until this time of the loop.
+
+    Raises ScannerError, and what the talk raises.
+    """
     begun = asyncio.get_running_loop().time()
     limit = asyncio.timeout_at(deadline)
     try:

@@ -9,6 +9,7 @@ of its own; whoever uses the wire has one for the whole conversation (service.py
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import cast
@@ -169,6 +170,12 @@ async def connect(place: Place) -> ScannerWire:
         else:
             _, wire = await loop.create_connection(ScannerWire, place.host, place.port)
     except OSError as error:
-        problem = error.strerror or str(error)
-        raise ScannerError(f"cannot connect: {problem}", unreachable=True) from error
+        raise ScannerError(f"cannot connect: {_why(error)}", unreachable=True) from error
     return wire
+
+
+def _why(error: OSError) -> str:
+    """The system's own words: asyncio's have a tuple with the address in them."""
+    if error.errno is not None and error.errno > 0:
+        return os.strerror(error.errno)
+    return error.strerror or str(error)

@@ -12,6 +12,7 @@ when the request has come; RESET, to close after its first octets; or an Endless
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -92,3 +93,27 @@ async def nobody() -> str:
     """A place where nobody listens."""
     async with fake_scanner(lambda _request: True, b"") as scanner:
         return scanner.place
+
+
+#: What no scanner says on purpose, whatever its protocol is.
+NONSENSE: tuple[Answer, ...] = (
+    SILENT,
+    DROP,
+    RESET,
+    b"\n",
+    b"\0",
+    b"220 mx.example ESMTP\r\n",
+    b"SSH-2.0-OpenSSH_9.2\r\n",
+    b"\x16\x03\x01\x02\x00\x01\x00",
+    b"x" * 70_000,
+    Endless(b"x" * 65536),
+    Endless(b"x: y\r\n"),
+    Early(b"-ERR\r\n"),
+)
+
+
+def with_content_length(request: bytes) -> bool:
+    """Whether a request is there whose head says how long its content is."""
+    head, end, content = request.partition(b"\r\n\r\n")
+    found = re.search(rb"^Content-length: (\d+)", head, re.MULTILINE | re.IGNORECASE)
+    return bool(end) and len(content) >= (int(found[1]) if found else 0)
