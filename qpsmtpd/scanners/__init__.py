@@ -7,7 +7,8 @@ is down, slow, or talks nonsense is a ScannerError, for which a message is defer
 is never refused.
 """
 
-from qpsmtpd.scanners.checks import check_scanner
+from qpsmtpd.nexthop.hopauth import read_password
+from qpsmtpd.scanners.checks import check_command, check_scanner
 from qpsmtpd.scanners.content import Content
 from qpsmtpd.scanners.fields import (
     OldFields,
@@ -17,10 +18,11 @@ from qpsmtpd.scanners.fields import (
     replace_subject,
     short_name,
 )
-from qpsmtpd.scanners.options import ScannerOptions, unscanned
+from qpsmtpd.scanners.options import ScannerOptions, is_false, replace_words, unscanned
 from qpsmtpd.scanners.place import WANTED, Place, parse_place, parse_places
-from qpsmtpd.scanners.results import SpamResult, VirusResult, add_spam_result, add_virus_result
+from qpsmtpd.scanners.results import SpamResult, add_spam_result
 from qpsmtpd.scanners.service import Service
+from qpsmtpd.scanners.viruses import VirusReport
 from qpsmtpd.scanners.wire import ScannerError, ScannerWire
 
 __all__ = [
@@ -33,16 +35,19 @@ __all__ = [
     "ScannerWire",
     "Service",
     "SpamResult",
-    "VirusResult",
+    "VirusReport",
     "add_spam_result",
-    "add_virus_result",
+    "check_command",
     "check_scanner",
     "field_value",
+    "is_false",
     "parse_place",
     "parse_places",
     "prefix_subject",
     "put_away",
+    "read_password",
     "replace_subject",
+    "replace_words",
     "short_name",
     "unscanned",
 ]

@@ -37,6 +37,19 @@ async def check_scanner(
         yield await _check(system, f"{plugin} {place}", options, place, greet, start)
 
 
+def check_command(system: System, program: str, options: ScannerOptions) -> Finding:
+    """Whether the daemon can run a scanner that is a program."""
+    if system.status(program) is None:
+        advice = f"{_consequence(options)} Install it, or name another program."
+        return Finding.error(program, "does not exist", advice)
+    found = system.obstacle(program, os.X_OK)
+    if found is not None:
+        return Finding.error(program, str(found), _consequence(options))
+    if not system.runnable(program):
+        return Finding.error(program, "is not a program", _consequence(options))
+    return Finding.ok(program, "can be run")
+
+
 async def _check(
     system: System,
     subject: str,
@@ -57,8 +70,8 @@ async def _check(
 
 def _consequence(options: ScannerOptions) -> str:
     if options.on_error == "pass":
-        return "Messages pass unscanned until it answers."
-    return "All messages that it should scan are deferred until it answers."
+        return "Messages pass unscanned until it works."
+    return "All messages that it should scan are deferred until it works."
 
 
 def _denied(system: System, subject: str, path: str) -> Finding | None:

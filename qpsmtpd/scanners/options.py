@@ -5,6 +5,7 @@ scanned."""
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -34,6 +35,26 @@ class ScannerOptions:
     connections: int = opt(
         20, least=1, doc="How many messages each worker has scanned at once; others wait."
     )
+
+
+def replace_words(
+    words: Sequence[str], name: str, replace: Callable[[str], Sequence[str]]
+) -> list[str]:
+    """The words of a line with `name VALUE` and `name=VALUE` replaced, for old forms of options."""
+    result: list[str] = []
+    rest = list(words)
+    while rest:
+        word, equals, value = rest.pop(0).partition("=")
+        if word.replace("-", "_").lower() != name or not (equals or rest):
+            result.append(f"{word}{equals}{value}")
+        else:
+            result += replace(value if equals else rest.pop(0))
+    return result
+
+
+def is_false(value: str) -> bool:
+    """Whether Perl plugins take a value for no."""
+    return value.lower() in ("0", "no", "")
 
 
 def unscanned(options: ScannerOptions, log: logging.Logger, error: ScannerError) -> Verdict | None:

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 
 import pytest
 
-from qpsmtpd.scanners import breaker
 from qpsmtpd.scanners.breaker import MAX_FAILURES, MAX_RETRY, RETRY, Breaker
 from qpsmtpd.scanners.wire import ScannerError
 
@@ -30,7 +29,7 @@ class Time:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Time]:
     clock = Time()
     with monkeypatch.context() as patched:
-        patched.setattr(breaker.asyncio, "get_running_loop", lambda: clock)
+        patched.setattr(asyncio, "get_running_loop", lambda: clock)
         yield clock
 
 

@@ -13,6 +13,7 @@ from qpsmtpd.scanners import breaker, service
 from qpsmtpd.scanners.place import parse_places
 from qpsmtpd.scanners.service import Service
 from qpsmtpd.scanners.wire import MAX_UNREAD, ScannerError, ScannerWire
+from tests.stream_server import port_of, stream_server
 from tests.unit.client import PATIENCE, on_both_loops
 from tests.unit.scanners.fake import (
     DROP,
@@ -175,10 +176,9 @@ async def test_a_scanner_that_does_not_read() -> None:
     async def keep_quiet(_reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
         await asyncio.Event().wait()
 
-    async with fake_scanner(complete, OK) as scanner:
-        scanner.talk = keep_quiet  # type: ignore[method-assign]
+    async with stream_server(keep_quiet) as server:
         with pytest.raises(ScannerError, match="no answer"):
-            await a_service([scanner.place], timeout=SHORT).ask(talk)
+            await a_service([f"127.0.0.1:{port_of(server)}"], timeout=SHORT).ask(talk)
 
 
 @on_both_loops
