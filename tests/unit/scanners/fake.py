@@ -107,7 +107,7 @@ NONSENSE: tuple[Answer, ...] = (
     b"\x16\x03\x01\x02\x00\x01\x00",
     b"x" * 70_000,
     Endless(b"x" * 65536),
-    Endless(b"x: y\r\n"),
+    Endless(b"x: y\r\n" * 10_000),
     Early(b"-ERR\r\n"),
 )
 
