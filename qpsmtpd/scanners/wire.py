@@ -89,6 +89,7 @@ class ScannerWire(asyncio.Protocol):
         """
         view = memoryview(data)
         for start in range(0, len(view), CHUNK):
+            await _events()
             if self._buffer:
                 return False
             if self._ended:
@@ -159,6 +160,15 @@ class ScannerWire(asyncio.Protocol):
     def abort(self) -> None:
         """Close at once, discarding what is still to be sent."""
         self._transport.abort()
+
+
+async def _events() -> None:
+    """Let the loop hand over what has come: writing to a closed connection would lose it.
+
+    In the first turn of the loop we are woken up before it, so it takes a second one.
+    """
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
 
 
 async def connect(place: Place) -> ScannerWire:
