@@ -30,8 +30,8 @@ attempt, for which the store of the daemon is used.
 Of several places, with commas between them, the first that works is used. While none does, or none
 gives a sensible answer in time, messages are deferred with 451 4.3.0, or pass unscanned with
 `on_error pass`. One that cannot be reached, or has failed three times in a row, is tried again
-after a second, and then less and less often, at least twice a minute; the log says when it is down
-and when it works again.
+after a second, and then less and less often, at least every ten seconds; the log says when it is
+down and when it works again.
 
 Exempt clients are not checked; with `outgoing yes`, relay clients and authenticated users are, as
 rspamd needs for signing and for limits. Spam costs the client a point of karma. With `mode=shadow`
@@ -255,12 +255,13 @@ class Rspamd(Plugin[RspamdOptions]):
 
     async def _is_new(self, tx: Transaction) -> bool:
         """Whether the first attempt to send such a message was only just now."""
-        now = self.services.clock.now()
-        try:
-            first = await self._store.add(_key(tx), str(now).encode(), _REMEMBERED)
-        except StoreError:
-            return False
-        return now - float(first or now) < self.options.greylist_delay
+        key, delay = _key(tx), self.options.greylist_delay
+        with suppress(StoreError):
+            if await self._store.add(f"known {key}", b"", _REMEMBERED) is None:
+                await self._store.put(f"waits {key}", b"", delay)
+                return True
+            return await self._store.get(f"waits {key}") is not None
+        return False
 
 
 async def _greet(wire: ScannerWire) -> str:

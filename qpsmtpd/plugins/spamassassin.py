@@ -19,7 +19,8 @@ spamd is asked at `localhost:783`, or where `spamd_socket` says: a path, or HOST
 with commas between them, the first that works is used. While none does, or none gives a sensible
 answer in time, messages are deferred with 451 4.3.0, or pass unscanned with `on_error pass`. One
 that cannot be reached, or has failed three times in a row, is tried again after a second, and then
-less and less often, at least twice a minute; the log says when it is down and when it works again.
+less and less often, at least every ten seconds; the log says when it is down and when it works
+again.
 
 Exempt clients are not checked. Spam costs the client a point of karma; what SpamAssassin learns
 automatically costs or earns another one. With `mode=shadow` the message is not changed.

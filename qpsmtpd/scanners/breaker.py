@@ -23,7 +23,7 @@ MAX_FAILURES = 3
 
 #: Seconds from going down to the first trial, and the most between two of them.
 RETRY = 1.0
-MAX_RETRY = 30.0
+MAX_RETRY = 10.0
 
 
 class Breaker:

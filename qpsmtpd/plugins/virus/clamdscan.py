@@ -14,7 +14,7 @@ HOST:PORT; `clamd_host` and `clamd_port` say the same. Of several, with commas b
 first that works is used. While none does, or none gives a sensible answer in time, messages are
 deferred with 451 4.3.0, or pass unscanned with `on_error pass`. One that cannot be reached, or has
 failed three times in a row, is tried again after a second, and then less and less often, at least
-twice a minute; the log says when it is down and when it works again.
+every ten seconds; the log says when it is down and when it works again.
 
 `max_size` has to be less than StreamMaxLength of clamd.conf (25M in Debian): a message for which
 that is too little passes unscanned, with a warning in the log.

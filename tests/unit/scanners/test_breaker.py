@@ -96,7 +96,7 @@ def test_trials_become_rare_and_one_goes_on_at_a_time(
         with pytest.raises(ScannerError), tried.attempt():
             assert not tried.may_try()
             raise SLOW
-    assert waits == [1, 2, 4, 8, 16, *[MAX_RETRY] * 3]
+    assert waits == [1, 2, 4, 8, *[MAX_RETRY] * 4]
     assert len(said(caplog)) == 1
 
 
