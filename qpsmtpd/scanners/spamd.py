@@ -20,6 +20,7 @@ import re
 from dataclasses import dataclass
 
 from qpsmtpd.mail.headers import Headers
+from qpsmtpd.mail.text import printable_ascii
 from qpsmtpd.scanners.content import Content
 from qpsmtpd.scanners.fields import field_value, is_field_name
 from qpsmtpd.scanners.wire import ScannerError, ScannerWire
@@ -33,6 +34,9 @@ MAX_FIELDS = 20
 
 #: Bytes that SpamAssassin may add to a header section.
 MAX_ADDED = 131072
+
+#: Characters of an error that the log has.
+MOST_WORDS = 200
 
 #: Fields that are put into the message.
 MOST_ADDED = 40
@@ -80,7 +84,7 @@ def check_status(line: bytes) -> bytes:
     if match is None:
         raise ScannerError("does not speak the protocol of spamd")
     if int(match[1]):
-        words = (match[2] or b"").decode("ascii", "replace")
+        words = printable_ascii((match[2] or b"").decode("ascii", "replace"), MOST_WORDS)
         raise ScannerError(f"answers {int(match[1])} {words}".rstrip())
     return match[2] or b""
 

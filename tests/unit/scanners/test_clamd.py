@@ -6,6 +6,8 @@ from __future__ import annotations
 import struct
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from qpsmtpd.scanners.clamd import ClamdAnswer, parse_answer, ping, scan, version
 from qpsmtpd.scanners.content import Content
@@ -80,6 +82,17 @@ def test_answers(octets: bytes, answer: ClamdAnswer) -> None:
 def test_what_is_no_answer(octets: bytes) -> None:
     with pytest.raises(ScannerError, match="answers"):
         parse_answer(octets)
+
+
+@given(st.binary() | st.from_regex(rb"stream: .* FOUND"))
+def test_whatever_it_says(octets: bytes) -> None:
+    try:
+        answer = parse_answer(octets)
+    except ScannerError as error:
+        assert str(error).isprintable()
+    else:
+        assert answer.virus.isascii()
+        assert len(answer.virus) <= 100
 
 
 async def test_it_dies_in_the_middle_of_an_answer() -> None:

@@ -170,8 +170,17 @@ async def test_an_early_answer_ends_the_sending() -> None:
 
 @on_both_loops
 async def test_a_scanner_that_does_not_read() -> None:
+    """We read no more of the message than the sockets take."""
+    read = 0
+
+    async def counted() -> AsyncGenerator[bytes, None]:
+        nonlocal read
+        async for block in endless():
+            read += len(block)
+            yield block
+
     async def talk(wire: ScannerWire) -> bool:
-        return await wire.send_all(endless())
+        return await wire.send_all(counted())
 
     async def keep_quiet(_reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
         await asyncio.Event().wait()
@@ -179,6 +188,7 @@ async def test_a_scanner_that_does_not_read() -> None:
     async with stream_server(keep_quiet) as server:
         with pytest.raises(ScannerError, match="no answer"):
             await a_service([f"127.0.0.1:{port_of(server)}"], timeout=SHORT).ask(talk)
+    assert read < 32 << 20
 
 
 @on_both_loops

@@ -3,8 +3,13 @@
 
 from __future__ import annotations
 
-import pytest
+from contextlib import suppress
 
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qpsmtpd.mail.headers import check_field
 from qpsmtpd.scanners.content import Content
 from qpsmtpd.scanners.place import parse_places
 from qpsmtpd.scanners.service import Service
@@ -141,3 +146,26 @@ def test_fields_are_cleaned() -> None:
 def test_words_of_a_status() -> None:
     assert check_status(b"SPAMD/1.5 0 PONG") == b"PONG"
     assert check_status(b"SPAMD/1.1 0") == b""
+
+
+@given(st.binary() | st.lists(st.sampled_from(SPAM.split(b" "))).map(b" ".join))
+def test_whatever_the_section_is(section: bytes) -> None:
+    answer = parse_answer(SpamdVerdict(True, 1, 1), section)
+    for name, value in answer.fields:
+        check_field(name, value)
+        assert name.lower().startswith("x-spam-")
+
+
+@given(st.text() | st.from_regex(r"(True|No) ; -?[0-9.]{1,9} / [0-9.]{1,9}"))
+def test_whatever_the_verdict_is(value: str) -> None:
+    try:
+        verdict = parse_verdict(value)
+    except ScannerError:
+        return
+    assert abs(verdict.score) < 1e10
+
+
+@given(st.binary() | st.from_regex(rb"SPAMD/1.[0-9] [0-9]{1,6}.*"))
+def test_whatever_the_status_is(line: bytes) -> None:
+    with suppress(ScannerError):
+        assert check_status(line) in line
