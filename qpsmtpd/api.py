@@ -126,6 +126,7 @@ from qpsmtpd.plugin.services import (
 )
 from qpsmtpd.plugin.system import Account, Obstacle, Output, System
 from qpsmtpd.plugin.verification import KNOWN, Verification, unavailable, unknown, unsure
+from qpsmtpd.scanners.results import SPAM_RESULTS, VIRUS_RESULTS, SpamResult, VirusResult
 
 __all__ = [
     "ARC_RESULT",
@@ -135,7 +136,9 @@ __all__ = [
     "DOMAINS",
     "KNOWN",
     "NOTHING",
+    "SPAM_RESULTS",
     "SPF_RESULT",
+    "VIRUS_RESULTS",
     "Account",
     "Address",
     "AddressError",
@@ -214,6 +217,7 @@ __all__ = [
     "Session",
     "Severity",
     "Size",
+    "SpamResult",
     "Spellings",
     "SpfQuery",
     "SpfResult",
@@ -225,6 +229,7 @@ __all__ = [
     "Transaction",
     "Verdict",
     "Verification",
+    "VirusResult",
     "accept",
     "address_key",
     "arc_auth_result",

@@ -32,7 +32,7 @@ _LOGIN = (
     "auth/auth_flat_file has a list of users of its own; for another one write a plugin with "
     "hook_auth_plain (qpsmtpd-plugin-api(7))"
 )
-_RETIRED_SCANNER = "the scanner is no longer maintained; the plugin milter can ask clamav-milter"
+_RETIRED_SCANNER = "virus/command runs any scanner; virus/clamdscan asks ClamAV"
 _RECIPIENTS = "verify_recipients asks the mail system behind us; rcpt_map has a list of recipients"
 _ATTACHMENTS = "Postfix behind us can refuse attachments (mime_header_checks)"
 _SUMMARY = "each message has one line in the log anyway, at the level LOGINFO"
@@ -77,26 +77,21 @@ _OF_PERL = {
     "auth/auth_vpopmail_sql": Absent(_LOGIN),
     "auth/auth_vpopmaild": Absent(_LOGIN),
     "domainkeys": _idle("DKIM has replaced DomainKeys; the plugin dkim checks its signatures"),
-    "dspam": _idle("DSPAM is no longer maintained; rspamd or SpamAssassin can filter behind us"),
     "http_config": _vital("put the files that it fetched into the configuration directory"),
     "logging/apache": _idle(_LOGGING),
     "qmail_deliverable": Absent(_RECIPIENTS),
-    "spamassassin": _milter("spamass-milter or rspamd"),
     "stunnel": _vital(
         "stunnel can tell who the client is with `protocol = proxy`; list its address in the file "
         "proxy_networks"
     ),
     "tls_cert": _idle("it is a program that made certificates, not a plugin"),
-    "uribl": _milter("rspamd or spamass-milter"),
+    "uribl": Absent("rspamd and spamassassin look up the links in messages"),
     "virus/aveclient": _idle(_RETIRED_SCANNER),
     "virus/bitdefender": _idle(_RETIRED_SCANNER),
-    "virus/clamav": _milter("clamav-milter"),
-    "virus/clamdscan": _milter("clamav-milter"),
     "virus/hbedv": _idle(_RETIRED_SCANNER),
     "virus/kavscanner": _idle(_RETIRED_SCANNER),
-    "virus/klez_filter": _idle("the worm that it knew is of 2002"),
     "virus/sophie": _idle(_RETIRED_SCANNER),
-    "virus/uvscan": _milter("clamav-milter"),
+    "virus/uvscan": Absent(_RETIRED_SCANNER),
 }
 
 #: Plugins of others, and what older Perl versions had.

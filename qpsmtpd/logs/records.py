@@ -17,7 +17,13 @@ from typing import Protocol
 from qpsmtpd.logs.levels import LogLevel
 
 #: What these log is not about the client for which they happen to work.
-_ABOUT_NO_CLIENT = ("qpsmtpd.config.", "qpsmtpd.daemon.", "qpsmtpd.dns.", "qpsmtpd.store.")
+_ABOUT_NO_CLIENT = (
+    "qpsmtpd.config.",
+    "qpsmtpd.daemon.",
+    "qpsmtpd.dns.",
+    "qpsmtpd.scanners.",
+    "qpsmtpd.store.",
+)
 
 #: A plugin logs through the logger with this prefix and the plugin's name.
 PLUGIN_LOGGERS = "qpsmtpd.plugins."

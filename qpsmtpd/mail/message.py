@@ -285,11 +285,14 @@ class Message:
         A message may be text without any header section: below our fields it would be taken for a
         part of them, and nobody would see it.  Mail systems add this line as well.
         """
-        headers, text = bytes(self.headers), self.headers.text_below
-        if text:
-            headers = headers.removesuffix(text) + b"\r\n" + text
-        async for block in self._stream(headers):
+        async for block in self._stream(self.headers_for_readers):
             yield block
+
+    @property
+    def headers_for_readers(self) -> bytes:
+        """What `stream_for_readers` puts above the body."""
+        headers, text = bytes(self.headers), self.headers.text_below
+        return headers.removesuffix(text) + b"\r\n" + text if text else headers
 
     async def _stream(self, headers: bytes) -> AsyncIterator[bytes]:
         if (body := self.body.in_memory) is not None:

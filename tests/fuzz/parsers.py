@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Everything that reads foreign text: what it may raise, and what must be true of what it returns.
 
-Foreign is what a client, a proxy, a name server, a next hop, a milter or a handler says.
+Foreign is what a client, a proxy, a name server, a next hop, a scanner, a milter or a handler says.
 `uncovered` finds public functions that take text and are not here, so that a new one is tried as
 well.
 """
@@ -43,12 +43,16 @@ from qpsmtpd.mailauth import (
     taglist,
 )
 from qpsmtpd.mailauth.results import arc_auth_result, dkim_auth_result, dmarc_auth_result
-from qpsmtpd.milter import codec, packets, place, verdicts
+from qpsmtpd.milter import codec, packets, verdicts
+from qpsmtpd.milter import place as milter_place
 from qpsmtpd.milter.edits import Edits
 from qpsmtpd.milter.link import Change
 from qpsmtpd.milter.wire import MilterError
 from qpsmtpd.nexthop import cleanup, dots, hopreply, metadata, prober, wire
 from qpsmtpd.plugin.services import Entry
+from qpsmtpd.scanners import clamd, fields, http, place, rspamd, spamd
+from qpsmtpd.scanners.content import Content
+from qpsmtpd.scanners.wire import ScannerError, ScannerWire
 from qpsmtpd.smtp import datareader, foreignresults, otherprotocols, proxyheader, replies, trace
 from qpsmtpd.smtp.conversation import converse
 from qpsmtpd.testing import FakeResolver, a_session, a_transaction
@@ -56,7 +60,7 @@ from tests.dns_wire import Record, an_answer, label
 from tests.unit.fakewire import Catcher, FakeWire, a_connection, a_plugin_with
 
 #: Where foreign text is read.
-ROOMS = ("mail", "mailauth", "smtp", "nexthop", "lists", "dns", "handlers", "milter")
+ROOMS = ("mail", "mailauth", "smtp", "nexthop", "scanners", "lists", "dns", "handlers", "milter")
 
 
 @dataclass(frozen=True)
@@ -1196,12 +1200,157 @@ MILTER_PARSERS = (
     ),
     Parser(
         "places of milters",
-        lambda octets: place.parse_place(decoded(octets)),
-        (place.parse_place,),
+        lambda octets: milter_place.parse_place(decoded(octets)),
+        (milter_place.parse_place,),
         (b"inet:8891@localhost", b"unix:/run/x", b"[2001:db8::1]:25", b"25"),
         (*words("inet: inet6: unix: local: @ : [ ] / 25 localhost ::1 65535"), b" "),
         (ValueError,),
         lambda _octets, result: None,
+    ),
+)
+
+
+# --- scanners ----------------------------------------------------------------------------------
+
+_CONTENT = message.Message.from_bytes(b"Subject: x\r\n\r\ny\r\n")
+
+
+class _Deaf:
+    """A transport that takes everything."""
+
+    def write(self, _data: bytes) -> None: ...
+
+    def abort(self) -> None: ...
+
+
+def _told_by_scanner(talk: Callable[[ScannerWire], Any]) -> Callable[[bytes], Any]:
+    """What a conversation makes of everything that the scanner says, in pieces, and its end."""
+
+    def read(octets: bytes) -> Any:
+        return asyncio.run(converse_with(octets))
+
+    async def converse_with(octets: bytes) -> Any:
+        heard = ScannerWire()
+        heard.connection_made(cast("asyncio.Transport", _Deaf()))
+        task = asyncio.ensure_future(talk(heard))
+        size = max(len(octets) // 4, 1)
+        for start in range(0, len(octets), size):
+            await asyncio.sleep(0)
+            heard.data_received(octets[start : start + size])
+        heard.eof_received()
+        return await task
+
+    return read
+
+
+def _fields_well(_octets: bytes, result: Any) -> None:
+    added = [(each.name, each.value) for each in getattr(result, "added", ())]
+    for name, value in (*getattr(result, "fields", ()), *added):
+        headers.check_field(name, value)
+        assert all(len(line) < 998 for line in value.split("\n"))
+
+
+def _one_line(_octets: bytes, result: Any) -> None:
+    name = result.virus
+    assert name.isascii()
+    assert name.isprintable() or not name
+    assert len(name) <= fields.MOST_NAME
+
+
+_SPAMD = (
+    b"SPAMD/1.1 0 EX_OK\r\nContent-length: 57\r\nSpam: True ; 6.5 / 5.0\r\n\r\n"
+    b"X-Spam-Status: Yes, score=6.5 tests=A,\r\n\tB autolearn=no\r\n",
+    b"SPAMD/1.0 76 Bad header line: x\r\n",
+)
+_HTTP = (
+    b'HTTP/1.1 200 OK\r\nContent-Length: 38\r\n\r\n{"action": "no action", "score": 1.5}\r\n',
+    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
+    b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 500 Oops\r\n\r\n",
+)
+_RSPAMD = (
+    b'{"score": 6.2, "required_score": 15.0, "action": "add header", "symbols": {"A": {"score": 1}}'
+    b', "messages": {"smtp_message": "x"}, "milter": {"add_headers": {"X-A": {"value": "b",'
+    b' "order": 1}}, "remove_headers": {"X-B": 0}}, "dkim-signature": ["v=1;\\r\\n\\tb=x"]}',
+    b'{"error": "x"}',
+)
+_IN_JSON = (
+    *words('{ } [ ] " : , \\r \\n \\ud800 1 -1 1e999 true null NaN "X-A": "action": "score":'),
+    *words('"milter": {"add_headers":{ "value": "order": "remove_headers": "x"'),
+)
+
+SCANNER_PARSERS = (
+    Parser(
+        "answers of spamd",
+        _told_by_scanner(lambda wire: spamd.check(wire, Content(_CONTENT), "user")),
+        (
+            ScannerWire.data_received,
+            spamd.check_status,
+            spamd.parse_verdict,
+            spamd.parse_answer,
+        ),
+        _SPAMD,
+        (
+            *words("SPAMD/1.1 0 EX_OK Spam: True ; / . - 1 Content-length: X-Spam-Status: tests="),
+            *(b"\r\n", b"\n\t", b"\r", b" ", b",", b"\xff", b"\x00"),
+        ),
+        (ScannerError,),
+        _fields_well,
+    ),
+    Parser(
+        "answers of clamd",
+        _told_by_scanner(lambda wire: clamd.scan(wire, Content(_CONTENT))),
+        (clamd.parse_answer,),
+        (b"stream: OK\0", b"stream: Eicar-Test-Signature FOUND\0", b"INSTREAM size limit\0"),
+        (*words("stream: OK FOUND ERROR : a é"), b" ", b"\0", b"\r\n", b"\xff"),
+        (ScannerError,),
+        _one_line,
+    ),
+    Parser(
+        "answers by HTTP",
+        _told_by_scanner(lambda wire: rspamd.check(wire, Content(_CONTENT), [])),
+        (http.parse_status, http.parse_chunk_size),
+        _HTTP,
+        (
+            *words("HTTP/1.1 200 100 Content-Length: Transfer-Encoding: chunked 0 2 a ; : {}"),
+            *(b"\r\n", b"\n", b"\r\n\r\n", b" ", b"\xff", b"\x00"),
+        ),
+        (ScannerError,),
+        _fields_well,
+    ),
+    Parser(
+        "answers of rspamd",
+        rspamd.parse_answer,
+        (rspamd.parse_answer,),
+        _RSPAMD,
+        _IN_JSON,
+        (ScannerError,),
+        _fields_well,
+    ),
+    Parser(
+        "heads for scanners",
+        lambda octets: http.request_head("POST", "/", [("A", decoded(octets))], 1),
+        (http.request_head,),
+        _HEADERS,
+        _IN_HEADERS,
+        (),
+        lambda _octets, result: _equal(result.count(b"\r\n"), result.count(b"\n")),
+    ),
+    Parser(
+        "fields of scanners",
+        lambda octets: fields.field_value(decoded(octets)),
+        (fields.field_value, fields.short_name, fields.is_field_name),
+        _HEADERS,
+        _IN_HEADERS,
+        (),
+        lambda _octets, result: headers.check_field("X-Spam", result),
+    ),
+    Parser(
+        "places of scanners",
+        lambda octets: place.parse_places([decoded(octets)], 783),
+        (place.parse_place, place.parse_places),
+        (b"localhost:783", b"[::1]:3310", b"/run/x", b"a,b:1"),
+        words("[ ] : :: , / . a 1 65536 unix: é"),
+        (ValueError,),
     ),
 )
 
@@ -1213,12 +1362,14 @@ PARSERS = (
     *LOOKUP_PARSERS,
     *MAILAUTH_PARSERS,
     *MILTER_PARSERS,
+    *SCANNER_PARSERS,
 )
 
 #: Functions that take no foreign text, or only what another function has read.
 ELSEWHERE = {
     "dns.names.text_of": "a name that answers.read_answer has read",
     "dns.udpport.plain_query": "our own question",
+    "scanners.options.is_false": "an option on the line of a plugin",
     "dns.nameserver.NameServer.ask": "our own question",
     "dns.nameserver.NameServer.ask_by_tcp": "our own question",
     "dns.udpport.UdpPort.send_unawaited": "our own question",

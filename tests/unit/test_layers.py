@@ -31,7 +31,7 @@ LAYERS = {
         config.problems config.pluginlevel config.spooldir
         """,
     "whether mail is genuine": "mailauth",
-    "what plugins are made of": "plugin lists nexthop api handlers milter",
+    "what plugins are made of": "plugin lists nexthop scanners api handlers milter",
     "plugins": "plugins",
     "configuration and decisions": """
         plugin.chain config dns store daemon.clientnames smtp.datareader smtp.proxyheader
@@ -44,7 +44,8 @@ LAYERS = {
     "the command line": "commands __main__ manpages",
 }
 
-#: What plugins may import of ours: the interface, and the ways to the next hop that several share.
+#: What plugins may import of ours: the interface, and the ways to the next hop and to scanners that
+#: several share.
 FOR_PLUGINS = {
     "api",
     "nexthop",
@@ -52,6 +53,11 @@ FOR_PLUGINS = {
     "nexthop.eximtrust",
     "nexthop.eximverify",
     "nexthop.program",
+    "scanners",
+    "scanners.clamd",
+    "scanners.command",
+    "scanners.rspamd",
+    "scanners.spamd",
 }
 
 #: What a plugin has a room of its own for.

@@ -47,8 +47,8 @@ def test_what_stands_in_is_there(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "text", "loss"),
     [
-        ("virus/klez_filter", "the worm that it knew", "idle"),
-        ("klez_filter", "the worm that it knew", "idle"),
+        ("virus/sophie", "virus/command", "idle"),
+        ("sophie", "virus/command", "idle"),
         ("exe_filter", "mime_header_checks", "filter"),
         ("stunnel", "proxy_networks", "vital"),
         ("http_config", "configuration directory", "vital"),

@@ -141,7 +141,7 @@ def test_a_plugins_own_option_counts_first(tmp_path: Path, plugin_dir: Path) -> 
         ("taker hook_timeout=soon", "taker: hook_timeout: 'soon' is not a duration"),
         ("taker what 1", "taker: unknown option 'what 1'"),
         ("no_such", "no_such: there is no plugin no_such"),
-        ("virus/uvscan:1 x", "virus/uvscan:1: not available in this version: the plugin milter"),
+        ("virus/uvscan:1 x", "virus/uvscan:1: not available in this version: virus/command runs"),
         ("taker:one", "taker:one: 'taker:one' is not the name of a plugin"),
         (":1", ":1: ':1' is not the name of a plugin"),
         ("täker", "only printable ASCII"),
@@ -386,7 +386,7 @@ def test_misspelt_arguments_and_those_of_our_own_plugins(
     assert [problem.severity for problem in lines.problems] == ["error"]
 
 
-MISSING = "virus/klez_filter\nspamassassin reject 12\nstunnel\nno/such\nNo::Such\nqueue/keep\ntaker"
+MISSING = "virus/sophie\nuribl x 12\nstunnel\nno/such\nNo::Such\nqueue/keep\ntaker"
 
 
 def severities(lines: PluginLines) -> list[str]:

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+"""Plugins that look for viruses in messages."""
