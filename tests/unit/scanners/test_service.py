@@ -75,7 +75,7 @@ async def test_a_unix_socket(tmp_path: Path) -> None:
         (DROP, "closes the connection"),
         (b"no end", "closes the connection"),
         (RESET, "c"),
-        (SILENT, "no answer within 0.05s"),
+        (SILENT, "no answer within 0.0"),
         (b"x" * 200 + b"\n", "too long"),
         (Endless(b"x" * 65536), "too long"),
     ],
@@ -119,7 +119,7 @@ async def test_a_place_that_was_down_is_pinged_first(
     answers = (DROP, SILENT, b"ill\n", OK, OK)
     async with fake_scanner(complete, *answers) as scanner:
         asked = a_service([scanner.place])
-        for problem in ("closes", "no answer within 0.05s", "is not well"):
+        for problem in ("closes", "no answer within 0.0", "is not well"):
             with pytest.raises(ScannerError, match=problem):
                 await asked.ask(ask)
         assert await asked.ask(ask) == b"OK"
