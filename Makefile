@@ -29,7 +29,7 @@ $(STAMP): pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[fast,debian,dev]'
 	@touch $@
 
-check: lint types ## ruff, mypy --strict, unit and dialogue tests: after every change (a minute)
+check: lint types ## ruff, mypy --strict, unit and dialogue tests: after every change (two minutes)
 	$(PYTEST) $(SHARED) tests/unit tests/dialogue
 
 lint: venv ## ruff
@@ -46,7 +46,7 @@ dialogue: venv ## SMTP dialogue scripts; FILE=... TO=HOST:PORT runs one against 
 	@if [ -n "$(FILE)" ]; then $(BIN)/qpsmtpd dialogue $(FILE) $(if $(TO),--to $(TO)); \
 	else $(PYTEST) tests/dialogue; fi
 
-test: lint types ## check, and all else that needs neither root nor booted systems (three minutes)
+test: lint types ## check, and all else that needs neither root nor booted systems (five minutes)
 	$(PYTEST) $(SHARED) -rs -m "not real_systems"
 
 fuzz: venv ## random dialogues and inputs; DIALOGUES=100000 INPUTS=1000000 SEED= FIRST=
@@ -56,7 +56,7 @@ fuzz: venv ## random dialogues and inputs; DIALOGUES=100000 INPUTS=1000000 SEED=
 soak: venv ## mail for HOURS=1 with reloads, kills and outages; figures and pictures in build/soak
 	$(BIN)/python -m tests.continuity.soak --hours $(or $(HOURS),1)
 
-test-systems: venv ## what boots Debian 12 and 13 or runs other servers (root on Debian, 40 minutes)
+test-systems: venv ## what boots Debian 12 and 13 or runs other servers (root on Debian, an hour)
 	$(PYTEST) -rs -m real_systems
 
 bench: venv ## us and other servers under the same load (half an hour, root on Debian; ARGS=...)
