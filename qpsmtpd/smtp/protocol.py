@@ -335,16 +335,19 @@ class SmtpProtocol(SMTP):
             await asyncio.sleep(0)
         skipped = waited = False
         searched = 0
-        while (end := self._buffer.find(b"\n", self._read + searched)) < 0:
-            searched = len(self._buffer) - self._read
-            if searched and not skipped and self._buffer[self._read] in BINARY:
-                # This will never become a line of SMTP: it is looked at now.
-                line = self._buffer[self._read :]
-                self._drop()
-                return line
-            if searched > limit:
-                skipped, searched = True, 0
-                self._drop()
+        end = -1
+        # Mostly nothing has come yet.
+        while not self._buffer or (end := self._buffer.find(b"\n", self._read + searched)) < 0:
+            if self._buffer:
+                searched = len(self._buffer) - self._read
+                if not skipped and self._buffer[self._read] in BINARY:
+                    # This will never become a line of SMTP: it is looked at now.
+                    line = self._buffer[self._read :]
+                    self._drop()
+                    return line
+                if searched > limit:
+                    skipped, searched = True, 0
+                    self._drop()
             if not waited:
                 # For the whole line: whoever sends it octet by octet gets no more time.
                 waited = True
