@@ -32,6 +32,7 @@ class DmarcReportOptions:
 
     reporting: bool = opt(
         False,
+        flag=True,
         doc="Whether to count messages for aggregate reports; needs report_sender and report_via.",
     )
     report_sender: str = opt(
@@ -48,6 +49,7 @@ class DmarcReportOptions:
     )
     report_recipients: bool = opt(
         False,
+        flag=True,
         doc="Whether reports say to which domain messages were sent; those to several domains "
         "never do.",
     )

@@ -3,7 +3,7 @@
 
     dmarc [reject 0|author|1|naughty] [reject_type TYPE] [temperror accept|defer]
           [public_suffix_list FILE]
-          [reporting YES report_sender ADDRESS report_via PLACE] [report_recipients YES]
+          [reporting report_sender ADDRESS report_via HOST:PORT|PROGRAM [report_recipients]]
 
 It is, if that domain, or one of the same organization, has passed SPF or DKIM (RFC 9989). So the
 plugins sender_permitted_from and dkim have to be above this one. The result is written into

@@ -181,7 +181,7 @@ class Reporter:
                 await self._hand_over.send(self._identity.address, to, message)
         except (HandOverError, TimeoutError) as error:
             self._failures += 1
-            self._say(f"{day} {domain}: not sent to {to}: {error or 'took too long'}")
+            self._say(f"{day} {domain}: not sent to {to}: {str(error) or 'took too long'}")
             return False
         await self._mark(day, domain, to)
         self._say(f"{day} {domain}: sent to {to}: {total(report.rows)} messages")
