@@ -28,7 +28,7 @@ OPTIONS = "reporting report_sender reports@receiver.test report_via"
 
 @pytest.fixture(autouse=True)
 def _not_the_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Whoever runs the tests stays who they are, whatever units this machine has; and no midnight."""
+    """Whoever runs the tests stays who they are, and there is no midnight."""
     monkeypatch.setattr(dmarc_report, "become_daemon", lambda _machine: None)
     monkeypatch.setattr(
         dmarc_report, "environment_of_daemon", lambda machine: dict(machine.environment)
