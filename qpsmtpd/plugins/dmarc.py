@@ -58,10 +58,10 @@ send the reports, name `report_sender` and `report_via`, and run
 
     systemctl enable --now qpsmtpd-dmarc-report.timer
 
-`qpsmtpd dmarc-report` shows what was counted and what was sent. Reports ought to pass DMARC
+`qpsmtpd dmarc-report` shows what was counted and what was sent. Reports have to pass DMARC
 themselves: what takes them has to be allowed by the SPF record of the sender's domain, or to sign
-them. A program such as Postfix's or Exim's sendmail needs a right that the timer's service does not
-have: then name the SMTP server.
+them. A program is run as `PROGRAM -oi -f ADDRESS -t`; the timer's service runs it without set-id
+privileges, unless the hand-over does that (README.Debian, section 11).
 
 Differences from the Perl version: there `reject` was 1 without being given, and fails whose policy
 is quarantine were refused as well. Reports were made by the programs of Mail::DMARC, from its file

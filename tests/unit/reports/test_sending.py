@@ -199,7 +199,7 @@ async def test_a_real_next_hop_gets_the_report(place: Place) -> None:
         assert await place.reporter(hand_over).run([DAY])
         await hand_over.close()
         [data] = hop.messages
-    mail = cast(EmailMessage, email.message_from_bytes(data, policy=email.policy.SMTP))
+    mail = email.message_from_bytes(data, policy=email.policy.SMTP)
     _, attachment = cast(list[EmailMessage], mail.get_payload())
     content = attachment.get_payload(decode=True)
     assert isinstance(content, bytes)
@@ -317,7 +317,7 @@ async def test_a_process_that_dies_before_it_has_sent(place: Place) -> None:
 
     place.catcher.before = die
 
-    async def dead(*_: object) -> None: ...
+    async def dead(day: str, domain: str) -> None: ...
 
     reporter = place.reporter()
     reporter._counts.release = dead  # type: ignore[method-assign]
