@@ -72,6 +72,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -89,11 +90,13 @@ from qpsmtpd.api import (
     DmarcIdentifier,
     DmarcReportOptions,
     DmarcResult,
+    Finding,
     Note,
     Plugin,
     PublicSuffixes,
     RejectOptions,
     StoreError,
+    System,
     Transaction,
     Verdict,
     canonical_domain,
@@ -122,6 +125,7 @@ _QUIET = frozenset({"pass", "none"})
 
 #: How the subject of a report begins (RFC 9990, Email).
 _REPORT = "Report Domain:"
+_TIMER = "qpsmtpd-dmarc-report.timer"
 _UNFIT = "reporting needs report_sender=ADDRESS and report_via=HOST:PORT; nothing is counted"
 
 
@@ -159,6 +163,20 @@ class Dmarc(Plugin[DmarcOptions]):
             # The Perl version had no other options for reports: its line must go on working.
             self.services.config.warn(self.name, _UNFIT)
 
+    def examine(self, system: System) -> Iterator[Finding]:
+        """Whether the reports that it counts for are sent."""
+        output = system.run("systemctl", "is-enabled", _TIMER) if self.options.can_report else None
+        if output is None:
+            return
+        if output.text.strip() == "enabled":
+            yield Finding.ok(_TIMER, "sends DMARC reports")
+        else:
+            advice = "If no other machine that shares the store sends them:"
+            command = f"systemctl enable --now {_TIMER}"
+            yield Finding.notice(
+                _TIMER, "is not enabled: DMARC reports are not sent", advice, command
+            )
+
     async def hook_data_headers_end(self, tx: Transaction) -> Verdict | None:
         if tx.session.auth_user or self.immune(tx.session):
             return None
@@ -194,7 +212,11 @@ class Dmarc(Plugin[DmarcOptions]):
         published = dmarc_published(result)
         if published is None or self._is_report(tx, result):
             return
-        refused = self.mode == "enforce" and verdict is not None
+        decision = verdict.decision if verdict is not None and self.mode == "enforce" else None
+        if decision is Decision.DEFER:
+            # It comes again.
+            return
+        refused = decision is Decision.DENY
         with_recipient = self.options.report_recipients
         row = dmarc_row(tx, result, refused=refused, with_recipient=with_recipient)
         with suppress(StoreError):
@@ -204,9 +226,8 @@ class Dmarc(Plugin[DmarcOptions]):
         """Whether it is truly somebody's report, or about one of ours."""
         # A report that cannot be delivered comes back, and must not be worth another one.
         ours = self.options.sender_of_reports
-        if ours is not None and {recipient.address.key for recipient in tx.recipients} == {
-            ours.key
-        }:
+        recipients = {recipient.address.key for recipient in tx.recipients}
+        if ours is not None and recipients == {ours.key}:
             return True
         assert tx.message is not None
         subject = tx.message.headers.get("Subject") or ""

@@ -23,6 +23,7 @@ from qpsmtpd.api import (
     DmarcCounts,
     Resolver,
     Session,
+    Severity,
     SpfResult,
     Transaction,
     Verdict,
@@ -36,11 +37,13 @@ from qpsmtpd.testing import (
     FakeConfig,
     FakeResolver,
     FakeStore,
+    FakeSystem,
     Records,
     a_plugin,
     a_session,
     a_transaction,
     dns_failure,
+    findings_of,
     services,
 )
 
@@ -414,6 +417,8 @@ async def test_what_becomes_of_a_message_is_counted() -> None:
     refusing = f"reject 1 {REPORTING}"
     [(row, _)] = await counted("a@asks.test", refusing)
     assert (row.disposition, row.reason) == ("reject", "")
+    # The client comes again.
+    assert await counted("a@asks.test", f"{refusing} reject_type temp") == []
     [(row, _)] = await counted("a@asks.test", refusing, mode="shadow")
     assert (row.disposition, row.reason) == ("none", "local_policy")
     [(row, _)] = await counted("a@asks.test", refusing, spf=replace(PASSED, domain="asks.test"))
@@ -486,3 +491,24 @@ async def test_options_of_reports(option: str, problem: str) -> None:
 async def test_places_that_take_reports(place: str) -> None:
     plugin = await a_plugin(Dmarc, f"report_via {place}")
     assert plugin.options.report_via == place
+
+
+@pytest.mark.parametrize(
+    ("line", "said", "expected"),
+    [
+        (REPORTING, "enabled\n", [Severity.OK]),
+        (REPORTING, "disabled\n", [Severity.NOTICE]),
+        (REPORTING, "", [Severity.NOTICE]),
+        (REPORTING, None, []),
+        ("reporting", "disabled\n", []),
+        ("", "disabled\n", []),
+    ],
+)
+async def test_the_doctor_sees_whether_reports_are_sent(
+    tmp_path: Path, line: str, said: str | None, expected: list[Severity]
+) -> None:
+    system = FakeSystem(tmp_path)
+    if said is not None:
+        system.outputs["systemctl is-enabled qpsmtpd-dmarc-report.timer"] = said
+    found = await findings_of(await a_plugin(Dmarc, line), system)
+    assert [finding.severity for finding in found] == expected
