@@ -53,7 +53,7 @@ def read_destination(uri: str) -> Destination | None:
         address = parse_mailbox(unquote(rest.partition("?")[0], errors="strict"))
     except (AddressError, UnicodeDecodeError):
         return None
-    if address.has_literal or not address.domain or not address.is_ascii:
+    if address.has_literal or not address.domain:
         return None
     limit = int(match[1]) << _UNITS[match[2].lower()] if match else 0
     return Destination(address, limit)

@@ -22,7 +22,7 @@ def _check_sender(text: str) -> None:
         address = parse_mailbox(text)
     except AddressError:
         address = None
-    if address is None or address.domain is None or address.has_literal or not address.is_ascii:
+    if address is None or address.has_literal:
         raise ValueError("an address (dmarc-reports@example.org)")
 
 

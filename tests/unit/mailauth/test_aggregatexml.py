@@ -279,6 +279,8 @@ def test_the_same_report_is_the_same_whoever_makes_it() -> None:
     report, again = a_report(), a_report()
     assert (report.id, report.compressed()) == (again.id, again.compressed())
     assert gzip.decompress(report.compressed()) == report.xml()
+    # No time in it (RFC 1952 section 2.3.1).
+    assert report.compressed()[4:8] == bytes(4)
     others = [
         a_report(day="2027-01-16"),
         a_report(published=replace(PUBLISHED, domain="other.test")),

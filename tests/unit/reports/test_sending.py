@@ -174,6 +174,7 @@ async def test_two_machines_at_once(place: Place) -> None:
 async def test_the_second_machine_looks_again_when_it_has_the_claim(place: Place) -> None:
     """The first one finished between the look and the claim of the second."""
     await place.count()
+    await place.count("mailto:c@unwilling.test", domain="a.test")
     place.tomorrow()
     second = place.reporter()
     claim = second._counts.claim
@@ -185,6 +186,7 @@ async def test_the_second_machine_looks_again_when_it_has_the_claim(place: Place
     second._counts.claim = late  # type: ignore[method-assign]
     assert await second.run([DAY])
     assert place.recipients == ["dmarc@author.test"]
+    assert len(place.said) == 2
 
 
 # --- what -----------------------------------------------------------------------------------------
@@ -386,7 +388,8 @@ async def test_a_store_that_is_down(place: Place) -> None:
     with pytest.raises(StoreError):
         await place.run()
     assert place.recipients == ["dmarc@author.test"]
-    # What was marked for the destination is enough.
+    # What was marked for the destination is enough, and nobody has the claim.
     place.store.failing = b"nothing"
     assert await place.run()
     assert place.recipients == ["dmarc@author.test"]
+    assert await place.counts.outcome(DAY, "author.test") == "sent"
