@@ -8,7 +8,6 @@ is the one that systemd gives to the unit; a command that systemd has started kn
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 from qpsmtpd.daemon.start import drop_privileges
 from qpsmtpd.doctor.machine import Machine
@@ -30,8 +29,6 @@ def become_daemon(machine: Machine) -> None:
 
 def environment_of_daemon(machine: Machine) -> dict[str, str]:
     """Our environment, with the directory of the unit in which the store is by default."""
-    environment = dict(machine.environment)
     name = Unit(machine, SERVICE).value("StateDirectory").partition(" ")[0]
-    if _VARIABLE not in environment and name and machine.path(f"{_STATE}/{name}").is_dir():
-        environment[_VARIABLE] = str(Path(_STATE, name))
-    return environment
+    given = {_VARIABLE: f"{_STATE}/{name}"} if name else {}
+    return {**given, **machine.environment}

@@ -19,13 +19,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from qpsmtpd.commands.arguments import add_command, add_config, directories_of, silence
+from qpsmtpd.commands.asdaemon import environment_of_daemon
 from qpsmtpd.config.files import ConfigFiles
 from qpsmtpd.config.loader import new_store
 from qpsmtpd.config.pluginfinder import PluginFinder
 from qpsmtpd.config.pluginlines import plugin_name
 from qpsmtpd.config.settings import Settings, load_settings
 from qpsmtpd.doctor.machine import Machine
-from qpsmtpd.doctor.units import SERVICE, Unit
 from qpsmtpd.errors import QpsmtpdError, StoreError
 from qpsmtpd.lists.clientrecords import DAY, ClientRecord, ClientRecords, client_key
 from qpsmtpd.mail.ip import IPAddress, parse_ip
@@ -123,14 +123,7 @@ def _site(directories: tuple[Path, ...]) -> _Site:
             name = plugin_name(entry)
             options = read_words(cls.Options, entry.text.split()[1:]).options or options
             break
-    return _Site(settings, _environment(), name, options)
-
-
-def _environment() -> dict[str, str]:
-    """The environment, with the directory that systemd gives to the daemon."""
-    state = Unit(Machine(), SERVICE).value("StateDirectory", "").partition(" ")[0]
-    given = {"STATE_DIRECTORY": f"/var/lib/{state}"} if state else {}
-    return {**given, **os.environ}
+    return _Site(settings, environment_of_daemon(Machine()), name, options)
 
 
 # --- actions --------------------------------------------------------------------------------
