@@ -54,6 +54,11 @@ def test_directory_of_the_store(tmp_path: Path) -> None:
     }
 
 
+def test_the_first_of_several_directories(tmp_path: Path) -> None:
+    machine = a_machine(tmp_path, UNIT.replace("=qpsmtpd\n", "=qpsmtpd other\n"))
+    assert environment_of_daemon(machine) == {"STATE_DIRECTORY": "/var/lib/qpsmtpd"}
+
+
 def test_systemd_has_said_where_it_is(tmp_path: Path) -> None:
     machine = a_machine(tmp_path, STATE_DIRECTORY="/var/lib/other")
     assert environment_of_daemon(machine) == {"STATE_DIRECTORY": "/var/lib/other"}
