@@ -15,11 +15,11 @@ from typing import Any
 
 from qpsmtpd import __version__
 from qpsmtpd.commands.arguments import add_command, add_config, directories_of
-from qpsmtpd.commands.asdaemon import become_daemon, environment_of_daemon
+from qpsmtpd.commands.asdaemon import become_daemon, environment_of_daemon, store_file
 from qpsmtpd.config.files import ConfigFiles
 from qpsmtpd.config.loader import new_store, resolver_by
 from qpsmtpd.config.pluginfinder import PluginFinder
-from qpsmtpd.config.pluginlines import read_plugin_lines
+from qpsmtpd.config.pluginlines import plugin_name
 from qpsmtpd.config.problems import errors_in
 from qpsmtpd.config.settings import Settings, load_settings
 from qpsmtpd.doctor.machine import Machine
@@ -27,15 +27,16 @@ from qpsmtpd.errors import QpsmtpdError, StoreError
 from qpsmtpd.mailauth.aggregate import day_of
 from qpsmtpd.mailauth.aggregatecounts import DAY, AggregateCounts
 from qpsmtpd.mailauth.aggregatexml import total
-from qpsmtpd.plugin.options import Seconds
+from qpsmtpd.plugin.options import Seconds, read_words
 from qpsmtpd.plugin.reportoptions import DmarcReportOptions
-from qpsmtpd.plugin.services import Clock
+from qpsmtpd.plugin.services import Clock, Entry
 from qpsmtpd.reports.handover import hand_over_by
 from qpsmtpd.reports.sending import KEPT_DAYS, Identity, Reporter, due_days
 
 #: Seconds to wait for the store: nobody's mail waits meanwhile.
 STORE_TIMEOUT = 15.0
 
+_PLUGIN = "dmarc"
 _GENERATOR = f"qpsmtpd {__version__}"
 
 
@@ -89,9 +90,7 @@ class _Setup:
 
 
 def _dmarc_report(arguments: argparse.Namespace) -> int:
-    machine = Machine()
-    become_daemon(machine)
-    setup = _read(directories_of(arguments.config), environment_of_daemon(machine))
+    setup = _read(directories_of(arguments.config))
     try:
         if arguments.send:
             return asyncio.run(_send(setup, arguments.day))
@@ -102,21 +101,39 @@ def _dmarc_report(arguments: argparse.Namespace) -> int:
         raise QpsmtpdError(f"the store cannot be used: {error}") from error
 
 
-def _read(directories: Sequence[Path], environment: dict[str, str]) -> _Setup:
-    """What the configuration says.  Raises QpsmtpdError."""
-    files = ConfigFiles(directories)
+def _read(directories: Sequence[Path]) -> _Setup:
+    """What the configuration says.  Raises QpsmtpdError.
+
+    No plugin but ours is imported, and no file of the store is opened by root.
+    """
+    files, machine = ConfigFiles(directories), Machine()
     settings, problems = load_settings(files)
-    finder = PluginFinder(settings.plugin_dirs)
-    lines = read_plugin_lines(files, finder, skip_missing=settings.missing_plugins == "skip")
-    if errors_in([*problems, *lines.problems]):
+    if errors_in(problems):
         raise QpsmtpdError("the configuration has errors; qpsmtpd check-config says which")
-    options = [line.options for line in lines.plugins]
-    found = [each for each in options if isinstance(each, DmarcReportOptions)]
-    if not found:
-        raise QpsmtpdError("the file plugins has no line dmarc, so nothing is counted")
-    chosen = next((each for each in found if each.reporting), found[0])
     settings = replace(settings, store_timeout=Seconds(STORE_TIMEOUT))
-    return _Setup(settings, chosen, environment)
+    environment = environment_of_daemon(machine)
+    become_daemon(machine, store_file(settings, environment))
+    return _Setup(settings, _options(files), environment)
+
+
+def _options(files: ConfigFiles) -> DmarcReportOptions:
+    """The options of the line that counts, or of the first.  Raises QpsmtpdError."""
+    found = [
+        _options_of(entry)
+        for entry in files.entries("plugins")
+        if plugin_name(entry).partition(":")[0] == _PLUGIN
+    ]
+    if not found:
+        raise QpsmtpdError(f"the file plugins has no line {_PLUGIN}, so nothing is counted")
+    return next((each for each in found if each.reporting), found[0])
+
+
+def _options_of(entry: Entry) -> DmarcReportOptions:
+    # What it does not know is for every plugin, or none of ours.
+    reading = read_words(PluginFinder().find(_PLUGIN).Options, entry.text.split()[1:])
+    if not isinstance(reading.options, DmarcReportOptions):
+        raise QpsmtpdError(f"{entry.where}: {_PLUGIN}: {'; '.join(reading.problems)}")
+    return reading.options
 
 
 @asynccontextmanager

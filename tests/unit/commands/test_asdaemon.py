@@ -11,6 +11,7 @@ import pytest
 from qpsmtpd.commands import asdaemon
 from qpsmtpd.commands.asdaemon import become_daemon, environment_of_daemon
 from qpsmtpd.doctor.machine import Machine
+from qpsmtpd.errors import QpsmtpdError
 
 UNIT = "[Service]\nUser=qpsmtpd\nStateDirectory=qpsmtpd\n"
 
@@ -31,9 +32,9 @@ def became(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 @pytest.mark.parametrize(
     ("uid", "unit", "expected"),
-    [(0, UNIT, ["qpsmtpd"]), (1000, UNIT, []), (0, "", []), (0, "[Service]\n", [])],
+    [(0, UNIT, ["qpsmtpd"]), (1000, UNIT, []), (1000, "", [])],
 )
-def test_user(
+def test_user_of_the_unit(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     became: list[str],
@@ -42,8 +43,26 @@ def test_user(
     expected: list[str],
 ) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: uid)
-    become_daemon(a_machine(tmp_path, unit))
-    assert became == expected
+    become_daemon(a_machine(tmp_path, unit), tmp_path / "store.sqlite")
+    become_daemon(Machine(tmp_path, {}), None)
+    assert became == expected * 2
+
+
+@pytest.mark.parametrize("unit", ["", "[Service]\n"])
+def test_owner_of_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, became: list[str], unit: str
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    owners: list[os.stat_result] = []
+    monkeypatch.setattr(asdaemon, "become_owner", owners.append)
+    machine, file = a_machine(tmp_path, unit), tmp_path / "store.sqlite"
+    become_daemon(machine, None)
+    with pytest.raises(QpsmtpdError, match="there is no store yet"):
+        become_daemon(machine, file)
+    file.touch()
+    become_daemon(machine, file)
+    assert owners == [file.stat()]
+    assert became == []
 
 
 def test_directory_of_the_store(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ OPTIONS = "reporting report_sender reports@receiver.test report_via"
 @pytest.fixture(autouse=True)
 def _not_the_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Whoever runs the tests stays who they are, and there is no midnight."""
-    monkeypatch.setattr(dmarc_report, "become_daemon", lambda _machine: None)
+    monkeypatch.setattr(dmarc_report, "become_daemon", lambda *_: None)
     monkeypatch.setattr(
         dmarc_report, "environment_of_daemon", lambda machine: dict(machine.environment)
     )
@@ -173,7 +173,7 @@ def test_send(
         ("", "--show author.test", "the line dmarc of the file plugins needs report_sender"),
         ("reporting", "--send", "the line dmarc of the file plugins needs report_via"),
         ("reporting report_via x:25", "--send", "needs report_sender=ADDRESS"),
-        ("reject 7", "--show", "the configuration has errors; qpsmtpd check-config says which"),
+        ("reject 7", "--show", "plugins:3: dmarc: reject: '7' is not one of 0, author, 1, naughty"),
         (f"{OPTIONS} x:25", "--send --day {today}", "no report about {today} is due"),
     ],
 )
@@ -191,6 +191,23 @@ def test_reports_that_are_off(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     """The timer may be enabled all the same."""
     assert main([*a_configuration(tmp_path, "reject 0"), "--send"]) == 0
     assert "reports are off" in capsys.readouterr().out
+
+
+def test_settings_that_are_wrong(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = a_configuration(tmp_path)
+    (tmp_path / "store").write_text("no place\n")
+    assert main(words) == 1
+    assert "the configuration has errors; qpsmtpd check-config" in capsys.readouterr().err
+
+
+def test_the_line_that_counts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = a_configuration(tmp_path)
+    lines = f"dmarc:1 reject 0\ndmarc:2 on_fault=skip {OPTIONS} 127.0.0.1:9\nlocal_plugin x\n"
+    (tmp_path / "plugins").write_text(lines)
+    count(tmp_path, (0, "author.test", 2))
+    assert main([*words, "--show", "author.test"]) == 0
+    root = parsed(capsys.readouterr().out.encode())
+    assert text_at(root, "report_metadata/email") == "reports@receiver.test"
 
 
 def test_a_chain_without_dmarc(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
