@@ -161,7 +161,7 @@ class Dmarc(Plugin[DmarcOptions]):
             self._counts = DmarcCounts(self.services.store, self.services.clock)
         elif self.options.reporting:
             # The Perl version had no other options for reports: its line must go on working.
-            self.services.config.warn(self.name, _UNFIT)
+            self.services.config.warn("", _UNFIT)
 
     def examine(self, system: System) -> Iterator[Finding]:
         """Whether the reports that it counts for are sent."""
