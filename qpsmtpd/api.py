@@ -67,6 +67,9 @@ from qpsmtpd.mail.verdict import (
     unless_another,
     verdict_from_word,
 )
+from qpsmtpd.mailauth.aggregate import published_by as dmarc_published
+from qpsmtpd.mailauth.aggregate import row_of as dmarc_row
+from qpsmtpd.mailauth.aggregatecounts import AggregateCounts as DmarcCounts
 from qpsmtpd.mailauth.arc import ArcResult, ArcVerifier
 from qpsmtpd.mailauth.author import Author, read_author
 from qpsmtpd.mailauth.budget import resolver_for
@@ -114,6 +117,7 @@ from qpsmtpd.plugin.dkimfiles import read_keys as read_dkim_keys
 from qpsmtpd.plugin.filechecks import check_directory, check_program
 from qpsmtpd.plugin.finding import Finding, Severity
 from qpsmtpd.plugin.options import NoOptions, Seconds, Size, matching, opt, with_defaults
+from qpsmtpd.plugin.reportoptions import DmarcReportOptions
 from qpsmtpd.plugin.services import (
     Clock,
     Config,
@@ -168,9 +172,11 @@ __all__ = [
     "DkimResult",
     "DkimSigningKey",
     "DkimVerifier",
+    "DmarcCounts",
     "DmarcEvaluation",
     "DmarcIdentifier",
     "DmarcRecord",
+    "DmarcReportOptions",
     "DmarcResult",
     "DnsAnswer",
     "DnsError",
@@ -248,6 +254,8 @@ __all__ = [
     "dkim_signatures",
     "dmarc_auth_result",
     "dmarc_identifiers",
+    "dmarc_published",
+    "dmarc_row",
     "domain_spellings",
     "fit_status",
     "format_record",

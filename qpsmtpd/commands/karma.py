@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import os
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
@@ -19,19 +18,18 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from qpsmtpd.commands.arguments import add_command, add_config, directories_of, silence
+from qpsmtpd.commands.asdaemon import become_owner, environment_of_daemon, store_file
 from qpsmtpd.config.files import ConfigFiles
 from qpsmtpd.config.loader import new_store
 from qpsmtpd.config.pluginfinder import PluginFinder
 from qpsmtpd.config.pluginlines import plugin_name
 from qpsmtpd.config.settings import Settings, load_settings
 from qpsmtpd.doctor.machine import Machine
-from qpsmtpd.doctor.units import SERVICE, Unit
 from qpsmtpd.errors import QpsmtpdError, StoreError
 from qpsmtpd.lists.clientrecords import DAY, ClientRecord, ClientRecords, client_key
 from qpsmtpd.mail.ip import IPAddress, parse_ip
 from qpsmtpd.plugin.options import read_words
 from qpsmtpd.store.location import parse_location
-from qpsmtpd.store.opening import default_location
 from qpsmtpd.terminal import styled
 
 _PLUGIN = "karma"
@@ -77,10 +75,7 @@ class _Site(NamedTuple):
     @property
     def file(self) -> Path | None:
         """The file of the store, None if it is elsewhere."""
-        if self.settings.store:
-            location = parse_location(self.settings.store)
-            return location if isinstance(location, Path) else None
-        return default_location(self.environment, self.settings.spool_dir)
+        return store_file(self.settings, self.environment)
 
     @property
     def place(self) -> str:
@@ -97,10 +92,7 @@ class _Site(NamedTuple):
             raise QpsmtpdError(f"there is no store yet ({self.file})") from None
         except OSError as error:
             raise QpsmtpdError(f"{self.file}: {error.strerror}") from None
-        if os.geteuid() == 0 and status.st_uid != 0:
-            os.setgroups([])
-            os.setgid(status.st_gid)
-            os.setuid(status.st_uid)
+        become_owner(status)
 
     @asynccontextmanager
     async def records(self) -> AsyncIterator[ClientRecords]:
@@ -123,14 +115,7 @@ def _site(directories: tuple[Path, ...]) -> _Site:
             name = plugin_name(entry)
             options = read_words(cls.Options, entry.text.split()[1:]).options or options
             break
-    return _Site(settings, _environment(), name, options)
-
-
-def _environment() -> dict[str, str]:
-    """The environment, with the directory that systemd gives to the daemon."""
-    state = Unit(Machine(), SERVICE).value("StateDirectory", "").partition(" ")[0]
-    given = {"STATE_DIRECTORY": f"/var/lib/{state}"} if state else {}
-    return {**given, **os.environ}
+    return _Site(settings, environment_of_daemon(Machine()), name, options)
 
 
 # --- actions --------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """The program `qpsmtpd`: run | inetd | reload | check-config | plugins | karma | dialogue |
-doctor | dkim-key.
+doctor | dkim-key | dmarc-report.
 
 Without a command it is `qpsmtpd inetd` if tcpserver or inetd has started it, as the program of the
 Perl version was.
@@ -18,6 +18,7 @@ from qpsmtpd.commands.arguments import Command
 from qpsmtpd.commands.check_config import add_check_config
 from qpsmtpd.commands.dialogue import add_dialogue
 from qpsmtpd.commands.dkim_key import add_dkim_key
+from qpsmtpd.commands.dmarc_report import add_dmarc_report
 from qpsmtpd.commands.doctor import add_doctor
 from qpsmtpd.commands.karma import add_karma
 from qpsmtpd.commands.plugins import add_plugins
@@ -76,4 +77,5 @@ def make_parser() -> argparse.ArgumentParser:
     add_dialogue(commands)
     add_doctor(commands)
     add_dkim_key(commands)
+    add_dmarc_report(commands)
     return parser

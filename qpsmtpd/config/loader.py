@@ -171,20 +171,13 @@ class _Loading:
         ]
 
     def _resolver(self) -> DnsResolver:
-        resolver = self._new_resolver()
+        try:
+            resolver = resolver_by(self.environment)
+        except ConfigError as error:
+            self.problems.append(Problem.of(error))
+            resolver = DnsResolver([])
         self.releases.append(resolver.close)
         return resolver
-
-    def _new_resolver(self) -> DnsResolver:
-        text = self.environment.get("QPSMTPD_RESOLVER")
-        if not text:
-            return DnsResolver()
-        try:
-            address = parse_listen(text)
-            return DnsResolver([(str(ip_address(address.host)), address.port)])
-        except ValueError:
-            self.problems.append(Problem("QPSMTPD_RESOLVER", f"{text!r} is not IP:PORT"))
-            return DnsResolver([])
 
     def _store(self) -> SharedStore:
         store = new_store(self.settings, self.environment)
@@ -263,6 +256,21 @@ def services_by(
         plugin_dirs=settings.plugin_dirs,
         databytes=settings.databytes,
     )
+
+
+def resolver_by(environment: Mapping[str, str]) -> DnsResolver:
+    """The resolver that asks the name server of the environment, or those of this machine.
+
+    Raises ConfigError.
+    """
+    text = environment.get("QPSMTPD_RESOLVER")
+    if not text:
+        return DnsResolver()
+    try:
+        address = parse_listen(text)
+        return DnsResolver([(str(ip_address(address.host)), address.port)])
+    except ValueError:
+        raise ConfigError("QPSMTPD_RESOLVER", f"{text!r} is not IP:PORT") from None
 
 
 def new_store(settings: Settings, environment: Mapping[str, str]) -> SharedStore:

@@ -168,7 +168,7 @@ class Evaluation:
         """The name whose record applies: the author's, his organization's, or that above it."""
         if await self._look_up(self._author) is not None:
             return self._author
-        organization = await self._organization(self._author)
+        organization = await self.organization(self._author)
         if self._suffixes is not None:
             await self._look_up(organization)
         if self._records.get(organization) is not None:
@@ -217,14 +217,13 @@ class Evaluation:
             return False
         if _top_level(domain) != _top_level(self._author):
             return False
-        organization = await self._organization(self._author)
+        organization = await self.organization(self._author)
         return (
-            is_at_or_below(domain, organization)
-            and await self._organization(domain) == organization
+            is_at_or_below(domain, organization) and await self.organization(domain) == organization
         )
 
-    async def _organization(self, domain: str) -> str:
-        """The domain of the organization that has a domain."""
+    async def organization(self, domain: str) -> str:
+        """The domain of the organization that has a domain.  Raises DnsError."""
         known = self._organizations.get(domain)
         if known is None:
             if self._suffixes is not None:

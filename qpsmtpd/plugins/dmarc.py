@@ -3,6 +3,7 @@
 
     dmarc [reject 0|author|1|naughty] [reject_type TYPE] [temperror accept|defer]
           [public_suffix_list FILE]
+          [reporting report_sender ADDRESS report_via HOST:PORT|PROGRAM [report_recipients]]
 
 It is, if that domain, or one of the same organization, has passed SPF or DKIM (RFC 9989). So the
 plugins sender_permitted_from and dkim have to be above this one. The result is written into
@@ -48,15 +49,31 @@ Relay clients, authenticated users and exempt clients are not checked. Its looku
 are limited to 40 questions and 20 seconds. A fail whose policy is reject or quarantine costs the
 client three points of karma, permerror one.
 
+With `reporting`, messages are counted for aggregate reports (RFC 9990): a domain that asks for them
+(rua) learns each day from which addresses mail in its name came, and what SPF, DKIM and DMARC said
+about it. They are counted in the store, for eight days; a flood of new domains or addresses is not
+counted. Reports never name users, and recipients' domains only with `report_recipients`. Mail that
+is itself such a report is not counted, or two receivers would report to each other for ever. To
+send the reports, name `report_sender` and `report_via`, and run
+
+    systemctl enable --now qpsmtpd-dmarc-report.timer
+
+`qpsmtpd dmarc-report` shows what was counted and what was sent. Reports have to pass DMARC
+themselves: what takes them has to be allowed by the SPF record of the sender's domain, or to sign
+them. A program is run as `PROGRAM -oi -f ADDRESS -t`; the timer's service runs it without set-id
+privileges, unless the hand-over does that (README.Debian, section 11).
+
 Differences from the Perl version: there `reject` was 1 without being given, and fails whose policy
-is quarantine were refused as well. The option `reporting` has no effect, since no reports are sent;
-nor has the tag pct of a record, which RFC 9989 has removed.
+is quarantine were refused as well. Reports were made by the programs of Mail::DMARC, from its file
+mail-dmarc.ini, which is not read. The tag pct of a record has no effect: RFC 9989 has removed it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -68,19 +85,26 @@ from qpsmtpd.api import (
     Author,
     ConfigError,
     Decision,
+    DmarcCounts,
     DmarcEvaluation,
     DmarcIdentifier,
+    DmarcReportOptions,
     DmarcResult,
+    Finding,
     Note,
     Plugin,
     PublicSuffixes,
     RejectOptions,
+    StoreError,
+    System,
     Transaction,
     Verdict,
     canonical_domain,
     defer,
     dmarc_auth_result,
     dmarc_identifiers,
+    dmarc_published,
+    dmarc_row,
     opt,
     read_author,
     resolver_for,
@@ -99,9 +123,14 @@ _KARMA_OF_FAIL = -3
 _KARMA_OF_PERMERROR = -1
 _QUIET = frozenset({"pass", "none"})
 
+#: How the subject of a report begins (RFC 9990, Email).
+_REPORT = "Report Domain:"
+_TIMER = "qpsmtpd-dmarc-report.timer"
+_UNFIT = "reporting needs report_sender=ADDRESS and report_via=HOST:PORT; nothing is counted"
+
 
 @dataclass(frozen=True, kw_only=True)
-class DmarcOptions(RejectOptions):
+class DmarcOptions(RejectOptions, DmarcReportOptions):
     """Options of dmarc."""
 
     reject: Literal["0", "author", "1", "naughty"] = opt(  # type: ignore[assignment]
@@ -127,6 +156,26 @@ class Dmarc(Plugin[DmarcOptions]):
         if self.options.public_suffix_list is not None:
             path = self.services.config.path(self.options.public_suffix_list)
             self._suffixes = await asyncio.to_thread(_read_suffixes, path)
+        self._counts: DmarcCounts | None = None
+        if self.options.can_report:
+            self._counts = DmarcCounts(self.services.store, self.services.clock)
+        elif self.options.reporting:
+            # The Perl version had no other options for reports: its line must go on working.
+            self.services.config.warn("", _UNFIT)
+
+    def examine(self, system: System) -> Iterator[Finding]:
+        """Whether the reports that it counts for are sent."""
+        output = system.run("systemctl", "is-enabled", _TIMER) if self.options.can_report else None
+        if output is None:
+            return
+        if output.text.strip() == "enabled":
+            yield Finding.ok(_TIMER, "sends DMARC reports")
+        else:
+            advice = "If no other machine that shares the store sends them:"
+            command = f"systemctl enable --now {_TIMER}"
+            yield Finding.notice(
+                _TIMER, "is not enabled: DMARC reports are not sent", advice, command
+            )
 
     async def hook_data_headers_end(self, tx: Transaction) -> Verdict | None:
         if tx.session.auth_user or self.immune(tx.session):
@@ -151,7 +200,38 @@ class Dmarc(Plugin[DmarcOptions]):
             await asyncio.shield(asking)
             result = await evaluation.result(_identifiers(tx, author))
         self._tell(tx, result)
-        return self._verdict(tx, result)
+        verdict = self._verdict(tx, result)
+        if self._counts is not None:
+            await self._count(self._counts, tx, result, verdict)
+        return verdict
+
+    async def _count(
+        self, counts: DmarcCounts, tx: Transaction, result: DmarcResult, verdict: Verdict | None
+    ) -> None:
+        """Count the message for a report, if its domain wants one and the store works."""
+        published = dmarc_published(result)
+        if published is None or self._is_report(tx, result):
+            return
+        decision = verdict.decision if verdict is not None and self.mode == "enforce" else None
+        if decision is Decision.DEFER:
+            # It comes again.
+            return
+        refused = decision is Decision.DENY
+        with_recipient = self.options.report_recipients
+        row = dmarc_row(tx, result, refused=refused, with_recipient=with_recipient)
+        with suppress(StoreError):
+            await counts.count(published, row)
+
+    def _is_report(self, tx: Transaction, result: DmarcResult) -> bool:
+        """Whether it is truly somebody's report, or about one of ours."""
+        # A report that cannot be delivered comes back, and must not be worth another one.
+        ours = self.options.sender_of_reports
+        recipients = {recipient.address.key for recipient in tx.recipients}
+        if ours is not None and recipients == {ours.key}:
+            return True
+        assert tx.message is not None
+        subject = tx.message.headers.get("Subject") or ""
+        return result.result == "pass" and subject.strip().startswith(_REPORT)
 
     def _tell(self, tx: Transaction, result: DmarcResult) -> None:
         """Put a result where others find it."""

@@ -18,6 +18,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
+from xml.etree import ElementTree
 
 from qpsmtpd.dns import answers, names, resolvconf, udpport
 from qpsmtpd.errors import ConfigError, DnsError
@@ -27,6 +28,8 @@ from qpsmtpd.mail import address, domain, headers, ip, message, text, verdict
 from qpsmtpd.mail.authresult import AuthResult
 from qpsmtpd.mail.session import AuthAttempt, Transaction
 from qpsmtpd.mailauth import (
+    aggregate,
+    aggregatexml,
     arc,
     arcset,
     author,
@@ -37,12 +40,19 @@ from qpsmtpd.mailauth import (
     dmarc,
     dmarcrecord,
     dnsnames,
+    reportaddress,
     spf,
     spfmacro,
     spfrecord,
     taglist,
 )
-from qpsmtpd.mailauth.results import arc_auth_result, dkim_auth_result, dmarc_auth_result
+from qpsmtpd.mailauth.results import (
+    DKIM_RESULTS,
+    SPF_RESULT,
+    arc_auth_result,
+    dkim_auth_result,
+    dmarc_auth_result,
+)
 from qpsmtpd.milter import codec, packets, verdicts
 from qpsmtpd.milter import place as milter_place
 from qpsmtpd.milter.edits import Edits
@@ -973,7 +983,37 @@ def _is_result_of_dmarc(octets: bytes, result: dmarc.DmarcResult) -> None:
     assert result.result in ("pass", "fail", "none")
 
 
+def _report(octets: bytes) -> bytes:
+    """The report about a message whose every text is this, where reports are asked for."""
+    text = decoded(octets)
+    record = dmarcrecord.parse_record(f"v=DMARC1; p=none; rua=mailto:a@b.example; {text}")
+    result = dmarc.DmarcResult("fail", author=text, where="b.example", record=record)
+    tx = a_transaction(message="x\n")
+    tx.notes[SPF_RESULT] = spf.SpfResult("fail", "mailfrom", text)
+    tx.notes[DKIM_RESULTS] = (dkim.DkimResult("fail", domain=text, selector=text),)
+    published = aggregate.published_by(result)
+    assert published is not None
+    row = aggregate.Row.from_json(aggregate.row_of(tx, result, refused=False).to_json())
+    reportaddress.read_destinations(text.split(","))
+    return aggregatexml.Report(
+        "c.example", "d@c.example", "x", "2027-01-15", published, ((row, 1),)
+    ).xml()
+
+
+def _is_small_xml(_octets: bytes, xml: bytes) -> None:
+    assert len(ElementTree.fromstring(xml)) == 4
+    assert len(xml) < 16_000
+
+
 MAILAUTH_PARSERS = (
+    Parser(
+        "DMARC reports",
+        _report,
+        (reportaddress.read_destination, reportaddress.read_destinations),
+        (b"mailto:a%21@b.example!10m", b"rua=mailto:a@b.example", b"fo=1:d", b"<x>&amp;]]>"),
+        (*_IN_DMARC, *words("mailto: ! % %0d %ff < > & ]]> @ 10k"), b"\0", b"\r\n"),
+        check=_is_small_xml,
+    ),
     Parser(
         "authors",
         _authors,

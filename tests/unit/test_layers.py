@@ -27,7 +27,7 @@ LAYERS = {
     "what a mail is": "mail",
     "what plugins borrow": """
         plugin.blocking plugin.options plugin.services plugin.finding plugin.system
-        plugin.verification
+        plugin.verification plugin.reportoptions
         config.problems config.pluginlevel config.spooldir
         """,
     "whether mail is genuine": "mailauth",
@@ -40,7 +40,7 @@ LAYERS = {
     "the SMTP conversation": "smtp",
     "the wire": "smtp.protocol smtp.proxyhandshake",
     "processes": "daemon testing",
-    "tools": "dialogue doctor",
+    "tools": "dialogue doctor reports",
     "the command line": "commands __main__ manpages",
 }
 

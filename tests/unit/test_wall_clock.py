@@ -12,6 +12,7 @@ PACKAGE = Path(__file__).parents[2] / "qpsmtpd"
 DATES = {
     "logs/lines.py": "the time of a log line",
     "mail/session.py": "a part of ids",
+    "mailauth/aggregatecounts.py": "the day of a DMARC report",
     "mailauth/spf.py": "a macro that stands for the date",
     "nexthop/cleanup.py": "the time of arrival, for Postfix",
     "plugin/certificates.py": "a certificate's own dates",
@@ -23,6 +24,7 @@ DATES = {
     "plugins/headers.py": "the age of a message by its Date",
     "plugins/karma.py": "when a client was last seen, and a penalty ends, to be shown",
     "plugins/queue/maildir.py": "names of files",
+    "reports/sending.py": "the days of DMARC reports",
     "smtp/authenticate.py": "a part of challenges (RFC 2195)",
     "smtp/trace.py": "the date in Received",
     "store/sqlite.py": "how long the machine was off",

@@ -13,7 +13,6 @@ import pytest
 
 from qpsmtpd.commands import karma
 from qpsmtpd.commands import main as cli
-from qpsmtpd.doctor import units
 from qpsmtpd.lists.clientrecords import ClientRecord, ClientRecords
 from qpsmtpd.store.location import parse_location
 from qpsmtpd.store.opening import shared_store
@@ -167,14 +166,6 @@ def test_a_store_that_is_down(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     said = capsys.readouterr().err
     assert "does not answer" in said
     assert "secret" not in said
-
-
-def test_where_systemd_has_the_daemon_keep_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("STATE_DIRECTORY", raising=False)
-    monkeypatch.setattr(units.Unit, "value", lambda *_: "qpsmtpd other")
-    assert karma._environment()["STATE_DIRECTORY"] == "/var/lib/qpsmtpd"
-    monkeypatch.setattr(units.Unit, "value", lambda *_: "")
-    assert "STATE_DIRECTORY" not in karma._environment()
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -18,21 +20,31 @@ from qpsmtpd.api import (
     ConfigError,
     Decision,
     DkimResult,
+    DmarcCounts,
     Resolver,
     Session,
+    Severity,
     SpfResult,
     Transaction,
     Verdict,
 )
+from qpsmtpd.mailauth.aggregate import Row, day_of
 from qpsmtpd.mailauth.budget import QUESTIONS, resolver_for
 from qpsmtpd.plugins.dmarc import TEXT_AUTHOR, TEXT_POLICY, TEXT_TEMPERROR, Dmarc
 from qpsmtpd.testing import (
+    CLIENT_IP,
+    FakeClock,
+    FakeConfig,
     FakeResolver,
+    FakeStore,
+    FakeSystem,
     Records,
     a_plugin,
     a_session,
     a_transaction,
     dns_failure,
+    findings_of,
+    services,
 )
 
 DNS: Records = {
@@ -345,3 +357,158 @@ async def test_lists_that_cannot_be_used(
         (tmp_path / "suffixes").write_bytes(octets)
     with pytest.raises(ConfigError, match=problem):
         await a_plugin(Dmarc, "public_suffix_list suffixes", config_dir=tmp_path)
+
+
+# --- reports --------------------------------------------------------------------------------------
+
+REPORTING = "reporting 1 report_sender dmarc@mx.test report_via 127.0.0.1:10025"
+ASKING: Records = {
+    ("TXT", "_dmarc.asks.test"): ["v=DMARC1; p=reject; rua=mailto:a@asks.test"],
+    ("TXT", "_dmarc.reject.test"): ["v=DMARC1; p=reject"],
+    ("TXT", "_dmarc.silent.test"): dns_failure(),
+}
+TODAY = day_of(FakeClock().now())
+
+
+async def counted(author: str, line: str = REPORTING, **more: Any) -> list[tuple[Row, int]]:
+    """The rows about asks.test after a message."""
+    store = more.setdefault("store", FakeStore())
+    recipients = more.pop("recipients", ())
+    plugin = await a_plugin(Dmarc, line, dns=ASKING, store=store)
+    plugin.mode = more.pop("mode", "enforce")
+    session = a_session(ehlo="client.example", relay_client=more.pop("relay_client", False))
+    fields = more.pop("fields", "")
+    tx = a_transaction(
+        "x@sender.test", *recipients, session=session, message=f"{fields}From: {author}\n\nx\n"
+    )
+    await plugin.hook_data_headers_end(tx)
+    tx.notes[SPF_RESULT] = more.pop("spf", FAILED)
+    tx.notes[DKIM_RESULTS] = more.pop("dkim", UNSIGNED)
+    await plugin.hook_data_post_headers(tx)
+    await tx.end_tasks()
+    return await DmarcCounts(store, FakeClock()).rows(TODAY, "asks.test")
+
+
+async def test_messages_are_counted_where_that_is_wanted() -> None:
+    [(row, count)] = await counted("a@sub.asks.test")
+    assert count == 1
+    assert (row.header_from, row.envelope_from, row.source) == (
+        *("sub.asks.test", "sender.test", CLIENT_IP),
+    )
+    assert (row.disposition, row.reason, row.spf, row.spf_result) == (
+        *("none", "local_policy", "fail", "fail"),
+    )
+    assert await counted("a@asks.test", "reporting 0") == []
+    assert await counted("a@asks.test", "") == []
+    assert await counted("a@reject.test") == []
+    assert await counted("a@silent.test") == []
+    assert await counted("a@asks.test, b@reject.test", f"reject 0 {REPORTING}") == []
+    assert await counted("a@asks.test", relay_client=True) == []
+
+
+async def test_messages_that_are_alike_are_one_row() -> None:
+    store = FakeStore()
+    await counted("a@asks.test", store=store)
+    [(_, count)] = await counted("b@asks.test", store=store)
+    assert count == 2
+
+
+async def test_what_becomes_of_a_message_is_counted() -> None:
+    refusing = f"reject 1 {REPORTING}"
+    [(row, _)] = await counted("a@asks.test", refusing)
+    assert (row.disposition, row.reason) == ("reject", "")
+    # The client comes again.
+    assert await counted("a@asks.test", f"{refusing} reject_type temp") == []
+    [(row, _)] = await counted("a@asks.test", refusing, mode="shadow")
+    assert (row.disposition, row.reason) == ("none", "local_policy")
+    [(row, _)] = await counted("a@asks.test", refusing, spf=replace(PASSED, domain="asks.test"))
+    assert (row.disposition, row.spf, row.dkim) == ("pass", "pass", "fail")
+
+
+async def test_recipients_are_private_unless_the_administrator_says_otherwise() -> None:
+    recipients = ("u@us.test",)
+    [(row, _)] = await counted("a@asks.test", recipients=recipients)
+    assert row.envelope_to == ""
+    [(row, _)] = await counted(
+        "a@asks.test", f"{REPORTING} report_recipients 1", recipients=recipients
+    )
+    assert row.envelope_to == "us.test"
+
+
+async def test_reports_are_not_reported() -> None:
+    """Those that pass; a forger cannot hide behind a subject."""
+    report = "Subject: Report Domain: us.test\n"
+    passed = replace(PASSED, domain="asks.test")
+    assert await counted("a@asks.test", fields=report, spf=passed) == []
+    assert len(await counted("a@asks.test", fields=report)) == 1
+    assert len(await counted("a@asks.test", fields=f"X-{report}", spf=passed)) == 1
+    # Non-delivery reports about reports, and complaints.
+    assert await counted("a@asks.test", recipients=("Dmarc@mx.test",), spf=passed) == []
+    both = ("dmarc@mx.test", "u@mx.test")
+    assert len(await counted("a@asks.test", recipients=both, spf=passed)) == 1
+
+
+async def test_a_store_that_is_down_changes_no_verdict() -> None:
+    down = FakeStore(down=True)
+    verdict, tx = await run("a@asks.test", f"reject 1 {REPORTING}", dns=ASKING, store=down)
+    assert verdict is not None
+    assert verdict.decision is Decision.DENY
+    assert said(tx).result == "fail"
+    verdict, _ = await run("a@asks.test", REPORTING, dns=ASKING, store=down)
+    assert verdict is None
+
+
+@pytest.mark.parametrize(
+    "line", ["reporting 1", "reporting 1 report_sender a@b.test", "reporting report_via x:25"]
+)
+async def test_the_line_of_the_perl_version_goes_on_working(line: str) -> None:
+    lent = services(dns=ASKING)
+    plugin = await a_plugin(Dmarc, line, services=lent)
+    [warning] = cast(FakeConfig, plugin.services.config).warnings
+    assert "reporting needs report_sender" in warning
+    assert await counted("a@asks.test", line) == []
+
+
+@pytest.mark.parametrize(
+    ("option", "problem"),
+    [
+        ("report_sender nobody", "is not an address (dmarc-reports@example.org)"),
+        ("report_sender a@[192.0.2.1]", "is not an address"),
+        ("report_sender a@bücher.test", "is not an address"),
+        ("report_sender <a@b.test>", "is not an address"),
+        ("report_via localhost", "is not HOST:PORT or the path of a program"),
+        ("report_via localhost:0", "is not HOST:PORT"),
+        ("report_via localhost:65536", "is not HOST:PORT"),
+        ("report_via sendmail", "is not HOST:PORT"),
+    ],
+)
+async def test_options_of_reports(option: str, problem: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(problem)):
+        await a_plugin(Dmarc, option)
+
+
+@pytest.mark.parametrize("place", ["mx.test:25", "[::1]:10025", "127.0.0.1:65535", "/usr/sbin/x"])
+async def test_places_that_take_reports(place: str) -> None:
+    plugin = await a_plugin(Dmarc, f"report_via {place}")
+    assert plugin.options.report_via == place
+
+
+@pytest.mark.parametrize(
+    ("line", "said", "expected"),
+    [
+        (REPORTING, "enabled\n", [Severity.OK]),
+        (REPORTING, "disabled\n", [Severity.NOTICE]),
+        (REPORTING, "", [Severity.NOTICE]),
+        (REPORTING, None, []),
+        ("reporting", "disabled\n", []),
+        ("", "disabled\n", []),
+    ],
+)
+async def test_the_doctor_sees_whether_reports_are_sent(
+    tmp_path: Path, line: str, said: str | None, expected: list[Severity]
+) -> None:
+    system = FakeSystem(tmp_path)
+    if said is not None:
+        system.outputs["systemctl is-enabled qpsmtpd-dmarc-report.timer"] = said
+    found = await findings_of(await a_plugin(Dmarc, line), system)
+    assert [finding.severity for finding in found] == expected
