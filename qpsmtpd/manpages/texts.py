@@ -126,8 +126,8 @@ version, which ignored it; on the line of another plugin it is an error.
 To use a plugin more than once, write its name as `NAME:1`, `NAME:2` and so on.
 
 The filters come in three grades, each a file in /usr/share/qpsmtpd/chains that `plugins` includes,
-above `rcpt_ok`, by a line such as `$include /usr/share/qpsmtpd/chains/standard`. Each file says what
-it does, what it costs and what it refuses, and has all the plugins of the grade before it:
+above `rcpt_ok`, by a line such as `$include /usr/share/qpsmtpd/chains/standard`. Each file says
+what it does, what it costs and what it refuses, and has all the plugins of the grade before it:
 
 - minimal adds the results of SPF, DKIM and DMARC, and refuses nothing because of them;
 - standard, that of a new installation, also asks the blocklists in the DNS that are named in the

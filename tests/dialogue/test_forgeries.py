@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The cases of forgeries.txt, against our own server with each of the graded chains that we ship."""
+"""The cases of forgeries.txt, against our own server with each of the graded chains."""
 
 from __future__ import annotations
 
