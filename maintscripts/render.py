@@ -21,7 +21,7 @@ from maintscripts.ask import short
 
 TEMPLATES = Path(__file__).resolve().parent.parent / "templates"
 _SUFFIX = ".j2"
-_CHAIN = f"chains/chain{_SUFFIX}"
+CHAIN = f"chains/chain{_SUFFIX}"
 
 #: The graded chains; each has all plugins of the one before it.
 LEVELS = ("minimal", "standard", "strict")
@@ -34,22 +34,22 @@ def render(answers: Answers, templates: Path = TEMPLATES) -> dict[str, str]:
     return {
         f"/{name.removesuffix(_SUFFIX)}": environment.get_template(name).render(fields)
         for name in environment.list_templates()
-        if name.endswith(_SUFFIX) and name != _CHAIN
+        if name.endswith(_SUFFIX) and name != CHAIN
     }
 
 
-def render_chain(level: str) -> str:
+def render_chain(level: str, templates: Path = TEMPLATES) -> str:
     """The text of the chain of this level."""
     rank = LEVELS.index(level)
     reached = {name: LEVELS.index(name) <= rank for name in LEVELS}
-    return _environment(TEMPLATES).get_template(_CHAIN).render(level=level, **reached)
+    return _environment(templates).get_template(CHAIN).render(level=level, **reached)
 
 
-def write_chains(directory: Path) -> None:
-    """Make a file of each chain."""
+def write_chains(directory: Path, templates: Path = TEMPLATES) -> None:
+    """Make a file of each chain.  Raises OSError."""
     directory.mkdir(parents=True, exist_ok=True)
     for level in LEVELS:
-        (directory / level).write_text(render_chain(level))
+        (directory / level).write_text(render_chain(level, templates))
 
 
 @functools.cache

@@ -44,13 +44,15 @@ _DNS = {
 }
 _KNOWN = f"{HOST_NAME}; auth=none; iprev=pass policy.iprev={CLIENT}; "
 
+_DATE = "Date: Mon, 5 Jan 2026 10:00:00 +0000"
+
 _SIOCSIFADDR = 0x8916
 
 
 def offer(subject: str, domain: str, *, signed: bool = False) -> Dialogue:
     """Send a message from a user of this domain, as the client."""
     sender = f"user@{domain}"
-    fields = f"From: A User <{sender}>\r\nTo: <{RECIPIENT}>\r\nSubject: {subject}\r\n"
+    fields = f"From: A User <{sender}>\r\nTo: <{RECIPIENT}>\r\nSubject: {subject}\r\n{_DATE}\r\n"
     text = f"{fields}\r\nThe first line.\r\n.one that starts with a dot\r\n".encode()
     if signed:
         text = signature_of(text, {"d": domain}) + text
