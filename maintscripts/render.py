@@ -1,13 +1,17 @@
 # SPDX-License-Identifier: MIT
-"""render: the files that the answers stand for.
+"""render: the files that the answers stand for, and the graded chains.
 
-The path of a template is that of the file, plus `.j2`; it can use the fields of Answers.
+The path of a template is that of the file, plus `.j2`; it can use the fields of Answers. The one
+for the chains makes a file of each level, when the package is built:
+
+    python3 -m maintscripts.render DIRECTORY
 """
 
 from __future__ import annotations
 
 import dataclasses
 import functools
+import sys
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -17,6 +21,10 @@ from maintscripts.ask import short
 
 TEMPLATES = Path(__file__).resolve().parent.parent / "templates"
 _SUFFIX = ".j2"
+CHAIN = f"chains/chain{_SUFFIX}"
+
+#: The graded chains; each has all plugins of the one before it.
+LEVELS = ("minimal", "standard", "strict")
 
 
 def render(answers: Answers, templates: Path = TEMPLATES) -> dict[str, str]:
@@ -26,8 +34,22 @@ def render(answers: Answers, templates: Path = TEMPLATES) -> dict[str, str]:
     return {
         f"/{name.removesuffix(_SUFFIX)}": environment.get_template(name).render(fields)
         for name in environment.list_templates()
-        if name.endswith(_SUFFIX)
+        if name.endswith(_SUFFIX) and name != CHAIN
     }
+
+
+def render_chain(level: str, templates: Path = TEMPLATES) -> str:
+    """The text of the chain of this level."""
+    rank = LEVELS.index(level)
+    reached = {name: LEVELS.index(name) <= rank for name in LEVELS}
+    return _environment(templates).get_template(CHAIN).render(level=level, **reached)
+
+
+def write_chains(directory: Path, templates: Path = TEMPLATES) -> None:
+    """Make a file of each chain.  Raises OSError."""
+    directory.mkdir(parents=True, exist_ok=True)
+    for level in LEVELS:
+        (directory / level).write_text(render_chain(level, templates))
 
 
 @functools.cache
@@ -41,3 +63,7 @@ def _environment(templates: Path) -> Environment:
     )
     environment.filters["short"] = short
     return environment
+
+
+if __name__ == "__main__":
+    write_chains(Path(sys.argv[1]))

@@ -20,8 +20,10 @@ esac
 
 make_config() {
     mkdir -p "$1"
+    "$bin/python" -m maintscripts.render "$1/chains"
     for file in etc/qpsmtpd/*; do
-        sed "s|/etc/qpsmtpd/|$config/|" "$file" >"$1/${file##*/}"
+        sed "s|/etc/qpsmtpd/|$config/|; s|/usr/share/qpsmtpd/chains/|$config/chains/|" "$file" \
+            >"$1/${file##*/}"
     done
     echo "mx.example.test" >"$1/me"
     echo "logging/warn LOGINFO" >"$1/logging"

@@ -61,6 +61,8 @@ FILES = {
     "/etc/qpsmtpd/debian-queue-method, /etc/qpsmtpd/debian-rcpthosts": "Written by "
     "`dpkg-reconfigure qpsmtpd`: the plugin that hands messages over, and the domains that mail is "
     "accepted for. Both may be edited.",
+    "/usr/share/qpsmtpd/chains/minimal, standard, strict": "The graded chains, for the file "
+    "`plugins` to include; see qpsmtpd-plugins(5).",
     "/var/spool/qpsmtpd": "Scratch files of large messages.",
     "/var/lib/qpsmtpd/store.sqlite": "What plugins remember, unless the file `store` names another "
     "place. It may be removed at any time.",
@@ -122,6 +124,16 @@ other that a plugin does not know has no effect, and a warning, if the plugin is
 version, which ignored it; on the line of another plugin it is an error.
 
 To use a plugin more than once, write its name as `NAME:1`, `NAME:2` and so on.
+
+The filters come in three grades, each a file in /usr/share/qpsmtpd/chains that `plugins` includes,
+above `rcpt_ok`, by a line such as `$include /usr/share/qpsmtpd/chains/standard`. Each file says
+what it does, what it costs and what it refuses, and has all the plugins of the grade before it:
+
+- minimal adds the results of SPF, DKIM and DMARC, and refuses nothing because of them;
+- standard, that of a new installation, also asks the blocklists in the DNS that are named in the
+  files `dnsbl_zones` and `rhsbl_zones`, and refuses messages whose author is unclear;
+- strict also refuses messages that fail DMARC where the author's domain wants that, and what breaks
+  the rules of SMTP.
 
 Local plugins are files NAME.py in a directory of the file `plugin_dirs`; see
 qpsmtpd-plugin-api(7). Plugins in Perl cannot be used, and are reported. A line whose plugin does

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from maintscripts.render import CHAIN, write_chains
 from tests.bench.cost import Cost
 from tests.bench.laboratory import Command, Laboratory, ServerError, running
 from tests.debian_system import CHECKOUT
@@ -93,8 +94,7 @@ class Ours(Server):
         config = home / "config"
         cleanup = laboratory.trees["postfix"] / CLEANUP / "cleanup"
         if setup in _OWN_CHAIN:
-            changes = {"/etc/qpsmtpd": str(config), **_OWN_CHAIN[setup]}
-            fill(config, source / "etc/qpsmtpd", changes)
+            _fill_own_chain(config, source, _OWN_CHAIN[setup])
         _fill_qpsmtpd(config, setup, str(home), "/nonexistent", str(cleanup))
         (home / "spool").mkdir(mode=0o700)
         words = (
@@ -103,6 +103,17 @@ class Ours(Server):
         )
         environment = {"QPSMTPD_EVENT_LOOP": self.loop, **_python_path(source)}
         return Command(words, environment, home / "output")
+
+
+def _fill_own_chain(config: Path, source: Path, changes: Mapping[str, str]) -> None:
+    """The files of a tree as they are shipped, with these changes; older trees have one chain."""
+    chains = config / "chains"
+    places = {"/etc/qpsmtpd": str(config), "/usr/share/qpsmtpd/chains": str(chains)}
+    fill(config, source / "etc/qpsmtpd", {**places, **changes})
+    templates = source / "templates"
+    if (templates / CHAIN).exists():
+        write_chains(chains, templates)
+        fill(chains, chains, changes)
 
 
 def _python_path(source: Path) -> dict[str, str]:

@@ -75,7 +75,7 @@ def commit(name: str) -> Iterator[Path]:
     with temporary_tree(MEMORY, "commit-") as root:
         archive = root / "archive.tar"
         command = ("git", "-C", str(CHECKOUT), "archive", f"--output={archive}")
-        run((*command, name, "qpsmtpd", "etc"), timeout=30)
+        run((*command, name, "qpsmtpd", "etc", "templates"), timeout=30)
         run(("tar", "-xf", str(archive), "-C", str(root)), timeout=30)
         archive.unlink()
         yield root

@@ -21,6 +21,7 @@ BUILD_DEPENDENCIES = (
     "python3-cryptography",
     "python3-dnspython",
     "python3-hypothesis",
+    "python3-jinja2",
     "python3-pytest",
     "python3-pytest-asyncio",
     "python3-pytest-timeout",

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from maintscripts.render import LEVELS, render_chain
 from tests.debian_system import CHECKOUT, RELEASES, System, layer_tar, unpacked
 from tests.packaging.package import BUILD_DEPENDENCIES, TOOLS, built
 
@@ -52,6 +53,7 @@ FILES = {
     "/usr/lib/tmpfiles.d/qpsmtpd.conf",
     "/usr/share/doc/qpsmtpd/changelog.Debian.gz",
     "/usr/share/doc/qpsmtpd/copyright",
+    *(f"/usr/share/qpsmtpd/chains/{level}" for level in LEVELS),
     "/usr/share/qpsmtpd/maintscripts/configure.py",
     "/usr/share/qpsmtpd/plugins/README",
     "/usr/share/qpsmtpd/templates/etc/qpsmtpd/debian-queue-method.j2",
@@ -147,6 +149,15 @@ def test_what_is_rendered_is_not_shipped(contents: Path) -> None:
     rendered = {name.removesuffix(".j2") for name in files_of(templates)}
     assert len(rendered) >= 4
     assert rendered & set(files_of(contents)) == set()
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_the_graded_chains(contents: Path, level: str) -> None:
+    assert (contents / "usr/share/qpsmtpd/chains" / level).read_text() == render_chain(level)
+    assert (
+        "\n$include /usr/share/qpsmtpd/chains/standard\n"
+        in (contents / "etc/qpsmtpd/plugins").read_text()
+    )
 
 
 def test_the_config_script_holds_ask_py(contents: Path) -> None:

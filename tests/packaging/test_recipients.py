@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.debian_system import RELEASES
+from tests.debian_system import RELEASES, Outcome
 from tests.packaging import systems
 from tests.packaging.guest.recipients import LISTEN, NAMES
 
@@ -25,12 +25,15 @@ CASES = [
 ]
 
 
+def outcome(release: str, mail_system: str) -> Outcome:
+    """What the guest reports, here and in test_sender_authentication.py."""
+    script = f"recipients {mail_system}"
+    return systems.boot(systems.layer(release, mail_system), script, _ANSWERS)
+
+
 @pytest.mark.parametrize(("release", "mail_system", "check"), CASES)
 def test_recipients(release: str, mail_system: str, check: str) -> None:
     """One check of one guest; tests/packaging/guest/recipients.py says what it does."""
-    outcome = systems.boot(
-        systems.layer(release, mail_system), f"recipients {mail_system}", _ANSWERS
-    )
-    failure = outcome.failure(check)
+    failure = outcome(release, mail_system).failure(check)
     if failure:
         pytest.fail(failure, pytrace=False)

@@ -61,8 +61,16 @@ def send(
     """Send the message of this module to `server` (HOST:PORT)."""
     header = f"From: <{SENDER}>\nTo: <{recipient}>\nSubject: {subject}\n"
     mime = "MIME-Version: 1.0\nContent-Type: text/plain\nContent-Transfer-Encoding: 8bit\n\n"
+    text = (header + mime).encode() + BODY
+    return send_text(text, recipient, server=server, sender=sender, options=options)
+
+
+def send_text(
+    text: bytes, recipient: str, *, server: str, sender: str, options: Sequence[str] = ()
+) -> Dialogue:
+    """Send this message (its line ends become CRLF) to `server` (HOST:PORT)."""
     with NamedTemporaryFile() as message:
-        message.write((header + mime).encode() + BODY)
+        message.write(text.replace(b"\r\n", b"\n"))
         message.flush()
         done = subprocess.run(
             [

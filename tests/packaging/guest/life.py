@@ -40,11 +40,11 @@ def an_upgrade_disturbs_nobody(mail_system: str) -> None:
 def defect_12_edits_survive_an_upgrade(mail_system: str) -> None:
     QUEUE_METHOD.write_text("# edited\nqueue/smtp-forward 127.0.0.1 25 tls=off\n")
     RCPTHOSTS.write_text("example.org\nadded.example\n")
-    PLUGINS.write_text(PLUGINS.read_text().replace("\n#bogus_bounce", "\nbogus_bounce"))
+    PLUGINS.write_text(PLUGINS.read_text().replace("\n#arc ", "\narc "))
     install("--reinstall")
     expect("tls=off" in QUEUE_METHOD.read_text(), QUEUE_METHOD.read_text())
     expect(meaning(RCPTHOSTS) == ["example.org", "added.example"], RCPTHOSTS.read_text())
-    expect("\nbogus_bounce" in PLUGINS.read_text(), "plugins was replaced")
+    expect("\narc " in PLUGINS.read_text(), "plugins was replaced")
     expect(service.state("is-active", "qpsmtpd.service") == "active", "it does not run")
 
 

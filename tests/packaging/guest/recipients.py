@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """In the guest: the installed package, with its default answers, refuses recipients that Debian's
-mail system does not have, and so nothing bounces.
+mail system does not have, and so nothing bounces; and it tells genuine senders from forged ones
+(guest/sender_authentication.py).
 
 Called as `python3 -m tests.packaging.guest.recipients MAIL_SYSTEM`.
 """
@@ -14,6 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.packaging.guest import sender_authentication
 from tests.packaging.guest.client import CLIENT_ADDRESS, DOMAIN, SENDER, wait_until_served
 from tests.packaging.guest.next_hop import (
     ADDRESS,
@@ -210,6 +212,10 @@ def main(system: str) -> None:
     for function in CHECKS:
         with check(function.__name__):
             function(system)
+    with sender_authentication.strangers():
+        for found_out in sender_authentication.CHECKS:
+            with check(found_out.__name__):
+                found_out()
     for path in (EXIM_LOG, LOG):
         keep_log(str(path))
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from qpsmtpd.commands.main import main
+from qpsmtpd.config.files import ConfigFiles
 from tests.bench.__main__ import QUICK_CASES, QUICK_SERVERS, chosen, make_parser
 from tests.bench.cases import CASES
 from tests.bench.laboratory import Laboratory
@@ -126,7 +127,7 @@ def test_the_chain_of_strangers_does_not_wait_for_early_talkers(tmp_path: Path) 
     home.mkdir()
     laboratory = Laboratory({"postfix": tmp_path}, {}, tmp_path)
     SERVERS["ours-1"].prepare(laboratory, home, Setup.CHAIN, 2525)
-    plugins = (home / "config/plugins").read_text().splitlines()
+    plugins = ConfigFiles([home / "config"]).lines("plugins")
     assert "dnsbl" in plugins
     assert not [line for line in plugins if line.startswith("earlytalker")]
 

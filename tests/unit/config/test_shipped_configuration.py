@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: MIT
-"""The configuration files that we ship (etc/qpsmtpd)."""
+"""The configuration files that we ship (etc/qpsmtpd), with each of the graded chains."""
 
 from __future__ import annotations
 
+import itertools
 import re
 from pathlib import Path
 
 import pytest
 
+from maintscripts.render import LEVELS, render_chain, write_chains
 from qpsmtpd.config.files import ConfigFiles
 from qpsmtpd.config.loader import load
 from qpsmtpd.config.pluginfinder import PluginFinder
@@ -32,27 +34,27 @@ CONFFILES = {
     "spool_dir",
 }
 
-#: The chain that Debian's default has always been, by today's names.
-CHAIN = [
-    "logging/file",
-    "earlytalker",
-    "relay",
-    "rhsbl",
-    "dnsbl",
-    "helo",
-    "badmailfrom",
-    "badrcptto",
-    "loop",
-    "rcpt_ok",
-    "verify_recipients",
-]
+#: Where the package has the graded chains.
+CHAINS = "/usr/share/qpsmtpd/chains"
+
+#: The plugins of each level, in their order.
+PLUGINS = {
+    "minimal": "helo sender_permitted_from dkim dmarc loop",
+    "standard": "earlytalker rhsbl dnsbl helo sender_permitted_from dkim dmarc loop",
+    "strict": "earlytalker count_unrecognized_commands rhsbl dnsbl helo resolvable_fromhost "
+    "sender_permitted_from dkim dmarc loop headers bogus_bounce",
+}
+BEFORE = ["logging/file", "relay", "badmailfrom", "badrcptto"]
+AFTER = ["rcpt_ok", "verify_recipients", "queue/maildir"]
 
 
 @pytest.fixture
 def installed(tmp_path: Path) -> Path:
     """The files as the package installs them, with what debconf decides."""
+    write_chains(tmp_path / "chains")
     for file in SHIPPED.iterdir():
         text = file.read_text().replace("/etc/qpsmtpd/", f"{tmp_path}/")
+        text = text.replace(CHAINS, f"{tmp_path}/chains")
         (tmp_path / file.name).write_text(text.replace("/var/log/qpsmtpd", str(tmp_path)))
     (tmp_path / "debian-queue-method").write_text(f"queue/maildir {tmp_path}/Maildir\n")
     (tmp_path / "debian-rcpthosts").write_text("example.com\nexample.org\n")
@@ -63,11 +65,20 @@ def test_files() -> None:
     assert {file.name for file in SHIPPED.iterdir()} == CONFFILES
 
 
-async def test_they_load_without_problems(installed: Path) -> None:
+def test_a_new_installation_gets_standard() -> None:
+    lines = (SHIPPED / "plugins").read_text().splitlines()
+    assert [line for line in lines if "chains" in line] == [f"$include {CHAINS}/standard"]
+
+
+@pytest.mark.parametrize("level", LEVELS)
+async def test_they_load_without_problems(installed: Path, level: str) -> None:
+    plugins = installed / "plugins"
+    plugins.write_text(plugins.read_text().replace("/chains/standard", f"/chains/{level}"))
     snapshot = await load([installed], {}, resolver=FakeResolver(), check_only=True)
     await snapshot.stop()
     assert snapshot.warnings == ()
-    assert [c.plugin.name for c in snapshot.chain.plugins] == [*CHAIN, "queue/maildir"]
+    names = [chained.plugin.name for chained in snapshot.chain.plugins]
+    assert names == [*BEFORE, *PLUGINS[level].split(), *AFTER]
     assert await snapshot.services.config.lines("rcpthosts") == ["example.com", "example.org"]
     assert snapshot.settings.spool_dir == Path("/var/spool/qpsmtpd")
     assert snapshot.settings.loglevel == "6"
@@ -82,8 +93,52 @@ def test_the_plugins_in_comments_exist(installed: Path) -> None:
     """Lines like `#tls`, without a blank, are there to be uncommented."""
     text = (installed / "plugins").read_text()
     examples = re.findall(r"(?m)^#(\S.*)$", text)
-    assert "count_unrecognized_commands 4" in examples
+    assert "tls" in examples
     (installed / "plugins").write_text(re.sub(r"(?m)^#(?=\S)", "", text))
     lines = read_plugin_lines(ConfigFiles([installed]), PluginFinder())
     assert lines.problems == []
-    assert len(lines.plugins) == len(CHAIN) + len(examples)
+    names = [*BEFORE[1:], *PLUGINS["standard"].split(), *AFTER]
+    assert len(lines.plugins) == len(names) + len(examples)
+
+
+# --- the graded chains ----------------------------------------------------------------------------
+
+
+def meaning(level: str) -> list[str]:
+    lines = render_chain(level).splitlines()
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+def names(level: str) -> list[str]:
+    return [line.split()[0] for line in meaning(level)]
+
+
+@pytest.mark.parametrize(("lower", "higher"), list(itertools.pairwise(LEVELS)))
+def test_a_level_has_the_plugins_of_the_one_below_in_their_order(lower: str, higher: str) -> None:
+    assert [name for name in names(higher) if name in names(lower)] == names(lower)
+    assert meaning(higher) != meaning(lower)
+
+
+def test_sender_authentication_refuses_more_from_level_to_level() -> None:
+    refusals = ["dmarc reject 0", "dmarc reject author", "dmarc reject 1"]
+    assert [line for level in LEVELS for line in meaning(level) if "reject" in line] == refusals
+    for level in LEVELS:
+        assert {"sender_permitted_from", "dkim"} <= set(meaning(level))
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_a_chain_says_what_it_does_costs_and_refuses(level: str) -> None:
+    text = render_chain(level)
+    assert text.startswith(f"# {level}: ")
+    headings = ["What it does", "What it costs", "What it refuses"]
+    assert re.findall(r"(?m)^# (What .*)$", text) == headings
+    assert all(re.search(rf"\n#   {cost}: \w", text) for cost in ("Delay", "External services"))
+    assert max(map(len, text.splitlines())) <= 80
+    assert "\n\n\n" not in text
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_every_plugin_of_a_chain_has_a_comment(level: str) -> None:
+    """Lines that share one stand together."""
+    for paragraph in render_chain(level).split("\n\n"):
+        assert paragraph.startswith("# ")
