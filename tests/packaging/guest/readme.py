@@ -34,6 +34,7 @@ NOT_RUN = {
     "test_shipped_configuration.py",
     "sed -i 's|/chains/": "tests/packaging/guest/sender_authentication.py",
     "qpsmtpd dkim-key": "tests/unit/commands/test_dkim_key.py",
+    "report_via=/usr/sbin/sendmail": "words for two files: tests/unit/reports/test_handover.py",
     "dpkg-reconfigure exim4-config": "a dialog of Exim's package",
     "tcpserver -u": "tests/packaging/test_inetd.py",
     "smtp stream tcp nowait": "tests/packaging/test_inetd.py",
@@ -225,6 +226,23 @@ def a_proxy() -> None:
     (CONFIG / "proxy_networks").unlink()
 
 
+def dmarc_reports() -> None:
+    """Nothing is to be sent, but the timer's service starts, and says so."""
+    filters, plugins = CONFIG / "filters", CONFIG / "plugins"
+    before = plugins.read_text()
+    line = after("and a timer sends them, if\nyou want that:")
+    chain = Path("/usr/share/qpsmtpd/chains/standard").read_text()
+    filters.write_text(re.sub(r"^dmarc\b", line, chain, flags=re.MULTILINE))
+    plugins.write_text(re.sub(r"^\$include .*chains.*", f"$include {filters}", before, flags=re.M))
+    expect(line in filters.read_text() and "filters" in plugins.read_text(), "nothing replaced")
+    shell(after("for that address. Then"))
+    shell("systemctl start qpsmtpd-dmarc-report.service")
+    expect("qpsmtpd-dmarc-report" in run("systemctl", "list-timers"), "no timer")
+    shell("qpsmtpd dmarc-report")
+    plugins.write_text(before)
+    shell("systemctl disable --now qpsmtpd-dmarc-report.timer; systemctl reload qpsmtpd")
+
+
 def out_of_service() -> None:
     shell(after("Take a machine out of service with"))
     try:
@@ -292,6 +310,7 @@ _ALL = (
     a_line_for_another_server,
     fail2ban_jail,
     a_proxy,
+    dmarc_reports,
     local_plugins,
     starttls_with_a_key_that_only_root_can_read,
     a_port_with_tls_from_the_first_byte,
