@@ -34,6 +34,14 @@ def postfix() -> Iterator[Path]:
 
 
 @contextmanager
+def milters() -> Iterator[Path]:
+    """A Debian with Postfix, and milters that check SPF, DKIM and DMARC."""
+    packages = ("postfix", "opendkim", "opendmarc", "pyspf-milter", "rspamd")
+    with unpacked(layer_tar(RELEASE, packages, POSTFIX_ANSWERS)) as system:
+        yield system.root
+
+
+@contextmanager
 def perl() -> Iterator[Path]:
     """A Debian with the Perl version."""
     with unpacked(layer_tar(RELEASE, PACKAGES, PRESEED)) as system:
@@ -95,6 +103,7 @@ Tree = Callable[[], AbstractContextManager[Path]]
 #: By name; each is ready while it is open.  Raises RuntimeError when it cannot be had.
 TREES: dict[str, Tree] = {
     "postfix": postfix,
+    "milters": milters,
     "perl": perl,
     "haraka": haraka,
 }
