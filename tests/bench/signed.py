@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: MIT
 """A message that is signed, and what the DNS has about the domain of its author (DKIM, SPF, DMARC).
 
-dkimpy signs, so that what checks the signatures is never what made them.
+dkimpy signs, so that what checks the signatures is never what made them.  It is imported when there
+is something to sign: the processes of clients have nothing.
 """
 
 from __future__ import annotations
 
+import base64
 import functools
 
 from tests.bench.addresses import NAMED
@@ -47,8 +49,6 @@ _SIGNED_FIELDS = [line.partition(":")[0].lower().encode() for line in _FIELDS.sp
 @functools.cache
 def key() -> tuple[bytes, str]:
     """A key of this run: the private one (PEM, PKCS #1), and the record of the public one."""
-    from base64 import b64encode
-
     from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 
@@ -61,7 +61,7 @@ def key() -> tuple[bytes, str]:
     public = private.public_key().public_bytes(
         serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
     )
-    return pem, f"v=DKIM1; k=rsa; p={b64encode(public).decode()}"
+    return pem, f"v=DKIM1; k=rsa; p={base64.b64encode(public).decode()}"
 
 
 @functools.cache

@@ -154,6 +154,30 @@ async def test_a_crowd_tells_how_it_was_refused() -> None:
     assert crowd.finished == []
 
 
+async def test_a_crowd_that_shares_its_addresses_and_sends_much() -> None:
+    seen: list[str] = []
+    received: list[int] = []
+
+    class Measuring(Bare):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            super().connection_made(transport)
+            seen.append(transport.get_extra_info("peername")[0])
+            received.append(0)
+            self._number = len(received) - 1
+
+        def data_received(self, data: bytes) -> None:
+            received[self._number] += len(data)
+            super().data_received(data)
+
+    errand = replace(ERRAND, size=9 * MB, addresses=2)
+    async with a_server(Measuring) as port:
+        crowd = await asyncio.to_thread(come, port, 5, 3, 1, errand, errand.message())
+    assert crowd.refusals == []
+    assert len(crowd.finished) == 5
+    assert sorted(seen) == ["127.1.0.1"] * 2 + ["127.1.0.2"] * 3
+    assert min(received) > len(errand.message())
+
+
 class Closed(Bare):
     """Refuses everybody in place of the greeting, and hangs up."""
 
