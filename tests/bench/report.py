@@ -142,8 +142,8 @@ def microseconds_more(cell: Cell | None, beside: Cell | None) -> float | None:
 def last_lines(results: Results) -> Iterator[str]:
     """Below the tables: what one worker of ours does in each case that is about messages.
 
-    That is a ratio to bare aiosmtpd where that can be measured as well, and a ratio to the other
-    commit if there is one.
+    That is a ratio to bare aiosmtpd where that can be measured as well, how much more it needs than
+    in the case beside, and a ratio to the other commit if there is one.
     """
     for name, case in CASES.items():
         ours, bare, before = (results.cells.get((s, name)) for s in (OURS, REFERENCE, AGAINST))
@@ -153,6 +153,9 @@ def last_lines(results: Results) -> Iterator[str]:
             yield f"ratio to bare aiosmtpd: {name} {ratio:.1f}"
         else:
             yield f"messages per CPU second: {name} {ours.per_cpu_second:.0f}"
+        more = microseconds_more(ours, results.cells.get((OURS, case.beside)))
+        if more is not None:
+            yield f"microseconds more than {case.beside}: {name} {more:.0f}"
         if ratio := ratio_of(ours, before):
             yield f"ratio to {results.machine['before']}: {name} {ratio:.2f}"
 

@@ -69,6 +69,9 @@ def test_what_a_message_costs_more_than_beside() -> None:
     assert head.split()[-4:] == ["us", "more", "ratio", "target"]
     assert ours.split()[-5:] == ["400", "-", "400", "us", "more"]
     assert haraka.split()[-2:] == milters.split()[-2:] == ["-", "-"]
+    assert list(last_lines(Results({}, cells)))[-1] == (
+        "microseconds more than authentication-off: authentication 400"
+    )
 
 
 def test_what_is_beside_is_a_case_with_the_same_servers() -> None:
