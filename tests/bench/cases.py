@@ -17,6 +17,7 @@ from tests.bench.crowd import Crowd, Errand, send_crowd
 from tests.bench.load import Load, probe, send_load
 from tests.bench.results import Cell, median_of, percentile
 from tests.bench.servers import Server, Setup
+from tests.bench.signed import AUTHOR
 
 KB, MB = 1024, 1024 * 1024
 SIZE = 4 * KB  # of a message, unless said otherwise
@@ -47,11 +48,15 @@ class Subject:
 
 @dataclass(frozen=True, kw_only=True)
 class Case(ABC):
-    """A case; its name is for the command line and the results, the title for people."""
+    """A case; its name is for the command line and the results, the title for people.
+
+    beside: another case; how much more CPU time a message costs here is told.
+    """
 
     name: str
     title: str
     setup: Setup = Setup.DISCARD
+    beside: str = ""
 
     def suits(self, server: Server) -> bool:
         """Whether this server is measured in this case."""
@@ -152,6 +157,10 @@ class Strangers(Flow):
     errand: Errand
     at_once: int = 10
 
+    @property
+    def size(self) -> int:
+        return self.errand.size
+
     def suits(self, server: Server) -> bool:
         return super().suits(server) and server.checks
 
@@ -223,6 +232,9 @@ def _with_percentiles(cell: Cell, seconds: Sequence[float]) -> Cell:
     return replace(cell, p50=p50, p95=p95, p99=p99)
 
 
+#: Clients that have come before, so that the DNS is known, with a signed message.
+_SIGNED = Errand(SIZE, network=NAMED, addresses=10, sender=AUTHOR, signatures=1)
+
 #: By name, in the order of the tables.
 CASES: dict[str, Case] = {
     case.name: case
@@ -292,6 +304,39 @@ CASES: dict[str, Case] = {
             title="Hand-over to the queue of Postfix, one 4 KB message per connection",
             setup=Setup.POSTFIX_QUEUE,
             load=Load(SIZE, sessions=10),
+        ),
+        Strangers(
+            name="authentication-off",
+            title="A signed 4 KB message per connection, whose signature nobody looks at",
+            setup=Setup.UNAUTHENTICATED,
+            errand=_SIGNED,
+        ),
+        Strangers(
+            name="authentication",
+            title="SPF, DKIM and DMARC of such a message",
+            setup=Setup.AUTHENTICATION,
+            errand=_SIGNED,
+            beside="authentication-off",
+        ),
+        Strangers(
+            name="authentication-5",
+            title="The same with five signatures; more than with one",
+            setup=Setup.AUTHENTICATION,
+            errand=replace(_SIGNED, signatures=5),
+            beside="authentication",
+        ),
+        Strangers(
+            name="authentication-1mb-off",
+            title="A signed 1 MB message per connection, whose signature nobody looks at",
+            setup=Setup.UNAUTHENTICATED,
+            errand=replace(_SIGNED, size=MB),
+        ),
+        Strangers(
+            name="authentication-1mb",
+            title="SPF, DKIM and DMARC of such a message",
+            setup=Setup.AUTHENTICATION,
+            errand=replace(_SIGNED, size=MB),
+            beside="authentication-1mb-off",
         ),
     )
 }

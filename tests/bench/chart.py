@@ -20,9 +20,11 @@ PANELS = (
     ("many-per-connection", ("many 4 KB messages", "per connection")),
     ("strangers", ("one 4 KB message each,", "strangers with a name")),
     ("5mb", ("5 MB messages,", "in MB")),
+    ("authentication", ("one 4 KB message each,", "SPF, DKIM, DMARC")),
 )
 ROWS = (
     *("ours-1", "perl-prefork", "perl-forkserver", "haraka", "postfix"),
+    *("postfix-milters", "postfix-rspamd"),
     *("aiosmtpd", "smtp-sink", "bare"),
 )
 TITLE = "Messages per second of CPU time"

@@ -15,7 +15,6 @@ PATIENCE = 120.0  # seconds for one client, from connect to the final reply
 SENDER, RECIPIENT = "client@example.org", "user@example.test"
 LINE = b"X" * 78 + b"\r\n"
 EHLO = b"EHLO client.example.org\r\n"
-MAIL = f"MAIL FROM:<{SENDER}>\r\n".encode()
 
 
 class RefusedError(Exception):
@@ -28,6 +27,11 @@ class Visit:
 
     greeted: float
     finished: float
+
+
+def mail_from(sender: str) -> bytes:
+    """The command that names the sender."""
+    return f"MAIL FROM:<{sender}>\r\n".encode()
 
 
 def rcpt_to(recipient: str) -> bytes:
@@ -47,7 +51,7 @@ async def visit(port: int, message: bytes, source: str = "127.0.0.1") -> Visit:
     async with Client.connected(port, source) as client:
         greeted = time.perf_counter()
         await client.ask(EHLO, b"250")
-        await client.ask(MAIL, b"250")
+        await client.ask(mail_from(SENDER), b"250")
         await client.ask(rcpt_to(RECIPIENT), b"250")
         await client.ask(b"DATA\r\n", b"354")
         await client.ask(message, b"250")

@@ -3,8 +3,8 @@
 
     python -m tests.bench.crowd PORT CLIENTS AT_ONCE FIRST ERRAND
 
-prints what they saw as JSON; ERRAND is JSON as well.  No event loop: thousands of clients must
-not take longer to come than the server takes to greet them.
+prints what they saw as JSON; ERRAND is JSON as well, and the message comes on standard input.  No
+event loop: thousands of clients must not take longer to come than the server takes to greet them.
 """
 
 from __future__ import annotations
@@ -18,17 +18,19 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
-from tests.bench.addresses import NAMELESS, source_address
+from tests.bench.addresses import NAMELESS, STRANGERS, source_address
 from tests.bench.client import (
     EHLO,
-    MAIL,
     PATIENCE,
     RECIPIENT,
+    SENDER,
     RefusedError,
     a_message,
     is_complete,
+    mail_from,
     rcpt_to,
 )
+from tests.bench.signed import signed_message
 
 
 @dataclass(frozen=True)
@@ -36,13 +38,24 @@ class Errand:
     """What each client comes for.
 
     size: bytes of its message.  network: where it comes from, see addresses.py.
+    addresses: how many the clients have together; they come from them in turns.
+    signatures: how many are on its message, which is that of signed.py if there are any.
     refused: whether it is to be refused, when it names the recipient or earlier.
     """
 
     size: int
     network: str = NAMELESS
+    addresses: int = STRANGERS
+    sender: str = SENDER
     recipient: str = RECIPIENT
+    signatures: int = 0
     refused: bool = False
+
+    def message(self) -> bytes:
+        """Its message, with the final dot."""
+        if self.signatures:
+            return signed_message(self.size, self.signatures)
+        return a_message(self.size)
 
 
 @dataclass(frozen=True)
@@ -68,10 +81,11 @@ async def send_crowd(port: int, clients: int, at_once: int, first: int, errand: 
         *(sys.executable, "-m", "tests.bench.crowd"),
         *map(str, (port, clients, at_once, first)),
         json.dumps(asdict(errand)),
+        stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
     )
     try:
-        output, _ = await process.communicate()
+        output, _ = await process.communicate(errand.message())
     finally:
         if process.returncode is None:
             process.kill()
@@ -88,6 +102,8 @@ class _Visitor:
         self.started = time.perf_counter()
         self.step = 0
         self.reply = b""
+        self.unsent = memoryview(b"")
+        self.waits_to_send = False
         self.socket = socket.socket()
         self.socket.setblocking(False)
         # The port is chosen at connect, of those free for this address.
@@ -102,11 +118,11 @@ _QUIT = b"QUIT\r\n"
 
 
 class _Crowd:
-    def __init__(self, port: int, errand: Errand) -> None:
+    def __init__(self, port: int, errand: Errand, message: bytes) -> None:
         self.seen = Crowd([], [], [], 0)
         self._errand = errand
         #: What is expected, and said then.
-        self._steps = _steps(errand)
+        self._steps = _steps(errand, message)
         self._port = port
         self._poll = select.epoll()
         self._present: dict[int, _Visitor] = {}
@@ -121,22 +137,24 @@ class _Crowd:
             if not events:
                 self.seen.refusals.extend("no reply" for _ in self._present)
                 return
-            for descriptor, _ in events:
-                if not self._served(self._present[descriptor]):
+            for descriptor, event in events:
+                if not self._served(self._present[descriptor], event):
                     self._present.pop(descriptor).socket.close()
                     self._enter(coming)
 
     def _enter(self, coming: Iterator[int]) -> None:
         number = next(coming, None)
         if number is not None:
-            source = source_address(number, self._errand.network)
+            source = source_address(number % self._errand.addresses, self._errand.network)
             visitor = _Visitor(source, self._port)
             self._present[visitor.socket.fileno()] = visitor
             self._poll.register(visitor.socket, select.EPOLLIN)
 
-    def _served(self, visitor: _Visitor) -> bool:
+    def _served(self, visitor: _Visitor, event: int) -> bool:
         """Read, and say what is next; whether the visit goes on."""
         try:
+            if event == select.EPOLLOUT:
+                return self._send(visitor)
             data = visitor.socket.recv(4096)
             visitor.reply += data
             if data and not is_complete(visitor.reply):
@@ -162,24 +180,34 @@ class _Crowd:
             self.seen.finished.append(time.perf_counter() - visitor.started)
         visitor.step += 1
         visitor.reply = b""
-        sent = visitor.socket.send(words)
-        assert sent == len(words), "the message is larger than the socket's buffer"
+        visitor.unsent = memoryview(words)
+        return self._send(visitor)
+
+    def _send(self, visitor: _Visitor) -> bool:
+        """Send what the socket takes, and the rest as soon as it takes more."""
+        had_to_wait = visitor.waits_to_send
+        visitor.unsent = visitor.unsent[visitor.socket.send(visitor.unsent) :]
+        visitor.waits_to_send = bool(visitor.unsent)
+        if had_to_wait != visitor.waits_to_send:
+            more = select.EPOLLOUT if visitor.waits_to_send else 0
+            self._poll.modify(visitor.socket, select.EPOLLIN | more)
         return True
 
 
-def _steps(errand: Errand) -> list[tuple[bytes, bytes]]:
+def _steps(errand: Errand, message: bytes) -> list[tuple[bytes, bytes]]:
     """The replies that a client expects, each with what it says then."""
-    rcpt = rcpt_to(errand.recipient)
+    mail, rcpt = mail_from(errand.sender), rcpt_to(errand.recipient)
     if errand.refused:
-        return [(b"220", EHLO), (b"250", MAIL), (b"250", rcpt), (b"5", _QUIT)]
-    message = a_message(errand.size)
+        return [(b"220", EHLO), (b"250", mail), (b"250", rcpt), (b"5", _QUIT)]
     transfer = [(b"250", b"DATA\r\n"), (b"354", message), (b"250", _QUIT)]
-    return [(b"220", EHLO), (b"250", MAIL), (b"250", rcpt), *transfer]
+    return [(b"220", EHLO), (b"250", mail), (b"250", rcpt), *transfer]
 
 
-def come(port: int, clients: int, at_once: int, first: int, errand: Errand) -> Crowd:
+def come(
+    port: int, clients: int, at_once: int, first: int, errand: Errand, message: bytes
+) -> Crowd:
     """Be that crowd."""
-    crowd = _Crowd(port, errand)
+    crowd = _Crowd(port, errand, message)
     started = time.perf_counter()
     crowd.come(range(first, first + clients), at_once)
     seen = crowd.seen
@@ -190,4 +218,5 @@ def come(port: int, clients: int, at_once: int, first: int, errand: Errand) -> C
 if __name__ == "__main__":
     port, clients, at_once, first = map(int, sys.argv[1:5])
     errand = Errand(**json.loads(sys.argv[5]))
-    json.dump(asdict(come(port, clients, at_once, first, errand)), sys.stdout)
+    message = sys.stdin.buffer.read()
+    json.dump(asdict(come(port, clients, at_once, first, errand, message)), sys.stdout)

@@ -6,17 +6,20 @@ tests/dns_server.py answers from records; this one only has to be no bottleneck.
 - Addresses in NAMED have a name, which has that address; other addresses have none.
 - LIST_DOMAIN lists everybody but 127.0.0.1: each name has an address, and a text that says why.
 - What is below SLOW_DOMAIN does not exist either, but the answer comes late.
+- The domain of signed messages has texts, see signed.py.
 """
 
 from __future__ import annotations
 
 import asyncio
+import functools
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, cast
 
 from tests.bench.addresses import NAMED
+from tests.bench.signed import DOMAIN, texts
 
 ADDRESS = ("127.0.0.1", 53)
 #: Answers about names below this domain come late.
@@ -26,10 +29,16 @@ DELAY = 0.02  # seconds
 LIST_DOMAIN = "listed.test"
 LISTED_AS, REASON = "127.0.0.2", b"Listed, as everybody is; see https://listed.test/why"
 
+
+def _wire(name: str) -> bytes:
+    return b"".join(bytes([len(label)]) + label for label in name.encode().split(b".")) + b"\x00"
+
+
 _SLOW = b"\x04slow\x04test\x00"
 _LISTED = b"\x06listed\x04test\x00"
 _WHO_STARTS_SERVERS = b"\x011\x010\x010\x03127"  # 127.0.0.1, which waits for their greeting
 _NAMES = b"\x05names\x04test\x00"
+_SIGNED = _wire(DOMAIN)
 _OCTET = rb"[\x01-\x03]([0-9]{1,3})"
 _NETWORK = "".join(f"{chr(len(octet))}{octet}" for octet in reversed(NAMED.split("."))).encode()
 _is_pointer = re.compile(_OCTET * 2 + _NETWORK + rb"\x07in-addr\x04arpa\x00").fullmatch
@@ -85,7 +94,20 @@ def _records_of(name: bytes) -> dict[bytes, bytes] | None:
         return {_PTR: bytes([len(host)]) + host + _NAMES}
     if found := _is_host(name):
         return {_A: _address(".".join((NAMED, *map(bytes.decode, found.groups()))))}
+    if name.endswith(_SIGNED):
+        return _texts().get(name)
     return None
+
+
+@functools.cache
+def _texts() -> dict[bytes, dict[bytes, bytes]]:
+    return {_wire(name): {_TXT: _strings(text.encode())} for name, text in texts().items()}
+
+
+def _strings(text: bytes) -> bytes:
+    """A text as strings of at most 255 octets (RFC 1035 section 3.3.14)."""
+    parts = [text[at : at + 255] for at in range(0, len(text), 255)]
+    return b"".join(bytes([len(part)]) + part for part in parts)
 
 
 def _address(text: str) -> bytes:

@@ -14,8 +14,11 @@ OURS = "ours-1"
 REFERENCE = "aiosmtpd"
 #: The title of the column with the ratio to the other commit.
 BEFORE = "to before"
+#: The title of the column with the microseconds of CPU time that a message costs more than in the
+#: case beside.
+MORE = "us more"
 
-#: What one worker is to reach, in the column's unit; by case and column.
+#: What one worker is to reach, or need at most, in the column's unit; by case and column.
 TARGETS = {
     ("one-per-connection", "msg/cpu-s"): 3500,
     ("many-per-connection", "msg/cpu-s"): 9000,
@@ -23,6 +26,9 @@ TARGETS = {
     ("200-at-once", "msg/s"): 1000,
     ("8000-at-once", "greeted ms"): 3000,
     ("idle", "KB each"): 15,
+    ("authentication", MORE): 400,
+    ("authentication-5", MORE): 4 * 150,
+    ("authentication-1mb", MORE): 6000,
 }
 
 
@@ -50,27 +56,39 @@ def tables(results: Results) -> Iterator[str]:
         rows = {server: cell for server, cell in found if cell is not None}
         if rows:
             yield from ("", case.title)
-            yield from _table(case, rows)
+            beside = {server: results.cells.get((server, case.beside)) for server in rows}
+            yield from _table(case, rows, beside)
 
 
-def _table(case: Case, rows: Mapping[str, Cell]) -> Iterator[str]:
+def _table(
+    case: Case, rows: Mapping[str, Cell], beside: Mapping[str, Cell | None]
+) -> Iterator[str]:
     columns = columns_of(case)
     width = max(len(server.title) for server in SERVERS.values())
     titles = " ".join(column.title.rjust(column.width) for column in columns)
     before = f"{BEFORE:>9}" if AGAINST in rows else ""
-    yield f"  {'':{width}} {titles} {'ratio':>6} {'target':>16} {before}".rstrip()
+    more = f"{MORE:>8} " if case.beside else ""
+    yield f"  {'':{width}} {titles} {more}{'ratio':>6} {'target':>16} {before}".rstrip()
     for name in rows:
-        row = _row(case, name, columns, rows)
+        row = _row(case, name, columns, rows, beside[name])
         yield f"  {SERVERS[name].title:{width}} {row}".rstrip()
 
 
-def _row(case: Case, name: str, columns: Sequence[Column], rows: Mapping[str, Cell]) -> str:
+def _row(
+    case: Case,
+    name: str,
+    columns: Sequence[Column],
+    rows: Mapping[str, Cell],
+    beside: Cell | None,
+) -> str:
     cell = rows[name]
     if cell.failed:
         return f"failed: {cell.failed}"
     figures = " ".join(column.text(cell) for column in columns)
     ratio, before = (ratio_of(cell, rows.get(other)) for other in (REFERENCE, AGAINST))
     last = f"{_number(before, 2):>9}" if before else ""
+    if case.beside:
+        figures += f" {_number(microseconds_more(cell, beside), 0):>8}"
     return f"{figures} {_number(ratio, 2):>6} {_target(case, name):>16} {last}"
 
 
@@ -114,11 +132,18 @@ def ratio_of(cell: Cell | None, reference: Cell | None) -> float | None:
     return cell.idle / reference.idle if cell.idle and reference.idle else None
 
 
+def microseconds_more(cell: Cell | None, beside: Cell | None) -> float | None:
+    """How much more CPU time a message costs here than beside."""
+    if cell is None or beside is None or not (cell.per_cpu_second and beside.per_cpu_second):
+        return None
+    return (1 / cell.per_cpu_second - 1 / beside.per_cpu_second) * 1e6
+
+
 def last_lines(results: Results) -> Iterator[str]:
     """Below the tables: what one worker of ours does in each case that is about messages.
 
-    That is a ratio to bare aiosmtpd where that can be measured as well, and a ratio to the other
-    commit if there is one.
+    That is a ratio to bare aiosmtpd where that can be measured as well, how much more it needs than
+    in the case beside, and a ratio to the other commit if there is one.
     """
     for name, case in CASES.items():
         ours, bare, before = (results.cells.get((s, name)) for s in (OURS, REFERENCE, AGAINST))
@@ -128,6 +153,9 @@ def last_lines(results: Results) -> Iterator[str]:
             yield f"ratio to bare aiosmtpd: {name} {ratio:.1f}"
         else:
             yield f"messages per CPU second: {name} {ours.per_cpu_second:.0f}"
+        more = microseconds_more(ours, results.cells.get((OURS, case.beside)))
+        if more is not None:
+            yield f"microseconds more than {case.beside}: {name} {more:.0f}"
         if ratio := ratio_of(ours, before):
             yield f"ratio to {results.machine['before']}: {name} {ratio:.2f}"
 

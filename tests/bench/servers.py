@@ -7,7 +7,7 @@ import shutil
 import sys
 import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -49,6 +49,12 @@ class Setup(StrEnum):
     CHAIN = "chain"
     FORWARD = "forward"
     POSTFIX_QUEUE = "postfix-queue"
+    UNAUTHENTICATED = "unauthenticated"
+    AUTHENTICATION = "authentication"
+
+
+#: SPF, DKIM and DMARC, and the same without them.
+_AUTHENTICATION = (Setup.UNAUTHENTICATED, Setup.AUTHENTICATION)
 
 
 #: Set-ups with the chain that is shipped, and changes to its files: earlytalker only waits.
@@ -127,7 +133,8 @@ class Perl(Server):
 
     program: tuple[str, ...]
     trees: tuple[str, ...] = ("perl",)
-    setups: tuple[Setup, ...] = tuple(Setup)
+    # Its package does not depend on what its plugins for SPF, DKIM and DMARC need.
+    setups: tuple[Setup, ...] = tuple(setup for setup in Setup if setup not in _AUTHENTICATION)
     most_idle: int = 10
     most_at_once: int = 200
 
@@ -181,6 +188,7 @@ class Haraka(Server):
     trees: tuple[str, ...] = ("haraka",)
     setups: tuple[Setup, ...] = (
         *(Setup.DISCARD, Setup.BLOCK_LISTS, Setup.LISTED, Setup.CHAIN, Setup.FORWARD),
+        *_AUTHENTICATION,
     )
 
     def prepare(self, laboratory: Laboratory, home: Path, setup: Setup, port: int) -> Command:
@@ -228,17 +236,73 @@ class Postfix(Server):
     most_idle: int = 80
 
     def prepare(self, laboratory: Laboratory, home: Path, setup: Setup, port: int) -> Command:
-        root = laboratory.trees["postfix"]
-        fill(root / "etc/postfix", PEERS / "postfix/common", {"@PORT@": str(port)})
+        root = laboratory.trees[self.trees[0]]
+        values = {"@PORT@": str(port), **self.values()}
+        fill(root / "etc/postfix", PEERS / "postfix/common", values)
         if setup in self.setups:
-            own = (PEERS / "postfix" / setup / "main.cf").read_text()
+            own = filled((PEERS / "postfix" / setup / "main.cf").read_text(), values)
             with (root / "etc/postfix/main.cf").open("a") as main:
                 main.write(own)
         # An earlier master was killed: its files are of no use any more.
         (root / "var/spool/postfix/pid/master.pid").unlink(missing_ok=True)
         log = root / "var/log/postfix.log"
         log.unlink(missing_ok=True)
-        return Command(("chroot", str(root), "postfix", "start-fg"), {}, log)
+        return Command(("chroot", str(root), *self.program(setup)), {}, log)
+
+    def values(self) -> Mapping[str, str]:
+        """Further placeholders, with their values."""
+        return {}
+
+    def program(self, setup: Setup) -> Sequence[str]:
+        """The command that starts it, within its tree."""
+        return _POSTFIX_MASTER
+
+
+_POSTFIX_MASTER = ("postfix", "start-fg")
+
+
+@dataclass(frozen=True)
+class Milter:
+    """A milter that is asked by Postfix: its command, and the port that it listens on."""
+
+    command: str
+    port: int
+
+
+_FILTERS = "/srv/filters"
+#: Starts milters and, when they listen, Postfix: arguments are their ports, and $1 their commands.
+_BEHIND_MILTERS = """\
+eval "$1"; shift
+for port; do until : <>/dev/tcp/127.0.0.1/$port; do sleep 0.1; done; done 2>/dev/null
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FilteringPostfix(Postfix):
+    """Postfix that asks milters about each message; they are stopped with it."""
+
+    milters: tuple[Milter, ...]
+    trees: tuple[str, ...] = ("milters",)
+    setups: tuple[Setup, ...] = _AUTHENTICATION
+
+    def prepare(self, laboratory: Laboratory, home: Path, setup: Setup, port: int) -> Command:
+        root = laboratory.trees[self.trees[0]]
+        filters = root / _FILTERS.lstrip("/")
+        # With the file that says that an earlier pyspf-milter, which was killed, still runs.
+        shutil.rmtree(filters, ignore_errors=True)
+        fill(filters, PEERS / "filters", {})
+        return super().prepare(laboratory, home, setup, port)
+
+    def values(self) -> Mapping[str, str]:
+        places = ", ".join(f"inet:127.0.0.1:{milter.port}" for milter in self.milters)
+        return {"@MILTERS@": places}
+
+    def program(self, setup: Setup) -> Sequence[str]:
+        if setup is not Setup.AUTHENTICATION:
+            return _POSTFIX_MASTER
+        script = f"{_BEHIND_MILTERS}exec {' '.join(_POSTFIX_MASTER)}"
+        commands = "".join(f"{milter.command} & " for milter in self.milters)
+        return ("bash", "-c", script, "bash", commands, *(str(each.port) for each in self.milters))
 
 
 @asynccontextmanager
@@ -262,10 +326,14 @@ def fill(directory: Path, source: Path, values: Mapping[str, str]) -> None:
     """Copy the files of a directory into another one, with placeholders replaced."""
     directory.mkdir(parents=True, exist_ok=True)
     for path in filter(Path.is_file, source.iterdir()):
-        text = path.read_text()
-        for placeholder, value in values.items():
-            text = text.replace(placeholder, value)
-        (directory / path.name).write_text(text)
+        (directory / path.name).write_text(filled(path.read_text(), values))
+
+
+def filled(text: str, values: Mapping[str, str]) -> str:
+    """The text with its placeholders replaced."""
+    for placeholder, value in values.items():
+        text = text.replace(placeholder, value)
+    return text
 
 
 #: The tree, and the server, of the commit that this one is compared with.
@@ -302,6 +370,20 @@ SERVERS: dict[str, Server] = {
         Script(name="bare", title="bare protocol, no checks", script="uvloop_server.py"),
         _SMTP_SINK,
         _POSTFIX,
+        FilteringPostfix(
+            name="postfix-milters",
+            title="Postfix, milters",
+            milters=(
+                Milter(f"pyspf-milter {_FILTERS}/pyspf-milter.conf", 8893),
+                Milter(f"opendkim -f -x {_FILTERS}/opendkim.conf", 8891),
+                Milter(f"opendmarc -f -c {_FILTERS}/opendmarc.conf", 8892),
+            ),
+        ),
+        FilteringPostfix(
+            name="postfix-rspamd",
+            title="Postfix, rspamd",
+            milters=(Milter(f"rspamd -f -u _rspamd -g _rspamd -c {_FILTERS}/rspamd.conf", 8894),),
+        ),
     )
 }
 #: What runs behind a server that hands messages over.

@@ -53,6 +53,26 @@ def test_quick_benchmark(
         record_property(*line.rsplit(" ", 1))
 
 
+def test_authentication_by_all_who_can(tmp_path: Path) -> None:
+    """Each refuses a message that does not pass, so this tells that they find what they need."""
+    results = tmp_path / "results.json"
+    servers = ("ours-1", "haraka", "postfix-milters", "postfix-rspamd")
+    only = ",".join((*servers, "authentication-off", "authentication", "authentication-5"))
+    words = ("--only", only, "--seconds", "0.3", "--runs", "1", "--results", str(results))
+    output = bench("tests.bench", *words)
+    cells = Results.load(results).cells
+    assert len(cells) == 3 * len(servers)
+    assert {key: cell.failed for key, cell in cells.items() if cell.failed} == {}
+    assert not any(cell.refused for cell in cells.values())
+    assert "\nmicroseconds more than authentication-off: authentication " in output
+
+
+def test_verifiers_in_process() -> None:
+    head, *rows = bench("tests.bench.verifiers", "0.01").splitlines()
+    assert head.split()[1:5] == ["ours", "dkimpy", "and", "pyspf"]
+    assert [row.split()[0] for row in rows] == ["SPF", "DMARC", "DKIM,", "DKIM,", "DKIM,"]
+
+
 def test_instructions_of_a_message() -> None:
     install_on_host({"valgrind": "valgrind"})
     output = bench("tests.bench.instructions", "--only", "strangers-refused")

@@ -23,6 +23,7 @@ postfix postfix/main_mailer_type select Local only
 postfix postfix/mailname string example.test
 """
 HARAKA = "Haraka@3.3.4"
+MAILAUTH = "mailauth@7.1.0"
 INSTALL_TIMEOUT = 300.0  # seconds
 
 
@@ -30,6 +31,14 @@ INSTALL_TIMEOUT = 300.0  # seconds
 def postfix() -> Iterator[Path]:
     """A Debian with Postfix, its smtp-source and its smtp-sink."""
     with unpacked(layer_tar(RELEASE, ("postfix",), POSTFIX_ANSWERS)) as system:
+        yield system.root
+
+
+@contextmanager
+def milters() -> Iterator[Path]:
+    """A Debian with Postfix, and milters that check SPF, DKIM and DMARC."""
+    packages = ("postfix", "opendkim", "opendmarc", "pyspf-milter", "rspamd")
+    with unpacked(layer_tar(RELEASE, packages, POSTFIX_ANSWERS)) as system:
         yield system.root
 
 
@@ -43,30 +52,37 @@ def perl() -> Iterator[Path]:
 @contextmanager
 def haraka() -> Iterator[Path]:
     """Haraka's directory, from the cache or installed by npm."""
+    with npm_tree(HARAKA) as home:
+        yield home / "node_modules/Haraka"
+
+
+@contextmanager
+def npm_tree(package: str) -> Iterator[Path]:
+    """A directory with node_modules, in which a package is; from the cache or installed by npm."""
     npm = shutil.which("npm")
     if not npm or not shutil.which("node"):
-        raise RuntimeError("Haraka needs node 20 and npm, which are not installed")
-    home = cache_directory() / HARAKA
-    with locked(home.with_name(f"{HARAKA}.lock")):
+        raise RuntimeError(f"{package} needs node 20 and npm, which are not installed")
+    home = cache_directory() / package
+    with locked(home.with_name(f"{package}.lock")):
         if not home.exists():
-            unfinished = home.with_name(f"{HARAKA}.new")
+            unfinished = home.with_name(f"{package}.new")
             shutil.rmtree(unfinished, ignore_errors=True)
-            _npm_install(npm, unfinished)
+            _npm_install(npm, package, unfinished)
             unfinished.rename(home)
-    yield home / "node_modules/Haraka"
+    yield home
 
 
-def _npm_install(npm: str, home: Path) -> None:
+def _npm_install(npm: str, package: str, home: Path) -> None:
     options = ("--no-audit", "--no-fund", "--ignore-scripts", "--omit=dev")
     try:
         subprocess.run(
-            (npm, "install", *options, "--prefix", home, HARAKA),
+            (npm, "install", *options, "--prefix", home, package),
             check=True,
             capture_output=True,
             timeout=INSTALL_TIMEOUT,
         )
     except (subprocess.SubprocessError, OSError) as error:
-        raise RuntimeError(f"Haraka cannot be installed: {error}") from None
+        raise RuntimeError(f"{package} cannot be installed: {error}") from None
 
 
 @contextmanager
@@ -95,6 +111,7 @@ Tree = Callable[[], AbstractContextManager[Path]]
 #: By name; each is ready while it is open.  Raises RuntimeError when it cannot be had.
 TREES: dict[str, Tree] = {
     "postfix": postfix,
+    "milters": milters,
     "perl": perl,
     "haraka": haraka,
 }

@@ -20,6 +20,7 @@ from tests.bench.peers.bare.uvloop_server import Bare
 
 KB, MB = 1024, 1024 * 1024
 ERRAND = Errand(4 * KB, network="127.1")
+MESSAGE = ERRAND.message()
 
 
 @pytest.mark.parametrize("size", [4 * KB, 100 * KB, 5 * MB])
@@ -138,7 +139,7 @@ async def test_a_crowd_comes_from_many_addresses_a_few_at_a_time() -> None:
             present.discard(self.address)
 
     async with a_server(Counting) as port:
-        crowd = await asyncio.to_thread(come, port, 40, 7, 300, ERRAND)
+        crowd = await asyncio.to_thread(come, port, 40, 7, 300, ERRAND, MESSAGE)
     assert sorted(seen) == sorted(source_address(number, "127.1") for number in range(300, 340))
     assert most <= 2 * 7  # the server may hear of departures after the next arrivals
     assert len(crowd.greeted) == len(crowd.finished) == 40
@@ -147,10 +148,34 @@ async def test_a_crowd_comes_from_many_addresses_a_few_at_a_time() -> None:
 
 async def test_a_crowd_tells_how_it_was_refused() -> None:
     async with a_server(Busy) as port:
-        crowd = await asyncio.to_thread(come, port, 3, 3, 0, ERRAND)
+        crowd = await asyncio.to_thread(come, port, 3, 3, 0, ERRAND, MESSAGE)
     assert crowd.refusals == ["450-Not\r\n450 now\r\n"] * 3
     assert len(crowd.greeted) == 3
     assert crowd.finished == []
+
+
+async def test_a_crowd_that_shares_its_addresses_and_sends_much() -> None:
+    seen: list[str] = []
+    received: list[int] = []
+
+    class Measuring(Bare):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            super().connection_made(transport)
+            seen.append(transport.get_extra_info("peername")[0])
+            received.append(0)
+            self._number = len(received) - 1
+
+        def data_received(self, data: bytes) -> None:
+            received[self._number] += len(data)
+            super().data_received(data)
+
+    errand = replace(ERRAND, size=9 * MB, addresses=2)
+    async with a_server(Measuring) as port:
+        crowd = await asyncio.to_thread(come, port, 5, 3, 1, errand, errand.message())
+    assert crowd.refusals == []
+    assert len(crowd.finished) == 5
+    assert sorted(seen) == ["127.1.0.1"] * 2 + ["127.1.0.2"] * 3
+    assert min(received) > len(errand.message())
 
 
 class Closed(Bare):
@@ -176,7 +201,7 @@ class Choosy(Bare):
 async def test_a_crowd_that_is_to_be_refused(server: type[Bare]) -> None:
     refused = replace(ERRAND, refused=True)
     async with a_server(server) as port:
-        crowd = await asyncio.to_thread(come, port, 5, 2, 0, refused)
+        crowd = await asyncio.to_thread(come, port, 5, 2, 0, refused, MESSAGE)
     assert crowd.refusals == []
     assert len(crowd.finished) == 5
 
@@ -185,7 +210,7 @@ async def test_a_crowd_that_is_to_be_refused(server: type[Bare]) -> None:
 async def test_a_crowd_that_should_have_been_refused(server: type[Bare], reply: str) -> None:
     refused = replace(ERRAND, refused=True)
     async with a_server(server) as port:
-        crowd = await asyncio.to_thread(come, port, 2, 2, 0, refused)
+        crowd = await asyncio.to_thread(come, port, 2, 2, 0, refused, MESSAGE)
     assert crowd.refusals == [f"{reply}\r\n"] * 2
     assert crowd.finished == []
 
@@ -193,7 +218,7 @@ async def test_a_crowd_that_should_have_been_refused(server: type[Bare], reply: 
 async def test_a_crowd_that_nobody_listens_to() -> None:
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
-        crowd = await asyncio.to_thread(come, bound.getsockname()[1], 2, 2, 0, ERRAND)
+        crowd = await asyncio.to_thread(come, bound.getsockname()[1], 2, 2, 0, ERRAND, MESSAGE)
     assert len(crowd.refusals) == 2
     assert all("refused" in refusal for refusal in crowd.refusals)
 

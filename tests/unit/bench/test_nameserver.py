@@ -17,6 +17,7 @@ from tests.bench.nameserver import (
     answer_to,
     is_slow,
 )
+from tests.bench.signed import DOMAIN, texts
 
 OCTETS = st.integers(min_value=0, max_value=255)
 LABELS = st.text("abcdefghijklmnopqrstuvwxyz0123456789-", min_size=1, max_size=30)
@@ -69,6 +70,17 @@ def test_the_list_has_everybody_and_says_why(octets: tuple[int, ...]) -> None:
 def test_the_list_has_not_those_who_wait_for_the_server_to_start() -> None:
     for kind in ("A", "TXT"):
         assert answered(f"1.0.0.127.a.{LIST_DOMAIN}", kind) == (dns.rcode.NXDOMAIN, [])
+
+
+def test_the_domain_of_signed_messages_has_its_texts() -> None:
+    for name, text in texts().items():
+        code, (found,) = answered(name, "TXT")
+        assert code == dns.rcode.NOERROR
+        assert found.replace('" "', "") == f'"{text}"'
+        assert answered(name.upper(), "A") == (dns.rcode.NOERROR, [])
+        # More than that would be for TCP, where nobody listens (RFC 1035 section 4.2.1).
+        assert len(answer_to(dns.message.make_query(name, "TXT").to_wire())) <= 512
+    assert answered(f"other._domainkey.{DOMAIN}", "TXT") == (dns.rcode.NXDOMAIN, [])
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import xml.etree.ElementTree as ET
 
 from tests.bench.cases import CASES
 from tests.bench.chart import PANEL, ROWS, draw
-from tests.bench.report import TARGETS, columns_of, last_lines, tables
+from tests.bench.report import MORE, TARGETS, columns_of, last_lines, tables
 from tests.bench.results import Cell, Results
 from tests.bench.servers import SERVERS
 
@@ -53,7 +53,33 @@ def test_idle_connections() -> None:
 
 def test_every_target_is_a_column_of_its_case() -> None:
     for case, column in TARGETS:
-        assert column in [found.title for found in columns_of(CASES[case])]
+        titles = [found.title for found in columns_of(CASES[case])]
+        assert column in titles or (column == MORE and CASES[case].beside)
+
+
+def test_what_a_message_costs_more_than_beside() -> None:
+    cells = {
+        ("ours-1", "authentication-off"): Cell(per_cpu_second=2500),
+        ("ours-1", "authentication"): Cell(per_cpu_second=1250),
+        ("haraka", "authentication"): Cell(per_cpu_second=100),
+        ("postfix-milters", "authentication"): Cell(per_cpu_second=100),
+        ("postfix-milters", "authentication-off"): Cell(failed="broke"),
+    }
+    *_, head, ours, haraka, milters = lines_of(cells)
+    assert head.split()[-4:] == ["us", "more", "ratio", "target"]
+    assert ours.split()[-5:] == ["400", "-", "400", "us", "more"]
+    assert haraka.split()[-2:] == milters.split()[-2:] == ["-", "-"]
+    assert list(last_lines(Results({}, cells)))[-1] == (
+        "microseconds more than authentication-off: authentication 400"
+    )
+
+
+def test_what_is_beside_is_a_case_with_the_same_servers() -> None:
+    for case in filter(lambda case: case.beside, CASES.values()):
+        beside = CASES[case.beside]
+        assert case.size == beside.size
+        for server in SERVERS.values():
+            assert case.suits(server) == beside.suits(server)
 
 
 def test_the_last_lines_are_about_our_one_worker() -> None:

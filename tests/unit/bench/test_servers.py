@@ -17,6 +17,7 @@ from tests.bench.servers import (
     NEXT_HOPS,
     PEERS,
     SERVERS,
+    FilteringPostfix,
     Haraka,
     Perl,
     Postfix,
@@ -40,11 +41,31 @@ def test_our_configurations_are_good(
 
 
 def test_every_setup_has_its_configuration() -> None:
-    directories = {Perl: "qpsmtpd", Haraka: "haraka", Postfix: "postfix"}
+    postfix = {Postfix: "postfix", FilteringPostfix: "postfix"}
+    directories = {Perl: "qpsmtpd", Haraka: "haraka", **postfix}
     for server in SERVERS.values():
         if directory := directories.get(type(server)):
             for setup in server.setups:
                 assert (PEERS / directory / setup).is_dir(), (server.name, setup)
+
+
+@pytest.mark.parametrize("name", ["postfix-milters", "postfix-rspamd"])
+def test_postfix_asks_its_milters_where_they_listen(name: str, tmp_path: Path) -> None:
+    server = SERVERS[name]
+    assert isinstance(server, FilteringPostfix)
+    for directory in ("var/log", "var/spool/postfix/pid"):
+        (tmp_path / directory).mkdir(parents=True)
+    laboratory = Laboratory({"milters": tmp_path}, {}, tmp_path)
+    for setup, asks in ((Setup.AUTHENTICATION, True), (Setup.UNAUTHENTICATED, False)):
+        words = server.prepare(laboratory, tmp_path, setup, 2525).words
+        main_cf = (tmp_path / "etc/postfix/main.cf").read_text()
+        assert not re.search("@[A-Z_]+@", main_cf)
+        assert ("smtpd_milters = inet:" in main_cf) is asks
+        for milter in server.milters:
+            configuration = tmp_path / milter.command.split()[-1].lstrip("/")
+            assert str(milter.port) in configuration.read_text()
+            assert (f":{milter.port}" in main_cf) is asks
+            assert (str(milter.port) in words) is asks
 
 
 def test_what_hands_over_has_a_next_hop() -> None:
