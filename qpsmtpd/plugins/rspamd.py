@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """rspamd: have rspamd judge messages, and do what it says.
 
-    rspamd [HOST:PORT] [reject 0|1|naughty] [greylist pass|defer] [outgoing yes]
+    rspamd [PLACE] [reject 0|1|naughty] [greylist pass|defer] [outgoing yes]
 
 A message of up to `size_limit` is sent to rspamd's normal worker at `localhost:11333` (POST
 /checkv2, HTTP), with what is known about client, sender, recipients and login. What happens then

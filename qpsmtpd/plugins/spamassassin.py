@@ -15,7 +15,7 @@ X-Old-Spam-Flag, unless `leave_old_headers` says otherwise.
 `spamd_user` is the user whose preferences apply; with `spamd_user vpopmail` it is the recipient, if
 there is only one. A message for several recipients gets a field X-Spam-User that says so.
 
-spamd is asked at `localhost:783`, or where `spamd_socket` says: a path, or HOST:PORT. Of several,
+spamd is asked at `localhost:783`, or where `spamd_socket` says, as a path or HOST:PORT. Of several,
 with commas between them, the first that works is used. While none does, or none gives a sensible
 answer in time, messages are deferred with 451 4.3.0, or pass unscanned with `on_error pass`. One
 that cannot be reached, or has failed three times in a row, is tried again after a second, and then

@@ -115,6 +115,17 @@ class ScannerWire(asyncio.Protocol):
         """A line, without its end."""
         return (await self.read_until(b"\n", most)).removesuffix(b"\r")
 
+    async def read_fields(self, most_octets: int, most_lines: int) -> dict[str, str]:
+        """The fields of a head, up to an empty line, by their names in lower case."""
+        fields: dict[str, str] = {}
+        for _ in range(most_lines):
+            line = (await self.read_line(most_octets)).decode("latin-1")
+            if not line:
+                return fields
+            name, _, value = line.partition(":")
+            fields[name.strip().lower()] = value.strip()
+        raise ScannerError("its answer has too many fields")
+
     async def read_exactly(self, count: int) -> bytes:
         """So many bytes."""
         while len(self._buffer) < count:

@@ -121,6 +121,7 @@ _LONGEST_REASON = 200
 
 
 def _is_socket(text: str) -> bool:
+    """Whether it is a place in one of the forms that have always been allowed here."""
     with suppress(ValueError):
         return bool(_is_path_or_address(text) and parse_place(text))
     return False

@@ -132,6 +132,12 @@ async def test_a_place_that_was_down_is_pinged_first(
     ]
 
 
+@on_both_loops
+async def test_a_name_that_cannot_be() -> None:
+    with pytest.raises(ScannerError, match=r"scan\.\.example:1: cannot connect"):
+        await a_service(["scan..example:1"]).ask(ask)
+
+
 async def test_no_more_connections_than_configured() -> None:
     async with fake_scanner(complete, SILENT, OK) as scanner:
         asked = a_service([scanner.place], connections=1)
