@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
-from qpsmtpd.errors import QpsmtpdError, words_of
+from qpsmtpd.errors import QpsmtpdError
 from qpsmtpd.mail.address import ReversePath, decode_xtext
 from qpsmtpd.mail.session import Recipient, Transaction
 from qpsmtpd.plugin.place import parse_place
@@ -168,7 +168,7 @@ def _errors(what: str) -> Iterator[None]:
     except TimeoutError:
         raise CleanupError(f"{what}: timed out") from None
     except (OSError, EOFError, asyncio.LimitOverrunError, UnicodeError) as error:
-        raise CleanupError(f"{what}: {words_of(error)}") from error
+        raise CleanupError(f"{what}: {error}") from error
 
 
 def _result(attributes: dict[str, str], queue_id: str) -> CleanupResult:

@@ -19,7 +19,6 @@ import base64
 from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from qpsmtpd.errors import words_of
 from qpsmtpd.nexthop.dots import DotStuffer
 from qpsmtpd.nexthop.hopauth import STATUS, Credentials, choose
 from qpsmtpd.nexthop.hopreply import HopReply, NextHopError
@@ -344,7 +343,7 @@ async def _connect(target: Target) -> Client:
                     HopWire, target.host, target.port, local_addr=source
                 )
     except (OSError, TimeoutError, UnicodeError) as error:
-        raise NextHopError(f"cannot connect: {words_of(error) or 'no answer'}", "4.4.1") from error
+        raise NextHopError(f"cannot connect: {error or 'no answer'}", "4.4.1") from error
     client = Client(wire, target)
     try:
         await client.greet()

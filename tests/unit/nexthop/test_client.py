@@ -19,5 +19,5 @@ async def test_a_name_that_cannot_be() -> None:
 
 @on_both_loops
 async def test_nobody_there() -> None:
-    with pytest.raises(NextHopError, match="cannot connect: Connection refused"):
+    with pytest.raises(NextHopError, match="cannot connect"):
         await connect(Target(host="127.0.0.1", port=1, hello="me.example"))
