@@ -19,8 +19,8 @@ _LAST_PORT = 65535
 _is_path = re.compile(r"(?:unix:|local:)?(/.*)").fullmatch
 _is_port = re.compile(r"(inet:|inet6:)?([0-9]+)").fullmatch
 _is_port_at_host = re.compile(r"inet6?:([0-9]+)@(.+)").fullmatch
-_is_host_port = re.compile(r"(?:inet6?:)?(\[.+\]|[^:]+)(?::([0-9]+))?").fullmatch
-_is_literal = re.compile(r"\[(.*:.*)\]").fullmatch
+_is_host_port = re.compile(r"(?:inet6?:)?(\[[0-9A-Fa-f:.]+\]|[\w.-]+)(?::([0-9]+))?").fullmatch
+_is_literal = re.compile(r"\[([0-9A-Fa-f:.]+)\]").fullmatch
 _is_name = re.compile(r"[\w.-]+").fullmatch
 
 

@@ -67,7 +67,15 @@ def test_a_host_alone_needs_a_default_for_the_port(text: str, place: Place) -> N
         ),
         *("run/x.sock", "unix:", "unix:run/x", "local:", "a b", "a b:1", "a:b:1"),
         *("inet:", "inet:1@", "inet:@host", "1@host", "inet:1@a:b"),
-        *("[::1", "[host]:1", "[]:1", "[::1]x", "2001:db8::1]:5", "inet6:2001:db8::1:5"),
+        *(
+            "[::1",
+            "inet:1@[::1",
+            "[host]:1",
+            "[]:1",
+            "[::1]x",
+            "2001:db8::1]:5",
+            "inet6:2001:db8::1:5",
+        ),
         *("2001:db8:::1", "[1:2]:3", "[fe80::1%eth0]:1"),
     ],
 )
