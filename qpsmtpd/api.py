@@ -4,7 +4,14 @@
 from qpsmtpd.api import Plugin, Session, Verdict, deny
 """
 
-from qpsmtpd.errors import AddressError, ConfigError, DnsError, DnsLimitError, StoreError
+from qpsmtpd.errors import (
+    AddressError,
+    ConfigError,
+    DnsError,
+    DnsLimitError,
+    PeerError,
+    StoreError,
+)
 from qpsmtpd.lists.addresses import AddressList, AddressSet
 from qpsmtpd.lists.clientlist import ClientList
 from qpsmtpd.lists.clientrecords import ClientRecord, ClientRecords, client_key
@@ -110,13 +117,15 @@ from qpsmtpd.plugin.base import (
     password_matches,
     rejection,
 )
+from qpsmtpd.plugin.breaker import Breaker
 from qpsmtpd.plugin.certificates import check_certificate
 from qpsmtpd.plugin.dkimchecks import check_keys as check_dkim_keys
 from qpsmtpd.plugin.dkimfiles import Keyring as DkimKeyring
 from qpsmtpd.plugin.dkimfiles import read_keys as read_dkim_keys
-from qpsmtpd.plugin.filechecks import check_directory, check_program
+from qpsmtpd.plugin.filechecks import check_directory, check_program, socket_denied
 from qpsmtpd.plugin.finding import Finding, Severity
 from qpsmtpd.plugin.options import NoOptions, Seconds, Size, matching, opt, with_defaults
+from qpsmtpd.plugin.place import PLACE_FORMS, Place, parse_place, parse_places
 from qpsmtpd.plugin.reportoptions import DmarcReportOptions
 from qpsmtpd.plugin.services import (
     Clock,
@@ -140,6 +149,7 @@ __all__ = [
     "DOMAINS",
     "KNOWN",
     "NOTHING",
+    "PLACE_FORMS",
     "SPAM_RESULTS",
     "SPF_RESULT",
     "VIRUS_RESULTS",
@@ -156,6 +166,7 @@ __all__ = [
     "AuthResult",
     "Author",
     "Body",
+    "Breaker",
     "Challenge",
     "ClientList",
     "ClientRecord",
@@ -206,7 +217,9 @@ __all__ = [
     "Output",
     "ParsedPath",
     "Pattern",
+    "PeerError",
     "PipeOutlet",
+    "Place",
     "Plugin",
     "PublicSuffixes",
     "ReceivedInfo",
@@ -268,6 +281,8 @@ __all__ = [
     "parse_hosts",
     "parse_ip",
     "parse_mailbox",
+    "parse_place",
+    "parse_places",
     "parse_reverse_path",
     "password_matches",
     "printable_ascii",
@@ -284,6 +299,7 @@ __all__ = [
     "resolver_for",
     "reversed_address",
     "scratch_file",
+    "socket_denied",
     "spf_auth_result",
     "stderr_text",
     "unavailable",

@@ -7,6 +7,7 @@
     │   └── MissingPluginError      it is not there, or in Perl
     ├── SpoolError      the message cannot be stored (451 4.3.0, or 452 4.3.1 if there is no room)
     ├── StoreError      the store (greylisting, limits) does not answer: plugins have no opinion
+    ├── PeerError       a scanner, a milter or the like did not do its part
     └── DnsError        no name server answered, or it failed; NXDOMAIN is an empty answer instead
         └── DnsLimitError   the budget of questions or seconds for lookups is spent
     ValueError
@@ -17,6 +18,7 @@ A refusal is never an exception: plugins return verdicts (mail/verdict.py).
 
 from __future__ import annotations
 
+import os
 from typing import Literal
 
 
@@ -61,6 +63,17 @@ class StoreError(QpsmtpdError):
     """The store is down or did not answer in time.  That is no reason to refuse anything."""
 
 
+class PeerError(QpsmtpdError):
+    """Somebody whom a plugin asks did not do his part; the text says what he did, for the log.
+
+    unreachable: nobody can connect, so that others need not try.  See plugin/breaker.py.
+    """
+
+    def __init__(self, problem: str, *, unreachable: bool = False) -> None:
+        super().__init__(problem)
+        self.unreachable = unreachable
+
+
 class DnsError(QpsmtpdError):
     """The lookup failed (timeout, SERVFAIL, refused): nothing is known about the name."""
 
@@ -71,3 +84,9 @@ class DnsLimitError(DnsError):
 
 class AddressError(ValueError):
     """The text is not a mailbox or path of RFC 5321 section 4.1.2."""
+
+
+def words_of(error: Exception) -> str:
+    """What an exception says; of the system's, its own words: asyncio's have a tuple in them."""
+    number = getattr(error, "errno", None) or 0
+    return os.strerror(number) if number > 0 else getattr(error, "strerror", "") or str(error)

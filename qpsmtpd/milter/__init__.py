@@ -5,7 +5,6 @@
                (a client, its messages)  (command and answer)  (packets, limits)
 
 `packets`, `codec` and `negotiation` are the protocol as values; `macros`, `content` and `edits` say
-how our sessions and messages appear in it, and what becomes of them; `links` keeps connections,
-`breaker` leaves a milter alone that fails.  What is doubtful is a MilterError, and never a refusal
-for good.
+how our sessions and messages appear in it, and what becomes of them; `links` keeps connections.
+What is doubtful is a MilterError, and never a refusal for good.
 """

@@ -19,8 +19,8 @@ from qpsmtpd.milter.packets import (
     Packet,
     Progress,
 )
-from qpsmtpd.milter.place import Place
 from qpsmtpd.milter.wire import MilterError, Wire
+from qpsmtpd.plugin.place import Place
 
 
 @dataclass(frozen=True, kw_only=True)

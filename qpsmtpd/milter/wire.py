@@ -12,17 +12,17 @@ import contextlib
 from collections.abc import Iterator
 from typing import Self
 
-from qpsmtpd.errors import QpsmtpdError
+from qpsmtpd.errors import PeerError, words_of
 from qpsmtpd.milter.codec import BadPacketError, Splitter, encode, read_reply
 from qpsmtpd.milter.packets import (
     Packet,
 )
-from qpsmtpd.milter.place import Place
+from qpsmtpd.plugin.place import Place
 
 _BLOCK = 65536
 
 
-class MilterError(QpsmtpdError):
+class MilterError(PeerError):
     """The milter did not do its part; the text says what it did, for the log."""
 
 
@@ -43,7 +43,7 @@ class Wire:
     @classmethod
     async def connect(cls, place: Place, connect_timeout: float, timeout: float) -> Self:
         """Connect to a milter."""
-        with _errors("cannot be reached"):
+        with _errors("cannot be reached", unreachable=True):
             async with asyncio.timeout(connect_timeout):
                 if place.path:
                     return cls(*await asyncio.open_unix_connection(place.path), timeout)
@@ -95,13 +95,13 @@ class Wire:
 
 
 @contextlib.contextmanager
-def _errors(what: str) -> Iterator[None]:
+def _errors(what: str, *, unreachable: bool = False) -> Iterator[None]:
     """Turn everything that can happen to a connection into a MilterError."""
     try:
         yield
     except TimeoutError:
-        raise MilterError(f"{what}: timed out") from None
+        raise MilterError(f"{what}: timed out", unreachable=unreachable) from None
     except BadPacketError as error:
         raise MilterError(f"does not speak the milter protocol: {error}") from error
     except (OSError, EOFError, UnicodeError) as error:
-        raise MilterError(f"{what}: {error}") from error
+        raise MilterError(f"{what}: {words_of(error)}", unreachable=unreachable) from error

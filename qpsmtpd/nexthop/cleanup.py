@@ -24,6 +24,7 @@ from typing import Self
 from qpsmtpd.errors import QpsmtpdError
 from qpsmtpd.mail.address import ReversePath, decode_xtext
 from qpsmtpd.mail.session import Recipient, Transaction
+from qpsmtpd.plugin.place import parse_place
 
 #: Bytes of one content record; longer lines go in several.
 CHUNK = 1024
@@ -103,13 +104,13 @@ class Cleanup:
 
     @classmethod
     async def connect(cls, address: str, timeout: float) -> Self:
-        """Connect to a socket path, or to host:port."""
+        """Connect to a place.  Raises ValueError as `parse_place` does."""
+        place = parse_place(address)
         with _errors(f"cannot connect to {address}"):
             async with asyncio.timeout(timeout):
-                if address.startswith("/"):
-                    return cls(*await asyncio.open_unix_connection(address), timeout)
-                host, _, port = address.rpartition(":")
-                return cls(*await asyncio.open_connection(host.strip("[]"), port), timeout)
+                if place.path:
+                    return cls(*await asyncio.open_unix_connection(place.path), timeout)
+                return cls(*await asyncio.open_connection(place.host, place.port), timeout)
 
     async def submit(self, tx: Transaction, flags: CleanupFlag) -> CleanupResult:
         """Hand the message of the transaction over."""

@@ -342,7 +342,7 @@ async def _connect(target: Target) -> Client:
                 _, wire = await loop.create_connection(
                     HopWire, target.host, target.port, local_addr=source
                 )
-    except (OSError, TimeoutError) as error:
+    except (OSError, TimeoutError, UnicodeError) as error:
         raise NextHopError(f"cannot connect: {error or 'no answer'}", "4.4.1") from error
     client = Client(wire, target)
     try:

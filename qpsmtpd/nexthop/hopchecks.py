@@ -21,6 +21,7 @@ from qpsmtpd.nexthop.hopoptions import NextHopOptions, Paths, complete
 from qpsmtpd.nexthop.hopreply import NextHopError
 from qpsmtpd.nexthop.prober import Prober
 from qpsmtpd.nexthop.target import Target
+from qpsmtpd.plugin.filechecks import denied, socket_denied
 from qpsmtpd.plugin.finding import Finding, Severity
 from qpsmtpd.plugin.system import Obstacle, System
 from qpsmtpd.plugin.verification import unavailable
@@ -54,10 +55,10 @@ async def check_next_hop(
         yield Finding.error(plugin, str(failure))
         return
     path = target.path and str(system.path(target.path))
-    target, denied = replace(target, path=path), _denied(system, target.path)
+    there, target = target.path, replace(target, path=path)
     subject = f"{plugin} {target}"
-    if denied is not None:
-        yield Finding.error(subject, str(denied))
+    if there and (found := socket_denied(system, subject, there)):
+        yield found
     if loop := await _loop(system, target):
         text = f"qpsmtpd itself is to listen on {loop}, so mail would go round in circles"
         yield Finding.error(subject, text, "Name another next hop:", "dpkg-reconfigure qpsmtpd")
@@ -70,12 +71,6 @@ async def check_next_hop(
     if works:
         prober = Prober(target, as_stranger=not target.lmtp)
         yield await check_questions(subject, [prober], target.hello)
-
-
-def _denied(system: System, path: str) -> Obstacle | None:
-    """What forbids the daemon to use a Unix socket; "" is none."""
-    found = system.obstacle(path, os.W_OK) if path else None
-    return found if found is not None and found.kind == "denied" else None
 
 
 async def _loop(system: System, target: Target) -> str:
@@ -193,14 +188,7 @@ def _obstacle(system: System, path: str, found: Obstacle) -> Finding:
     if found.gid is None or (system.account and found.gid in system.account.groups):
         advice = "Restore Postfix's permissions:"
         return Finding.error(path, str(found), advice, "postfix set-permissions")
-    group = system.group_name(found.gid)
-    return Finding.error(
-        path,
-        str(found),
-        f"Make {system.user} a member of the group {group}, and restart:",
-        f"adduser {system.user} {group}",
-        "systemctl restart qpsmtpd.service",
-    )
+    return denied(system, path, found)
 
 
 async def _connect(subject: str, address: str) -> Finding:

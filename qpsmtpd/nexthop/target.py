@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from qpsmtpd.nexthop.hopauth import Credentials
+from qpsmtpd.plugin.place import Place, parse_place
 
 #: Exim delivers at once only what is among the first ten messages of a connection, if nobody has
 #: changed smtp_accept_queue_per_connection.
@@ -53,17 +54,13 @@ class Target:
     dot_timeout: float = 300.0
 
     def __str__(self) -> str:
-        if self.path:
-            return f"unix:{self.path}"
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        return str(Place(self.host, self.port, self.path))
 
 
-def smtp_target(place: str, *, hello: str, timeout: float) -> Target:
-    """The SMTP server at a path or at HOST:PORT, without TLS."""
-    if place.startswith("/"):
-        return Target(path=place, hello=hello, timeout=timeout)
-    host, _, port = place.rpartition(":")
-    return Target(host=host.strip("[]"), port=int(port), hello=hello, timeout=timeout)
+def smtp_target(text: str, *, hello: str, timeout: float) -> Target:
+    """The SMTP server at a place, without TLS.  Raises ValueError as `parse_place` does."""
+    place = parse_place(text)
+    return Target(host=place.host, port=place.port, path=place.path, hello=hello, timeout=timeout)
 
 
 def tls_context(mode: TlsMode, ca: Path | None, *, pinned: bool = False) -> ssl.SSLContext | None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Checks that several plugins need for their `examine`: of directories and of programs."""
+"""Checks that several plugins need for their `examine`: of directories, programs and sockets."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from qpsmtpd.plugin.finding import Finding
-from qpsmtpd.plugin.system import System
+from qpsmtpd.plugin.system import Obstacle, System
 
 _ANOTHER = ("Install it, or choose another delivery:", "dpkg-reconfigure qpsmtpd")
 
@@ -50,3 +50,23 @@ def check_program(system: System, program: str, *, set_id: bool) -> Iterator[Fin
         yield Finding.error(program, "has lost its set-id bit, so it cannot write to its queue")
     else:
         yield Finding.ok(program, "can be run")
+
+
+def socket_denied(system: System, subject: str, path: str) -> Finding | None:
+    """What forbids the daemon to use a Unix socket, which need not exist; None if nothing does."""
+    found = system.obstacle(path, os.W_OK)
+    return denied(system, subject, found) if found is not None and found.kind == "denied" else None
+
+
+def denied(system: System, subject: str, found: Obstacle) -> Finding:
+    """An obstacle for the daemon's user, and the group in which there would be none."""
+    if found.gid is None:
+        return Finding.error(subject, str(found))
+    group = system.group_name(found.gid)
+    return Finding.error(
+        subject,
+        str(found),
+        f"Make {system.user} a member of the group {group}, and restart:",
+        f"adduser {system.user} {group}",
+        "systemctl restart qpsmtpd.service",
+    )

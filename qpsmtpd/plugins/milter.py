@@ -34,10 +34,10 @@ What it may do:
 
 A milter that cannot be reached, breaks off, is too slow, says that it cannot do its work, or does
 not speak the protocol: what `failure` says. `defer` refuses MAIL, or what comes next, with 451
-4.7.1; `pass` goes on without it, with the message as it was before. After three failures in a row
-it is left alone for ten seconds, so that clients need not wait for it; an outage has one line in
-the log when it begins, and one when it is over. A client that has connected meanwhile is shown to
-the milter at MAIL, once that works again.
+4.7.1; `pass` goes on without it, with the message as it was before. One that cannot be reached, or
+has failed three times in a row, is tried again after a second, and then less and less often, at
+least every ten seconds; meanwhile clients do not wait for it. The log says when it is down and when
+it works again. A client that has connected meanwhile is shown to the milter at MAIL.
 
 The daemon's user needs the right to write to the milter's socket, as a rule by its group (`adduser
 qpsmtpd opendkim`, and a restart). A milter that signs mail of relay clients has to know who they
@@ -61,15 +61,17 @@ given at once.
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from qpsmtpd.api import (
+    PLACE_FORMS,
+    Breaker,
     Finding,
     HookResult,
     Note,
+    Place,
     Plugin,
     Recipient,
     ReversePath,
@@ -80,18 +82,17 @@ from qpsmtpd.api import (
     Verdict,
     defer,
     deny,
-    matching,
     opt,
+    parse_place,
     printable_ascii,
+    socket_denied,
 )
 from qpsmtpd.milter import packets
-from qpsmtpd.milter.breaker import Breaker
 from qpsmtpd.milter.dialogue import Dialogue
 from qpsmtpd.milter.edits import Edits
 from qpsmtpd.milter.link import CONTINUE, Answer, Link, Manner
 from qpsmtpd.milter.links import Links
 from qpsmtpd.milter.macros import Server
-from qpsmtpd.milter.place import FORMS, Place, parse_place
 from qpsmtpd.milter.verdicts import UNAVAILABLE, refusal
 from qpsmtpd.milter.wire import MilterError
 
@@ -104,22 +105,12 @@ EXAMINING = 5.0
 _LONGEST_REASON = 200
 
 
-def _is_place(text: str) -> bool:
-    try:
-        parse_place(text)
-    except ValueError:
-        return False
-    return True
-
-
 @dataclass(frozen=True, kw_only=True)
 class MilterOptions:
     """Options of milter."""
 
     name: str = opt(positional=True, doc="What the log calls the milter.")
-    place: str = opt(
-        positional=True, doc=f"Where it listens: {FORMS}.", check=matching(_is_place, FORMS)
-    )
+    place: str = opt(positional=True, doc=f"Where it listens: {PLACE_FORMS}.", check=parse_place)
     failure: Literal["defer", "pass"] = opt(
         "defer", doc="What becomes of mail while the milter fails."
     )
@@ -151,7 +142,7 @@ class Milter(Plugin[MilterOptions]):
     async def start(self) -> None:
         options, services = self.options, self.services
         self._links = Links(self._manner(), float(options.idle) if options.reuse else 0.0)
-        self._breaker = Breaker(services.clock, self.log, options.name)
+        self._breaker = Breaker(services.clock, "milter", self._subject)
         self._server = Server(services.me, f"qpsmtpd {services.version}")
         #: The client's dialogue with this milter.
         self._dialogue = Note[Dialogue](f"{self.name}.dialogue")
@@ -160,14 +151,12 @@ class Milter(Plugin[MilterOptions]):
 
     async def examine(self, system: System) -> AsyncIterator[Finding]:
         """Whether the milter answers, and which version of the protocol it speaks."""
-        subject = f"{self.options.name} {parse_place(self.options.place)}"
+        subject = self._subject
         manner = self._manner(EXAMINING)
-        path = manner.place.path
-        obstacle = system.obstacle(path, os.W_OK) if path else None
-        if obstacle is not None and obstacle.kind == "denied":
-            yield Finding.error(subject, str(obstacle))
-            return
-        if path:
+        if path := manner.place.path:
+            if denied := socket_denied(system, subject, path):
+                yield denied
+                return
             manner = replace(manner, place=Place(path=str(system.path(path))))
         try:
             link = await Link.open(manner)
@@ -183,7 +172,8 @@ class Milter(Plugin[MilterOptions]):
     # --- the client -------------------------------------------------------------------------
 
     async def hook_connect(self, session: Session) -> Verdict | None:
-        if self._breaker.open:
+        if not self._breaker.closed:
+            # Whether it is back is found out at MAIL: most clients do not get that far.
             return None
         try:
             return self._of_client(session, await self._begin(session))
@@ -294,27 +284,31 @@ class Milter(Plugin[MilterOptions]):
         session = tx.session
         if session.notes.get(self._done) or tx.notes.get(self._done):
             return None
+        if session.notes.get(self._dialogue) is None and not self._breaker.may_try():
+            return self._without(tx, f"is down: {self._breaker.reason}")
         try:
+            verdict = await self._begin_late(session)
             dialogue = session.notes.get(self._dialogue)
-            if dialogue is None:
-                if (verdict := await self._begin_late(session)) is not None:
-                    return verdict
-                dialogue = session.notes.get(self._dialogue)
-            if dialogue is None:
-                return None
+            if verdict is not None or dialogue is None:
+                return verdict
             return self._of_answer(tx, await self._asked(session, ask(dialogue)))
         except MilterError as error:
             self._failed(session, error)
-            if self.options.failure == "defer":
-                return _with_reason(UNAVAILABLE, f"milter {self.options.name} {error}")
-            tx.notes[self._done] = True
-            return None
+            return self._without(tx, str(error))
 
     async def _begin_late(self, session: Session) -> Verdict | None:
         """Show the milter a client that has connected, and said HELO, while it failed."""
-        if self._breaker.open:
-            raise MilterError("is left alone, as it has failed")
+        if session.notes.get(self._dialogue) is not None:
+            return None
         return self._of_client(session, await self._begin(session))
+
+    def _without(self, tx: Transaction, why: str) -> Verdict | None:
+        """What becomes of a message without the milter."""
+        if self.options.failure == "defer":
+            return _with_reason(UNAVAILABLE, f"milter {self.options.name} {why}")
+        self.log.info("milter=%s passed without it: %s", self.options.name, why)
+        tx.notes[self._done] = True
+        return None
 
     def _of_answer(self, tx: Transaction, answer: Answer) -> Verdict | None:
         """What an answer about a message or a recipient means."""
@@ -373,6 +367,11 @@ class Milter(Plugin[MilterOptions]):
 
     # --- the connection ---------------------------------------------------------------------
 
+    @property
+    def _subject(self) -> str:
+        """Which milter it is, for the log and for doctor."""
+        return f"{self.options.name} {parse_place(self.options.place)}"
+
     def _manner(self, most: float | None = None) -> Manner:
         options = self.options
         return Manner(
@@ -386,6 +385,7 @@ class Milter(Plugin[MilterOptions]):
     async def _begin(self, session: Session) -> Answer:
         dialogue, answer = await Dialogue.begin(self._links, self._server, session)
         session.notes[self._dialogue] = dialogue
+        self._breaker.reached()
         return answer
 
     async def _asked(self, session: Session, question: Awaitable[Answer | None]) -> Answer:
@@ -400,8 +400,7 @@ class Milter(Plugin[MilterOptions]):
         return CONTINUE if answer is None else answer
 
     def _failed(self, session: Session, error: MilterError) -> None:
-        if not self._breaker.open:
-            self._breaker.failed(error)
+        self._breaker.failed(error)
         self._abort(session)
 
     def _abort(self, session: Session) -> None:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """rspamd: have rspamd judge messages, and do what it says.
 
-    rspamd [HOST:PORT] [reject 0|1|naughty] [greylist pass|defer] [outgoing yes]
+    rspamd [PLACE] [reject 0|1|naughty] [greylist pass|defer] [outgoing yes]
 
 A message of up to `size_limit` is sent to rspamd's normal worker at `localhost:11333` (POST
 /checkv2, HTTP), with what is known about client, sender, recipients and login. What happens then
@@ -47,10 +47,12 @@ from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass
 from email.header import Header
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 from qpsmtpd.api import (
+    PLACE_FORMS,
     ConfigError,
     Finding,
     Message,
@@ -65,9 +67,10 @@ from qpsmtpd.api import (
     Verdict,
     defer,
     opt,
+    parse_place,
+    parse_places,
 )
 from qpsmtpd.scanners import (
-    WANTED,
     Content,
     OldFields,
     ScannerError,
@@ -77,8 +80,6 @@ from qpsmtpd.scanners import (
     SpamResult,
     add_spam_result,
     check_scanner,
-    parse_place,
-    parse_places,
     put_away,
     read_password,
     replace_subject,
@@ -105,8 +106,7 @@ _HARMLESS = {"no action", "greylist", "soft reject"}
 _REMEMBERED = 86400.0
 
 
-def _check_place(text: str) -> None:
-    parse_place(text, PORT)
+_check_place = partial(parse_place, port=PORT)
 
 
 def _check_settings(text: str) -> None:
@@ -124,8 +124,8 @@ class RspamdOptions(ScannerOptions, RejectOptions):
         ("localhost:11333",),
         positional=True,
         check=_check_place,
-        doc=f"Where rspamd's normal worker listens: {WANTED}. Of several, the first that works is "
-        "used.",
+        doc=f"Where rspamd's normal worker listens: {PLACE_FORMS}. Of several, the first that "
+        "works is used.",
     )
     greylist: Literal["pass", "defer"] = opt(
         "pass", doc="What the action greylist does: nothing, or defer what is new."
@@ -163,6 +163,7 @@ class Rspamd(Plugin[RspamdOptions]):
         self._service = Service(
             parse_places(options.server, PORT),
             ping,
+            self.services.clock,
             timeout=options.timeout,
             connections=options.connections,
         )

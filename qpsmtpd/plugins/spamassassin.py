@@ -15,7 +15,7 @@ X-Old-Spam-Flag, unless `leave_old_headers` says otherwise.
 `spamd_user` is the user whose preferences apply; with `spamd_user vpopmail` it is the recipient, if
 there is only one. A message for several recipients gets a field X-Spam-User that says so.
 
-spamd is asked at `localhost:783`, or where `spamd_socket` says: a path, or HOST:PORT. Of several,
+spamd is asked at `localhost:783`, or where `spamd_socket` says, as a path or HOST:PORT. Of several,
 with commas between them, the first that works is used. While none does, or none gives a sensible
 answer in time, messages are deferred with 451 4.3.0, or pass unscanned with `on_error pass`. One
 that cannot be reached, or has failed three times in a row, is tried again after a second, and then
@@ -35,9 +35,11 @@ import os
 import pwd
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 from qpsmtpd.api import (
+    PLACE_FORMS,
     Finding,
     Plugin,
     RejectKind,
@@ -47,10 +49,11 @@ from qpsmtpd.api import (
     Verdict,
     matching,
     opt,
+    parse_place,
+    parse_places,
     rejection,
 )
 from qpsmtpd.scanners import (
-    WANTED,
     Content,
     OldFields,
     ScannerError,
@@ -60,8 +63,6 @@ from qpsmtpd.scanners import (
     SpamResult,
     add_spam_result,
     check_scanner,
-    parse_place,
-    parse_places,
     prefix_subject,
     put_away,
     unscanned,
@@ -76,8 +77,7 @@ _LEFT_OUT = {"x-spam-report", "x-spam-prev-subject"}
 _LEARNED = {"ham": 1, "spam": -1}
 
 
-def _check_place(text: str) -> None:
-    parse_place(text, PORT)
+_check_place = partial(parse_place, port=PORT)
 
 
 def _is_threshold(text: str) -> bool:
@@ -94,7 +94,7 @@ class SpamassassinOptions(ScannerOptions):
     spamd_socket: tuple[str, ...] = opt(
         ("localhost:783",),
         check=_check_place,
-        doc=f"Where spamd listens: {WANTED}. Of several, the first that works is used.",
+        doc=f"Where spamd listens: {PLACE_FORMS}. Of several, the first that works is used.",
     )
     spamd_user: str = opt(
         "",
@@ -137,6 +137,7 @@ class Spamassassin(Plugin[SpamassassinOptions]):
         self._service = Service(
             parse_places(options.spamd_socket, PORT),
             ping,
+            self.services.clock,
             timeout=options.timeout,
             connections=options.connections,
         )

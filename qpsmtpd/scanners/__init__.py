@@ -19,17 +19,14 @@ from qpsmtpd.scanners.fields import (
     short_name,
 )
 from qpsmtpd.scanners.options import ScannerOptions, is_false, replace_words, unscanned
-from qpsmtpd.scanners.place import WANTED, Place, parse_place, parse_places
 from qpsmtpd.scanners.results import SpamResult, add_spam_result
 from qpsmtpd.scanners.service import Service
 from qpsmtpd.scanners.viruses import VirusReport
 from qpsmtpd.scanners.wire import ScannerError, ScannerWire
 
 __all__ = [
-    "WANTED",
     "Content",
     "OldFields",
-    "Place",
     "ScannerError",
     "ScannerOptions",
     "ScannerWire",
@@ -41,8 +38,6 @@ __all__ = [
     "check_scanner",
     "field_value",
     "is_false",
-    "parse_place",
-    "parse_places",
     "prefix_subject",
     "put_away",
     "read_password",

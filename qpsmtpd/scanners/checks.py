@@ -8,10 +8,11 @@ import os
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 
+from qpsmtpd.plugin.filechecks import socket_denied
 from qpsmtpd.plugin.finding import Finding
+from qpsmtpd.plugin.place import Place
 from qpsmtpd.plugin.system import System
 from qpsmtpd.scanners.options import ScannerOptions
-from qpsmtpd.scanners.place import Place
 from qpsmtpd.scanners.service import Talk, converse
 from qpsmtpd.scanners.wire import ScannerError
 
@@ -58,7 +59,7 @@ async def _check(
     greet: Talk[str],
     start: str,
 ) -> Finding:
-    if place.path and (denied := _denied(system, subject, place.path)):
+    if place.path and (denied := socket_denied(system, subject, place.path)):
         return denied
     there = replace(place, path=str(system.path(place.path))) if place.path else place
     deadline = asyncio.get_running_loop().time() + TIMEOUT
@@ -72,20 +73,3 @@ def _consequence(options: ScannerOptions) -> str:
     if options.on_error == "pass":
         return "Messages pass unscanned until it works."
     return "All messages that it should scan are deferred until it works."
-
-
-def _denied(system: System, subject: str, path: str) -> Finding | None:
-    """What forbids the daemon to use a Unix socket."""
-    found = system.obstacle(path, os.W_OK)
-    if found is None or found.kind != "denied":
-        return None
-    if found.gid is None:
-        return Finding.error(subject, str(found))
-    group = system.group_name(found.gid)
-    return Finding.error(
-        subject,
-        str(found),
-        f"Make {system.user} a member of the group {group}, and restart:",
-        f"adduser {system.user} {group}",
-        "systemctl restart qpsmtpd.service",
-    )

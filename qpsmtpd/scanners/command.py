@@ -14,7 +14,8 @@ from typing import BinaryIO, TypeVar
 
 from qpsmtpd.mail.scratch import scratch_file
 from qpsmtpd.nexthop.program import Finished, ProgramError, feed
-from qpsmtpd.scanners.breaker import Breaker
+from qpsmtpd.plugin.breaker import Breaker
+from qpsmtpd.plugin.services import Clock
 from qpsmtpd.scanners.content import Content
 from qpsmtpd.scanners.service import Slots
 from qpsmtpd.scanners.wire import ScannerError
@@ -32,14 +33,20 @@ class Command:
     """Runs a program on messages."""
 
     def __init__(
-        self, words: Sequence[str], spool_dir: Path, *, timeout: float, connections: int
+        self,
+        words: Sequence[str],
+        spool_dir: Path,
+        clock: Clock,
+        *,
+        timeout: float,
+        connections: int,
     ) -> None:
         """timeout: seconds for one message; connections: how many run at once."""
         self._words = tuple(words)
         self._spool_dir = spool_dir
         self._timeout = timeout
         self._slots = Slots(connections)
-        self._breaker = Breaker(self._words[0])
+        self._breaker = Breaker(clock, "scanner", self._words[0])
 
     async def scan(self, content: Content, judge: Callable[[Finished], T]) -> T:
         """What the end of the program means; `judge` raises ScannerError if that is nothing.

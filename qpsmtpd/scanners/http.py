@@ -82,22 +82,10 @@ async def exchange(
         await wire.send_all(content.blocks())
     for _ in range(MAX_INTERIM):
         status = parse_status(await wire.read_line(MAX_LINE))
-        answered = await _read_fields(wire)
+        answered = await wire.read_fields(MAX_LINE, MAX_FIELDS)
         if status >= 200:
             return Response(status, await _read_content(wire, answered))
     raise ScannerError("announces an answer again and again")
-
-
-async def _read_fields(wire: ScannerWire) -> dict[str, str]:
-    """The fields of a head, by their names in lower case."""
-    fields: dict[str, str] = {}
-    for _ in range(MAX_FIELDS):
-        line = (await wire.read_line(MAX_LINE)).decode("latin-1")
-        if not line:
-            return fields
-        name, _, value = line.partition(":")
-        fields[name.lower()] = value.strip()
-    raise ScannerError("its answer has too many header fields")
 
 
 async def _read_content(wire: ScannerWire, fields: Mapping[str, str]) -> bytes:

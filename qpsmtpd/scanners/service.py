@@ -5,7 +5,7 @@
                (what is said)           (where, how long)       (bytes)
 
 Of several places the first that works is used.  A conversation that fails is begun again at the
-next place; a place that is known to be down is not asked (breaker.py).  Every message has a
+next place; a place that is known to be down is not asked (plugin/breaker.py).  Every message has a
 connection of its own: scanners need milliseconds for a message, and most close it by themselves.
 """
 
@@ -16,8 +16,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import TypeVar
 
-from qpsmtpd.scanners.breaker import Breaker
-from qpsmtpd.scanners.place import Place
+from qpsmtpd.plugin.breaker import Breaker
+from qpsmtpd.plugin.place import Place
+from qpsmtpd.plugin.services import Clock
 from qpsmtpd.scanners.wire import ScannerError, ScannerWire, connect
 
 T = TypeVar("T")
@@ -52,14 +53,20 @@ class Service:
     """The places of a scanner."""
 
     def __init__(
-        self, places: Sequence[Place], ping: Talk[None], *, timeout: float, connections: int
+        self,
+        places: Sequence[Place],
+        ping: Talk[None],
+        clock: Clock,
+        *,
+        timeout: float,
+        connections: int,
     ) -> None:
         """ping: the talk that shows whether it is alive.
 
         timeout: seconds for one message, at all places together.
         connections: how many may be open at once, of this worker.
         """
-        self._places = [(place, Breaker(str(place))) for place in places]
+        self._places = [(place, Breaker(clock, "scanner", str(place))) for place in places]
         self._ping = ping
         self._timeout = timeout
         self._slots = Slots(connections)
@@ -91,6 +98,7 @@ class Service:
             if down:
                 soon = asyncio.get_running_loop().time() + PING_WAIT
                 await converse(place, self._ping, min(soon, deadline))
+                breaker.reached()
             return await converse(place, talk, deadline)
 
 

@@ -124,24 +124,12 @@ async def check(wire: ScannerWire, content: Content, user: str) -> SpamdAnswer:
     if await wire.send(request("HEADERS", content.size, user)):
         await wire.send_all(content.blocks())
     check_status(await wire.read_line(MAX_LINE))
-    fields = await _read_fields(wire)
+    fields = await wire.read_fields(MAX_LINE, MAX_FIELDS)
     verdict = parse_verdict(fields.get("spam", ""))
     most = content.size + MAX_ADDED
     size = _content_length(fields, most)
     section = await (wire.read_to_end(most) if size is None else wire.read_exactly(size))
     return parse_answer(verdict, section)
-
-
-async def _read_fields(wire: ScannerWire) -> dict[str, str]:
-    """The fields of an answer, by their names in lower case."""
-    fields: dict[str, str] = {}
-    for _ in range(MAX_FIELDS):
-        line = (await wire.read_line(MAX_LINE)).decode("ascii", "replace")
-        if not line:
-            return fields
-        name, _, value = line.partition(":")
-        fields[name.strip().lower()] = value.strip()
-    raise ScannerError("its answer has too many fields")
 
 
 def _content_length(fields: dict[str, str], most: int) -> int | None:

@@ -9,13 +9,12 @@ of its own; whoever uses the wire has one for the whole conversation (service.py
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import cast
 
-from qpsmtpd.errors import QpsmtpdError
-from qpsmtpd.scanners.place import Place
+from qpsmtpd.errors import PeerError, words_of
+from qpsmtpd.plugin.place import Place
 
 #: Bytes given to the transport at once.
 CHUNK = 262144
@@ -26,15 +25,8 @@ MAX_UNREAD = 4 << 20
 Blocks = AsyncGenerator[bytes, None]
 
 
-class ScannerError(QpsmtpdError):
-    """The scanner did not do its part: what is in the message is unknown.
-
-    unreachable: nobody listens there, so that others need not try.
-    """
-
-    def __init__(self, problem: str, *, unreachable: bool = False) -> None:
-        super().__init__(problem)
-        self.unreachable = unreachable
+class ScannerError(PeerError):
+    """The scanner did not do its part: what is in the message is unknown."""
 
 
 class ScannerWire(asyncio.Protocol):
@@ -123,6 +115,17 @@ class ScannerWire(asyncio.Protocol):
         """A line, without its end."""
         return (await self.read_until(b"\n", most)).removesuffix(b"\r")
 
+    async def read_fields(self, most_octets: int, most_lines: int) -> dict[str, str]:
+        """The fields of a head, up to an empty line, by their names in lower case."""
+        fields: dict[str, str] = {}
+        for _ in range(most_lines):
+            line = (await self.read_line(most_octets)).decode("latin-1")
+            if not line:
+                return fields
+            name, _, value = line.partition(":")
+            fields[name.strip().lower()] = value.strip()
+        raise ScannerError("its answer has too many fields")
+
     async def read_exactly(self, count: int) -> bytes:
         """So many bytes."""
         while len(self._buffer) < count:
@@ -179,13 +182,6 @@ async def connect(place: Place) -> ScannerWire:
             _, wire = await loop.create_unix_connection(ScannerWire, place.path)
         else:
             _, wire = await loop.create_connection(ScannerWire, place.host, place.port)
-    except OSError as error:
-        raise ScannerError(f"cannot connect: {_why(error)}", unreachable=True) from error
+    except (OSError, UnicodeError) as error:
+        raise ScannerError(f"cannot connect: {words_of(error)}", unreachable=True) from error
     return wire
-
-
-def _why(error: OSError) -> str:
-    """The system's own words: asyncio's have a tuple with the address in them."""
-    if error.errno is not None and error.errno > 0:
-        return os.strerror(error.errno)
-    return error.strerror or str(error)

@@ -54,13 +54,13 @@ from qpsmtpd.mailauth.results import (
     dmarc_auth_result,
 )
 from qpsmtpd.milter import codec, packets, verdicts
-from qpsmtpd.milter import place as milter_place
 from qpsmtpd.milter.edits import Edits
 from qpsmtpd.milter.link import Change
 from qpsmtpd.milter.wire import MilterError
 from qpsmtpd.nexthop import cleanup, dots, hopreply, metadata, prober, wire
+from qpsmtpd.plugin import place
 from qpsmtpd.plugin.services import Entry
-from qpsmtpd.scanners import clamd, fields, http, place, rspamd, spamd
+from qpsmtpd.scanners import clamd, fields, http, rspamd, spamd
 from qpsmtpd.scanners.content import Content
 from qpsmtpd.scanners.wire import ScannerError, ScannerWire
 from qpsmtpd.smtp import datareader, foreignresults, otherprotocols, proxyheader, replies, trace
@@ -671,6 +671,14 @@ NEXT_HOP_PARSERS = (
         (),
         _told_well,
     ),
+    Parser(
+        "places",
+        lambda octets: place.parse_places([decoded(octets)], 783),
+        (place.parse_place, place.parse_places),
+        (b"localhost:783", b"[::1]:3310", b"/run/x", b"a,b:1", b"inet:8891@localhost", b"25"),
+        (*words("inet: inet6: unix: local: @ : :: [ ] / , . 25 localhost ::1 65535 é"), b" "),
+        (ValueError,),
+    ),
 )
 
 # --- lists and the DNS -------------------------------------------------------------------------
@@ -1238,15 +1246,6 @@ MILTER_PARSERS = (
         (),
         _a_refusal,
     ),
-    Parser(
-        "places of milters",
-        lambda octets: milter_place.parse_place(decoded(octets)),
-        (milter_place.parse_place,),
-        (b"inet:8891@localhost", b"unix:/run/x", b"[2001:db8::1]:25", b"25"),
-        (*words("inet: inet6: unix: local: @ : [ ] / 25 localhost ::1 65535"), b" "),
-        (ValueError,),
-        lambda _octets, result: None,
-    ),
 )
 
 
@@ -1383,14 +1382,6 @@ SCANNER_PARSERS = (
         _IN_HEADERS,
         (),
         lambda _octets, result: headers.check_field("X-Spam", result),
-    ),
-    Parser(
-        "places of scanners",
-        lambda octets: place.parse_places([decoded(octets)], 783),
-        (place.parse_place, place.parse_places),
-        (b"localhost:783", b"[::1]:3310", b"/run/x", b"a,b:1"),
-        words("[ ] : :: , / . a 1 65536 unix: é"),
-        (ValueError,),
     ),
 )
 

@@ -22,12 +22,12 @@ LAYERS = {
     "values, and what knows nothing of mail": """
         __init__ errors terminal logs lists.cdb nexthop.setid_runner manpages.roff manpages.texts
         mail.text smtp.reply config.names config.runoptions daemon.detach daemon.notify
-        daemon.scoreboard
+        daemon.scoreboard plugin.place
         """,
     "what a mail is": "mail",
     "what plugins borrow": """
         plugin.blocking plugin.options plugin.services plugin.finding plugin.system
-        plugin.verification plugin.reportoptions
+        plugin.verification plugin.breaker plugin.reportoptions
         config.problems config.pluginlevel config.spooldir
         """,
     "whether mail is genuine": "mailauth",

@@ -47,6 +47,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal
 
@@ -69,6 +70,7 @@ from qpsmtpd.api import (
     deny,
     matching,
     opt,
+    parse_place,
     printable_ascii,
     read_each,
     unavailable,
@@ -113,9 +115,16 @@ REFUSALS = (
 )
 UNKNOWN_REFUSAL = (CleanupStatus(0), "4.3.0", "Mail system cannot take the message now")
 
-_is_socket = re.compile(r"/\S+|[\w.-]+:\d+|\[[0-9A-Fa-f:.]+\]:\d+").fullmatch
+_is_path_or_address = re.compile(r"/\S+|[\w.-]+:\d+|\[[0-9A-Fa-f:.]+\]:\d+").fullmatch
 _reason_with_status = re.compile(r"([45]\.\d{1,3}\.\d{1,3})\s+(.*)", re.DOTALL).fullmatch
 _LONGEST_REASON = 200
+
+
+def _is_socket(text: str) -> bool:
+    """Whether it is a place in one of the forms that have always been allowed here."""
+    with suppress(ValueError):
+        return bool(_is_path_or_address(text) and parse_place(text))
+    return False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -103,6 +103,7 @@ class Clamav(Plugin[ClamavOptions]):
         self._command = Command(
             options.command,
             services.spool_dir,
+            services.clock,
             timeout=options.timeout,
             connections=options.connections,
         )

@@ -32,20 +32,29 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
-from qpsmtpd.api import Finding, Plugin, Size, System, Transaction, Verdict, opt
-from qpsmtpd.scanners import (
-    WANTED,
-    Content,
+from qpsmtpd.api import (
+    PLACE_FORMS,
+    Finding,
     Place,
+    Plugin,
+    Size,
+    System,
+    Transaction,
+    Verdict,
+    opt,
+    parse_place,
+    parse_places,
+)
+from qpsmtpd.scanners import (
+    Content,
     ScannerError,
     ScannerOptions,
     Service,
     VirusReport,
     check_scanner,
     is_false,
-    parse_place,
-    parse_places,
     put_away,
     replace_words,
     unscanned,
@@ -58,8 +67,7 @@ SOCKET = "/run/clamav/clamd.ctl"
 _is_multipart = re.compile(r"\s*multipart/", re.IGNORECASE).match
 
 
-def _check_place(text: str) -> None:
-    parse_place(text, PORT)
+_check_place = partial(parse_place, port=PORT)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,8 +77,8 @@ class ClamdscanOptions(ScannerOptions):
     clamd_socket: tuple[str, ...] = opt(
         (),
         check=_check_place,
-        doc=f"Where clamd listens: {WANTED}. Of several, the first that works is used; by default "
-        f"{SOCKET}.",
+        doc=f"Where clamd listens: {PLACE_FORMS}. Of several, the first that works is used; by "
+        f"default {SOCKET}.",
     )
     clamd_host: tuple[str, ...] = opt(
         (), check=_check_place, doc="The host, or hosts, of a clamd that listens on clamd_port."
@@ -112,7 +120,11 @@ class Clamdscan(Plugin[ClamdscanOptions]):
     async def start(self) -> None:
         options = self.options
         self._service = Service(
-            options.places, ping, timeout=options.timeout, connections=options.connections
+            options.places,
+            ping,
+            self.services.clock,
+            timeout=options.timeout,
+            connections=options.connections,
         )
         changes = self.mode != "shadow"
         checked = f"by ClamAV on {self.services.me}"

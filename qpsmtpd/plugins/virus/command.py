@@ -111,6 +111,7 @@ class VirusCommand(Plugin[CommandOptions]):
         self._command = Command(
             options.command.split(),
             services.spool_dir,
+            services.clock,
             timeout=options.timeout,
             connections=options.connections,
         )

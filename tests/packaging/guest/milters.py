@@ -32,7 +32,7 @@ from qpsmtpd.milter.dialogue import Dialogue
 from qpsmtpd.milter.link import Manner
 from qpsmtpd.milter.links import Links
 from qpsmtpd.milter.macros import Server
-from qpsmtpd.milter.place import Place
+from qpsmtpd.plugin.place import Place
 from qpsmtpd.testing import Serving, a_session, a_transaction, serve
 from tests.dns_server import DnsServer
 from tests.packaging.guest.report import check, expect, keep_log, note_figure, run, wait_for

@@ -40,8 +40,8 @@ from qpsmtpd.milter.packets import (
     Skip,
     Tempfail,
 )
-from qpsmtpd.milter.place import Place
 from qpsmtpd.milter.wire import MilterError
+from qpsmtpd.plugin.place import Place
 from qpsmtpd.testing import a_recipient, a_session, a_transaction
 from tests.unit.milter.fake import DROP, SILENT, FakeMilter, Says, Turns
 

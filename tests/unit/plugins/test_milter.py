@@ -189,10 +189,64 @@ async def test_clients_do_not_wait_for_one_that_is_known_to_be_down(
         clock.advance(60)
         _, verdicts = await whole(plugin)
         assert verdicts == [None] * 7
-    assert [each.levelname for each in caplog.records if each.name == plugin.log.name] == [
-        "ERROR",
-        "INFO",
+    assert about_outages(caplog) == ["milter down: test unix:/", "milter up again: test unix:/"]
+
+
+async def test_clients_that_come_to_no_end_keep_nobody_from_it(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """It was restarted: whoever is the first to try may stay connected for long."""
+    clock = FakeClock()
+    async with FakeMilter() as milter:
+        plugin = await plugin_for(milter, clock=clock)
+        await milter.stop()
+        assert await plugin.hook_connect(a_session()) is None
+        await milter.start()
+        clock.advance(1)
+        for _ in range(3):
+            tx = a_transaction("me@a.test")
+            assert await plugin.hook_mail(tx, tx.reverse_path) is None
+            await plugin.hook_disconnect(tx.session)
+        assert about_outages(caplog) == ["milter down: test unix:/"]
+        await whole(plugin)
+    assert about_outages(caplog) == ["milter down: test unix:/", "milter up again: test unix:/"]
+
+
+async def test_one_that_fails_at_the_end_is_tried_by_one_client_at_a_time(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    clock = FakeClock()
+    async with FakeMilter({EndOfMessage: Turns(*[DROP] * 4, Continue())}) as milter:
+        plugin = await plugin_for(milter, clock=clock)
+        for _ in range(3):
+            _, verdicts = await whole(plugin)
+            assert verdicts[6] is not None
+        for wait in (1, 2):
+            tx = a_transaction("me@a.test")
+            assert await plugin.hook_mail(tx, tx.reverse_path) is not None
+            clock.advance(wait)
+            _, verdicts = await whole(plugin)
+        assert verdicts == [None] * 7
+    assert about_outages(caplog) == ["milter down: test unix:/", "milter up again: test unix:/"]
+
+
+async def test_the_log_says_what_passes_without_it(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    async with FakeMilter() as milter:
+        plugin = await plugin_for(milter, "failure pass")
+        await milter.stop()
+        _, verdicts = await whole(plugin)
+    assert verdicts == [None] * 7
+    passed = [each.getMessage() for each in caplog.records if each.name == plugin.log.name]
+    assert passed == [
+        "milter=test passed without it: is down: cannot be reached: Connection refused"
     ]
+
+
+def about_outages(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """The beginnings of the lines that say when it goes and when it is back."""
+    lines = [each.getMessage() for each in caplog.records if each.name == "qpsmtpd.plugin.breaker"]
+    return [line[: line.index("/") + 1] for line in lines]
 
 
 async def test_a_hook_that_is_interrupted_breaks_off() -> None:

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from qpsmtpd.plugin.place import parse_places
+from qpsmtpd.plugin.services import Clock
 from qpsmtpd.scanners.clamd import ClamdAnswer, parse_answer, ping, scan, version
 from qpsmtpd.scanners.content import Content
-from qpsmtpd.scanners.place import parse_places
 from qpsmtpd.scanners.service import Service
 from qpsmtpd.scanners.wire import ScannerError
 from qpsmtpd.testing import a_message
@@ -44,7 +45,7 @@ async def scanned(answer: Answer, message: str = MESSAGE) -> tuple[ClamdAnswer, 
     content = Content(a_message(message))
     async with fake_scanner(clamd_request, answer) as scanner:
         places = parse_places([scanner.place])
-        service = Service(places, ping, timeout=PATIENCE, connections=1)
+        service = Service(places, ping, Clock(), timeout=PATIENCE, connections=1)
         answered = await service.ask(lambda wire: scan(wire, content))
     return answered, scanner.requests[0]
 
@@ -108,7 +109,7 @@ async def test_it_dies_in_the_middle_of_an_answer() -> None:
 async def test_versions(said: bytes, version_of: str) -> None:
     async with fake_scanner(clamd_request, said) as scanner:
         places = parse_places([scanner.place])
-        service = Service(places, ping, timeout=PATIENCE, connections=1)
+        service = Service(places, ping, Clock(), timeout=PATIENCE, connections=1)
         if version_of:
             assert await service.ask(version) == version_of
         else:

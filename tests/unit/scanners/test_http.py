@@ -5,10 +5,11 @@ from __future__ import annotations
 
 import pytest
 
+from qpsmtpd.plugin.place import parse_places
+from qpsmtpd.plugin.services import Clock
 from qpsmtpd.scanners import http
 from qpsmtpd.scanners.content import Content
 from qpsmtpd.scanners.http import Response, exchange
-from qpsmtpd.scanners.place import parse_places
 from qpsmtpd.scanners.service import Service
 from qpsmtpd.scanners.wire import ScannerError, ScannerWire
 from qpsmtpd.testing import a_message
@@ -27,7 +28,7 @@ async def got(answer: Answer, message: str = "") -> tuple[Response, bytes]:
     content = Content(a_message(message)) if message else None
     async with fake_scanner(with_content_length, answer) as scanner:
         places = parse_places([scanner.place])
-        service = Service(places, nothing, timeout=PATIENCE, connections=1)
+        service = Service(places, nothing, Clock(), timeout=PATIENCE, connections=1)
         response = await service.ask(lambda wire: exchange(wire, "POST", "/x", fields, content))
     return response, scanner.requests[0]
 
@@ -69,7 +70,7 @@ async def test_answers(answer: Answer, response: Response) -> None:
         (OK + b"Content-Length: -1\r\n\r\n", "no sensible length"),
         (OK + b"Content-Length: 99999999\r\n\r\n", "no sensible length"),
         (OK + b"Content-Length: 5\r\n\r\nab", "closes the connection"),
-        (OK + b"a: b\r\n" * 70, "too many header fields"),
+        (OK + b"a: b\r\n" * 70, "too many fields"),
         (OK + b"a: " + b"b" * 9000, "too long"),
         (b"HTTP/1.1 100 \r\n\r\n" * 9, "again and again"),
         (OK + b"Transfer-Encoding: chunked\r\n\r\nx\r\n", "without a size"),

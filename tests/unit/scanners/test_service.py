@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from qpsmtpd.scanners import breaker, service
-from qpsmtpd.scanners.place import parse_places
+from qpsmtpd.plugin import breaker
+from qpsmtpd.plugin.place import parse_places
+from qpsmtpd.plugin.services import Clock
+from qpsmtpd.scanners import service
 from qpsmtpd.scanners.service import Service
 from qpsmtpd.scanners.wire import MAX_UNREAD, ScannerError, ScannerWire
 from tests.stream_server import port_of, stream_server
@@ -48,7 +50,7 @@ async def ping(wire: ScannerWire) -> None:
 def a_service(
     places: Sequence[str], *, timeout: float = PATIENCE, connections: int = 10
 ) -> Service:
-    return Service(parse_places(places), ping, timeout=timeout, connections=connections)
+    return Service(parse_places(places), ping, Clock(), timeout=timeout, connections=connections)
 
 
 @pytest.fixture
@@ -128,6 +130,12 @@ async def test_a_place_that_was_down_is_pinged_first(
         "scanner down",
         "scanner up again",
     ]
+
+
+@on_both_loops
+async def test_a_name_that_cannot_be() -> None:
+    with pytest.raises(ScannerError, match=r"scan\.\.example:1: cannot connect"):
+        await a_service(["scan..example:1"]).ask(ask)
 
 
 async def test_no_more_connections_than_configured() -> None:

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qpsmtpd.mail.headers import check_field
+from qpsmtpd.plugin.place import parse_places
+from qpsmtpd.plugin.services import Clock
 from qpsmtpd.scanners.content import Content
-from qpsmtpd.scanners.place import parse_places
 from qpsmtpd.scanners.service import Service
 from qpsmtpd.scanners.spamd import (
     SpamdAnswer,
@@ -63,7 +64,7 @@ async def asked(answer: Answer, message: str = MESSAGE) -> tuple[SpamdAnswer, by
     content = Content(a_message(message), b"X-Envelope-From: <a@b.example>\r\n")
     async with fake_scanner(with_content_length, answer) as scanner:
         places = parse_places([scanner.place])
-        service = Service(places, ping, timeout=PATIENCE, connections=1)
+        service = Service(places, ping, Clock(), timeout=PATIENCE, connections=1)
         answered = await service.ask(lambda wire: check(wire, content, "user"))
     return answered, scanner.requests[0]
 

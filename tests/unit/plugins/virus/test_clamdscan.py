@@ -152,11 +152,11 @@ async def test_relay_clients_are_scanned() -> None:
 @pytest.mark.parametrize(
     ("line", "places"),
     [
-        ("", [SOCKET]),
-        ("clamd_socket /run/x", ["/run/x"]),
+        ("", [f"unix:{SOCKET}"]),
+        ("clamd_socket /run/x", ["unix:/run/x"]),
         ("clamd_host scan.example", ["scan.example:3310"]),
         ("clamd_host ::1,b clamd_port 3311", ["[::1]:3311", "b:3311"]),
-        ("clamd_socket a,/b", ["a:3310", "/b"]),
+        ("clamd_socket a,/b", ["a:3310", "unix:/b"]),
     ],
 )
 def test_places(line: str, places: list[str]) -> None:
