@@ -11,6 +11,8 @@ from qpsmtpd.mail.ip import IPAddress
 from qpsmtpd.plugin.services import Store
 
 DAY = 86400.0
+#: Digits of a number in a record.
+_MOST_DIGITS = 18
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +42,14 @@ class ClientRecord:
     def of(cls, value: bytes | None) -> ClientRecord:
         """What these bytes say; an empty record if they are not a record."""
         *numbers, session = (value or b"").decode("utf-8", "replace").split(":", 4)
-        if len(numbers) != 4 or not all(n.isascii() and n.isdigit() for n in numbers):
+        if len(numbers) != 4 or not all(map(_is_number, numbers)):
             return cls()
         naughty, nice, connects, last = map(int, numbers)
         return cls(naughty, nice, connects, last, session)
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS
 
 
 class ClientRecords:

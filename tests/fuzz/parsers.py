@@ -23,7 +23,7 @@ from xml.etree import ElementTree
 from qpsmtpd.dns import answers, names, resolvconf, udpport
 from qpsmtpd.errors import ConfigError, DnsError
 from qpsmtpd.handlers import statuses
-from qpsmtpd.lists import addresses, dnslists, domains, hosts
+from qpsmtpd.lists import addresses, clientrecords, dnslists, domains, dynamicnames, hosts
 from qpsmtpd.mail import address, domain, headers, ip, message, text, verdict
 from qpsmtpd.mail.authresult import AuthResult
 from qpsmtpd.mail.session import AuthAttempt, Transaction
@@ -773,6 +773,20 @@ LOOKUP_PARSERS = (
         _IPS,
         _IN_IP,
         (ValueError,),
+    ),
+    Parser(
+        "names of homes",
+        lambda octets: dynamicnames.looks_dynamic(decoded(octets), ip.parse_ip("192.0.2.7")),
+        (dynamicnames.looks_dynamic,),
+        (b"host-192-0-2-7.pool.example.net", b"c0000207.dyn.example.net", b"static.7.2.a.test"),
+        (*words("192 0 2 7 000 c0000207 . - _ : dyn pool static example net"),),
+    ),
+    Parser(
+        "records of clients",
+        clientrecords.ClientRecord.of,
+        (clientrecords.ClientRecord.of,),
+        (b"1:2:3:4:6B0BE8CD.3CE9.1", b"1:2:3"),
+        (*words(": 0 1 999999999999999999999 - x"), b"\xff"),
     ),
     Parser(
         "codes",
