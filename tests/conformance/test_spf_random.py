@@ -9,7 +9,8 @@ pyspf differs from RFC 7208 in the following, which the records here keep clear 
   mx, and about all names of a client for each %{p}, though the first one decides;
 - a failure of the DNS at the names of a client is temperror, where ptr does not match (5.5);
 - an include of the same domain is an error even behind the mechanism that matches;
-- an unknown modifier that occurs twice is an error (6), and `Redirect=` is an unknown modifier;
+- an unknown modifier that occurs twice is an error (6), `Redirect=` is an unknown modifier, and the
+  value of one need not be a macro string (12);
 - `exists` may be without a name (5.7), and a macro may keep 0 parts, has any delimiters, and `R`
   does not reverse (7.1, 7.3);
 - a name that is too long loses one label, however long it remains (7.3).
@@ -20,6 +21,7 @@ is an address.
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import socket
 from collections.abc import Iterator
@@ -33,6 +35,7 @@ from hypothesis import strategies as st
 from qpsmtpd.errors import DnsError
 from qpsmtpd.mail.ip import parse_ip
 from qpsmtpd.mailauth.spf import SpfQuery, SpfResult, check_host
+from qpsmtpd.mailauth.spfmacro import SpfSyntaxError, parse_macros
 from tests.conformance.spf_suites import SILENCE, ZoneResolver
 
 CLIENTS = ("192.0.2.1", "192.0.2.130", "198.51.100.7", "2001:db8::1", "2001:db8:0:8000::1")
@@ -133,7 +136,15 @@ GOOD = st.builds(
         st.sampled_from(["include:b.example", "include:c.example", "a", "mx", "all", "ptr"]),
     ),
 )
-OTHER_MODIFIERS = st.builds("x={}".format, st.one_of(MACROS, DOMAIN_SPECS))
+
+
+def is_macro_string(text: str) -> bool:
+    with contextlib.suppress(SpfSyntaxError):
+        return bool(parse_macros(text))
+    return False
+
+
+OTHER_MODIFIERS = st.builds("x={}".format, st.one_of(MACROS, DOMAIN_SPECS).filter(is_macro_string))
 MODIFIERS = st.one_of(
     st.builds("exp={}".format, st.sampled_from(["exp", "badexp", "twoexp", "%{o}"])).map(
         lambda text: f"{text}.example"
