@@ -21,6 +21,7 @@ from qpsmtpd.lists.dynamicnames import looks_dynamic
 from qpsmtpd.lists.hosts import HostList, parse_hosts, read_hosts, read_network
 from qpsmtpd.lists.lines import read_all, read_each
 from qpsmtpd.lists.listchecks import CLIENTS, DOMAINS, check_lists
+from qpsmtpd.lists.listcodes import Codes, is_among, read_codes
 from qpsmtpd.lists.patterns import Pattern, compile_pattern
 from qpsmtpd.logs.levels import NOTHING, LogLevel
 from qpsmtpd.logs.outlets import DatagramOutlet, FileOutlet, Outlet, PipeOutlet
@@ -92,7 +93,7 @@ from qpsmtpd.mailauth.dmarc import Evaluation as DmarcEvaluation
 from qpsmtpd.mailauth.dmarc import Identifier as DmarcIdentifier
 from qpsmtpd.mailauth.dmarc import identifiers_of as dmarc_identifiers
 from qpsmtpd.mailauth.dmarcrecord import DmarcRecord
-from qpsmtpd.mailauth.publicsuffix import PublicSuffixes
+from qpsmtpd.mailauth.publicsuffix import PublicSuffixes, read_public_suffixes
 from qpsmtpd.mailauth.results import (
     ARC_RESULT,
     DKIM_RESULTS,
@@ -172,6 +173,7 @@ __all__ = [
     "ClientRecord",
     "ClientRecords",
     "Clock",
+    "Codes",
     "Config",
     "ConfigError",
     "DatagramOutlet",
@@ -272,6 +274,7 @@ __all__ = [
     "domain_spellings",
     "fit_status",
     "format_record",
+    "is_among",
     "literal_address",
     "looks_dynamic",
     "looks_like_address",
@@ -289,10 +292,12 @@ __all__ = [
     "printable_text",
     "read_all",
     "read_author",
+    "read_codes",
     "read_dkim_keys",
     "read_each",
     "read_hosts",
     "read_network",
+    "read_public_suffixes",
     "received_spf",
     "record_text",
     "rejection",

@@ -85,7 +85,6 @@ _OF_PERL = {
         "proxy_networks"
     ),
     "tls_cert": _idle("it is a program that made certificates, not a plugin"),
-    "uribl": Absent("rspamd and spamassassin look up the links in messages"),
     "virus/aveclient": _idle(_RETIRED_SCANNER),
     "virus/bitdefender": _idle(_RETIRED_SCANNER),
     "virus/hbedv": _idle(_RETIRED_SCANNER),

@@ -7,7 +7,9 @@ DMARC once found the domain of an organization by it (RFC 7489 section 3.2); RFC
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 
+from qpsmtpd.errors import ConfigError
 from qpsmtpd.mail.domain import canonical_domain
 
 _COMMENT = "//"
@@ -45,6 +47,11 @@ class PublicSuffixes:
         # Without a rule the top-level domain is the suffix.
         return names[-2] if len(names) > 1 else domain
 
+    def knows(self, domain: str) -> bool:
+        """Whether a rule is about the top-level domain; domain: as A-labels."""
+        top = domain.rpartition(".")[2]
+        return top in self._suffixes or top in self._wildcards
+
     def _add(self, rule: str) -> None:
         if rule.startswith("!"):
             self._exceptions.add(canonical_domain(rule[1:]))
@@ -52,3 +59,15 @@ class PublicSuffixes:
             self._wildcards.add(canonical_domain(rule[2:]))
         else:
             self._suffixes.add(canonical_domain(rule))
+
+
+def read_public_suffixes(path: Path) -> PublicSuffixes:
+    """Read a list from a file; this blocks for 15 ms.  Raises ConfigError."""
+    try:
+        with path.open(encoding="utf-8") as lines:
+            suffixes = PublicSuffixes(lines)
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(str(path), f"cannot be read ({error})") from None
+    if not suffixes:
+        raise ConfigError(str(path), "has no public suffixes")
+    return suffixes

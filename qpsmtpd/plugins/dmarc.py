@@ -83,7 +83,6 @@ from qpsmtpd.api import (
     DMARC_RESULT,
     SPF_RESULT,
     Author,
-    ConfigError,
     Decision,
     DmarcCounts,
     DmarcEvaluation,
@@ -107,6 +106,7 @@ from qpsmtpd.api import (
     dmarc_row,
     opt,
     read_author,
+    read_public_suffixes,
     resolver_for,
 )
 
@@ -155,7 +155,7 @@ class Dmarc(Plugin[DmarcOptions]):
         self._suffixes: PublicSuffixes | None = None
         if self.options.public_suffix_list is not None:
             path = self.services.config.path(self.options.public_suffix_list)
-            self._suffixes = await asyncio.to_thread(_read_suffixes, path)
+            self._suffixes = await asyncio.to_thread(read_public_suffixes, path)
         self._counts: DmarcCounts | None = None
         if self.options.can_report:
             self._counts = DmarcCounts(self.services.store, self.services.clock)
@@ -260,18 +260,6 @@ class Dmarc(Plugin[DmarcOptions]):
             return verdict
         # RFC 9989 section 7.4 names this code.
         return replace(verdict, code=550)
-
-
-def _read_suffixes(path: Path) -> PublicSuffixes:
-    """Raises ConfigError."""
-    try:
-        with path.open(encoding="utf-8") as lines:
-            suffixes = PublicSuffixes(lines)
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(str(path), f"cannot be read ({error})") from None
-    if not suffixes:
-        raise ConfigError(str(path), "has no public suffixes")
-    return suffixes
 
 
 def _without_domain(author: Author) -> DmarcResult:

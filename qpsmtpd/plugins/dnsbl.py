@@ -46,12 +46,13 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
 
 from qpsmtpd.api import (
     CLIENTS,
+    Codes,
     ConfigError,
     DnsList,
     Entry,
@@ -66,7 +67,9 @@ from qpsmtpd.api import (
     Transaction,
     Verdict,
     check_lists,
+    is_among,
     opt,
+    read_codes,
     read_each,
     read_hosts,
     reversed_address,
@@ -74,12 +77,7 @@ from qpsmtpd.api import (
 
 T = TypeVar("T")
 
-#: What each of the four octets may be.
-Codes = tuple[frozenset[int], ...]
-
 _LINE = re.compile(r"(?P<zone>[^=*\s]+)(?:=(?P<codes>[^=*\s]+))?(?:\*(?P<weight>[+-]?\d{1,3}))?")
-_OCTET = r"(\d{1,3}|\[[0-9.;]+\])"
-_CODES = re.compile(r"\.".join([_OCTET] * 4))
 
 _CLEARED_BY = frozenset({"postmaster", "abuse", "mailer-daemon", "root"})
 
@@ -112,36 +110,7 @@ class Listing(NamedTuple):
         """Whether one of these codes counts."""
         if self.codes is None:
             return bool(answers)
-        return any(_is_among(answer, self.codes) for answer in answers)
-
-
-def read_codes(text: str, where: str) -> Codes:
-    """Read 127.0.0.2 or 127.0.[0..3].[2;4..6]: which numbers each octet may be.
-
-    Raises ConfigError.
-    """
-    match = _CODES.fullmatch(text)
-    try:
-        if match is None:
-            raise ValueError
-        return tuple(frozenset(_numbers(octet)) for octet in match.groups())
-    except ValueError:
-        wanted = "127.0.0.2, or with numbers in brackets: 127.0.0.[2;4..6]"
-        raise ConfigError(where, f"{text!r} is not {wanted}") from None
-
-
-def _numbers(octet: str) -> Iterator[int]:
-    for part in octet.strip("[]").split(";"):
-        first, dots, last = part.partition("..")
-        numbers = range(int(first), int(last if dots else first) + 1)
-        if not numbers or numbers[-1] > 255:
-            raise ValueError
-        yield from numbers
-
-
-def _is_among(answer: str, codes: Codes) -> bool:
-    octets = map(int, answer.split("."))
-    return all(octet in numbers for octet, numbers in zip(octets, codes, strict=True))
+        return any(is_among(answer, self.codes) for answer in answers)
 
 
 class Dnsbl(Plugin[DnsblOptions]):

@@ -15,11 +15,18 @@ import trustme
 
 from qpsmtpd.dialogue.player import Script, load, run
 from qpsmtpd.plugin import options
+from qpsmtpd.testing import Records
 from tests.unit.client import uvloop_factory
 
 HERE = Path(__file__).parent
 SCRIPTS = sorted(HERE.glob("*.smtp"))
 LONGEST = 60.0
+
+#: What the DNS knows; no other name exists.
+RECORDS: Records = {
+    ("A", "spam.example.uribl.example"): ["127.0.0.2"],
+    ("TXT", "spam.example.uribl.example"): ["see https://uribl.example/"],
+}
 
 
 @pytest.fixture(params=["asyncio", "uvloop"])
@@ -59,7 +66,7 @@ def filled_in(script: Script, tmp: Path, certificate: tuple[Path, Path]) -> dict
 async def hold_server_to(script: Script, config: dict[str, list[str]]) -> None:
     from qpsmtpd.testing import serve
 
-    async with asyncio.timeout(LONGEST), serve(config) as server:
+    async with asyncio.timeout(LONGEST), serve(config, dns=RECORDS) as server:
         port = server.tls_port if script.implicit_tls else server.port
         await run(script, lambda: asyncio.open_connection(server.host, port))
 

@@ -74,6 +74,7 @@ naughty
 loop
 bogus_bounce log
 headers
+uribl check_headers yes
 content_log
 rcpt_ok
 quit_fortune
@@ -282,6 +283,7 @@ def _prepare(directory: Path, plugins: str) -> ssl.SSLContext:
         "dnsbl_zones": "bl.test",
         "rhsbl_zones": "rhsbl.test",
         "whitelist_zones": "wl.test",
+        "uribl_zones": "uribl.test 2 deny",
         "badmailfrom": "bad@example.com not you\n/^bad.*@/ nor you",
         "badmailfromto": "a@client.example former@example.test",
         "badrcptto": "bad@example.test not here",

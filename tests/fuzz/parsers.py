@@ -20,6 +20,8 @@ from pathlib import Path
 from typing import Any, cast
 from xml.etree import ElementTree
 
+from qpsmtpd.content import decoders, headertext, linkhosts, links, mimereader, parthead
+from qpsmtpd.content.registered import DomainRules
 from qpsmtpd.dns import answers, names, resolvconf, udpport
 from qpsmtpd.errors import ConfigError, DnsError
 from qpsmtpd.handlers import statuses
@@ -70,7 +72,10 @@ from tests.dns_wire import Record, an_answer, label
 from tests.unit.fakewire import Catcher, FakeWire, a_connection, a_plugin_with
 
 #: Where foreign text is read.
-ROOMS = ("mail", "mailauth", "smtp", "nexthop", "scanners", "lists", "dns", "handlers", "milter")
+ROOMS = (
+    *("mail", "mailauth", "content", "smtp", "nexthop", "scanners", "lists", "dns", "handlers"),
+    "milter",
+)
 
 
 @dataclass(frozen=True)
@@ -1399,6 +1404,118 @@ SCANNER_PARSERS = (
     ),
 )
 
+# --- links in messages -------------------------------------------------------------------------
+
+
+def _links(octets: bytes, *, head: bytes = b"") -> list[str]:
+    """What the links of a body lead to, which comes in slices, as the plugin uribl finds them."""
+    finder = links.LinkFinder(DomainRules().is_name)
+    reader = mimereader.MimeReader(headers.Headers.parse(head), finder)
+    for start in range(0, len(octets), 8192):
+        reader.feed(octets[start : start + 8192])
+    reader.close()
+    return [str(host) for host in finder.hosts]
+
+
+def _parts(octets: bytes) -> list[str]:
+    return _links(octets, head=b"Content-Type: multipart/mixed; boundary=b\r\n")
+
+
+def _decoded(octets: bytes) -> str:
+    found = []
+    for encoding, charset in (("base64", "utf-16"), ("quoted-printable", "iso-2022-jp")):
+        decoder = decoders.TextDecoder(parthead.PartHead(charset=charset, encoding=encoding))
+        middle = len(octets) // 2
+        found += [decoder.feed(octets[:middle]), decoder.feed(octets[middle:]), decoder.end()]
+    return "".join(found)
+
+
+def _hosts(_octets: bytes, result: list[str]) -> None:
+    assert len(result) <= 2 * links.MAX_HOSTS
+    assert all(host.isascii() and len(host) <= domain.MAX_DOMAIN for host in result)
+
+
+_IN_LINKS = (
+    *words("http:// https: // / \\ : . @ % %25 %2E &#46; &#x2e; &amp; & # = =3D < > [ ] ? a.com"),
+    *(b" ", b"\r\n", b"\t", b'"', b"'", b'="', b"='", b"\xff", b"0x7f", b"1", "。é".encode()),
+)
+_IN_PARTS = (
+    *words('--b --b-- -- boundary=b boundary*0*=b charset=utf-16 base64 quoted-printable ; = "'),
+    *(b"\r\n", b"\n", b" ", b"\xff", b"\x00", b"--b\r\n", b"--b\r\n\r\n", b"\r\n--"),
+    *(b"Content-Type: ", b"multipart/mixed; boundary=b", b"message/rfc822\r\n\r\n", b"text/html"),
+    b"Content-Transfer-Encoding: ",
+)
+_PARTS = (
+    b"--b\r\nContent-Type: text/html; charset=utf-8\r\nContent-Transfer-Encoding: base64\r\n\r\n"
+    b"aHR0cDovL2EuY29t\r\n--b--\r\n",
+    b"--b\r\nContent-Type: multipart/mixed; boundary=c\r\n\r\n--c\r\n\r\nhttp://a.com/\r\n--b\r\n",
+)
+
+CONTENT_PARSERS = (
+    Parser(
+        "links",
+        _links,
+        (links.LinkFinder.add, linkhosts.percent_decoded),
+        (b'<a href="http://user@www.ex%61mple.com:80/?u=http%3A%2F%2Fb.org">', b"www.a.com, b.org"),
+        _IN_LINKS,
+        (),
+        _hosts,
+    ),
+    Parser(
+        "parts",
+        _parts,
+        (
+            mimereader.MimeReader.feed,
+            mimereader.TextSink.add,
+            parthead.read_part_head,
+            parthead.parse_content_type,
+        ),
+        _PARTS,
+        _IN_PARTS,
+        (),
+        _hosts,
+    ),
+    Parser(
+        "texts",
+        _decoded,
+        (
+            decoders.TextDecoder.feed,
+            decoders.Transfer.feed,
+            decoders.Plain.feed,
+            decoders.Base64.feed,
+            decoders.QuotedPrintable.feed,
+            decoders.transfer_for,
+        ),
+        (b"aHR0cDovL2EuY29t\r\n=3D=\r\n", b"\x1b$B0l\x1b(B"),
+        (*words("= == =3D =\r\n aHR0 a + /"), b"\r\n", b" ", b"\t", b"\xff", b"\x1b$B", b"\x00"),
+    ),
+    Parser(
+        "fields with links",
+        lambda octets: list(headertext.readable_text(headers.Headers.parse(octets))),
+        (headertext.decoded_words, headertext.readable_text),
+        (b"Subject: =?utf-8?Q?b=C3=BC?= =?utf-8?b?YQ?=\r\n", b"From: a <a@b.test>\r\n"),
+        (*words("=? ?= ?q? ?b? utf-8 * _ =41 YQ Subject:"), b" ", b"\r\n", b"\r\n ", b"\xff"),
+    ),
+    Parser(
+        "authorities of links",
+        lambda octets: [
+            str(host) for host in linkhosts.parse_authority(octets.decode("utf-8", "replace"))
+        ],
+        (linkhosts.parse_authority, linkhosts.parse_numbers, linkhosts.parse_domain),
+        (b"user:pw@www.example.com:80", b"0x7f.1", b"[2001:db8::1]:80", "ｅｘ。com".encode()),
+        (*words("a . .com @ : % %2E %25 [ ] 0x 0 1 256 - _ xn-- é 。"), b"\t", b"\xff"),
+        (),
+        _hosts,
+    ),
+    Parser(
+        "registered domains",
+        lambda octets: DomainRules().one_below(decoded(octets)),
+        (DomainRules.registered, DomainRules.one_below, DomainRules.is_name),
+        (b"a.example.co.uk", b"example.com"),
+        words(". a co uk com"),
+    ),
+)
+
 PARSERS = (
     *ADDRESS_PARSERS,
     *MESSAGE_PARSERS,
@@ -1406,22 +1523,27 @@ PARSERS = (
     *NEXT_HOP_PARSERS,
     *LOOKUP_PARSERS,
     *MAILAUTH_PARSERS,
+    *CONTENT_PARSERS,
     *MILTER_PARSERS,
     *SCANNER_PARSERS,
 )
 
 #: Functions that take no foreign text, or only what another function has read.
 ELSEWHERE = {
+    "content.registered.with_parents": "a domain that linkhosts.parse_domain has read",
     "dns.names.text_of": "a name that answers.read_answer has read",
     "dns.udpport.plain_query": "our own question",
     "scanners.options.is_false": "an option on the line of a plugin",
     "dns.nameserver.NameServer.ask": "our own question",
     "dns.nameserver.NameServer.ask_by_tcp": "our own question",
     "dns.udpport.UdpPort.send_unawaited": "our own question",
+    "mailauth.publicsuffix.read_public_suffixes": "the administrator's",
     "mailauth.dkimprivate.parse_private_key": "the administrator's",
     "handlers.decisions.decide": "what statuses.read_status has read",
     "handlers.facts.options_of": "what address.split_arguments has read",
     "lists.hosts.read_network": "the administrator's; it goes to hosts.parse_hosts",
+    "lists.listcodes.read_codes": "the administrator's",
+    "lists.listcodes.is_among": "an address that answers.read_answer has read",
     "lists.lines.read_each": "lines that another function reads",
     "lists.lines.read_all": "lines that another function reads",
     "mail.scratch.scratch_descriptor": "names of ours",
@@ -1459,7 +1581,7 @@ ELSEWHERE = {
 _READS = ("parse", "split", "clean", "read", "decode", "encode", "canonical", "is_", "looks_")
 #: Rooms in which every function that takes text counts; in the others the text is ours or the
 #: administrator's as a rule, and the name decides.
-_STRICT = ("mail", "smtp", "dns", "lists")
+_STRICT = ("mail", "content", "smtp", "dns", "lists")
 
 
 def uncovered() -> list[str]:

@@ -30,7 +30,7 @@ LAYERS = {
         plugin.verification plugin.breaker plugin.reportoptions
         config.problems config.pluginlevel config.spooldir
         """,
-    "whether mail is genuine": "mailauth",
+    "whether mail is genuine, and what is in it": "mailauth content",
     "what plugins are made of": "plugin lists nexthop scanners api handlers milter",
     "plugins": "plugins",
     "configuration and decisions": """
@@ -61,7 +61,7 @@ FOR_PLUGINS = {
 }
 
 #: What a plugin has a room of its own for.
-ROOM_OF = {"plugins.aiosmtpd": "handlers", "plugins.milter": "milter"}
+ROOM_OF = {"plugins.aiosmtpd": "handlers", "plugins.milter": "milter", "plugins.uribl": "content"}
 
 #: Who may import what is not in the standard library; plugins may import other libraries as well.
 LIBRARIES = {

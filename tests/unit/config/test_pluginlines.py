@@ -386,7 +386,7 @@ def test_misspelt_arguments_and_those_of_our_own_plugins(
     assert [problem.severity for problem in lines.problems] == ["error"]
 
 
-MISSING = "virus/sophie\nuribl x 12\nstunnel\nno/such\nNo::Such\nqueue/keep\ntaker"
+MISSING = "virus/sophie\nvirus/uvscan x 12\nstunnel\nno/such\nNo::Such\nqueue/keep\ntaker"
 
 
 def severities(lines: PluginLines) -> list[str]:

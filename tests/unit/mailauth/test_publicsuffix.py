@@ -49,3 +49,12 @@ def test_organizations(domain: str, organization: str) -> None:
 def test_number_of_rules() -> None:
     assert len(SUFFIXES) == 7
     assert not PublicSuffixes(["// nothing", "", "  "])
+
+
+@pytest.mark.parametrize(
+    ("domain", "expected"),
+    [("a.example.com", True), ("a.b.ck", True), ("a.io", False), ("a.unknown", False)],
+)
+def test_which_top_level_domains_are_known(domain: str, expected: bool) -> None:
+    """Of io, this list has only a domain below it."""
+    assert SUFFIXES.knows(domain) is expected

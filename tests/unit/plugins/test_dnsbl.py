@@ -5,11 +5,9 @@ import asyncio
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from qpsmtpd.api import ConfigError, Decision, Endpoint, Session, Verdict
-from qpsmtpd.plugins.dnsbl import Dnsbl, read_codes
+from qpsmtpd.plugins.dnsbl import Dnsbl
 from qpsmtpd.testing import (
     FakeResolver,
     a_plugin,
@@ -148,16 +146,6 @@ async def test_wrong_lines(line: str, problem: str) -> None:
         await run(config={"dnsbl_zones": ["bl.test", line]})
     assert caught.value.where == "dnsbl_zones:2"
     assert problem in str(caught.value)
-
-
-@given(st.text(st.sampled_from("0127.[];"), max_size=20))
-def test_codes_are_right_or_wrong(text: str) -> None:
-    try:
-        codes = read_codes(text, "here")
-    except ConfigError:
-        return
-    assert len(codes) == 4
-    assert all(numbers and numbers <= set(range(256)) for numbers in codes)
 
 
 async def test_a_list_that_has_everybody_lists_nobody() -> None:
