@@ -60,9 +60,7 @@ SOCKET = "/run/dovecot/auth-qpsmtpd"
 class AuthDovecotOptions(LoginOptions):
     """Options of auth/auth_dovecot."""
 
-    place: str = opt(
-        SOCKET, positional=True, check=parse_place, doc=f"Where it listens: {PLACE_FORMS}."
-    )
+    place: str = opt(SOCKET, positional=True, check=parse_place, doc="Where it listens.")
     service: str = opt(
         "smtp",
         check=matching(str.isalnum, "letters and digits"),
