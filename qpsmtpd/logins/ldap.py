@@ -12,6 +12,7 @@ import contextlib
 import math
 import socket
 import ssl
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from typing import Any, Literal
@@ -144,16 +145,22 @@ class Talk:
             receive_timeout=math.ceil(directory.timeout),  # it takes whole seconds
             read_only=True,
         )
-        connection.open(read_server_info=False)
-        self._keep(connection.socket)
+        with self._keeping_socket(connection):
+            connection.open(read_server_info=False)
         if directory.tls != "off" and not implicit:
-            if not connection.start_tls(read_server_info=False):
-                raise ScannerError("does not have TLS")
-            self._keep(connection.socket)
+            with self._keeping_socket(connection):
+                if not connection.start_tls(read_server_info=False):
+                    raise ScannerError("does not have TLS")
         return connection
 
-    def _keep(self, opened: socket.socket) -> None:
-        self._sockets.append(opened)
+    @contextlib.contextmanager
+    def _keeping_socket(self, connection: Any) -> Iterator[None]:
+        """Keep the socket that is opened or wrapped here, even if that fails."""
+        try:
+            yield
+        finally:
+            if connection.socket is not None:
+                self._sockets.append(connection.socket)
         if self._given_up:
             raise ScannerError("took too long")
 
