@@ -9,7 +9,7 @@ it, 100 for a wrong one, and something else for an error.  See https://untrouble
 from __future__ import annotations
 
 from qpsmtpd.logins.attempts import Login
-from qpsmtpd.logins.judge import say
+from qpsmtpd.logins.judging import say
 from qpsmtpd.scanners.wire import ScannerError, ScannerWire
 
 #: Octets of an answer.

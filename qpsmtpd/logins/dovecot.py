@@ -13,7 +13,7 @@ import secrets
 from collections.abc import Sequence
 
 from qpsmtpd.logins.attempts import Login
-from qpsmtpd.logins.judge import say
+from qpsmtpd.logins.judging import say
 from qpsmtpd.scanners.wire import ScannerError, ScannerWire
 
 #: Octets of a line, and lines of a greeting.

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from qpsmtpd.logins.attempts import Login
-from qpsmtpd.logins.judge import say
+from qpsmtpd.logins.judging import say
 from qpsmtpd.scanners.wire import ScannerError, ScannerWire
 
 PORT = 143

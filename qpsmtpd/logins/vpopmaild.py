@@ -7,7 +7,7 @@ It greets with +OK; `login USER PASSWORD` is answered with +OK or -ERR.  Words e
 from __future__ import annotations
 
 from qpsmtpd.logins.attempts import Login
-from qpsmtpd.logins.judge import say
+from qpsmtpd.logins.judging import say
 from qpsmtpd.scanners.wire import ScannerError, ScannerWire
 
 PORT = 89
