@@ -29,9 +29,10 @@ _SHIPPED = Path(__file__).parents[1] / "plugins"
 _LIKENESS = 0.85
 
 _LOGIN = (
-    "auth/auth_flat_file has a list of users of its own; for another one write a plugin with "
-    "hook_auth_plain (qpsmtpd-plugin-api(7))"
+    "auth/auth_dovecot, auth/auth_checkpassword and others ask who knows the users; a plugin of "
+    "your own has hook_auth_plain (qpsmtpd-plugin-api(7))"
 )
+_VPOPMAIL = "auth/auth_vpopmaild asks vpopmail, wherever that keeps its users"
 _RETIRED_SCANNER = "virus/command runs any scanner; virus/clamdscan asks ClamAV"
 _RECIPIENTS = "verify_recipients asks the mail system behind us; rcpt_map has a list of recipients"
 _ATTACHMENTS = "Postfix behind us can refuse attachments (mime_header_checks)"
@@ -69,13 +70,8 @@ def _vital(stands_in: str) -> Absent:
 
 #: Plugins of the Perl version.
 _OF_PERL = {
-    "auth/auth_checkpassword": Absent(_LOGIN),
-    "auth/auth_cvm_unix_local": Absent(_LOGIN),
-    "auth/auth_imap": Absent(_LOGIN),
-    "auth/auth_ldap_bind": Absent(_LOGIN),
-    "auth/auth_vpopmail": Absent(_LOGIN),
-    "auth/auth_vpopmail_sql": Absent(_LOGIN),
-    "auth/auth_vpopmaild": Absent(_LOGIN),
+    "auth/auth_vpopmail": Absent(_VPOPMAIL),
+    "auth/auth_vpopmail_sql": Absent(_VPOPMAIL),
     "domainkeys": _idle("DKIM has replaced DomainKeys; the plugin dkim checks its signatures"),
     "http_config": _vital("put the files that it fetched into the configuration directory"),
     "logging/apache": _idle(_LOGGING),

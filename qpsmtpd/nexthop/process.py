@@ -29,6 +29,12 @@ HANDOVER_WAIT = 30.0
 
 _STATUS = Path("/proc/self/status")
 
+_STANDARD = ("stdin", "stdout", "stderr")
+
+#: Runs a command with our standard input as its descriptor 3, and nothing as its own: Python can
+#: pass on a descriptor under the number that it has only.
+_STDIN_TO_THIRD = ("/bin/sh", "-c", 'exec "$@" 3<&0 </dev/null', "sh")
+
 
 class ProgramError(QpsmtpdError):
     """The command cannot be started, or took too long: what it did is unknown."""
@@ -50,14 +56,18 @@ class Process(Protocol):
         """Let go of it."""
 
 
-async def start(words: Sequence[str], stdin: int, stdout: int, stderr: int) -> Process:
-    """Start a command with these descriptors, a fixed environment, and no shell.
+async def start(words: Sequence[str], *descriptors: int) -> Process:
+    """Start a command with these as its descriptors 0 to 2, or 0 to 3; a fixed environment, and no
+    shell that would see its words.
 
     Raises ProgramError.
     """
     if _needs_handover(words[0]):
-        return await HandedOver.start(words, (stdin, stdout, stderr))
-    return Child(words, stdin, stdout, stderr)
+        return await HandedOver.start(words, descriptors)
+    if len(descriptors) > len(_STANDARD):
+        _, stdout, stderr, third = descriptors
+        return Child([*_STDIN_TO_THIRD, *words], third, stdout, stderr)
+    return Child(words, *descriptors)
 
 
 def _needs_handover(program: str) -> bool:

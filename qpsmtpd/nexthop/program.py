@@ -68,7 +68,7 @@ class Programs:
 
 
 async def feed(words: Sequence[str], inputs: Mapping[int, Blocks], *, timeout: float) -> Finished:
-    """Run a command and write the inputs, by descriptor (0 or 1), in their order.
+    """Run a command and write the inputs, by descriptor (0, 1 or 3), in their order.
 
     Each wait for the command takes at most `timeout` seconds.  Raises ProgramError, and what the
     inputs raise.
@@ -80,7 +80,8 @@ async def feed(words: Sequence[str], inputs: Mapping[int, Blocks], *, timeout: f
             ends[descriptor], files[descriptor] = _input_pipe(ours, theirs)
         output, end = _output_pipe(ours, theirs)
         stdin = ends[0] if 0 in ends else _nothing(theirs)
-        process = await start(words, stdin, ends.get(1, end), end)
+        third = [ends[3]] if 3 in ends else []
+        process = await start(words, stdin, ends.get(1, end), end, *third)
         ours.callback(process.close)
         theirs.close()
         with _Collector(output) as collector:

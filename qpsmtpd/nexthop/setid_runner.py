@@ -8,7 +8,8 @@ arguments are the command lines that may be run; nothing else is run.  So its ca
 been compromised, can choose one of those and nothing more.
 
 The caller sends the words of a command, NUL between them, and with them (SCM_RIGHTS) descriptors
-for its standard input, output and error.  The answers are, one per packet:
+for its standard input, output and error, and one more where it reads descriptor 3.  The answers
+are, one per packet:
 
     started PID     or
     refused WHY
@@ -33,7 +34,7 @@ ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:
 #: Bytes of the longest request.
 MOST = 4096
 
-_DESCRIPTORS = 3
+_DESCRIPTORS = (3, 4)
 
 #: What Python ignores, but no program expects to be ignored.
 _DEFAULT_SIGNALS = (signal.SIGPIPE, signal.SIGXFSZ)
@@ -42,7 +43,7 @@ _DEFAULT_SIGNALS = (signal.SIGPIPE, signal.SIGXFSZ)
 def serve(connection: socket.socket, allowed: Sequence[str]) -> None:
     """Run the one command that the caller asks for, if it is allowed."""
     request, descriptors, *_ = socket.recv_fds(
-        connection, MOST, _DESCRIPTORS, socket.MSG_CMSG_CLOEXEC
+        connection, MOST, max(_DESCRIPTORS), socket.MSG_CMSG_CLOEXEC
     )
     try:
         pid = _start(tuple(request.decode().split("\0")), descriptors, allowed)
@@ -60,7 +61,7 @@ def _start(words: tuple[str, ...], descriptors: Sequence[int], allowed: Sequence
     """The process id of the command.  Raises ValueError when it may not be run, and OSError."""
     if words not in [tuple(line.split()) for line in allowed]:
         raise ValueError("not among the commands that may be run")
-    if len(descriptors) != _DESCRIPTORS:
+    if len(descriptors) not in _DESCRIPTORS:
         raise ValueError("standard input, output and error are missing")
     standard = [(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in enumerate(descriptors)]
     return os.posix_spawn(

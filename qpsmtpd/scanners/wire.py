@@ -9,6 +9,7 @@ of its own; whoever uses the wire has one for the whole conversation (service.py
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import cast
@@ -90,6 +91,10 @@ class ScannerWire(asyncio.Protocol):
             await self._writable.wait()
         return not self._buffer
 
+    def greet(self, data: bytes) -> None:
+        """Send a few bytes, whatever the other side says at the same time."""
+        self._transport.write(data)
+
     async def send_all(self, blocks: Blocks) -> bool:
         """Send blocks; False, without the rest of them, if it has begun to answer."""
         async with aclosing(blocks):
@@ -158,7 +163,26 @@ class ScannerWire(asyncio.Protocol):
         if size > most:
             raise ScannerError("its answer is too long")
 
+    # --- TLS --------------------------------------------------------------------------------
+
+    async def start_tls(self, context: ssl.SSLContext, host: str) -> None:
+        """Start TLS with this host.  What came before, in the clear, may be anybody's."""
+        if self._buffer:
+            raise ScannerError("sends clear text where TLS begins")
+        loop = asyncio.get_running_loop()
+        try:
+            transport = await loop.start_tls(self._transport, self, context, server_hostname=host)
+        except OSError as error:
+            raise ScannerError(f"TLS failed: {error}") from error
+        if transport is None:
+            raise ScannerError("TLS failed: connection lost")
+        self._transport = transport
+
     # --- the end ----------------------------------------------------------------------------
+
+    def send_end(self) -> None:
+        """Say that nothing more will be sent."""
+        self._transport.write_eof()
 
     def abort(self) -> None:
         """Close at once, discarding what is still to be sent."""

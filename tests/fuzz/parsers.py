@@ -26,6 +26,8 @@ from qpsmtpd.dns import answers, names, resolvconf, udpport
 from qpsmtpd.errors import ConfigError, DnsError
 from qpsmtpd.handlers import statuses
 from qpsmtpd.lists import addresses, clientrecords, dnslists, domains, dynamicnames, hosts
+from qpsmtpd.logins import cvm, dovecot, imap, vpopmaild
+from qpsmtpd.logins.attempts import Login
 from qpsmtpd.mail import address, domain, headers, ip, message, text, verdict
 from qpsmtpd.mail.authresult import AuthResult
 from qpsmtpd.mail.session import AuthAttempt, Transaction
@@ -73,7 +75,8 @@ from tests.unit.fakewire import Catcher, FakeWire, a_connection, a_plugin_with
 
 #: Where foreign text is read.
 ROOMS = (
-    *("mail", "mailauth", "content", "smtp", "nexthop", "scanners", "lists", "dns", "handlers"),
+    *("mail", "mailauth", "content", "smtp", "nexthop", "scanners", "logins", "lists", "dns"),
+    "handlers",
     "milter",
 )
 
@@ -1336,6 +1339,43 @@ _IN_JSON = (
     *words('"milter": {"add_headers":{ "value": "order": "remove_headers": "x"'),
 )
 
+_LOGIN = Login("user", "secret", "192.0.2.1", 40000, "192.0.2.2", 587, secured=True)
+
+LOGIN_PARSERS = (
+    Parser(
+        "answers of Dovecot",
+        _told_by_scanner(lambda wire: dovecot.log_in(wire, _LOGIN, "smtp")),
+        (dovecot.parse_line, dovecot.answer),
+        (b"VERSION\t1\t2\nMECH\tPLAIN\nDONE\nOK\t1\tuser=user\n", b"FAIL\t1\ttemp\n"),
+        (*words("VERSION MECH PLAIN DONE OK FAIL 1 temp user="), b"\t", b"\n", b"\xff", b"\0"),
+        (ScannerError,),
+    ),
+    Parser(
+        "answers of IMAP servers",
+        _told_by_scanner(lambda wire: imap.log_in(wire, _LOGIN, None, "h", implicit=False)),
+        (imap.parse_status, imap.is_right),
+        (b"* OK x\r\n* CAPABILITY x\r\nb OK\r\n+ \r\n+ \r\nc NO [UNAVAILABLE] x\r\n",),
+        (*words("* OK NO BAD BYE + a b c [UNAVAILABLE] LOGINDISABLED"), b" ", b"\r\n", b"\xff"),
+        (ScannerError,),
+    ),
+    Parser(
+        "answers of vpopmaild",
+        _told_by_scanner(lambda wire: vpopmaild.log_in(wire, _LOGIN)),
+        (vpopmaild.is_ok,),
+        (b"+OK\r\n-ERR no\r\n", b"+OK\r\n+OK+\r\n"),
+        (*words("+OK -ERR +"), b" ", b"\r\n", b"\xff", b"\0"),
+        (ScannerError,),
+    ),
+    Parser(
+        "answers of a CVM",
+        cvm.answer,
+        (cvm.answer,),
+        (b"\0user\x001000\0", b"\x64", b"\4"),
+        (b"\0", b"\x64", b"user", b"\xff"),
+        (ScannerError,),
+    ),
+)
+
 SCANNER_PARSERS = (
     Parser(
         "answers of spamd",
@@ -1526,6 +1566,7 @@ PARSERS = (
     *CONTENT_PARSERS,
     *MILTER_PARSERS,
     *SCANNER_PARSERS,
+    *LOGIN_PARSERS,
 )
 
 #: Functions that take no foreign text, or only what another function has read.
@@ -1533,6 +1574,9 @@ ELSEWHERE = {
     "content.registered.with_parents": "a domain that linkhosts.parse_domain has read",
     "dns.names.text_of": "a name that answers.read_answer has read",
     "dns.udpport.plain_query": "our own question",
+    "logins.attempts.readable": "a login, which the tests of all back ends try",
+    "logins.hosts.is_here": "an option on the line of a plugin",
+    "logins.ldap.is_installed": "nothing",
     "scanners.options.is_false": "an option on the line of a plugin",
     "dns.nameserver.NameServer.ask": "our own question",
     "dns.nameserver.NameServer.ask_by_tcp": "our own question",

@@ -31,7 +31,7 @@ LAYERS = {
         config.problems config.pluginlevel config.spooldir
         """,
     "whether mail is genuine, and what is in it": "mailauth content",
-    "what plugins are made of": "plugin lists nexthop scanners api handlers milter",
+    "what plugins are made of": "plugin lists nexthop scanners logins api handlers milter",
     "plugins": "plugins",
     "configuration and decisions": """
         plugin.chain config dns store daemon.clientnames smtp.datareader smtp.proxyheader
@@ -44,10 +44,17 @@ LAYERS = {
     "the command line": "commands __main__ manpages",
 }
 
-#: What plugins may import of ours: the interface, and the ways to the next hop and to scanners that
-#: several share.
+#: What plugins may import of ours: the interface, and the ways to the next hop, to scanners and to
+#: back ends of logins.
 FOR_PLUGINS = {
     "api",
+    "logins",
+    "logins.checkpassword",
+    "logins.cvm",
+    "logins.dovecot",
+    "logins.imap",
+    "logins.ldap",
+    "logins.vpopmaild",
     "nexthop",
     "nexthop.cleanup",
     "nexthop.eximtrust",
@@ -73,6 +80,7 @@ LIBRARIES = {
     },
     "cryptography": {"mailauth.dkimkey", "mailauth.dkimprivate"},
     "dns": {"dns.names"},
+    "ldap3": {"logins.ldap"},
     "redis": {"store.redis"},
     "uvloop": {"daemon.worker"},
 }

@@ -106,6 +106,13 @@ async def test_signals_are_as_programs_expect_them(tmp_path: Path, listen: Liste
     assert (await fed(program)).status == -13
 
 
+async def test_descriptor_three(tmp_path: Path, listen: Listening) -> None:
+    program = a_set_id_program(tmp_path, "cat <&3; cat")
+    listen(program)
+    finished = await feed([program], {3: once(b"three")}, timeout=PATIENCE)
+    assert (finished.status, finished.output) == (0, "three")
+
+
 @pytest.mark.parametrize("words", [("-bS", "-be"), ("-be",), (), ("-bS -be",)])
 async def test_nothing_else_is_run(
     tmp_path: Path, listen: Listening, words: tuple[str, ...]

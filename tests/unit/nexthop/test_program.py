@@ -211,3 +211,11 @@ async def test_waiting_for_a_turn_ends() -> None:
     first.cancel()
     with pytest.raises(asyncio.CancelledError):
         await first
+
+
+async def test_descriptor_three(tmp_path: Path) -> None:
+    script = a_script(tmp_path / "s", 'cat <&3; cat; printf "|%s" "$@"; ls -l /proc/self/fd >&2')
+    finished = await feed([script, "a b", "$HOME"], {3: once(b"three")}, timeout=PATIENCE)
+    assert finished.output.startswith("three|a b|$HOME")
+    # Nothing else: 4 is the directory that ls reads.
+    assert " 5 -> " not in finished.output

@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: MIT
+"""Judging a login within a limited time, and what becomes of it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from qpsmtpd.logins.attempts import Login, readable
+from qpsmtpd.mail.session import AuthAttempt, Session
+from qpsmtpd.mail.verdict import Verdict, accept, defer, deny
+from qpsmtpd.plugin.options import Seconds, opt
+from qpsmtpd.plugin.place import Place
+from qpsmtpd.scanners.wire import ScannerError, ScannerWire, connect
+
+#: RFC 4954 section 6: a temporary failure of the server.
+TEXT = "Temporary authentication failure, please try again later"
+
+#: For back ends whose no is the last word.
+WRONG = deny("Wrong user name or password", status="5.7.8")
+
+#: Whether a login is right.  Raises ScannerError if that is not to be found out.
+Ask = Callable[[Login], Awaitable[bool]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoginOptions:
+    """How to ask a back end; subclass it with where it is."""
+
+    timeout: Seconds = opt(
+        Seconds(30),
+        least=0.1,
+        most=110,
+        doc="How long one login may take, from connecting to the answer; then it is 454. It has to "
+        "be less than the hook_timeout of the line.",
+    )
+
+
+async def judge(
+    log: logging.Logger,
+    session: Session,
+    attempt: AuthAttempt,
+    ask: Ask,
+    *,
+    timeout: float,
+    wrong: Verdict | None = None,
+) -> Verdict | None:
+    """What a back end says about a login; 454 4.7.0 if it says nothing sensible in time.
+
+    wrong: the verdict on a wrong name or password; None has the next plugin asked.
+    """
+    login = readable(session, attempt)
+    if login is None:
+        log.info("not asked: nobody has such a name or password user=%r", attempt.user[:100])
+        return wrong
+    try:
+        right = await _within(timeout, ask(login))
+    except ScannerError as error:
+        return defer(TEXT, code=454, status="4.7.0", reason=f"user={attempt.user!r}: {error}")
+    if right:
+        return accept()
+    log.info("wrong password or unknown user=%r mechanism=%s", attempt.user, attempt.mechanism)
+    return wrong
+
+
+async def _within(timeout: float, answer: Awaitable[bool]) -> bool:
+    limit = asyncio.timeout(timeout)
+    try:
+        async with limit:
+            return await answer
+    except TimeoutError:
+        if not limit.expired():
+            raise
+        raise ScannerError(f"no answer within {timeout:g}s") from None
+
+
+@asynccontextmanager
+async def connected(place: Place) -> AsyncIterator[ScannerWire]:
+    """A connection of one's own.  Raises ScannerError, with the place."""
+    try:
+        wire = await connect(place)
+        try:
+            yield wire
+        finally:
+            wire.abort()
+    except ScannerError as error:
+        raise ScannerError(f"{place}: {error}") from None
+
+
+async def say(wire: ScannerWire, data: bytes) -> None:
+    """Send what is the back end's to answer.  Raises ScannerError if it has spoken already."""
+    if not await wire.send(data):
+        raise ScannerError("speaks out of turn")

@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: MIT
+"""auth/auth_ldap_bind: check logins with an LDAP directory.
+
+    auth/auth_ldap_bind ldap_base dc=example,dc=com
+
+or, in the file `ldap`, one option a line (where names may have spaces in them):
+
+    ldap_host ldap.example.com
+    ldap_base ou=My People,dc=example,dc=com
+
+For each login (PLAIN, LOGIN: RFC 4954), the plugin searches below `ldap_base` for the entry whose
+attribute `ldap_auth_filter_attr` is the name (what stands before the @, unless
+`ldap_whole_name` is yes), and binds to the directory as this entry with the password. If it may,
+the user is let in. If there is no such entry, or the password is wrong, the next plugin is asked.
+The search is anonymous, unless `ldap_bind_dn` and `ldap_password_file` say who searches.
+
+A server on another machine has to have TLS, with port 636 from the start, else by StartTLS, and a
+certificate that is valid for its name: whoever could stand in for it would get all passwords, and
+could let himself in. With `ldap_tls require` the certificate is not looked at, and with `off`
+passwords cross the network in the clear. On this machine the default is `off`.
+
+A directory that is down, does not answer within `ldap_timeout`, has more than one such entry, or
+answers with any other error is no wrong password: the answer is 454 4.7.0, and the client tries
+again later. Referrals are not followed.
+
+It needs python3-ldap3 (Debian's name). Without that the line is an error.
+
+Differences from the Perl version: a directory that was down was a wrong password there; options on
+the line work.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from qpsmtpd.api import (
+    AuthAttempt,
+    ConfigError,
+    Entry,
+    Finding,
+    Plugin,
+    Seconds,
+    Session,
+    System,
+    Verdict,
+    matching,
+    opt,
+    with_defaults,
+)
+from qpsmtpd.logins import Login, ScannerError, check_host, is_here, judge, read_password
+from qpsmtpd.logins.ldap import LDAPS_PORT, PORT, Directory, Talk, is_installed
+
+FILE = "ldap"
+
+_MISSING = "needs python3-ldap3, which is not installed"
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuthLdapBindOptions:
+    """Options of auth/auth_ldap_bind."""
+
+    ldap_base: str = opt("", doc="The distinguished name below which users are searched for.")
+    ldap_host: str = opt("127.0.0.1", check=check_host, doc="The server.")
+    ldap_port: int = opt(PORT, least=1, most=65535, doc=f"Its port; {LDAPS_PORT} has TLS.")
+    ldap_timeout: Seconds = opt(
+        Seconds(5),
+        least=0.1,
+        most=110,
+        doc="How long one login may take. It has to be less than the hook_timeout of the line.",
+    )
+    ldap_auth_filter_attr: str = opt(
+        "uid",
+        check=matching(lambda text: text.replace("-", "").isalnum(), "the name of an attribute"),
+        doc="The attribute that has the name of a user.",
+    )
+    ldap_whole_name: bool = opt(
+        False, doc="Whether that attribute has the whole name, with @ and domain, as mail has."
+    )
+    ldap_tls: Literal["off", "require", "verify"] | None = opt(
+        None,
+        doc="Whether the server has to have TLS, and with a valid certificate; by default verify, "
+        "or off for a server on this machine.",
+    )
+    ldap_ca: Path | None = opt(
+        None, doc="Certificates of who vouches for the server; without it, those of the system."
+    )
+    ldap_bind_dn: str = opt("", doc="As whom to search; without it, as nobody.")
+    ldap_password_file: Path | None = opt(
+        None, doc="File whose first line is the password of that entry; mode 0640 or less."
+    )
+
+    def check(self) -> list[str]:
+        """Problems that show only once all options are known."""
+        if bool(self.ldap_bind_dn) != bool(self.ldap_password_file):
+            return ["ldap_bind_dn, ldap_password_file: each needs the other"]
+        return []
+
+
+class AuthLdapBind(Plugin[AuthLdapBindOptions]):
+    """Logins, in the opinion of an LDAP directory."""
+
+    files = {"ldap": "Options, one a line, that the line of the plugin does not name."}
+
+    async def start(self) -> None:
+        self._directory = await self._read_directory()
+
+    async def examine(self, system: System) -> AsyncIterator[Finding]:
+        """Whether the directory answers a search."""
+        options = self.options
+        subject = f"{self.name} {options.ldap_host}:{options.ldap_port}"
+        try:
+            talk = Talk(await self._read_directory())
+            await asyncio.to_thread(talk.find_base)
+        except (ConfigError, ScannerError) as error:
+            yield Finding.error(subject, str(error), "Nobody can log in until it works.")
+        else:
+            yield Finding.ok(subject, "answers searches")
+
+    async def hook_auth_plain(self, session: Session, attempt: AuthAttempt) -> Verdict | None:
+        return await self._judge(session, attempt)
+
+    async def hook_auth_login(self, session: Session, attempt: AuthAttempt) -> Verdict | None:
+        return await self._judge(session, attempt)
+
+    async def _judge(self, session: Session, attempt: AuthAttempt) -> Verdict | None:
+        timeout = self.options.ldap_timeout
+        return await judge(self.log, session, attempt, self._ask, timeout=timeout)
+
+    async def _ask(self, login: Login) -> bool:
+        name = login.user.lower()
+        if not self.options.ldap_whole_name:
+            name = name.partition("@")[0]
+        talk = Talk(self._directory)
+        try:
+            return await self.services.run_blocking(talk.log_in, name, login.password)
+        finally:
+            talk.give_up()
+
+    async def _read_directory(self) -> Directory:
+        """The directory that options and files describe.  Raises ConfigError."""
+        self.options = _options(self.options, await self.services.config.entries(FILE))
+        options = self.options
+        if not options.ldap_base:
+            raise ConfigError(self.name, f"needs ldap_base, here or in the file {FILE}")
+        if not is_installed():
+            raise ConfigError(self.name, _MISSING)
+        here = is_here(options.ldap_host)
+        return Directory(
+            host=options.ldap_host,
+            port=options.ldap_port,
+            base=options.ldap_base,
+            attribute=options.ldap_auth_filter_attr,
+            tls=options.ldap_tls or ("off" if here else "verify"),
+            ca=str(self.services.config.path(options.ldap_ca)) if options.ldap_ca else None,
+            timeout=options.ldap_timeout,
+            user=options.ldap_bind_dn,
+            password=await asyncio.to_thread(self._read_password),
+        )
+
+    def _read_password(self) -> str:
+        if self.options.ldap_password_file is None:
+            return ""
+        path = self.services.config.path(self.options.ldap_password_file)
+        try:
+            return read_password(path)
+        except (OSError, ValueError) as error:
+            problem = error.strerror if isinstance(error, OSError) else error
+            raise ConfigError(self.name, f"ldap_password_file: {path}: {problem}") from error
+
+
+def _options(options: AuthLdapBindOptions, entries: Sequence[Entry]) -> AuthLdapBindOptions:
+    """The options of the line, and those of the file.  Raises ConfigError."""
+    others: list[Entry] = []
+    for entry in entries:
+        name, _, value = entry.text.partition(" ")
+        if name == "ldap_base":
+            options = replace(options, ldap_base=options.ldap_base or value.strip())
+        elif name == "ldap_bind_dn":
+            options = replace(options, ldap_bind_dn=options.ldap_bind_dn or value.strip())
+        else:
+            others.append(entry)
+    return with_defaults(options, others)
