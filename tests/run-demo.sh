@@ -47,7 +47,7 @@ qpsmtpd listens on 127.0.0.1:$port; Ctrl-C stops it. A first mail, from another 
 
 or without swaks:
 
-  python3 -c "import smtplib; s = smtplib.SMTP('127.0.0.1', $port); s.sendmail('me@example.com', 'you@example.test', 'Subject: Hello\n\nWorld\n'); s.quit()"
+  python3 -c "import smtplib; s = smtplib.SMTP('127.0.0.1', $port); s.sendmail('me@example.com', 'you@example.test', 'From: me@example.com\nSubject: Hello\n\nWorld\n'); s.quit()"
 
 It lands in ./run/Maildir/new. The configuration is in ./run/config, to be edited and, when it is
 deleted, made anew; your plugins go to ./run/plugins.

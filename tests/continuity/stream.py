@@ -356,7 +356,8 @@ def message(id_: str, size: int) -> bytes:
     """A message with this id, and the dot behind it."""
     line = b"." + b"x" * 70 + b"\r\n"
     body = (line * (size // len(line) + 1)).replace(b".", b"..")
-    return b"Subject: continuity\r\nX-Continuity: %s\r\n\r\n%s.\r\n" % (id_.encode(), body)
+    header = b"From: a@client.example\r\nSubject: continuity\r\nX-Continuity: %s\r\n" % id_.encode()
+    return b"%s\r\n%s.\r\n" % (header, body)
 
 
 def ids_in(data: bytes) -> list[str]:

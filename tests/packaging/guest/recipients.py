@@ -131,7 +131,7 @@ def _offer_without_an_answer() -> None:
         client.mail(SENDER)
         answer = client.rcpt(f"created-later@{DOMAIN}")
         expect(answer[0] == 250, repr(answer))
-        answer = client.data(b"Subject: never\r\n\r\n")
+        answer = client.data(f"From: {SENDER}\r\nSubject: never\r\n\r\n".encode())
         expect(answer[0] // 100 == 4, repr(answer))
 
 

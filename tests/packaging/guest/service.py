@@ -164,7 +164,8 @@ def _start_tls() -> None:
     unverified.check_hostname, unverified.verify_mode = False, ssl.CERT_NONE
     with smtplib.SMTP(*LISTEN, timeout=PATIENCE, source_address=(CLIENT_ADDRESS, 0)) as client:
         client.starttls(context=unverified)
-        client.sendmail(SENDER, RECIPIENT, b"Subject: encrypted\r\n\r\nhello\r\n")
+        text = f"From: {SENDER}\r\nSubject: encrypted\r\n\r\nhello\r\n"
+        client.sendmail(SENDER, RECIPIENT, text.encode())
     wait_for("message", lambda: messages("encrypted"))
 
 

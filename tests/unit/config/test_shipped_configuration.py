@@ -14,6 +14,7 @@ from qpsmtpd.config.files import ConfigFiles
 from qpsmtpd.config.loader import load
 from qpsmtpd.config.pluginfinder import PluginFinder
 from qpsmtpd.config.pluginlines import read_plugin_lines
+from qpsmtpd.mailauth.author import read_author
 from qpsmtpd.testing import FakeResolver
 
 SHIPPED = Path(__file__).parents[3] / "etc" / "qpsmtpd"
@@ -142,3 +143,12 @@ def test_every_plugin_of_a_chain_has_a_comment(level: str) -> None:
     """Lines that share one stand together."""
     for paragraph in render_chain(level).split("\n\n"):
         assert paragraph.startswith("# ")
+
+
+def test_the_first_mail_of_make_run_is_taken() -> None:
+    """What tests/run-demo.sh tells a newcomer to send has an author, which `standard` asks for."""
+    script = (SHIPPED.parents[1] / "tests/run-demo.sh").read_text()
+    found = re.search(r"s\.sendmail\('[^']*', '[^']*', '([^']*)'\)", script)
+    assert found
+    message = found[1].replace(r"\n", "\r\n")
+    assert not read_author(message.partition("\r\n\r\n")[0].encode() + b"\r\n").problem
