@@ -64,7 +64,7 @@ class StoreError(QpsmtpdError):
 
 
 class PeerError(QpsmtpdError):
-    """Somebody whom a plugin asks did not do his part; the text says what he did, for the log.
+    """A service that a plugin asks did not do its part; the text says what it did, for the log.
 
     unreachable: nobody can connect, so that others need not try.  See plugin/breaker.py.
     """

@@ -40,7 +40,7 @@ def store_file(settings: Settings, environment: dict[str, str]) -> Path | None:
 
 
 def become_owner(status: os.stat_result) -> None:
-    """Root becomes the user whom a file belongs to."""
+    """If root runs this: become the owner of a file."""
     if os.geteuid() == 0 and status.st_uid != 0:
         os.setgroups([])
         os.setgid(status.st_gid)

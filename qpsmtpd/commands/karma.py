@@ -83,7 +83,7 @@ class _Site(NamedTuple):
         return str(self.file or parse_location(self.settings.store))
 
     def become_owner(self) -> None:
-        """Become the user whom the file of the store belongs to.  Raises QpsmtpdError."""
+        """Become the owner of the store's file.  Raises QpsmtpdError."""
         if self.file is None:
             return
         try:

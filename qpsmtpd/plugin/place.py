@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Place: where somebody listens whom we ask, as the administrator writes it.
+"""Place: where a service listens, as the administrator writes it.
 
 The forms are those of our own configuration, of Postfix and of libmilter, the same everywhere.
 """

@@ -41,17 +41,9 @@ def message(author: str) -> bytes:
     return f"From: {author}\r\nSubject: x\r\n\r\nHello.\r\n".encode()
 
 
-async def test_from_messages_to_reports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # There is no midnight between two messages.
-    monkeypatch.setattr(aggregatecounts, "day_of", lambda _seconds: TODAY)
-    files = catching(
-        tmp_path,
-        "sender_permitted_from",
-        "dkim",
-        f"dmarc reject 1 {OPTIONS} 127.0.0.1:1",
-    )
-    database = tmp_path / "store.sqlite"
-    async with serve({**files, "store": [str(database)]}, dns=DNS) as serving:
+async def send_messages(configuration: dict[str, list[str]]) -> None:
+    """Two of the client's own domain, and one in a victim's name, which is refused."""
+    async with serve(configuration, dns=DNS) as serving:
         client = await Client.connect(serving.host, serving.port)
         await client.reply()
         for author, reply in [
@@ -66,6 +58,9 @@ async def test_from_messages_to_reports(tmp_path: Path, monkeypatch: pytest.Monk
             assert (await client.deliver(message(author))).startswith(reply)
         await client.close()
 
+
+async def reports_of_the_day_after(database: Path) -> dict[str, bytes]:
+    """What is mailed then: the XML of each report, by its destination."""
     store = shared_store(database, 10.0)
     tomorrow = FakeClock(bounds_of(TODAY)[1] + DAY)
     said: list[str] = []
@@ -79,14 +74,24 @@ async def test_from_messages_to_reports(tmp_path: Path, monkeypatch: pytest.Monk
         await hand_over.close()
     await store.close()
     assert len(said) == 2
+    return dict(map(attachment_of, hop.messages))
 
-    reports = {}
-    for data in hop.messages:
-        mail = email.message_from_bytes(data, policy=email.policy.SMTP)
-        _, attachment = cast(list[EmailMessage], mail.get_payload())
-        content = attachment.get_payload(decode=True)
-        assert isinstance(content, bytes)
-        reports[mail["To"]] = gzip.decompress(content)
+
+def attachment_of(data: bytes) -> tuple[str, bytes]:
+    mail = email.message_from_bytes(data, policy=email.policy.SMTP)
+    _, attachment = cast(list[EmailMessage], mail.get_payload())
+    content = attachment.get_payload(decode=True)
+    assert isinstance(content, bytes)
+    return mail["To"], gzip.decompress(content)
+
+
+async def test_from_messages_to_reports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # There is no midnight between two messages.
+    monkeypatch.setattr(aggregatecounts, "day_of", lambda _seconds: TODAY)
+    database = tmp_path / "store.sqlite"
+    chain = ("sender_permitted_from", "dkim", f"dmarc reject 1 {OPTIONS} 127.0.0.1:1")
+    await send_messages({**catching(tmp_path, *chain), "store": [str(database)]})
+    reports = await reports_of_the_day_after(database)
     assert [faults_of(xml) for xml in reports.values()] == [[], []]
 
     root = parsed(reports["dmarc@client.example"])

@@ -88,7 +88,7 @@ class AuthLdapBindOptions:
     ldap_ca: Path | None = opt(
         None, doc="Certificates of who vouches for the server; without it, those of the system."
     )
-    ldap_bind_dn: str = opt("", doc="As whom to search; without it, as nobody.")
+    ldap_bind_dn: str = opt("", doc="The DN to search as; without it, the search is anonymous.")
     ldap_password_file: Path | None = opt(
         None, doc="File whose first line is the password of that entry; mode 0640 or less."
     )

@@ -88,7 +88,7 @@ class P0fOptions:
     )
     version: Literal["2", "3"] = opt("3", doc="The version of p0f; 2 has no effect.")
     local_ip: str = opt("", doc="Has no effect.")
-    smite_os: str = opt("", doc="An expression: whom it matches loses karma.")
+    smite_os: str = opt("", doc="An expression: clients whose system matches it lose karma.")
     add_headers: bool = opt(True, doc="Whether messages get header fields.")
 
     def check(self) -> Iterator[str]:
