@@ -6,6 +6,7 @@ In wire format a name is a row of labels, each preceded by its length, with an e
 
 from __future__ import annotations
 
+import functools
 import socket
 
 MAX_OCTETS = 255
@@ -26,6 +27,12 @@ _TEXTS = [
 
 def encode_name(name: str) -> bytes | None:
     """A name in wire format and lower case; None when the DNS cannot be asked about it."""
+    # A-labels are no shorter than U-labels, so a longer text cannot fit; nor is it remembered.
+    return _encode(name) if len(name) <= MAX_OCTETS else None
+
+
+@functools.lru_cache(maxsize=4096)
+def _encode(name: str) -> bytes | None:
     try:
         octets = name.encode("ascii") if name.isascii() else _a_labels(name)
         # Lower case comes first: a length octet of 65 would be taken for a letter.

@@ -8,6 +8,7 @@ there makes harmless what a client or its DNS had a hand in.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -108,6 +109,7 @@ def _checked(result: AuthResult) -> AuthResult:
     return result
 
 
+@functools.lru_cache(maxsize=256)
 def _check_words(method: str, result: str) -> None:
     if not _is_word(_is_method, method):
         raise ValueError(f"{method!r} is not the name of a method, such as 'spf'")
@@ -121,10 +123,15 @@ def _checked_property(pair: tuple[str, str]) -> tuple[str, str]:
     if not (isinstance(pair, tuple) and len(pair) == 2):
         raise ValueError(f"{pair!r} is not a property: it must be ('smtp.mailfrom', 'text')")
     name, value = pair
-    if not _is_word(_is_property, name):
-        raise ValueError(f"{name!r} is not the name of a property, such as 'smtp.mailfrom'")
+    _check_property_name(name)
     _check_text(name, value)
     return name, value
+
+
+@functools.lru_cache(maxsize=256)
+def _check_property_name(name: str) -> None:
+    if not _is_word(_is_property, name):
+        raise ValueError(f"{name!r} is not the name of a property, such as 'smtp.mailfrom'")
 
 
 def _is_word(matches: Any, text: object) -> bool:

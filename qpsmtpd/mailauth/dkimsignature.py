@@ -10,7 +10,6 @@ import base64
 import binascii
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from qpsmtpd.errors import QpsmtpdError
@@ -66,8 +65,7 @@ class Claims(NamedTuple):
     b8: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Signature:
+class Signature(NamedTuple):
     """A signature that can be checked.
 
     names: of the fields that it covers, in lower case, in order.  length: octets of the body that

@@ -11,9 +11,11 @@ from qpsmtpd.errors import QpsmtpdError
 MAX_TAGS = 64
 
 _WHITE_SPACE = " \t\r\n"
-_is_name = re.compile(r"[A-Za-z][A-Za-z0-9_]*").fullmatch
+_BLANK = f"[{_WHITE_SPACE}]*+"
 #: Signatures may have octets beyond ASCII (RFC 8616 section 5).
-_is_value = re.compile(r"[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f]*").fullmatch
+_SPEC = rf"{_BLANK}([A-Za-z][A-Za-z0-9_]*+){_BLANK}=([^;\x00-\x08\x0b\x0c\x0e-\x1f\x7f]*+)"
+_is_list = re.compile(rf"{_SPEC}(?:;{_SPEC})*(?:;{_BLANK})?").fullmatch
+_specs = re.compile(_SPEC).findall
 
 
 class TagListError(QpsmtpdError):
@@ -25,20 +27,16 @@ def parse_tags(text: str) -> dict[str, str]:
 
     Raises TagListError, also for a name that occurs twice.
     """
-    specs = text.split(";", MAX_TAGS)
-    if len(specs) > MAX_TAGS:
+    if text.count(";") > MAX_TAGS:
         raise TagListError("too many tags")
-    if not specs[-1].strip(_WHITE_SPACE):
-        specs.pop()
-    tags: dict[str, str] = {}
-    for spec in specs:
-        name, equals, value = spec.partition("=")
-        name = name.strip(_WHITE_SPACE)
-        if not equals or not _is_name(name) or not _is_value(value):
-            raise TagListError("not a tag list")
-        if name in tags:
-            raise TagListError("a tag occurs twice")
-        tags[name] = value.strip(_WHITE_SPACE)
+    if not _is_list(text):
+        if not text.strip(_WHITE_SPACE):
+            return {}
+        raise TagListError("not a tag list")
+    specs = _specs(text)
+    tags = {name: value.strip(_WHITE_SPACE) for name, value in specs}
+    if len(tags) != len(specs):
+        raise TagListError("a tag occurs twice")
     return tags
 
 

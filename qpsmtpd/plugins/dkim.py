@@ -226,8 +226,9 @@ class Dkim(Plugin[DkimOptions]):
         results = verifier.results()
         if verifier.ignored:
             self.log.info("signatures ignored count=%d", verifier.ignored)
-        self._tell(tx, results)
-        return self._verdict(tx, results)
+        of_all = _of_all(results)
+        self._tell(tx, results, of_all)
+        return self._verdict(tx, results, of_all)
 
     async def hook_sign(self, tx: Transaction) -> Verdict | None:
         if not _is_ours(tx.session) or tx.message is None:
@@ -258,26 +259,28 @@ class Dkim(Plugin[DkimOptions]):
                 body.update(block)
         return body.digest()
 
-    def _tell(self, tx: Transaction, results: Sequence[DkimResult]) -> None:
+    def _tell(self, tx: Transaction, results: Sequence[DkimResult], of_all: str) -> None:
         """Put the results where others find them."""
         for result in results:
             level = logging.DEBUG if result.result == "pass" else logging.INFO
-            self.log.log(level, "%s", _reason(result))
+            if self.log.isEnabledFor(level):
+                self.log.log(level, "%s", _reason(result))
         tx.auth_results.extend(map(dkim_auth_result, results))
         if not results:
             tx.auth_results.append(AuthResult("dkim", "none"))
-        of_all = _of_all(results)
         tx.notes[DKIM_RESULTS] = tuple(results)
         tx.notes[DKIM_RESULT] = _WORDS[of_all]
         tx.notes[DKIM_PASS_DOMAINS] = [each.domain for each in results if each.result == "pass"]
         tx.session.adjust_karma(_KARMA.get(of_all, 0))
 
-    def _verdict(self, tx: Transaction, results: Sequence[DkimResult]) -> Verdict | None:
-        reason = ", ".join(map(_reason, results))
-        match _of_all(results):
+    def _verdict(
+        self, tx: Transaction, results: Sequence[DkimResult], of_all: str
+    ) -> Verdict | None:
+        match of_all:
             case "temperror" if self.options.temperror == "defer":
-                return defer(TEXT_TEMPERROR, status="4.4.3", reason=reason)
+                return defer(TEXT_TEMPERROR, status="4.4.3", reason=_reasons(results))
             case "fail":
+                reason = _reasons(results)
                 return self.reject(tx.session, TEXT_FAIL, status="5.7.20", reason=reason)
         return None
 
@@ -306,6 +309,10 @@ def _of_all(results: Sequence[DkimResult]) -> str:
     """The result of all signatures together; those whose domain is testing never failed."""
     found = {each.result for each in results if not (each.testing and each.result == "fail")}
     return next((result for result in _WORDS if result in found), "none")
+
+
+def _reasons(results: Sequence[DkimResult]) -> str:
+    return ", ".join(map(_reason, results))
 
 
 def _reason(result: DkimResult) -> str:

@@ -236,7 +236,8 @@ class Dmarc(Plugin[DmarcOptions]):
     def _tell(self, tx: Transaction, result: DmarcResult) -> None:
         """Put a result where others find it."""
         level = logging.DEBUG if result.result in _QUIET else logging.INFO
-        self.log.log(level, "%s", _reason(result))
+        if self.log.isEnabledFor(level):
+            self.log.log(level, "%s", _reason(result))
         tx.auth_results.append(dmarc_auth_result(result))
         tx.notes[DMARC_RESULT] = result
         if result.result == "permerror":

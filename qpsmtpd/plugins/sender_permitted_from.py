@@ -224,7 +224,8 @@ class SenderPermittedFrom(Plugin[SenderPermittedFromOptions]):
     def _tell(self, tx: Transaction, result: SpfResult) -> None:
         """Put a result where others find it."""
         level = logging.INFO if result.result in _WORTH_A_LINE else logging.DEBUG
-        self.log.log(level, "%s", _reason(result))
+        if self.log.isEnabledFor(level):
+            self.log.log(level, "%s", _reason(result))
         tx.auth_results.append(spf_auth_result(result))
         tx.notes[SPF_RESULT] = result
         tx.notes[SPFQUERY] = result.result

@@ -40,6 +40,9 @@ COUNTED = {
     "strangers-refused": "stranger refused at RCPT",
     "listed": "stranger refused by a DNS list",
     "chain": "stranger with a name, default chain, two lists",
+    "authentication-off": "signed message that nobody looks at",
+    "authentication": "the same with SPF, DKIM and DMARC",
+    "authentication-5": "five signatures, SPF, DKIM and DMARC",
 }
 WARM_UP, WINDOW = 100, 200  # messages
 FIRST_PORT = 2500
