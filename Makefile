@@ -9,6 +9,11 @@ STAMP  := $(VENV)/.complete
 PYTEST := $(BIN)/python -m pytest -q
 # As many processes as there are processors.
 SHARED := -n auto
+# Two systems at a time, and the tests of a file in one process: they share what is booted.
+SYSTEMS := -n 2 --dist loadfile
+
+# Daemons are started thousands of times, and are not to be compiled each time.
+export PYTHONDONTWRITEBYTECODE =
 
 .DEFAULT_GOAL := help
 .PHONY: help run venv check test fuzz soak test-systems lint types unit dialogue bench bench-instructions bench-quick deb \
@@ -57,7 +62,7 @@ soak: venv ## mail for HOURS=1 with reloads, kills and outages; figures and pict
 	$(BIN)/python -m tests.continuity.soak --hours $(or $(HOURS),1)
 
 test-systems: venv ## what boots Debian 12 and 13 or runs other servers (root on Debian, an hour)
-	$(PYTEST) -rs -m real_systems
+	$(PYTEST) -rs $(SYSTEMS) -m real_systems
 
 bench: venv ## us and other servers under the same load (40 minutes, root on Debian; ARGS=...)
 	$(BIN)/python -m tests.bench --publish $(ARGS)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import faulthandler
 import logging
 import os
+import time
 from collections.abc import Generator, Iterator
 from typing import TYPE_CHECKING, cast
 
@@ -26,16 +27,38 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.load_profile("any load")
 
-_STDERR = pytest.StashKey[int]()
+#: Seconds by which the end of a process may be late: setting it costs a thread each time.
+_SLACK = 30
+
+
+class Watchdog:
+    """Ends the process at some time, with a traceback of every thread."""
+
+    def __init__(self) -> None:
+        self._stderr = os.dup(2)  # later on it is captured
+        self._end = 0.0
+
+    def leave_until(self, end: float) -> None:
+        """Leave the process alone until then, by the monotonic clock, and not much longer."""
+        if not end <= self._end <= end + _SLACK:
+            self._end = end + _SLACK
+            seconds = self._end - time.monotonic()
+            faulthandler.dump_traceback_later(seconds, file=self._stderr, exit=True)
+
+    def close(self) -> None:
+        faulthandler.cancel_dump_traceback_later()
+        os.close(self._stderr)
+
+
+_WATCHDOG = pytest.StashKey[Watchdog]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    # Later on it is captured.
-    config.stash[_STDERR] = os.dup(2)
+    config.stash[_WATCHDOG] = Watchdog()
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    os.close(config.stash[_STDERR])
+    config.stash[_WATCHDOG].close()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -52,9 +75,9 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None]:
     """
     marker = item.get_closest_marker("timeout")
     limit = float(marker.args[0] if marker else item.config.getini("timeout"))
-    faulthandler.dump_traceback_later(1.5 * limit, file=item.config.stash[_STDERR], exit=True)
+    watchdog = item.config.stash[_WATCHDOG]
+    watchdog.leave_until(time.monotonic() + 1.5 * limit)
     yield
-    faulthandler.cancel_dump_traceback_later()
 
 
 @pytest.hookimpl(tryfirst=True)
