@@ -23,19 +23,20 @@ async def stream_server(
     tasks: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        tasks[task] = writer
         try:
             with contextlib.suppress(OSError, EOFError):
                 await talk(reader, writer)
         finally:
             writer.close()
 
+    # It is known before it runs for the first time, or it might be left at the end.
+    def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        tasks[asyncio.ensure_future(serve(reader, writer))] = writer
+
     if path is None:
-        server = await asyncio.start_server(serve, "127.0.0.1", 0, **options)
+        server = await asyncio.start_server(accept, "127.0.0.1", 0, **options)
     else:
-        server = await asyncio.start_unix_server(serve, path, **options)
+        server = await asyncio.start_unix_server(accept, path, **options)
     try:
         yield server
     finally:

@@ -22,8 +22,9 @@ from qpsmtpd.plugin.verification import KNOWN, Verification, unavailable, unknow
 PROCESSES = 4
 LIFE = 10.0
 
-#: Seconds that one may take to end when its input has ended, and again when it was killed.
+#: Seconds that one may take to end when its input has ended, and then when it was killed.
 ENDING = 5.0
+DYING = 5.0
 
 _PROMPT = b"> "
 #: Bytes of an answer, and characters of it in the log.
@@ -155,11 +156,11 @@ class _Exim:
             self.timer.cancel()
         os.close(self._question)
         try:
-            await self._ended()
+            await self._ended(ENDING)
         except TimeoutError:
             await self._process.kill()
             with contextlib.suppress(TimeoutError):
-                await self._ended()
+                await self._ended(DYING)
         except ProgramError:
             pass  # the hand-over is gone
         finally:
@@ -167,8 +168,8 @@ class _Exim:
             if self._transport is not None:
                 self._transport.close()
 
-    async def _ended(self) -> None:
-        async with asyncio.timeout(ENDING):
+    async def _ended(self, within: float) -> None:
+        async with asyncio.timeout(within):
             await self._process.ended()
 
 
