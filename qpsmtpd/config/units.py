@@ -50,4 +50,4 @@ def _is_wanted(name: str, directories: Sequence[Path]) -> bool:
 
 def _is_masked(name: str, directories: Sequence[Path]) -> bool:
     links = (directory / name for directory in directories)
-    return any(link.is_symlink() and os.readlink(link) == os.devnull for link in links)
+    return any(link.is_symlink() and link.readlink() == Path(os.devnull) for link in links)

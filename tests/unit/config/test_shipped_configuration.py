@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from maintscripts.render import LEVELS, render_chain, write_chains
+from qpsmtpd.config import units
 from qpsmtpd.config.files import ConfigFiles
 from qpsmtpd.config.loader import load
 from qpsmtpd.config.pluginfinder import PluginFinder
@@ -91,6 +92,28 @@ async def test_they_load_without_problems(installed: Path, level: str) -> None:
     assert await snapshot.services.config.lines("rcpthosts") == ["example.com", "example.org"]
     assert snapshot.settings.spool_dir == Path("/var/spool/qpsmtpd")
     assert snapshot.settings.loglevel == "6"
+
+
+@pytest.mark.parametrize("level", LEVELS)
+async def test_scanners_are_asked_if_they_are_enabled(
+    installed: Path, level: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wants = installed / "units/multi-user.target.wants"
+    wants.mkdir(parents=True)
+    monkeypatch.setattr(units, "DIRECTORIES", (wants.parent,))
+    plugins = installed / "plugins"
+    plugins.write_text(plugins.read_text().replace("/chains/standard", f"/chains/{level}"))
+    scanners = {} if level == "minimal" else SCANNERS
+    for number, unit in enumerate(["", *scanners.values()]):
+        if unit:
+            (wants / unit).touch()
+        snapshot = await load([installed], {}, resolver=FakeResolver(), check_only=True)
+        await snapshot.stop()
+        assert snapshot.warnings == ()
+        names = [chained.plugin.name for chained in snapshot.chain.plugins]
+        there = list(scanners)[:number]
+        assert names == [*BEFORE, *PLUGINS[level].split(), *there, *AFTER]
+        assert len(snapshot.left_out) == len(scanners) - len(there)
 
 
 @pytest.mark.parametrize("name", ["badhelo", "badmailfrom", "badrcptto", "dnsbl_zones"])
