@@ -56,7 +56,9 @@ async def test_badmailfrom_of_several() -> None:
 
 
 async def test_badmailfromto_spares_the_null_sender() -> None:
-    plugin = await a_plugin(Badmailfromto, config={"badmailfromto": ["@example.com user@example.test"]})
+    plugin = await a_plugin(
+        Badmailfromto, config={"badmailfromto": ["@example.com user@example.test"]}
+    )
     tx = a_transaction("")
     assert await plugin.hook_rcpt(tx, a_recipient("user@example.test")) is None
 
