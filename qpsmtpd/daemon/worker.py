@@ -205,7 +205,7 @@ def report_oddities(snapshot: Snapshot) -> None:
     """Log what is odd about a configuration that is used, and what of it is not used."""
     report(snapshot.warnings)
     for reason in snapshot.left_out:
-        log.info("%s", reason)
+        log.info("left out: %s", reason)
 
 
 def report(problems: Sequence[Problem]) -> None:

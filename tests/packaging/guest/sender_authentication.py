@@ -35,10 +35,12 @@ _DNS = {
     ("PTR", CLIENT): [CLIENT_NAME],
     ("A", CLIENT_NAME): [CLIENT],
     ("A", "genuine.example"): [CLIENT],
+    ("MX", "genuine.example"): [(10, CLIENT_NAME)],
     ("TXT", "genuine.example"): [f"v=spf1 ip4:{CLIENT} -all"],
     ("TXT", "s._domainkey.genuine.example"): [rsa_record()],
     ("TXT", "_dmarc.genuine.example"): ["v=DMARC1; p=reject"],
     ("A", "forged.example"): ["198.51.100.1"],
+    ("MX", "forged.example"): [(10, CLIENT_NAME)],
     ("TXT", "forged.example"): ["v=spf1 -all"],
     ("TXT", "_dmarc.forged.example"): ["v=DMARC1; p=reject"],
 }

@@ -13,9 +13,10 @@ from maintscripts.render import LEVELS, render_chain, write_chains
 from qpsmtpd.config import units
 from qpsmtpd.config.files import ConfigFiles
 from qpsmtpd.config.loader import load
-from qpsmtpd.config.pluginfinder import PluginFinder
+from qpsmtpd.config.pluginfinder import PluginFinder, shipped_plugins
 from qpsmtpd.config.pluginlines import read_plugin_lines
 from qpsmtpd.mailauth.author import read_author
+from qpsmtpd.plugin.base import Plugin
 from qpsmtpd.testing import FakeResolver
 
 SHIPPED = Path(__file__).parents[3] / "etc" / "qpsmtpd"
@@ -183,3 +184,18 @@ def test_the_first_mail_of_make_run_is_taken() -> None:
     assert found
     message = found[1].replace(r"\n", "\r\n")
     assert not read_author(message.partition("\r\n\r\n")[0].encode() + b"\r\n").problem
+
+
+#: Filters that look at nothing but the session and the DNS, which the doctor examines itself.
+NOTHING_TO_EXAMINE = {
+    *{"earlytalker", "count_unrecognized_commands", "naughty", "helo", "loop", "headers"},
+    *{"fcrdns", "resolvable_fromhost", "sender_permitted_from", "bogus_bounce"},
+}
+
+
+def test_the_doctor_examines_each_filter() -> None:
+    """Who adds a filter that needs anything from the machine or others has it look for that."""
+    filters = {name for level in LEVELS for name in names(level)}
+    plugins = shipped_plugins()
+    examined = {name for name in filters if plugins[name].examine is not Plugin.examine}
+    assert filters - examined == NOTHING_TO_EXAMINE
