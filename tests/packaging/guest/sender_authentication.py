@@ -17,6 +17,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from qpsmtpd.testing import Records
 from tests.debian_system import HOST_NAME
 from tests.dns_server import DnsServer
 from tests.packaging.guest import readme
@@ -31,7 +32,7 @@ NAME_SERVER = ("127.0.0.1", 53)
 CLIENT = "192.0.2.25"
 CLIENT_NAME = "mail.genuine.example"
 
-_DNS = {
+_DNS: Records = {
     ("PTR", CLIENT): [CLIENT_NAME],
     ("A", CLIENT_NAME): [CLIENT],
     ("A", "genuine.example"): [CLIENT],
