@@ -83,15 +83,19 @@ class PluginLine:
         """The name of the plugin."""
         return self.name.partition(":")[0]
 
-    def left_out(self, directories: Sequence[Path] | None = None) -> str:
-        """Why the line is not used (`if_enabled`); "" if it is.
+    def is_left_out(self, directories: Sequence[Path] | None = None) -> bool:
+        """Whether the line is not used, as none of its units is enabled (`if_enabled`).
 
         directories: where links to units are, in place of this machine's.
         """
         units = self.common.if_enabled
-        if not units or any(starts_at_boot(unit, directories) for unit in units):
-            return ""
-        return f"not used, as {' or '.join(units)} is not enabled on this machine (if_enabled)"
+        return bool(units) and not any(starts_at_boot(unit, directories) for unit in units)
+
+    @property
+    def why_left_out(self) -> str:
+        """The reason, if it is left out."""
+        units = " or ".join(self.common.if_enabled)
+        return f"not used, as {units} is not enabled on this machine (if_enabled)"
 
 
 @dataclass
@@ -114,7 +118,7 @@ class PluginLines:
     @property
     def reasons(self) -> tuple[str, ...]:
         """Which lines are left out, and why."""
-        return tuple(f"{line.where}: {line.name}: {line.left_out()}" for line in self.left_out)
+        return tuple(f"{line.where}: {line.name}: {line.why_left_out}" for line in self.left_out)
 
 
 def read_plugin_lines(
@@ -132,7 +136,7 @@ def read_plugin_lines(
         try:
             for entry in files.entries(name):
                 for line in read_line(entry, finder, lines.problems, skip_missing=skip_missing):
-                    (lines.left_out if line.left_out() else into).append(line)
+                    (lines.left_out if line.is_left_out() else into).append(line)
         except ConfigError as error:
             lines.problems.append(Problem.of(error))
     lines.problems.extend(_replaced(lines.all, finder))

@@ -91,15 +91,14 @@ def _in_process(installation: Installation, entry: Entry) -> list[Any] | None:
     line = next(read_line(entry, finder, []), None)
     if line is None:
         return None
-    reason = line.left_out([installation.machine.path(each) for each in DIRECTORIES])
-    if reason:
-        return _left_out(line, reason).words()
+    if line.is_left_out([installation.machine.path(each) for each in DIRECTORIES]):
+        return _left_out(line).words()
     return asyncio.run(_examine(installation, line)).words()
 
 
-def _left_out(line: PluginLine, reason: str) -> Examination:
+def _left_out(line: PluginLine) -> Examination:
     advice = "If you want that, install and enable it, and reload; or write a line of your own."
-    finding = Finding.notice(line.name, reason, advice)
+    finding = Finding.notice(line.name, line.why_left_out, advice)
     return Examination(line.name, (), (replace(finding, area=OTHERS),))
 
 
