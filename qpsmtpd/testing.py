@@ -32,7 +32,15 @@ from qpsmtpd.plugin.base import Plugin
 from qpsmtpd.plugin.checks import check_plugin
 from qpsmtpd.plugin.finding import Finding, findings_in
 from qpsmtpd.plugin.options import parse
-from qpsmtpd.plugin.services import Clock, DnsAnswer, Entry, RecordType, Services, Store
+from qpsmtpd.plugin.services import (
+    Clock,
+    DnsAnswer,
+    Entry,
+    RecordType,
+    Resolver,
+    Services,
+    Store,
+)
 from qpsmtpd.plugin.system import Account, Obstacle, Output, System
 from qpsmtpd.store.operation import (
     Add,
@@ -449,14 +457,14 @@ DEFAULT_FILES = {
 async def serve(
     files: Mapping[str, Sequence[str]] | None = None,
     *,
-    dns: Records | FakeResolver | None = None,
+    dns: Records | Resolver | None = None,
     environment: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Serving]:
     """Run the real server on a free port of 127.0.0.1, with these configuration files.
 
     A line may say {directory}, which is the directory of the configuration.
     """
-    resolver = dns if isinstance(dns, FakeResolver) else FakeResolver(dns)
+    resolver = FakeResolver(dns) if dns is None or isinstance(dns, Mapping) else dns
     with tempfile.TemporaryDirectory(prefix="qpsmtpd-test-") as name:
         directory = Path(name)
         spool = directory / "spool"

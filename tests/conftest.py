@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, cast
 import hypothesis
 import pytest
 
+from qpsmtpd.config import units
 from tests.debian_system import unavailable
 
 if TYPE_CHECKING:
@@ -105,3 +106,9 @@ def logging_is_left_as_it_was() -> Iterator[None]:
     yield
     root.handlers[:] = handlers
     ours.setLevel(level)
+
+
+@pytest.fixture(autouse=True)
+def no_scanners(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The shipped chains ask those that the machine starts at boot; ours may start some."""
+    monkeypatch.setattr(units, "DIRECTORIES", ())

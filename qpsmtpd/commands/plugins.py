@@ -44,6 +44,8 @@ def _plugins(arguments: argparse.Namespace) -> int:
     skip = settings.missing_plugins == "skip"
     lines = read_plugin_lines(files, finder, skip_missing=skip)
     print("\n".join(chain_table(lines.all)))
+    for reason in lines.reasons:
+        print(reason)
     for problem in lines.problems:
         print(show(problem), file=sys.stderr)
     return 1 if errors_in(lines.problems) else 0

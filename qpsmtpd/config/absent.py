@@ -49,11 +49,13 @@ class Absent:
     """A plugin that we do not ship; `stands_in` completes "not available in this version: ".
 
     known: whether we know what it is, and do not guess.
+    built_in: whether the daemon itself does what it did.
     """
 
     stands_in: str
     loss: Loss = "filter"
     known: bool = True
+    built_in: bool = False
 
 
 def _milter(filters: str) -> Absent:
@@ -76,9 +78,11 @@ _OF_PERL = {
     "http_config": _vital("put the files that it fetched into the configuration directory"),
     "logging/apache": _idle(_LOGGING),
     "qmail_deliverable": Absent(_RECIPIENTS),
-    "stunnel": _vital(
+    "stunnel": Absent(
         "stunnel can tell who the client is with `protocol = proxy`; list its address in the file "
-        "proxy_networks"
+        "proxy_networks",
+        "vital",
+        built_in=True,
     ),
     "tls_cert": _idle("it is a program that made certificates, not a plugin"),
     "virus/aveclient": _idle(_RETIRED_SCANNER),

@@ -139,7 +139,8 @@ class _Loading:
             with self._problems_of(chained.where, chained.plugin.name):
                 self.context = self.context or chained.plugin.tls_context()
         if self.services.check_only and not errors_in(self.lines.problems):
-            self.problems += stray_files(self.files, [line.cls for line in self.lines.all])
+            lines = (*self.lines.all, *self.lines.left_out)
+            self.problems += stray_files(self.files, [line.cls for line in lines])
             self.problems += await slow(expressions)
         if self.services.check_only:
             directories, plugin_dirs = self.files.directories, self.settings.plugin_dirs
@@ -223,6 +224,7 @@ class _Loading:
             warnings=tuple(self.problems),
             releases=tuple(self.releases),
             plugin_mechanisms=frozenset(spoken),
+            left_out=self.lines.reasons,
         )
 
 

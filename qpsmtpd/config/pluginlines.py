@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from pathlib import Path
 from typing import Any, Literal
 
 from qpsmtpd.config.absent import Loss
@@ -21,16 +22,18 @@ from qpsmtpd.config.names import implied_instance, todays_name
 from qpsmtpd.config.pluginfinder import PluginFinder
 from qpsmtpd.config.pluginlevel import PluginLevel
 from qpsmtpd.config.problems import Problem, errors_in
+from qpsmtpd.config.units import starts_at_boot
 from qpsmtpd.errors import ConfigError, MissingPluginError, PluginError
 from qpsmtpd.nexthop.hopoptions import NextHopOptions
 from qpsmtpd.plugin.base import Mode, Plugin, RejectOptions
 from qpsmtpd.plugin.checks import PluginFaultsError
-from qpsmtpd.plugin.options import Reading, Seconds, opt, parse, read_words
+from qpsmtpd.plugin.options import Reading, Seconds, matching, opt, parse, read_words
 from qpsmtpd.plugin.services import Entry
 from qpsmtpd.plugin.sources import place_of
 
 _is_printable = re.compile(r"[\t -~]+").fullmatch
 _names = re.compile(r"(?P<plugin>.+?)(?::(?P<instance>\d+))?").fullmatch
+_is_unit = re.compile(r"[\w@.:-]+", re.ASCII).fullmatch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +59,13 @@ class CommonOptions:
         doc="Level of the plugin's log lines: 0 to 7, or +1 (less important), -1 (more important).",
         check=PluginLevel,
     )
+    if_enabled: tuple[str, ...] = opt(
+        (),
+        check=matching(_is_unit, "the name of a unit, such as clamav-daemon"),
+        doc="Units of systemd, such as clamav-daemon. If this machine starts none of them at boot, "
+        "the line is left out, and the log and qpsmtpd doctor say so. One that is enabled and "
+        "does not work is not left out.",
+    )
 
 
 @dataclass(frozen=True)
@@ -73,19 +83,42 @@ class PluginLine:
         """The name of the plugin."""
         return self.name.partition(":")[0]
 
+    def is_left_out(self, directories: Sequence[Path] | None = None) -> bool:
+        """Whether the line is not used, as none of its units is enabled (`if_enabled`).
+
+        directories: where links to units are, in place of this machine's.
+        """
+        units = self.common.if_enabled
+        return bool(units) and not any(starts_at_boot(unit, directories) for unit in units)
+
+    @property
+    def why_left_out(self) -> str:
+        """The reason, if it is left out."""
+        units = " or ".join(self.common.if_enabled)
+        return f"not used, as {units} is not enabled on this machine (if_enabled)"
+
 
 @dataclass
 class PluginLines:
-    """The lines of both files that could be understood, in order, and all problems."""
+    """The lines of both files that could be understood, in order, and all problems.
+
+    left_out: those that are not used, for what they are about is not on this machine.
+    """
 
     logging: list[PluginLine] = field(default_factory=list)
     plugins: list[PluginLine] = field(default_factory=list)
+    left_out: list[PluginLine] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
 
     @property
     def all(self) -> list[PluginLine]:
         """Logging plugins first, as in the Perl version."""
         return [*self.logging, *self.plugins]
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """Which lines are left out, and why."""
+        return tuple(f"{line.where}: {line.name}: {line.why_left_out}" for line in self.left_out)
 
 
 def read_plugin_lines(
@@ -102,7 +135,8 @@ def read_plugin_lines(
     for name, into in (("logging", lines.logging), ("plugins", lines.plugins)):
         try:
             for entry in files.entries(name):
-                into.extend(read_line(entry, finder, lines.problems, skip_missing=skip_missing))
+                for line in read_line(entry, finder, lines.problems, skip_missing=skip_missing):
+                    (lines.left_out if line.is_left_out() else into).append(line)
         except ConfigError as error:
             lines.problems.append(Problem.of(error))
     lines.problems.extend(_replaced(lines.all, finder))

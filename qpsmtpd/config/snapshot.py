@@ -40,6 +40,7 @@ class Snapshot:
     auth_mechanisms: what AUTH may offer; plugin_mechanisms: those of them that plugins implement.
     files: every file that was read.  warnings: what is odd about them.
     releases: what closes the resolver and the store.
+    left_out: which lines are not used, and why (`if_enabled`).
     """
 
     settings: Settings
@@ -52,6 +53,7 @@ class Snapshot:
     warnings: tuple[Problem, ...]
     releases: tuple[Release, ...]
     plugin_mechanisms: frozenset[str] = frozenset()
+    left_out: tuple[str, ...] = ()
 
     @functools.cached_property
     def failed_logins(self) -> SharedCounts:

@@ -123,7 +123,7 @@ class Worker:
     def _use(self, snapshot: Snapshot) -> PluginHandler:
         handler = use_logging(snapshot, self.options)
         if self.log_warnings:
-            report(snapshot.warnings)
+            report_oddities(snapshot)
         return handler
 
     async def _reload_for_ever(self, server: Server, hangup: asyncio.Event) -> None:
@@ -173,7 +173,7 @@ def check_configuration(options: RunOptions) -> int:
         except ConfigErrors as error:
             await report_errors(error, options)
             return EXIT_CONFIG
-        report(snapshot.warnings)
+        report_oddities(snapshot)
         await snapshot.stop()
         return 0
 
@@ -199,6 +199,13 @@ async def report_errors(errors: ConfigErrors, options: RunOptions) -> None:
             report(errors.problems)
             log.error("a configuration with these errors is not used")
         await snapshot.stop()
+
+
+def report_oddities(snapshot: Snapshot) -> None:
+    """Log what is odd about a configuration that is used, and what of it is not used."""
+    report(snapshot.warnings)
+    for reason in snapshot.left_out:
+        log.info("left out: %s", reason)
 
 
 def report(problems: Sequence[Problem]) -> None:

@@ -23,6 +23,7 @@ from qpsmtpd.config.loader import new_store, services_by
 from qpsmtpd.config.pluginconfig import PluginConfig
 from qpsmtpd.config.pluginfinder import PluginFinder
 from qpsmtpd.config.pluginlines import PluginLine, plugin_name, read_line
+from qpsmtpd.config.units import DIRECTORIES
 from qpsmtpd.dns.resolver import DnsResolver
 from qpsmtpd.doctor.access import only_root_changes
 from qpsmtpd.doctor.examination import OTHERS, Examination
@@ -88,7 +89,17 @@ def _in_process(installation: Installation, entry: Entry) -> list[Any] | None:
     """The words of the examination; None if the line is wrong."""
     finder = PluginFinder(installation.settings.plugin_dirs)
     line = next(read_line(entry, finder, []), None)
-    return asyncio.run(_examine(installation, line)).words() if line else None
+    if line is None:
+        return None
+    if line.is_left_out([installation.machine.path(each) for each in DIRECTORIES]):
+        return _left_out(line).words()
+    return asyncio.run(_examine(installation, line)).words()
+
+
+def _left_out(line: PluginLine) -> Examination:
+    advice = "If you want that, install and enable it, and reload; or write a line of your own."
+    finding = Finding.notice(line.name, line.why_left_out, advice)
+    return Examination(line.name, (), (replace(finding, area=OTHERS),))
 
 
 async def _examine(installation: Installation, line: PluginLine) -> Examination:

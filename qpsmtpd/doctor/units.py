@@ -7,19 +7,13 @@ import re
 from collections.abc import Iterator
 
 from qpsmtpd.config.runoptions import ListenAddress, parse_listen
+from qpsmtpd.config.units import DIRECTORIES
 from qpsmtpd.doctor.machine import Machine
 
 SOCKET = "qpsmtpd.socket"
 SERVICE = "qpsmtpd.service"
 
-#: In order of precedence.
-_DIRECTORIES = (
-    "/etc/systemd/system",
-    "/run/systemd/system",
-    "/usr/local/lib/systemd/system",
-    "/usr/lib/systemd/system",
-    "/lib/systemd/system",
-)
+_DIRECTORIES = (*map(str, DIRECTORIES), "/lib/systemd/system")
 _WANTS = ("sockets.target.wants", "multi-user.target.wants")
 
 _assignment = re.compile(r"\s*(\w+)\s*=(.*)").fullmatch

@@ -23,14 +23,24 @@ _AREA = "DNS"
 
 
 async def check_lists(
-    resolver: Resolver, zones: Iterable[str], tests: tuple[str, str], file: str
+    resolver: Resolver,
+    zones: Iterable[str],
+    tests: tuple[str, str],
+    file: str,
+    *,
+    idle_without: bool = False,
 ) -> AsyncIterator[Finding]:
     """Whether lists list what they must, and not what they must not; all are asked at once.
 
     tests: CLIENTS or DOMAINS.  file: the file with the zones.
+    idle_without: whether a plugin without any list does nothing, which is worth a word.
     """
-    for finding in await asyncio.gather(*(_check(resolver, zone, tests, file) for zone in zones)):
+    found = await asyncio.gather(*(_check(resolver, zone, tests, file) for zone in zones))
+    for finding in found:
         yield finding
+    if idle_without and not found:
+        text = "names no list, so nothing is looked up or refused"
+        yield Finding.notice(f"file {file}", text, area=_AREA)
 
 
 async def _check(resolver: Resolver, zone: str, tests: tuple[str, str], file: str) -> Finding:

@@ -26,6 +26,7 @@ from qpsmtpd.config.pluginfinder import is_shipped, shipped_plugins
 from qpsmtpd.config.pluginlines import CommonOptions
 from qpsmtpd.config.settings import Settings, file_of
 from qpsmtpd.manpages import texts
+from qpsmtpd.manpages.perlplugins import fates
 from qpsmtpd.manpages.roff import Page
 from qpsmtpd.plugin.base import HOOK_METHODS, Plugin
 from qpsmtpd.plugin.options import OptionDoc, describe
@@ -194,10 +195,11 @@ def _plugins() -> Page:
     page.heading("Plugins")
     for name, cls in shipped_plugins().items():
         _plugin(page, name, cls)
-    page.heading("Plugins of the Perl version that are missing")
-    page.prose(texts.MISSING)
-    for name in sorted(name for name in PERL_PLUGINS if not is_shipped(name)):
-        page.term(name, _stands_in(name))
+    page.heading("Plugins of the Perl version")
+    page.prose(texts.PERL)
+    for name, fate in fates().items():
+        text = fate.text if is_shipped(name) else _stands_in(name)
+        page.term(name, f"{fate.status}: {text}" if text else fate.status)
     page.heading("Plugins of others that configurations name")
     for name in sorted(ABSENT.keys() - PERL_PLUGINS):
         page.term(name, _stands_in(name))

@@ -143,11 +143,19 @@ not exist stops the start, unless the file `missing_plugins` says otherwise.
 manual of one plugin, as below.
 """
 
-MISSING = """\
-For each of them there is a word on what can stand in. A line with one of them stops the start, as
-mail would pass that the plugin refused; with `skip` in the file `missing_plugins` such lines are
-left out, with a warning. Those without which nothing is missed are always left out. Those without
-which mail would be lost, or relayed for strangers, always stop the start.
+PERL = """\
+What has become of each plugin of the Perl version (1.03):
+
+- same: it does here what it did there;
+- differs: it does that, but for what is said; where there is more, its manual above has the rest;
+- built in: the daemon itself does what it did;
+- stands in: it is not here, and another plugin or program does what it did;
+- idle: it does nothing, and its line may stay until somebody removes it.
+
+A line with one that is built in, or for which something stands in, stops the start, as mail would
+pass that the plugin refused; with `skip` in the file `missing_plugins` such lines are left out,
+with a warning. Those without which mail would be lost, or relayed for strangers, always stop the
+start.
 """
 
 EXEMPT = """\

@@ -131,9 +131,12 @@ class Dnsbl(Plugin[DnsblOptions]):
         self._lookup = Note[asyncio.Task[str]](f"{self.name}.lookup")
 
     async def examine(self, system: System) -> AsyncIterator[Finding]:
-        """Whether each list answers, and lists what it must (RFC 5782 section 5)."""
+        """Whether there are lists, each answers, and lists what it must (RFC 5782 section 5)."""
         zones = [listing.list.zone for listing in await self._read_lists()]
-        async for finding in check_lists(self.services.resolver, zones, CLIENTS, "dnsbl_zones"):
+        resolver = self.services.resolver
+        async for finding in check_lists(
+            resolver, zones, CLIENTS, "dnsbl_zones", idle_without=True
+        ):
             yield finding
 
     async def hook_pre_connection(self, session: Session) -> Verdict | None:

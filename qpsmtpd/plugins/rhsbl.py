@@ -72,9 +72,12 @@ class Rhsbl(Plugin[RhsblOptions]):
         self._lists = await self._read_lists()
 
     async def examine(self, system: System) -> AsyncIterator[Finding]:
-        """Whether each list answers, and lists what it must (RFC 5782 section 5)."""
+        """Whether there are lists, each answers, and lists what it must (RFC 5782 section 5)."""
         zones = [found.zone for found, _ in await self._read_lists()]
-        async for finding in check_lists(self.services.resolver, zones, DOMAINS, "rhsbl_zones"):
+        resolver = self.services.resolver
+        async for finding in check_lists(
+            resolver, zones, DOMAINS, "rhsbl_zones", idle_without=True
+        ):
             yield finding
 
     async def hook_mail(self, tx: Transaction, sender: ReversePath) -> Verdict | None:

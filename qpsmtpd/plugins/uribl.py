@@ -222,9 +222,12 @@ class Uribl(Plugin[UriblOptions]):
         )
 
     async def examine(self, system: System) -> AsyncIterator[Finding]:
-        """Whether each list answers, and lists what it must (RFC 5782 section 5)."""
+        """Whether there are lists, each answers, and lists what it must (RFC 5782 section 5)."""
         zones = [listing.list.zone for listing in await self._read_lists()]
-        async for finding in check_lists(self.services.resolver, zones, DOMAINS, "uribl_zones"):
+        resolver = self.services.resolver
+        async for finding in check_lists(
+            resolver, zones, DOMAINS, "uribl_zones", idle_without=True
+        ):
             yield finding
 
     async def hook_data_post(self, tx: Transaction) -> Verdict | None:

@@ -183,6 +183,11 @@ def test_logcheck_ignores_what_was_refused() -> None:
         ("smtp/protocol.py", None),
         ("plugin/chain.py", None),
         ("mail/session.py", None),
+        ("plugins/karma.py", None),
+        ("plugins/fcrdns.py", None),
+        ("plugins/dnsbl.py", None),
+        ("plugins/greylisting.py", None),
+        ("plugins/uribl.py", None),
     ],
 )
 def test_logcheck_ignores_the_usual_lines(source: str, values: tuple[Any, ...] | None) -> None:
@@ -194,6 +199,8 @@ def test_logcheck_ignores_the_usual_lines(source: str, values: tuple[Any, ...] |
         shown = re.sub(r"%\.?\d*[srdf]", "1", line).replace("message 1", "message accepted")
         shown = shown.replace("1 would=1", "shadow would=deny")
         shown = shown.replace("reply=1", "reply=250 2.0.0 Queued").replace("ip=1", "ip=192.0.2.1")
+        shown = shown.replace("report 1", "report accepted=1 delayed=0 share=0.0%")
+        shown = shown.replace("suspect reason=1", "suspect reason=helo")
         shown = shown.replace("exceeded=1", "exceeded=data_deadline")
         head = "2026-11-22T22:10:10.123456+00:00 mx qpsmtpd[815]:"
         assert ignored_by_logcheck(f"{head} 6B0368B1.403.1.1: {shown}\n"), shown

@@ -17,6 +17,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from qpsmtpd.testing import Records
 from tests.debian_system import HOST_NAME
 from tests.dns_server import DnsServer
 from tests.packaging.guest import readme
@@ -31,14 +32,16 @@ NAME_SERVER = ("127.0.0.1", 53)
 CLIENT = "192.0.2.25"
 CLIENT_NAME = "mail.genuine.example"
 
-_DNS = {
+_DNS: Records = {
     ("PTR", CLIENT): [CLIENT_NAME],
     ("A", CLIENT_NAME): [CLIENT],
     ("A", "genuine.example"): [CLIENT],
+    ("MX", "genuine.example"): [(10, CLIENT_NAME)],
     ("TXT", "genuine.example"): [f"v=spf1 ip4:{CLIENT} -all"],
     ("TXT", "s._domainkey.genuine.example"): [rsa_record()],
     ("TXT", "_dmarc.genuine.example"): ["v=DMARC1; p=reject"],
     ("A", "forged.example"): ["198.51.100.1"],
+    ("MX", "forged.example"): [(10, CLIENT_NAME)],
     ("TXT", "forged.example"): ["v=spf1 -all"],
     ("TXT", "_dmarc.forged.example"): ["v=DMARC1; p=reject"],
 }

@@ -188,6 +188,18 @@ def test_chain(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ]
 
 
+def test_a_chain_with_a_line_that_is_left_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    directory = a_directory(tmp_path, plugins=f"relay if_enabled rspamd\n{GOOD}")
+    assert cli.main(["plugins", "--config", directory]) == 0
+    *table, reason = capsys.readouterr().out.splitlines()
+    assert table[1].startswith("plugins:2  rcpt_ok")
+    assert reason.endswith(
+        "plugins:1: relay: not used, as rspamd is not enabled on this machine (if_enabled)"
+    )
+
+
 def test_chain_with_a_problem(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["plugins", "--config", a_directory(tmp_path, plugins=f"x\n{GOOD}")]) == 1
     output = capsys.readouterr()

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from qpsmtpd.config import units
 from qpsmtpd.config.files import ConfigFiles
 from qpsmtpd.config.pluginfinder import PluginFinder
 from qpsmtpd.config.pluginlines import PluginLine, PluginLines, read_plugin_lines
@@ -406,3 +407,44 @@ def test_plugins_that_are_missing_and_may_be_skipped(tmp_path: Path, plugin_dir:
     assert severities(lines) == ["warning", "warning", "error", "warning", "warning"]
     assert "stunnel: not available" in lines.problems[2].text
     assert [line.name for line in lines.plugins] == ["queue/keep", "taker"]
+
+
+# --- lines that are left out -----------------------------------------------------------------
+
+
+@pytest.fixture
+def unit_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where links to units are."""
+    directory = tmp_path / "units/multi-user.target.wants"
+    directory.mkdir(parents=True)
+    monkeypatch.setattr(units, "DIRECTORIES", (tmp_path / "units",))
+    return directory
+
+
+def test_a_line_for_what_is_enabled(tmp_path: Path, plugin_dir: Path, unit_dir: Path) -> None:
+    text = "filter if_enabled clamav-daemon,rspamd\ntaker\nqueue/keep"
+    lines = read(tmp_path, plugin_dir, text)
+    assert [line.name for line in lines.plugins] == ["taker", "queue/keep"]
+    assert lines.reasons == (
+        f"{tmp_path}/plugins:1: filter: not used, as clamav-daemon or rspamd is not enabled on "
+        "this machine (if_enabled)",
+    )
+    (unit_dir / "rspamd.service").touch()
+    lines = read(tmp_path, plugin_dir, text)
+    assert [line.name for line in lines.plugins] == ["filter", "taker", "queue/keep"]
+    assert lines.reasons == ()
+
+
+def test_a_line_that_is_left_out_has_to_be_right(tmp_path: Path, plugin_dir: Path) -> None:
+    lines = read(tmp_path, plugin_dir, "filter if_enabled x nonsense\ntaker\nqueue/keep")
+    (problem,) = lines.problems
+    assert "nonsense" in problem.text
+    lines = read(tmp_path, plugin_dir, "filter if_enabled /run/x\ntaker\nqueue/keep")
+    (problem,) = lines.problems
+    assert problem.text.endswith("the name of a unit, such as clamav-daemon")
+
+
+def test_what_is_left_out_does_nothing_for_the_chain(tmp_path: Path, plugin_dir: Path) -> None:
+    lines = read(tmp_path, plugin_dir, "taker if_enabled x\nqueue/discard")
+    texts = [problem.text for problem in lines.problems if problem.severity == "error"]
+    assert texts == ["no plugin accepts recipients (rcpt_ok)"]

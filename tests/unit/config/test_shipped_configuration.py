@@ -10,11 +10,13 @@ from pathlib import Path
 import pytest
 
 from maintscripts.render import LEVELS, render_chain, write_chains
+from qpsmtpd.config import units
 from qpsmtpd.config.files import ConfigFiles
 from qpsmtpd.config.loader import load
-from qpsmtpd.config.pluginfinder import PluginFinder
+from qpsmtpd.config.pluginfinder import PluginFinder, shipped_plugins
 from qpsmtpd.config.pluginlines import read_plugin_lines
 from qpsmtpd.mailauth.author import read_author
+from qpsmtpd.plugin.base import Plugin
 from qpsmtpd.testing import FakeResolver
 
 SHIPPED = Path(__file__).parents[3] / "etc" / "qpsmtpd"
@@ -41,9 +43,17 @@ CHAINS = "/usr/share/qpsmtpd/chains"
 #: The plugins of each level, in their order.
 PLUGINS = {
     "minimal": "helo sender_permitted_from dkim dmarc loop",
-    "standard": "earlytalker rhsbl dnsbl helo sender_permitted_from dkim dmarc loop",
-    "strict": "earlytalker count_unrecognized_commands rhsbl dnsbl helo resolvable_fromhost "
-    "sender_permitted_from dkim dmarc loop headers bogus_bounce",
+    "standard": "karma earlytalker fcrdns rhsbl dnsbl helo sender_permitted_from greylisting dkim "
+    "dmarc loop uribl",
+    "strict": "karma earlytalker count_unrecognized_commands fcrdns rhsbl dnsbl helo "
+    "resolvable_fromhost sender_permitted_from naughty greylisting dkim dmarc loop headers "
+    "bogus_bounce uribl",
+}
+#: What is in standard and strict if this machine starts it at boot, and the unit.
+SCANNERS = {
+    "virus/clamdscan": "clamav-daemon.service",
+    "rspamd": "rspamd.service",
+    "spamassassin": "spamd.service",
 }
 BEFORE = ["logging/file", "relay", "badmailfrom", "badrcptto"]
 AFTER = ["rcpt_ok", "verify_recipients", "queue/maildir"]
@@ -85,6 +95,28 @@ async def test_they_load_without_problems(installed: Path, level: str) -> None:
     assert snapshot.settings.loglevel == "6"
 
 
+@pytest.mark.parametrize("level", LEVELS)
+async def test_scanners_are_asked_if_they_are_enabled(
+    installed: Path, level: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wants = installed / "units/multi-user.target.wants"
+    wants.mkdir(parents=True)
+    monkeypatch.setattr(units, "DIRECTORIES", (wants.parent,))
+    plugins = installed / "plugins"
+    plugins.write_text(plugins.read_text().replace("/chains/standard", f"/chains/{level}"))
+    scanners = {} if level == "minimal" else SCANNERS
+    for number, unit in enumerate(["", *scanners.values()]):
+        if unit:
+            (wants / unit).touch()
+        snapshot = await load([installed], {}, resolver=FakeResolver(), check_only=True)
+        await snapshot.stop()
+        assert snapshot.warnings == ()
+        names = [chained.plugin.name for chained in snapshot.chain.plugins]
+        there = list(scanners)[:number]
+        assert names == [*BEFORE, *PLUGINS[level].split(), *there, *AFTER]
+        assert len(snapshot.left_out) == len(scanners) - len(there)
+
+
 @pytest.mark.parametrize("name", ["badhelo", "badmailfrom", "badrcptto", "dnsbl_zones"])
 def test_nothing_is_refused_by_name(name: str) -> None:
     assert ConfigFiles([SHIPPED]).lines(name) == []
@@ -122,7 +154,7 @@ def test_a_level_has_the_plugins_of_the_one_below_in_their_order(lower: str, hig
 
 def test_sender_authentication_refuses_more_from_level_to_level() -> None:
     refusals = ["dmarc reject 0", "dmarc reject author", "dmarc reject 1"]
-    assert [line for level in LEVELS for line in meaning(level) if "reject" in line] == refusals
+    assert [line for level in LEVELS for line in meaning(level) if "dmarc" in line] == refusals
     for level in LEVELS:
         assert {"sender_permitted_from", "dkim"} <= set(meaning(level))
 
@@ -152,3 +184,18 @@ def test_the_first_mail_of_make_run_is_taken() -> None:
     assert found
     message = found[1].replace(r"\n", "\r\n")
     assert not read_author(message.partition("\r\n\r\n")[0].encode() + b"\r\n").problem
+
+
+#: Filters that look at nothing but the session and the DNS, which the doctor examines itself.
+NOTHING_TO_EXAMINE = {
+    *{"earlytalker", "count_unrecognized_commands", "naughty", "helo", "loop", "headers"},
+    *{"fcrdns", "resolvable_fromhost", "sender_permitted_from", "bogus_bounce"},
+}
+
+
+def test_the_doctor_examines_each_filter() -> None:
+    """Who adds a filter that needs anything from the machine or others has it look for that."""
+    filters = {name for level in LEVELS for name in names(level)}
+    plugins = shipped_plugins()
+    examined = {name for name in filters if plugins[name].examine is not Plugin.examine}
+    assert filters - examined == NOTHING_TO_EXAMINE

@@ -106,6 +106,14 @@ async def test_too_few_descriptors_are_a_warning(
         await snapshot.stop()
 
 
+def test_what_is_left_out_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    options = RunOptions(config=(configure(tmp_path),))
+    (tmp_path / "plugins").write_text("relay if_enabled rspamd\nrcpt_ok\nqueue/discard\n")
+    with caplog.at_level(logging.INFO):
+        assert check_configuration(options) == 0
+    assert f"left out: {tmp_path}/plugins:1: relay: not used, as rspamd" in caplog.text
+
+
 def test_check_configuration(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     options = RunOptions(config=(configure(tmp_path),))
     assert check_configuration(options) == 0

@@ -77,6 +77,17 @@ def test_a_plugin_that_has_nothing_to_say(machine: FakeMachine) -> None:
     assert lossy.findings == ()
 
 
+def test_a_line_that_is_left_out(machine: FakeMachine) -> None:
+    """It is not examined until its unit is enabled."""
+    body = "def examine(self, system): yield Finding.ok('x', 'well')"
+    installation = local(machine, body, chain="mine if_enabled rspamd\n")
+    (found,) = one(installation).findings
+    assert (found.subject, found.severity.name) == ("mine", "NOTICE")
+    assert found.text == "not used, as rspamd is not enabled on this machine (if_enabled)"
+    machine.file("/etc/systemd/system/multi-user.target.wants/rspamd.service")
+    assert summary(one(installation).findings) == ["ok well"]
+
+
 def test_what_is_said_before_a_fault_counts(machine: FakeMachine) -> None:
     body = "def examine(self, system):\n        yield Finding.ok('x', 'y')\n        1 / 0"
     assert summary(one(local(machine, body)).findings) == [
