@@ -166,10 +166,13 @@ async def _inside(arguments: argparse.Namespace) -> int:
 
 
 def publish(results: Results) -> None:
-    """Write them to tests/bench, where the instructions of messages stay as they are."""
+    """Write these results over those of the repository; what was not measured stays."""
     path = HERE / "results.json"
-    replace(results, instructions=Results.load(path).instructions).save(path)
-    (HERE / "chart.svg").write_text(draw(results))
+    published = Results.load(path)
+    published.machine.update(results.machine)
+    published.cells.update(results.cells)
+    published.save(path)
+    (HERE / "chart.svg").write_text(draw(published))
 
 
 async def _measure_in_turns(
