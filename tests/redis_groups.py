@@ -10,10 +10,11 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import TypeVar
+from typing import ParamSpec, TypeVar
 
 from tests.redis_server import RedisServer, free_port
 
+Arguments = ParamSpec("Arguments")
 ServerT = TypeVar("ServerT", bound=RedisServer)
 
 #: What Sentinels call the master.
@@ -69,17 +70,30 @@ class SentinelGroup:
     def complete(self) -> None:
         """Wait until the Sentinels know each other, and that all replicas can be masters."""
         replicas = len(self._running()) - 1
-        others = len(self.sentinels) - 1
         for sentinel in self.sentinels:
             until(
-                lambda sentinel=sentinel: f"slaves={replicas},sentinels={others + 1}"
-                in sentinel.ask("INFO", "sentinel")
+                lambda sentinel=sentinel: (
+                    f"slaves={replicas},sentinels={len(self.sentinels)}"
+                    in sentinel.ask("INFO", "sentinel")
+                )
             )
         for server in self._running():
-            until(lambda server=server: _says(server, "role:master", "master_link_status:up"))
+            until(_says, server, "role:master", "master_link_status:up")
 
     def _running(self) -> list[RedisServer]:
         return [server for server in self.servers if server.running]
+
+
+def _knows(sentinel: RedisServer, text: str) -> bool:
+    return text in sentinel.ask("INFO", "sentinel")
+
+
+def _agrees(node: RedisServer, text: str) -> bool:
+    return text in node.ask("CLUSTER", "INFO")
+
+
+def _follows(replica: RedisServer, master: str) -> bool:
+    return replica.command("CLUSTER", "REPLICATE", master) == "+OK"
 
 
 def _says(server: RedisServer, *lines: str) -> bool:
@@ -89,9 +103,16 @@ def _says(server: RedisServer, *lines: str) -> bool:
 
 @contextmanager
 def sentinel_group(
-    replicas: int = 1, watchers: int = 3, server: Sequence[str] = (), sentinel: Sequence[str] = ()
+    replicas: int = 1,
+    watchers: int = 3,
+    server: Sequence[str] = (),
+    sentinel: Sequence[str] = (),
+    passwords: tuple[str, str] = ("", ""),
 ) -> Iterator[SentinelGroup]:
-    """A group in which everybody knows the others.  server, sentinel: more of their settings."""
+    """A group in which everybody knows the others.
+
+    server, sentinel: more of their settings.  passwords: what these make of either's password.
+    """
     with ExitStack() as stack:
         master = _started(stack, lambda made: RedisServer(made, server, free_port()))
         follow = ("--replicaof", "127.0.0.1", str(master.port), "--repl-diskless-sync-delay", "0")
@@ -104,6 +125,10 @@ def sentinel_group(
             _started(stack, lambda made: Sentinel(made, master, quorum, sentinel))
             for _ in range(watchers)
         ]
+        for one in servers:
+            one.password = passwords[0]
+        for other in sentinels:
+            other.password = passwords[1]
         group = SentinelGroup(servers, sentinels)
         group.complete()
         yield group
@@ -156,7 +181,7 @@ class Cluster:
         """Wait until all that run say so."""
         for server in self.servers:
             if server.running:
-                until(lambda server=server: text in server.ask("CLUSTER", "INFO"))
+                until(_agrees, server, text)
 
     def complete(self) -> None:
         """Wait until all know all, and that the Cluster works."""
@@ -165,7 +190,9 @@ class Cluster:
 
 
 @contextmanager
-def redis_cluster(masters: int = 3, replicas: int = 0, more: Sequence[str] = ()) -> Iterator[Cluster]:
+def redis_cluster(
+    masters: int = 3, replicas: int = 0, more: Sequence[str] = ()
+) -> Iterator[Cluster]:
     """A Cluster that works.  more: arguments of its servers."""
     with ExitStack() as stack:
         servers = [_started(stack, lambda made: ClusterNode(made, more)) for _ in range(masters)]
@@ -180,8 +207,8 @@ def redis_cluster(masters: int = 3, replicas: int = 0, more: Sequence[str] = ())
         cluster.complete()
         for number, follower in enumerate(followers):
             name = servers[number % masters].id
-            until(lambda f=follower, n=name: f.command("CLUSTER", "REPLICATE", n) == "+OK")
-            until(lambda f=follower: _says(f, "master_link_status:up"))
+            until(_follows, follower, name)
+            until(_says, follower, "master_link_status:up")
         yield cluster
 
 
@@ -205,9 +232,11 @@ def _started(stack: ExitStack, make: Callable[[Path], ServerT]) -> ServerT:
     raise AssertionError
 
 
-def until(condition: Callable[[], bool]) -> None:
+def until(
+    condition: Callable[Arguments, bool], *args: Arguments.args, **kw: Arguments.kwargs
+) -> None:
     """Wait until this is so."""
     end = time.monotonic() + PATIENCE
-    while not condition():
+    while not condition(*args, **kw):
         assert time.monotonic() < end, "they do not agree"
         time.sleep(0.02)

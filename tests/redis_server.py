@@ -66,6 +66,8 @@ class RedisServer:
         """`directory`: of its socket; the path must be short.  `arguments`: further ones."""
         self.socket = directory / "redis.sock"
         self.port = port
+        #: That `command` and `ask` log in with.
+        self.password = ""
         self._directory = directory
         self._arguments = tuple(arguments)
         self._process: subprocess.Popen[str] | None = None
@@ -119,21 +121,27 @@ class RedisServer:
 
     def command(self, *words: str) -> str:
         """Have it carry out a command; its answer, if that is one line."""
+        with self._connected() as connected, connected.makefile() as answer:
+            connected.sendall(f"{' '.join(words)}\r\n".encode())
+            return answer.readline().rstrip()
+
+    @contextmanager
+    def _connected(self) -> Iterator[socket.socket]:
+        """A connection to its socket, logged in if need be."""
         with socket.socket(socket.AF_UNIX) as connected:
             connected.connect(str(self.socket))
-            connected.sendall(f"{' '.join(words)}\r\n".encode())
-            with connected.makefile() as answer:
-                return answer.readline().rstrip()
+            if self.password:
+                connected.sendall(f"AUTH {self.password}\r\n".encode())
+                assert connected.recv(len("+OK\r\n")) == b"+OK\r\n"
+            yield connected
 
     def ask(self, *words: str) -> str:
         """Have it carry out a command; the text that it answers."""
-        with socket.socket(socket.AF_UNIX) as connected:
-            connected.connect(str(self.socket))
+        with self._connected() as connected, connected.makefile("rb") as answer:
             connected.sendall(f"{' '.join(words)}\r\n".encode())
-            with connected.makefile("rb") as answer:
-                first = answer.readline()
-                assert first.startswith(b"$"), first
-                return answer.read(int(first[1:])).decode()
+            first = answer.readline()
+            assert first.startswith(b"$"), first
+            return answer.read(int(first[1:])).decode()
 
     def listen(self, setting: str = "port") -> None:
         """Listen on a free TCP port of 127.0.0.1 as well; `setting`: "port" or "tls-port"."""

@@ -15,6 +15,7 @@ which no node says where the slots are is down as a whole.
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -27,6 +28,8 @@ from qpsmtpd.store.location import Address, RedisLocation
 from qpsmtpd.store.operation import Operation, Page, Scan
 from qpsmtpd.store.redisentries import Command, answer_of, command_of, key_of
 from qpsmtpd.store.redisnode import Node, connected
+
+log = logging.getLogger(__name__)
 
 SLOTS = 16384
 
@@ -105,6 +108,10 @@ class ClusterBackend:
         await self._read_map()
         return {node: list(self._owners.values()).count(node) for node in self._masters()}
 
+    def owner(self, slot: int) -> Address | None:
+        """The node that has a slot, as far as we know."""
+        return self._owners.get(slot)
+
     # --- operations -----------------------------------------------------------------------------
 
     def _jobs(self, batch: Sequence[Operation], answers: list[Any]) -> list[Job]:
@@ -121,7 +128,7 @@ class ClusterBackend:
     def _address_for(self, operation: Operation) -> Address | None:
         if isinstance(operation, Scan):
             return self._scanned(operation.cursor)
-        return self._owners.get(slot_of(key_of(operation.name)))
+        return self.owner(slot_of(key_of(operation.name)))
 
     async def _round(self, jobs: Sequence[Job], answers: list[Any]) -> list[Job]:
         """Ask all nodes at once; returns what is to be asked elsewhere."""
@@ -257,8 +264,11 @@ class ClusterBackend:
     async def _forget(self) -> None:
         """Close the connections to nodes that have no slots any more."""
         masters = self._masters()
-        gone = [address for address in self._parts if address not in masters]
-        await asyncio.gather(*(self._parts.pop(address).node.close() for address in gone))
+        gone = {a: self._parts.pop(a) for a in tuple(self._parts) if a not in masters}
+        for address, part in gone.items():
+            if not part.breaker.closed:
+                log.warning("node of the store replaced: %s", address)
+        await asyncio.gather(*(part.node.close() for part in gone.values()))
 
 
 def _commands(jobs: Sequence[Job]) -> list[Command]:
