@@ -71,12 +71,7 @@ class SentinelGroup:
         """Wait until the Sentinels know each other, and that all replicas can be masters."""
         replicas = len(self._running()) - 1
         for sentinel in self.sentinels:
-            until(
-                lambda sentinel=sentinel: (
-                    f"slaves={replicas},sentinels={len(self.sentinels)}"
-                    in sentinel.ask("INFO", "sentinel")
-                )
-            )
+            until(_knows, sentinel, f"slaves={replicas},sentinels={len(self.sentinels)}")
         for server in self._running():
             until(_says, server, "role:master", "master_link_status:up")
 

@@ -143,6 +143,14 @@ class RedisServer:
             assert first.startswith(b"$"), first
             return answer.read(int(first[1:])).decode()
 
+    def texts(self, *words: str) -> list[str]:
+        """Have it carry out a command; the list of texts that it answers."""
+        with self._connected() as connected, connected.makefile("rb") as answer:
+            connected.sendall(f"{' '.join(words)}\r\n".encode())
+            count = int(answer.readline()[1:])
+            sizes = (int(answer.readline()[1:]) for _ in range(count))
+            return [answer.read(size + 2)[:-2].decode() for size in sizes]
+
     def listen(self, setting: str = "port") -> None:
         """Listen on a free TCP port of 127.0.0.1 as well; `setting`: "port" or "tls-port"."""
         while True:

@@ -70,6 +70,10 @@ for _, name in ipairs(page[2]) do
 end
 return answer
 """
+
+#: A larger sum was not counted by us: a million a second would need two weeks for it.
+MOST_COUNTED = 10**12
+
 _special = re.compile(rb"[\\*?\[\]^-]")
 
 #: The commands that scripts and connections need, as rules of an ACL (qpsmtpd-scaling(7)).
@@ -135,9 +139,12 @@ def answer_of(operation: Operation, reply: Any) -> Any:
 
 def _sum(reply: int | bytes | None) -> int:
     try:
-        return int(reply or 0)
+        total = int(reply or 0)
     except ValueError:
         raise _senseless() from None
+    if abs(total) > MOST_COUNTED:
+        raise _senseless()
+    return total
 
 
 def _page(cursor: bytes, rest: Sequence[Any]) -> Page:
