@@ -178,9 +178,10 @@ _MEANINGS: tuple[tuple[tuple[str, ...], Meaning], ...] = (
     (
         ("connection closed", "connection reset", "connection lost", "closed by server"),
         Meaning(
-            "the server closes the connection at once: it may want TLS, or not listen to us",
-            "On a tls-port write rediss in place of redis; see also its log, protected-mode and "
-            "maxclients.",
+            "the server closes the connection at once: it may want TLS, or a certificate of ours, "
+            "or does not want us",
+            "On a tls-port write rediss in place of redis, and unless its tls-auth-clients is no, "
+            "ssl_certfile=PATH&ssl_keyfile=PATH; see also its log, protected-mode and maxclients.",
         ),
     ),
     (
@@ -193,7 +194,11 @@ _MEANINGS: tuple[tuple[tuple[str, ...], Meaning], ...] = (
     ),
     (
         ("no answer within", "does not answer", "timed out"),
-        Meaning("no answer in time", "See store_timeout, and firewalls between here and there."),
+        Meaning(
+            "no answer in time",
+            "See store_timeout, and firewalls between here and there; where there is no TLS, rediss "
+            "in the file `store` waits in vain.",
+        ),
     ),
 )
 
