@@ -196,8 +196,8 @@ _MEANINGS: tuple[tuple[tuple[str, ...], Meaning], ...] = (
         ("no answer within", "does not answer", "timed out"),
         Meaning(
             "no answer in time",
-            "See store_timeout, and firewalls between here and there; where there is no TLS, rediss "
-            "in the file `store` waits in vain.",
+            "See store_timeout, and firewalls between here and there; where there is no TLS, "
+            "rediss in the file `store` waits in vain.",
         ),
     ),
 )
