@@ -14,7 +14,10 @@ from tests.redis_server import program
 #: Upstream versions of Debian 12 and 13.
 VERSIONS = ("4.3.4", "6.1.0")
 
-TESTS = [f"tests/unit/store/{name}.py" for name in ("test_contract", "test_redis")]
+TESTS = [
+    *(f"tests/unit/store/{name}.py" for name in ("test_contract", "test_redis")),
+    *(f"tests/integration/test_store_{name}.py" for name in ("sentinel", "cluster", "entries")),
+]
 
 
 @pytest.mark.parametrize("version", VERSIONS)

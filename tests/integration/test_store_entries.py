@@ -13,7 +13,7 @@ from qpsmtpd.store.redisentries import ACL
 from qpsmtpd.testing import serve
 from tests.integration.test_dmarc_reports import OPTIONS, message
 from tests.integration.test_store_lies import FAR_DNS, PROXIED, from_afar
-from tests.redis_server import redis_server
+from tests.redis_server import RedisServer, redis_server
 from tests.unit.client import catching
 
 CHAIN = (
@@ -25,6 +25,7 @@ GREYLISTING = "greylisting black_timeout 1 per_recipient 1"
 WRONG = base64.b64encode(b"\0me@example.test\0wrong").decode()
 #: As long as anything may be remembered: the option history_days of karma allows ten years.
 LONGEST = 3650 * 86400
+OPERATIONS = 8
 _KEY = re.compile(
     r"qpsmtpd\|3\|(value|count)\|\{(?P<scope>[a-z _/]+)\|.*\}|qpsmtpd\|3\|probe\|\{\}"
 )
@@ -94,3 +95,27 @@ async def test_the_rules_of_the_acl_are_enough(tmp_path: Path) -> None:
             said = server.command("ACL", "DRYRUN", "mail", *words)
             assert "no permissions" in said or said.startswith("$"), said
             assert said != "+OK"
+
+
+async def test_operations_of_a_message(tmp_path: Path) -> None:
+    """As many as qpsmtpd-scaling(7) counts with, for a client that is known."""
+    chain = (*CHAIN, "greylisting black_timeout 1")
+    with redis_server() as server:
+        files = {**PROXIED, "store": [server.url], **catching(tmp_path, *chain)}
+        async with serve(files, dns=FAR_DNS) as serving:
+            store = shared_store(parse_location(server.url), 10.0)
+            await store.scoped("greylisting").put("known/192.0.2.0/24", b"9999999999", 3600)
+            await store.close()
+            await _session(serving.host, serving.port, "a@client.example")
+            before = _scripts(server)
+            for _ in range(10):
+                await _session(serving.host, serving.port, "a@client.example")
+        # What is asked at the end of the last session is carried out by now.
+        made = (_scripts(server) - before) / 10
+    assert OPERATIONS - 2 <= made <= OPERATIONS, made
+
+
+def _scripts(server: RedisServer) -> int:
+    found = re.search(r"cmdstat_eval:calls=(\d+)", server.ask("INFO", "commandstats"))
+    assert found
+    return int(found[1])
