@@ -37,8 +37,9 @@ class Sentinel(RedisServer):
         self._file = directory / "sentinel.conf"
         lines = (
             f"sentinel monitor {SERVICE} 127.0.0.1 {master.port} {quorum}",
-            f"sentinel down-after-milliseconds {SERVICE} 300",
-            f"sentinel failover-timeout {SERVICE} 3000",
+            # On a busy machine nobody is to be down who is only slow.
+            f"sentinel down-after-milliseconds {SERVICE} 2000",
+            f"sentinel failover-timeout {SERVICE} 5000",
             *more,
         )
         self._file.write_text("".join(f"{line}\n" for line in lines))
@@ -63,9 +64,12 @@ class SentinelGroup:
 
     @property
     def master(self) -> RedisServer:
-        """The one that says so itself."""
-        (found,) = (server for server in self._running() if _says(server, "role:master"))
-        return found
+        """The one that says so itself; there are two for a moment while it changes."""
+        until(lambda: len(self._masters()) == 1)
+        return self._masters()[0]
+
+    def _masters(self) -> list[RedisServer]:
+        return [server for server in self._running() if _says(server, "role:master")]
 
     def complete(self) -> None:
         """Wait until the Sentinels know each other, and that all replicas can be masters."""
@@ -74,6 +78,13 @@ class SentinelGroup:
             until(_knows, sentinel, f"slaves={replicas},sentinels={len(self.sentinels)}")
         for server in self._running():
             until(_says, server, "role:master", "master_link_status:up")
+
+    def caught_up(self) -> None:
+        """Wait until the replicas have what was written so far."""
+        master = self.master
+        for server in self._running():
+            if server is not master:
+                caught_up(master, server)
 
     def _running(self) -> list[RedisServer]:
         return [server for server in self.servers if server.running]
@@ -89,6 +100,17 @@ def _agrees(node: RedisServer, text: str) -> bool:
 
 def _follows(replica: RedisServer, master: str) -> bool:
     return replica.command("CLUSTER", "REPLICATE", master) == "+OK"
+
+
+def caught_up(master: RedisServer, replica: RedisServer) -> None:
+    """Wait until a replica has what was written so far."""
+    written = _offset(master, "master_repl_offset")
+    until(lambda: _offset(replica, "slave_repl_offset") >= written)
+
+
+def _offset(server: RedisServer, name: str) -> int:
+    lines = server.ask("INFO", "replication").split("\r\n")
+    return int(next(line for line in lines if line.startswith(f"{name}:")).partition(":")[2])
 
 
 def _says(server: RedisServer, *lines: str) -> bool:
@@ -136,7 +158,7 @@ class ClusterNode(RedisServer):
         self.bus = free_port()
         settings = (
             *("--cluster-enabled", "yes", "--cluster-port", str(self.bus)),
-            *("--cluster-node-timeout", "1000", "--repl-diskless-sync-delay", "0"),
+            *("--cluster-node-timeout", "3000", "--repl-diskless-sync-delay", "0"),
         )
         super().__init__(directory, (*settings, *more), free_port())
 

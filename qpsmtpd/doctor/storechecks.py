@@ -28,11 +28,12 @@ from qpsmtpd.store.sentinel import ask_sentinel
 
 #: Fewer Sentinels cannot agree when one of them is gone.
 _ENOUGH_SENTINELS = 3
-_AREA = "Next hops"  # as in the words between processes; the report has its own heading
+AREA = "Store"
 
 
 def check_store(installation: Installation) -> Iterator[Finding]:
     """The findings about a Redis; none for a file, and for a location that is wrong."""
+    yield from installation.found(AREA)
     location = _location(installation)
     if location is None or not installation.machine.can_be(installation.account):
         return
@@ -45,7 +46,7 @@ def check_store(installation: Installation) -> Iterator[Finding]:
     except (OSError, ValueError) as failure:
         yield Finding.warning("store", f"cannot be examined: {failure}")
         return
-    yield from (replace(finding, area="") for finding in found)
+    yield from found
 
 
 def _location(installation: Installation) -> RedisLocation | None:
@@ -58,7 +59,7 @@ def _location(installation: Installation) -> RedisLocation | None:
 
 def _in_process(location: RedisLocation, timeout: float) -> list[Any]:
     findings = asyncio.run(findings_about(location, timeout))
-    placed = tuple(replace(finding, area=_AREA) for finding in findings)
+    placed = tuple(replace(finding, area=AREA) for finding in findings)
     return Examination("store", (), placed).words()
 
 

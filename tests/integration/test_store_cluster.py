@@ -15,7 +15,7 @@ from qpsmtpd.plugin.services import Store
 from qpsmtpd.store.cluster import slot_of
 from qpsmtpd.store.redisentries import key_of
 from tests.integration.test_store_outage import LOOPS, files, serving, traffic
-from tests.redis_groups import Cluster, ClusterNode, redis_cluster
+from tests.redis_groups import Cluster, ClusterNode, caught_up, redis_cluster
 from tests.redis_server import redis_server
 from tests.unit.client import on_both_loops
 from tests.unit.store.stores import Subject, set_clock
@@ -23,6 +23,8 @@ from tests.unit.store.test_contract import CONTRACT, Test
 from tests.unit.store.test_redis import opened, up_again
 
 LONG = 3600.0
+#: Long enough for what is done to each node in turn.
+SHORT = 1.0
 #: A Cluster that goes on without the slots of a node that is gone.
 PARTLY = ("--cluster-require-full-coverage", "no")
 
@@ -51,7 +53,7 @@ async def test_contract(lasting: Cluster, test: Test) -> None:
             set_clock(server, seconds)
 
     async with opened(lasting.url) as store:
-        await test(Subject(store, 0.05, lambda: asyncio.sleep(0), jump))
+        await test(Subject(store, SHORT, lambda: asyncio.sleep(0), jump))
 
 
 async def test_a_script_may_use_value_and_counter_of_a_key(lasting: Cluster) -> None:
@@ -206,7 +208,7 @@ async def test_a_replica_takes_over() -> None:
         key = key_at(cluster, old)
         async with opened(cluster.url) as store:
             await store.put(key, b"1", LONG)
-            old.command("WAIT", "1", "0")
+            caught_up(old, replica)
             old.kill()
             assert await _eventually(store, key) == b"1"
             assert replica.command("DBSIZE") == ":1"

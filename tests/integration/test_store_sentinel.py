@@ -48,7 +48,7 @@ async def test_a_limit_holds_on_the_new_master(tmp_path: Path, group: SentinelGr
     async with serving(tmp_path) as (daemon, port), connected(port) as client:
         assert await tries(client, 3) == [250, 250, 451]
         # What the replica has not got yet would be lost.
-        group.master.command("WAIT", "1", "0")
+        group.caught_up()
         group.master.kill()
         assert (await tries(client, 1))[0] in (250, 451)
         await daemon.logged("store up again")
@@ -68,7 +68,7 @@ async def test_a_planned_change_of_the_master_loses_no_count(group: SentinelGrou
     async with opened(group.url) as store:
         assert await store.increment("a", 1, LONG) == 1
         old = group.master
-        old.command("WAIT", "1", "0")
+        group.caught_up()
         assert group.sentinels[0].command("SENTINEL", "FAILOVER", SERVICE) == "+OK"
         await asyncio.to_thread(until, lambda: "role:slave" in old.ask("INFO", "replication"))
         await up_again(store)

@@ -196,7 +196,7 @@ def _sentinel(address: str, master: str, directory: str) -> str:
     lines = (
         *(f"bind {address}", "port 26379", "protected-mode no", f"dir {directory}"),
         f"sentinel monitor mail {master} 6379 2",
-        *("sentinel down-after-milliseconds mail 500", "sentinel failover-timeout mail 5000"),
+        *("sentinel down-after-milliseconds mail 1500", "sentinel failover-timeout mail 5000"),
     )
     return "".join(f"{line}\n" for line in lines)
 
