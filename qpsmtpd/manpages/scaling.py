@@ -306,6 +306,6 @@ Cluster. The DNS is asked {sum(LOOKUPS.values())} times for a message
 much is in that of qpsmtpd or of the resolver, which has to be a near one, as DNS lists count
 clients by it.
 
-Not in it: what scans messages (clamd, rspamd, spamd), which takes ten to a hundred times as long as
-all of the above; where mail is delivered to; and the bandwidth.
+Not in it: what scans messages (clamd, rspamd, spamd), which takes ten milliseconds and more for
+each, many times all of the above; where mail is delivered to; and the bandwidth.
 """

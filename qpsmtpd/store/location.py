@@ -38,11 +38,11 @@ _SENTINEL_PARAMETERS = ("sentinel_user", "sentinel_password_file")
 PARAMETERS = {
     "ssl_ca_certs": "file with the certificates of the CAs that sign those of servers; by default "
     "the CAs of the system count",
-    "ssl_certfile": "our own certificate, for servers that ask for one; with it goes",
-    "ssl_keyfile": "the file of its key",
+    "ssl_certfile": "file with our own certificate, for servers that ask for one",
+    "ssl_keyfile": "file with the key of that certificate",
     "password_file": "file whose first line is the password",
-    "sentinel_user": "our user at the Sentinels, if they ask for one; and",
-    "sentinel_password_file": "the file of our password there",
+    "sentinel_user": "our user at the Sentinels, if it is another one there than `default`",
+    "sentinel_password_file": "file whose first line is our password at the Sentinels",
     "db": "number of the database, where there is no host",
 }
 _FILES = frozenset(name for name in PARAMETERS if name.endswith(("file", "certs")))

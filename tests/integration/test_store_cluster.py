@@ -13,7 +13,7 @@ import pytest
 from qpsmtpd.errors import StoreError
 from qpsmtpd.plugin.services import Store
 from qpsmtpd.store.cluster import slot_of
-from qpsmtpd.store.redisentries import key_of
+from qpsmtpd.store.redisentries import ACL, key_of
 from tests.integration.test_store_outage import LOOPS, files, serving, traffic
 from tests.redis_groups import Cluster, ClusterNode, caught_up, redis_cluster
 from tests.redis_server import redis_server
@@ -82,6 +82,20 @@ def key_at(cluster: Cluster, node: ClusterNode, number: int = 0) -> str:
 
 def _slot(key: str) -> int:
     return slot_of(key_of(f"value|{key}".encode()))
+
+
+async def test_the_rules_of_the_acl_are_enough(lasting: Cluster) -> None:
+    for node in lasting.masters:
+        rules = ("on", ">secret", *ACL.split())
+        assert node.command("ACL", "SETUSER", "mail", *rules) == "+OK"
+    async with opened(lasting.url.replace("://", "://mail:secret@")) as store:
+        scoped = store.scoped("acl")
+        await asyncio.gather(*(scoped.put(f"{number}", b"", LONG) for number in range(20)))
+        assert len([item async for item in scoped.items()]) == 20
+        assert await scoped.increment("a", 1, LONG) == 1
+    for node in lasting.masters:
+        assert node.command("ACL", "DRYRUN", "mail", "ASKING") == "+OK"
+        node.command("FLUSHALL")
 
 
 # --- slots that move --------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from qpsmtpd.errors import StoreError
+from qpsmtpd.store.redisentries import ACL
 from tests.integration.test_store_outage import LOOPS, connected, files, serving, traffic, tries
 from tests.redis_groups import SERVICE, SentinelGroup, sentinel_group, until
 from tests.unit.store.test_redis import opened, up_again
@@ -104,6 +105,13 @@ async def test_sentinels_that_are_no_help(group: SentinelGroup) -> None:
         assert time.monotonic() - began < 20
     for sentinel in group.sentinels:
         sentinel.resume()
+
+
+async def test_the_rules_of_the_acl_are_enough(group: SentinelGroup) -> None:
+    for server in group.servers:
+        assert server.command("ACL", "SETUSER", "me", "on", ">secret", *ACL.split()) == "+OK"
+    async with opened(group.url.replace("://", "://me:secret@")) as store:
+        assert await store.increment("a", 1, LONG) == 1
 
 
 async def test_passwords_everywhere(tmp_path: Path) -> None:

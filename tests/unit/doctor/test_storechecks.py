@@ -33,7 +33,7 @@ def test_a_file_and_a_wrong_location_are_not_examined(machine: FakeMachine) -> N
 def test_one_server(machine: FakeMachine) -> None:
     with redis_server() as server:
         assert found(machine, server.url) == [
-            Finding.ok(f"unix://{server.socket}?db=0", "can be written to")
+            Finding.ok(f"unix://{server.socket}?db=0", "can be written to", area="Store")
         ]
         server.kill()
         assert only(machine, server.url).text
