@@ -18,7 +18,7 @@ VERSIONS = ("4.3.4", "6.1.0")
 TESTS = {
     "tests/unit/store/test_contract.py": "not fake and not sqlite",
     "tests/unit/store/test_redis.py": "",
-    "tests/integration/test_store_sentinel.py": "planned or passwords or acl",
+    "tests/integration/test_store_sentinel.py": "passwords or acl",
     "tests/integration/test_store_cluster.py": "moves or acl or no_node or no_cluster",
 }
 
