@@ -59,18 +59,33 @@ def unpack(package: str, target: Path) -> None:
 class RedisServer:
     """A server that keeps nothing: after a restart it is empty."""
 
-    def __init__(self, directory: Path, arguments: Sequence[str] = ()) -> None:
+    #: What it says when it can be used.
+    ready = "ready to accept connections"
+
+    def __init__(self, directory: Path, arguments: Sequence[str] = (), port: int = 0) -> None:
         """`directory`: of its socket; the path must be short.  `arguments`: further ones."""
         self.socket = directory / "redis.sock"
-        self.port = 0
+        self.port = port
+        #: That `command` and `ask` log in with.
+        self.password = ""
         self._directory = directory
         self._arguments = tuple(arguments)
         self._process: subprocess.Popen[str] | None = None
 
     @property
+    def running(self) -> bool:
+        """Whether it was started, and not killed since."""
+        return self._process is not None
+
+    @property
     def url(self) -> str:
         """What the file `store` says of it."""
         return f"unix://{self.socket}"
+
+    @property
+    def _first(self) -> Sequence[str]:
+        """The arguments that must come first."""
+        return ("--save", "")
 
     def start(self) -> None:
         """Start it, and wait until it takes connections."""
@@ -78,8 +93,9 @@ class RedisServer:
         self._process = subprocess.Popen(
             (
                 *("setpriv", "--pdeathsig", "KILL", path),
+                *self._first,
                 *("--unixsocket", str(self.socket), "--dir", str(self._directory)),
-                *("--port", "0", "--bind", "127.0.0.1", "--save", "", *self._arguments),
+                *("--port", str(self.port), "--bind", "127.0.0.1", *self._arguments),
             ),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -91,7 +107,7 @@ class RedisServer:
         said = ""
         for line in self._process.stdout:
             said += line
-            if "ready to accept connections" in line.lower():
+            if self.ready in line.lower():
                 return
         raise RuntimeError(f"redis-server does not start:\n{said}")
 
@@ -105,17 +121,40 @@ class RedisServer:
 
     def command(self, *words: str) -> str:
         """Have it carry out a command; its answer, if that is one line."""
+        with self._connected() as connected, connected.makefile() as answer:
+            connected.sendall(f"{' '.join(words)}\r\n".encode())
+            return answer.readline().rstrip()
+
+    @contextmanager
+    def _connected(self) -> Iterator[socket.socket]:
+        """A connection to its socket, logged in if need be."""
         with socket.socket(socket.AF_UNIX) as connected:
             connected.connect(str(self.socket))
+            if self.password:
+                connected.sendall(f"AUTH {self.password}\r\n".encode())
+                assert connected.recv(len("+OK\r\n")) == b"+OK\r\n"
+            yield connected
+
+    def ask(self, *words: str) -> str:
+        """Have it carry out a command; the text that it answers."""
+        with self._connected() as connected, connected.makefile("rb") as answer:
             connected.sendall(f"{' '.join(words)}\r\n".encode())
-            with connected.makefile() as answer:
-                return answer.readline().rstrip()
+            first = answer.readline()
+            assert first.startswith(b"$"), first
+            return answer.read(int(first[1:])).decode()
+
+    def texts(self, *words: str) -> list[str]:
+        """Have it carry out a command; the list of texts that it answers."""
+        with self._connected() as connected, connected.makefile("rb") as answer:
+            connected.sendall(f"{' '.join(words)}\r\n".encode())
+            count = int(answer.readline()[1:])
+            sizes = (int(answer.readline()[1:]) for _ in range(count))
+            return [answer.read(size + 2)[:-2].decode() for size in sizes]
 
     def listen(self, setting: str = "port") -> None:
         """Listen on a free TCP port of 127.0.0.1 as well; `setting`: "port" or "tls-port"."""
         while True:
-            with socket.create_server(("127.0.0.1", 0)) as probe:
-                self.port = probe.getsockname()[1]
+            self.port = free_port()
             # Somebody else may have taken it.
             if self.command("CONFIG", "SET", setting, str(self.port)) == "+OK":
                 return
@@ -132,6 +171,13 @@ class RedisServer:
     def _signal(self, number: signal.Signals) -> None:
         assert self._process is not None
         os.kill(self._process.pid, number)
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 that nobody has at the moment."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port: int = probe.getsockname()[1]
+        return port
 
 
 @contextmanager

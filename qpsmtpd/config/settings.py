@@ -38,6 +38,7 @@ from qpsmtpd.plugin.options import (
 )
 from qpsmtpd.plugin.services import Entry
 from qpsmtpd.store.location import Location, RedisLocation, missing_package, parse_location
+from qpsmtpd.store.locationfiles import problems_of_files
 
 _is_host = re.compile(r"[A-Za-z0-9_.:\[\]-]+").fullmatch
 _is_octal = re.compile(r"[0-7]{3,5}").fullmatch
@@ -253,7 +254,8 @@ class Settings:
         "",
         doc="Where plugins such as rate_limit keep their data: a Redis or Valkey server, which "
         "several machines may share, as redis://[[USER]:PASSWORD@]HOST[:PORT][/DB] (rediss:// with "
-        "TLS) or unix://[[USER]:PASSWORD@]/PATH[?db=DB]; or the absolute path of a SQLite file. By "
+        "TLS) or unix://[[USER]:PASSWORD@]/PATH[?db=DB]; Sentinels or a Cluster of them, see "
+        "qpsmtpd-scaling(7); or the absolute path of a SQLite file. By "
         "default /var/lib/qpsmtpd/store.sqlite under systemd, else a file in spool_dir.",
     )
     store_timeout: Seconds = opt(
@@ -361,6 +363,9 @@ def _store(entry: Entry) -> Location:
         raise ConfigError(entry.where, f"must be {error}") from None
     if missing := missing_package(location):
         raise ConfigError(entry.where, f"needs the package {missing}: apt install {missing}")
+    if isinstance(location, RedisLocation):
+        for problem in problems_of_files(location):
+            raise ConfigError(entry.where, problem)
     return location
 
 

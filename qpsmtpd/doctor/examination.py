@@ -17,7 +17,7 @@ from qpsmtpd.plugin.finding import Finding, Severity
 OTHERS = "Plugins"
 
 #: The headings under which plugins may report.
-AREAS = ("User and files", "Mail systems", "Next hops", "Certificates", "DNS", OTHERS)
+AREAS = ("User and files", "Mail systems", "Next hops", "Store", "Certificates", "DNS", OTHERS)
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from qpsmtpd.doctor.pluginchecks import examine_plugins
 from qpsmtpd.doctor.ports import check_ports
 from qpsmtpd.doctor.report import errors_in, exit_status, json_report, text_report
 from qpsmtpd.doctor.service import check_units, check_user
+from qpsmtpd.doctor.storechecks import check_store
 from qpsmtpd.errors import QpsmtpdError
 from qpsmtpd.plugin.finding import Finding
 
@@ -45,6 +46,7 @@ AREAS: dict[str, Area] = {
     "Addresses": check_ports,
     "Mail systems": check_mail_systems,
     "Next hops": check_next_hops,
+    "Store": check_store,
     "Certificates": _certificates,
     "DNS": check_dns,
     OTHERS: _others,

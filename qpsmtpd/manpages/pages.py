@@ -25,7 +25,7 @@ from qpsmtpd.config.names import PERL_PLUGINS, old_names, todays_name
 from qpsmtpd.config.pluginfinder import is_shipped, shipped_plugins
 from qpsmtpd.config.pluginlines import CommonOptions
 from qpsmtpd.config.settings import Settings, file_of
-from qpsmtpd.manpages import texts
+from qpsmtpd.manpages import scaling, texts
 from qpsmtpd.manpages.perlplugins import fates
 from qpsmtpd.manpages.roff import Page
 from qpsmtpd.plugin.base import HOOK_METHODS, Plugin
@@ -33,7 +33,7 @@ from qpsmtpd.plugin.options import OptionDoc, describe
 
 PAGES = (
     *("qpsmtpd(8)", "qpsmtpd-forkserver(8)", "qpsmtpd-prefork(8)"),
-    *("qpsmtpd-config(5)", "qpsmtpd-plugins(5)", "qpsmtpd-plugin-api(7)"),
+    *("qpsmtpd-config(5)", "qpsmtpd-plugins(5)", "qpsmtpd-plugin-api(7)", "qpsmtpd-scaling(7)"),
 )
 
 #: Methods of a plugin that are not hooks.
@@ -61,6 +61,7 @@ def pages() -> list[Page]:
         _configuration(),
         _plugins(),
         _api(),
+        _scaling(),
     ]
 
 
@@ -289,3 +290,13 @@ def _method(page: Page, name: str) -> None:
     parameters = [p for p in signature.parameters.values() if p.name != "self"]
     shown = signature.replace(parameters=parameters)
     page.term(name, inspect.getdoc(method) or "", str(shown).replace("'", ""))
+
+
+# --- several machines -----------------------------------------------------------------------
+
+
+def _scaling() -> Page:
+    page = _page("qpsmtpd-scaling", 7, "several machines with qpsmtpd, and what a site needs")
+    scaling.write(page)
+    _see_also(page, ("haproxy(1)", "redis-server(1)"))
+    return page

@@ -241,15 +241,20 @@ class Memory:
 
     async def good_messages(self, network: str) -> int:
         """How many messages of a network were delivered lately."""
-        return int(await self._store.get(f"good/{network}") or 0)
+        return _count_in(await self._store.get(f"good/{network}"))
 
     async def add_good_message(self, network: str, most: int) -> None:
         """Count a delivered message."""
 
         def one_more(old: bytes | None) -> bytes:
-            return b"%d" % min(int(old or 0) + 1, most)
+            return b"%d" % min(_count_in(old) + 1, most)
 
         await self._store.update(f"good/{network}", one_more, self._white)
+
+
+def _count_in(value: bytes | None) -> int:
+    """What was written; 0 for what nobody of us has written."""
+    return int(value) if value and value.isdigit() and len(value) < 10 else 0
 
 
 class Tally:

@@ -49,7 +49,8 @@ class Backend(Protocol):
         """Carry out operations in order; returns their answers.
 
         Opens what has to be opened.  Any exception means that the store is down; it may also be
-        cancelled.  It is not called again before it has ended.
+        cancelled.  It is not called again before it has ended.  An answer that is a StoreError
+        means that only this operation has failed.
         """
 
     async def close(self) -> None:
@@ -126,7 +127,11 @@ class Guard:
             self._go_down(error, batch)
             return
         for call, answer in answered:
-            if not call.answer.done():
+            if call.answer.done():
+                continue
+            if isinstance(answer, StoreError):
+                call.answer.set_exception(StoreError(str(answer)))
+            else:
                 call.answer.set_result(answer)
 
     # --- down -----------------------------------------------------------------------------------
@@ -156,7 +161,9 @@ class Guard:
             wait = min(wait * 2, max(MAX_RETRY, self._retry))
             try:
                 async with asyncio.timeout(self._timeout):
-                    await self._backend.run([PROBE])
+                    (answer,) = await self._backend.run([PROBE])
+                if isinstance(answer, StoreError):
+                    raise answer
             except Exception as error:
                 log.debug("store still down: %s: %s", self._backend.place, _text(error))
             else:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from qpsmtpd.plugin.services import Clock
+from qpsmtpd.store.cluster import ClusterBackend
 from qpsmtpd.store.guard import Backend, Guard
 from qpsmtpd.store.location import Location, RedisLocation
 from qpsmtpd.store.redis import RedisBackend
@@ -32,9 +33,11 @@ class SharedStore(StoreClient):
 
 def shared_store(location: Location, timeout: float) -> SharedStore:
     """The store at this location."""
-    if isinstance(location, RedisLocation):
-        return SharedStore(RedisBackend(location, timeout), timeout)
-    return SharedStore(SqliteBackend(location, timeout, Clock()), timeout)
+    if not isinstance(location, RedisLocation):
+        return SharedStore(SqliteBackend(location, timeout, Clock()), timeout)
+    if location.cluster:
+        return SharedStore(ClusterBackend(location, timeout, Clock()), timeout)
+    return SharedStore(RedisBackend(location, timeout), timeout)
 
 
 def default_location(environment: Mapping[str, str], spool_dir: Path) -> Path:

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 
 from tests.redis_server import redis_server
-from tests.unit.client import Client, uvloop_factory
+from tests.unit.client import PATIENCE, Client, uvloop_factory
 from tests.unit.daemon_process import Daemon, configure, running
 
 LOOPS = pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
@@ -191,6 +192,53 @@ async def test_a_place_that_cannot_be(location: str, tmp_path: Path) -> None:
     async with serving(tmp_path) as (daemon, port), connected(port) as client:
         assert await tries(client, 3) == [250, 250, 250]
         await daemon.logged("store down")
+
+
+@pytest.mark.parametrize(
+    ("command", "who"),
+    [
+        ("CONFIG SET requirepass secret", "redis://:guess@"),
+        ("CONFIG SET requirepass secret", "redis://"),
+        ("ACL SETUSER mail on >secret ~qpsmtpd|* -@all +get", "redis://mail:secret@"),
+        ("REPLICAOF 127.0.0.1 1", "redis://"),
+        ("PING", "rediss://"),
+        ("PING", "redis+cluster://"),
+    ],
+)
+async def test_a_server_that_does_not_want_us(command: str, who: str, tmp_path: Path) -> None:
+    with redis_server() as server:
+        server.listen()
+        server.command(*command.split())
+        limits = ["rate_limit messages_per_client 1/1d"]
+        files(tmp_path, f"{who}127.0.0.1:{server.port}", limits)
+        async with serving(tmp_path) as (daemon, port), connected(port) as client:
+            assert await tries(client, 3) == [250, 250, 250]
+            line = await daemon.logged("store down")
+    assert "guess" not in line
+    assert "secret" not in line
+
+
+async def test_a_server_that_wants_tls(tmp_path: Path) -> None:
+    authority = trustme.CA()
+    chain, ca_file = tmp_path / "chain", tmp_path / "ca"
+    authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(chain)
+    authority.cert_pem.write_to_path(ca_file)
+    given = ("--tls-cert-file", str(chain), "--tls-key-file", str(chain))
+    with redis_server(*given, "--tls-ca-cert-file", str(ca_file)) as server:
+        server.listen("tls-port")
+        place = f"127.0.0.1:{server.port}"
+        pair = f"ssl_certfile={chain}&ssl_keyfile={chain}"
+        for store, outcome in (
+            (f"redis://{place}", [250, 250]),
+            (f"rediss://{place}?{pair}", [250, 250]),
+            (f"rediss://{place}?ssl_ca_certs={ca_file}", [250, 250]),
+            (f"rediss://{place}?ssl_ca_certs={ca_file}&{pair}", [250, 451]),
+        ):
+            files(tmp_path, store, ["rate_limit messages_per_client 1/1d"])
+            # A busy machine has its time for the handshake; whom TLS refuses is down at once.
+            (tmp_path / "store_timeout").write_text(f"{PATIENCE:g}\n")
+            async with serving(tmp_path) as (_, port), connected(port) as client:
+                assert await tries(client, 2) == outcome
 
 
 async def test_a_full_disk(tmp_path: Path) -> None:

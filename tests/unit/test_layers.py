@@ -82,7 +82,7 @@ LIBRARIES = {
     "cryptography": {"mailauth.dkimkey", "mailauth.dkimprivate"},
     "dns": {"dns.names"},
     "ldap3": {"logins.ldap"},
-    "redis": {"store.redis"},
+    "redis": {"store.cluster", "store.redisnode", "store.sentinel"},
     "uvloop": {"daemon.worker"},
 }
 

@@ -235,7 +235,11 @@ def test_any_text(tmp_path_factory: pytest.TempPathFactory, name: str, text: str
 
 
 @pytest.mark.parametrize(
-    "text", ["/var/lib/store", "redis://redis.example:6379/1", "unix:///run/redis.sock"]
+    "text",
+    [
+        *("/var/lib/store", "redis://redis.example:6379/1", "unix:///run/redis.sock"),
+        *("redis+sentinel://a,b,c/mail", "rediss+cluster://a,b"),
+    ],
 )
 def test_a_store(tmp_path: Path, text: str) -> None:
     settings, problems = load(tmp_path, store=text, store_timeout="0.5")
@@ -263,8 +267,16 @@ def test_a_wrong_store_is_not_repeated_as_it_may_hold_a_password(tmp_path: Path)
     settings, (problem,) = load(tmp_path, store="redis://:secret@h:port")
     assert settings.store == ""
     assert problem.where == f"{tmp_path}/store:1"
-    assert problem.text.startswith("must be an absolute path of a SQLite file, redis://HOST")
+    assert problem.text.startswith("must be a location in which each host is HOST or HOST:PORT")
     assert "secret" not in str(problem)
+
+
+def test_files_that_the_store_names(tmp_path: Path) -> None:
+    settings, (problem,) = load(tmp_path, store=f"redis://h?password_file={tmp_path}/none")
+    assert settings.store == ""
+    assert str(problem) == (
+        f"{tmp_path}/store:1: password_file: {tmp_path}/none: No such file or directory"
+    )
 
 
 def test_a_store_that_needs_a_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

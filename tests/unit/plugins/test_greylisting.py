@@ -33,6 +33,8 @@ from qpsmtpd.plugins.greylisting import (
     P0F,
     TEXT,
     Greylisting,
+    GreylistingOptions,
+    Memory,
     Tally,
 )
 from qpsmtpd.store.opening import shared_store
@@ -830,11 +832,22 @@ async def test_several_workers(kind: str, tmp_path: Path) -> None:
         assert all([await p._memory.known("192.0.2.0/24") is not None for p in plugins])
 
 
+async def test_a_count_that_nobody_has_written() -> None:
+    """The store may say anything."""
+    store = FakeStore(FakeClock())
+    memory = Memory(store, GreylistingOptions())
+    for value in (b"x", b"\xff", b"-1", b"1" * 5000):
+        await store.put("good/192.0.2.0/24", value, 60)
+        assert await memory.good_messages("192.0.2.0/24") == 0
+    await memory.add_good_message("192.0.2.0/24", 5)
+    assert await memory.good_messages("192.0.2.0/24") == 1
+
+
 def _another_view_of(subject: Subject, kind: str, stack: AsyncExitStack) -> Any:
     """What another process has open."""
     backend: Any = subject.store._guard._backend  # type: ignore[attr-defined]
     store = shared_store(
-        backend._file._path if kind == "sqlite" else backend._location, stores.TIMEOUT
+        backend._file._path if kind == "sqlite" else backend._node._location, stores.TIMEOUT
     )
     stack.push_async_callback(store.close)
     return store

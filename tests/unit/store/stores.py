@@ -61,7 +61,7 @@ async def redis(_directory: Path) -> AsyncIterator[Subject]:
         store = shared_store(parse_location(server.url), TIMEOUT)
         # The time is the server's.
         try:
-            yield Subject(store, 0.05, lambda: asyncio.sleep(0), partial(_set_clock, server))
+            yield Subject(store, 0.05, lambda: asyncio.sleep(0), partial(set_clock, server))
         finally:
             await store.close()
 
@@ -74,7 +74,7 @@ _JUMP = (
 )
 
 
-def _set_clock(server: RedisServer, seconds: float) -> None:
+def set_clock(server: RedisServer, seconds: float) -> None:
     server.command("EVAL", f'"{_JUMP}"', "0", f"{seconds * 1000:.0f}")
 
 

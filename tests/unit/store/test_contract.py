@@ -24,8 +24,13 @@ LONG = 3600.0
 Test = Callable[[Subject], Coroutine[Any, Any, None]]
 
 
+#: The tests; tests/integration/test_store_cluster.py runs them with a Cluster.
+CONTRACT: list[Test] = []
+
+
 def of_every_kind(test: Test) -> Callable[..., Any]:
     """Run a test with a store of each kind."""
+    CONTRACT.append(test)
 
     async def run(kind: str, tmp_path: Path) -> None:
         async with getattr(stores, kind)(tmp_path) as subject:

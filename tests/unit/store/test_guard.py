@@ -157,6 +157,36 @@ async def test_answers_that_are_too_few_are_an_error() -> None:
     await store.close()
 
 
+async def test_an_operation_that_fails_by_itself() -> None:
+    class Partly(Backend):
+        async def run(self, batch: Sequence[Operation]) -> Sequence[Any]:
+            return [StoreError("gone") if op.name == b"a" else op.name for op in batch]
+
+    store = Guard(Partly(), PATIENT)
+    for _ in range(2):
+        outcomes = await asyncio.gather(*ask(store, "a", "b"), return_exceptions=True)
+        assert isinstance(outcomes[0], StoreError)
+        assert outcomes[1] == b"b"
+    await store.close()
+
+
+async def test_a_probe_that_fails_by_itself() -> None:
+    class Refuses(Backend):
+        async def run(self, batch: Sequence[Operation]) -> Sequence[Any]:
+            await super().run(batch)
+            return [StoreError("gone") for _ in batch]
+
+    backend = Refuses()
+    backend.error = OSError("broken")
+    store = Guard(backend, PATIENT)
+    await asyncio.gather(*ask(store, "a"), return_exceptions=True)
+    backend.error = None
+    await until(lambda: len(backend.batches) > 3)
+    with pytest.raises(StoreError, match="broken"):
+        await store.ask(Get(b"a"))
+    await store.close()
+
+
 async def test_one_line_when_it_goes_and_one_when_it_is_back(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""Two machines behind one HAProxy: no mail is lost when one goes, and limits hold for both."""
+"""Three machines behind one HAProxy, which share a store.
+
+No mail is lost, and none refused, when one of them goes, or the master of their store; limits hold
+for all of them together.
+"""
 
 from __future__ import annotations
 
@@ -27,14 +31,14 @@ WAYS = (("bookworm", "asyncio"), ("trixie", "uvloop"))
 @pytest.fixture(scope="module", params=WAYS, ids=lambda way: "-".join(way))
 def way(request: pytest.FixtureRequest) -> Iterator[tuple[System, str]]:
     release, loop = request.param
-    with haproxy_system(release, "redis-server", "iproute2") as made:
+    with haproxy_system(release, "redis-server", "redis-sentinel", "iproute2") as made:
         yield made, loop
 
 
-@pytest.mark.parametrize("scenario", ["drained", "limited"])
-def test_two_machines(way: tuple[System, str], tmp_path: Path, scenario: str) -> None:
+@pytest.mark.parametrize("scenario", ["drained", "limited", "failover"])
+def test_three_machines(way: tuple[System, str], tmp_path: Path, scenario: str) -> None:
     system, loop = way
-    program = (sys.executable, "-m", "tests.scaling.two_machines")
+    program = (sys.executable, "-m", "tests.scaling.three_machines")
     output = run((*ALONE, *program, str(system.root), str(tmp_path), loop, scenario), TIMEOUT)
     assert output.endswith("\npassed\n"), output
     sys.stdout.write(output)
