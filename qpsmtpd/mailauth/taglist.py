@@ -13,9 +13,8 @@ MAX_TAGS = 64
 _WHITE_SPACE = " \t\r\n"
 _BLANK = f"[{_WHITE_SPACE}]*+"
 #: Signatures may have octets beyond ASCII (RFC 8616 section 5).
-_SPEC = rf"{_BLANK}([A-Za-z][A-Za-z0-9_]*+){_BLANK}=([^;\x00-\x08\x0b\x0c\x0e-\x1f\x7f]*+)"
+_SPEC = rf"{_BLANK}[A-Za-z][A-Za-z0-9_]*+{_BLANK}=[^;\x00-\x08\x0b\x0c\x0e-\x1f\x7f]*+"
 _is_list = re.compile(rf"{_SPEC}(?:;{_SPEC})*(?:;{_BLANK})?").fullmatch
-_specs = re.compile(_SPEC).findall
 
 
 class TagListError(QpsmtpdError):
@@ -33,8 +32,10 @@ def parse_tags(text: str) -> dict[str, str]:
         if not text.strip(_WHITE_SPACE):
             return {}
         raise TagListError("not a tag list")
-    specs = _specs(text)
-    tags = {name: value.strip(_WHITE_SPACE) for name, value in specs}
+    specs = [spec.partition("=") for spec in text.split(";")]
+    if not specs[-1][1]:
+        specs.pop()  # what follows the last semicolon
+    tags = {name.strip(_WHITE_SPACE): value.strip(_WHITE_SPACE) for name, _, value in specs}
     if len(tags) != len(specs):
         raise TagListError("a tag occurs twice")
     return tags
