@@ -60,9 +60,9 @@ from functools import partial
 
 from qpsmtpd.api import (
     KNOWN,
+    OUR_DOMAINS,
     Address,
     AddressError,
-    DomainList,
     Note,
     Plugin,
     Recipient,
@@ -76,6 +76,7 @@ from qpsmtpd.api import (
     deny,
     matching,
     opt,
+    our_domains,
     parse_mailbox,
     unavailable,
     unknown,
@@ -143,18 +144,11 @@ class VerifyOptions:
 class VerifyRecipients(Plugin[VerifyOptions]):
     """Asks the plugins that deliver, and remembers what they say."""
 
-    files = {
-        "rcpthosts": "Domains to accept mail for; .example.com stands for all names below it.",
-        "morercpthosts.cdb": "Domains of `rcpthosts` as a constant database.",
-    }
+    files = OUR_DOMAINS
 
     async def start(self) -> None:
-        config, sender = self.services.config, self.options.sender
-        self._ours = DomainList(
-            await config.entries("rcpthosts"),
-            also=[self.services.me],
-            database=await config.mapping("morercpthosts"),
-        )
+        sender = self.options.sender
+        self._ours = await our_domains(self.services)
         self._sender = parse_mailbox(sender) if sender else None
         self._store = self.services.store.scoped(self.name)
         self._asked = Note[int](f"{self.name}.questions")
