@@ -16,7 +16,7 @@ from qpsmtpd.lists.addresses import AddressList, AddressSet
 from qpsmtpd.lists.clientlist import ClientList
 from qpsmtpd.lists.clientrecords import ClientRecord, ClientRecords, client_key
 from qpsmtpd.lists.dnslists import DnsList, reversed_address
-from qpsmtpd.lists.domains import DomainList, HelloList
+from qpsmtpd.lists.domains import OUR_DOMAINS, DomainList, HelloList, our_domains
 from qpsmtpd.lists.dynamicnames import looks_dynamic
 from qpsmtpd.lists.hosts import HostList, parse_hosts, read_hosts, read_network
 from qpsmtpd.lists.lines import read_all, read_each
@@ -150,6 +150,7 @@ __all__ = [
     "DOMAINS",
     "KNOWN",
     "NOTHING",
+    "OUR_DOMAINS",
     "PLACE_FORMS",
     "SPAM_RESULTS",
     "SPF_RESULT",
@@ -280,6 +281,7 @@ __all__ = [
     "looks_like_address",
     "matching",
     "opt",
+    "our_domains",
     "parse_forward_path",
     "parse_hosts",
     "parse_ip",

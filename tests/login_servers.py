@@ -8,13 +8,13 @@ one user: `user@example.test` with the password PASSWORD.
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import trustme
 
-from tests.debian_system import layer_tar, unpacked
+from tests.debian_system import System, layer_tar, unpacked
 from tests.scanner_servers import RealScanner
 
 USER = "user@example.test"
@@ -78,7 +78,7 @@ service auth {
 _IMAP_PORTS = """\
 service imap-login {
   inet_listener imap {
-    port = IMAP
+    port = PORT
   }
   inet_listener imaps {
     port = 0
@@ -136,13 +136,18 @@ def _free_port() -> int:
 
 
 @contextmanager
-def _running(
+def running_server(
     release: str,
     packages: Sequence[str],
     files: dict[str, str],
     prepare: Sequence[str],
     command: Sequence[str],
+    kind: Callable[[System, Sequence[str]], RealScanner] = RealScanner,
 ) -> Iterator[RealServer]:
+    """A server of these packages; in files and commands, PORT becomes its port.
+
+    prepare: what is to be done before it starts, with its certificate in /srv/cert.pem, key.pem.
+    """
     ca, port = trustme.CA(), _free_port()
     certificate = ca.issue_cert("127.0.0.1")
     files = {
@@ -152,13 +157,13 @@ def _running(
     }
     with unpacked(layer_tar(release, packages)) as system:
         for path, text in files.items():
-            system.write(path, text.replace("IMAP", str(port)))
+            system.write(path, text.replace("PORT", str(port)))
         # They have users of their own, and put their sockets there.
         (system.root / "run").chmod(0o777)
-        system.run("sh", "-ec", "; ".join(prepare))
+        system.run("sh", "-ec", "; ".join(prepare).replace("PORT", str(port)))
         ca.cert_pem.write_to_path(str(system.root / "srv/ca.pem"))
-        words = [word.replace("IMAP", str(port)) for word in command]
-        process = RealScanner(system, words)
+        words = [word.replace("PORT", str(port)) for word in command]
+        process = kind(system, words)
         try:
             process.start()
             yield RealServer(process, port, str(system.root / "srv/ca.pem"))
@@ -174,7 +179,7 @@ def real_dovecot(release: str) -> Iterator[RealServer]:
     prepare = ("mkdir -p /tmp/mail /tmp/home /run/dovecot", "chmod 1777 /tmp/mail /tmp/home")
     command = ("dovecot", "-F", "-c", "/srv/dovecot.conf")
     packages = ("dovecot-imapd", "dovecot-core")
-    with _running(release, packages, files, prepare, command) as server:
+    with running_server(release, packages, files, prepare, command) as server:
         yield server
 
 
@@ -186,7 +191,7 @@ def real_slapd() -> Iterator[RealServer]:
         "/srv/entries": _ENTRIES.replace("PASSWORD", PASSWORD.strip()),
     }
     prepare = ("mkdir /srv/db", "slapadd -f /srv/slapd.conf -l /srv/entries")
-    urls = "ldap://127.0.0.1:IMAP ldapi://%2Frun%2Fscanner.sock"
+    urls = "ldap://127.0.0.1:PORT ldapi://%2Frun%2Fscanner.sock"
     command = ("slapd", "-d", "0", "-f", "/srv/slapd.conf", "-h", urls)
-    with _running("bookworm", ("slapd", "ldap-utils"), files, prepare, command) as server:
+    with running_server("bookworm", ("slapd", "ldap-utils"), files, prepare, command) as server:
         yield server

@@ -110,9 +110,16 @@ class RealScanner:
     def kill(self) -> None:
         """It is gone, with all its processes; `start` may follow."""
         if self._process is not None:
+            children = list(_descendants(self._process.pid))
             self._process.kill()
             self._process.wait()
             self._process = None
+            # The kernel ends them with the first one, but a moment later.
+            deadline = time.monotonic() + START_TIMEOUT
+            while any(Path(f"/proc/{pid}/root").exists() for pid in children):
+                if time.monotonic() > deadline:
+                    raise RuntimeError(f"{self.command[0]} does not end")
+                time.sleep(0.01)
 
     def _signal(self, number: signal.Signals) -> None:
         assert self._process is not None

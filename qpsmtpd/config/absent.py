@@ -34,7 +34,10 @@ _LOGIN = (
 )
 _VPOPMAIL = "auth/auth_vpopmaild asks vpopmail, wherever that keeps its users"
 _RETIRED_SCANNER = "virus/command runs any scanner; virus/clamdscan asks ClamAV"
-_RECIPIENTS = "verify_recipients asks the mail system behind us; rcpt_map has a list of recipients"
+_RECIPIENTS = (
+    "verify_recipients asks the mail system behind us; rcpt_ldap, rcpt_sql, rcpt_socketmap and "
+    "rcpt_map look recipients up in tables"
+)
 _ATTACHMENTS = "Postfix behind us can refuse attachments (mime_header_checks)"
 _SUMMARY = "each message has one line in the log anyway, at the level LOGINFO"
 _LOGGING = (
@@ -75,9 +78,7 @@ _OF_PERL = {
     "auth/auth_vpopmail": Absent(_VPOPMAIL),
     "auth/auth_vpopmail_sql": Absent(_VPOPMAIL),
     "domainkeys": _idle("DKIM has replaced DomainKeys; the plugin dkim checks its signatures"),
-    "http_config": _vital("put the files that it fetched into the configuration directory"),
     "logging/apache": _idle(_LOGGING),
-    "qmail_deliverable": Absent(_RECIPIENTS),
     "stunnel": Absent(
         "stunnel can tell who the client is with `protocol = proxy`; list its address in the file "
         "proxy_networks",

@@ -83,6 +83,11 @@ class PluginConfig:
         try:
             async with asyncio.timeout(chained.timeout or DEFAULT_TIMEOUT):
                 return await ask(chained.plugin)
+        except ConfigError as error:
+            if not chained.skip_faults:
+                raise ConfigError(chained.where, error.problem) from error
+            log.warning("plugin=%s does not supply file=%s: %s", chained.plugin.name, name, error)
+            return None
         except Exception as error:
             log.exception("fault hook=config plugin=%s file=%s", chained.plugin.name, name)
             if chained.skip_faults:

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""DomainList, HelloList: domains and names of HELO, in whatever spelling; see mail/domain.py."""
+"""DomainList, HelloList: domains and names of HELO, in whatever spelling; see mail/domain.py.
+
+`our_domains` are those that we accept mail for.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,13 @@ from qpsmtpd.errors import ConfigError
 from qpsmtpd.lists.lines import read_each
 from qpsmtpd.lists.patterns import Pattern
 from qpsmtpd.mail.domain import MAX_DOMAIN, canonical_domain, domain_spellings, u_label_form
-from qpsmtpd.plugin.services import Entry
+from qpsmtpd.plugin.services import Entry, Services
+
+#: The files that `our_domains` reads, as `Plugin.files` has them.
+OUR_DOMAINS = {
+    "rcpthosts": "Domains to accept mail for; .example.com stands for all names below it.",
+    "morercpthosts.cdb": "Domains of `rcpthosts` as a constant database.",
+}
 
 # Which labels are valid is left to the DNS: an entry with an invalid one matches nothing.
 _LABEL = r"[0-9A-Za-z_\xa1-\U0010ffff-]+"
@@ -55,6 +64,15 @@ class DomainList:
             spelling.encode("utf-8", "surrogatepass") in self._database
             for spelling in (name, u_label_form(name))
         )
+
+
+async def our_domains(services: Services) -> DomainList:
+    """The domains that we accept mail for from anybody.  Raises ConfigError."""
+    return DomainList(
+        await services.config.entries("rcpthosts"),
+        also=[services.me],
+        database=await services.config.mapping("morercpthosts"),
+    )
 
 
 class HelloList:

@@ -11,10 +11,9 @@ a right one.  No error repeats what a back end said after it had got the passwor
 
 from qpsmtpd.logins.attempts import Login, readable
 from qpsmtpd.logins.checks import check_back_end, check_login_program
+from qpsmtpd.logins.credentials import context_of, password_of
 from qpsmtpd.logins.hosts import check_host, is_here
 from qpsmtpd.logins.judging import WRONG, LoginOptions, connected, judge
-from qpsmtpd.nexthop.hopauth import read_password
-from qpsmtpd.nexthop.target import tls_context
 from qpsmtpd.scanners.wire import ScannerError, ScannerWire
 
 __all__ = [
@@ -27,9 +26,9 @@ __all__ = [
     "check_host",
     "check_login_program",
     "connected",
+    "context_of",
     "is_here",
     "judge",
-    "read_password",
+    "password_of",
     "readable",
-    "tls_context",
 ]

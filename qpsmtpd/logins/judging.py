@@ -14,6 +14,7 @@ from qpsmtpd.mail.session import AuthAttempt, Session
 from qpsmtpd.mail.verdict import Verdict, accept, defer, deny
 from qpsmtpd.plugin.options import Seconds, opt
 from qpsmtpd.plugin.place import Place
+from qpsmtpd.scanners.service import answered
 from qpsmtpd.scanners.wire import ScannerError, ScannerWire, connect
 
 #: RFC 4954 section 6: a temporary failure of the server.
@@ -57,24 +58,13 @@ async def judge(
         log.info("not asked: nobody has such a name or password user=%r", attempt.user[:100])
         return wrong
     try:
-        right = await _within(timeout, ask(login))
+        right = await answered(asyncio.get_running_loop().time() + timeout, ask(login))
     except ScannerError as error:
         return defer(TEXT, code=454, status="4.7.0", reason=f"user={attempt.user!r}: {error}")
     if right:
         return accept()
     log.info("wrong password or unknown user=%r mechanism=%s", attempt.user, attempt.mechanism)
     return wrong
-
-
-async def _within(timeout: float, answer: Awaitable[bool]) -> bool:
-    limit = asyncio.timeout(timeout)
-    try:
-        async with limit:
-            return await answer
-    except TimeoutError:
-        if not limit.expired():
-            raise
-        raise ScannerError(f"no answer within {timeout:g}s") from None
 
 
 @asynccontextmanager

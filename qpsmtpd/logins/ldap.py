@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """LDAP: a user is searched for, and then bound to the directory with the password (RFC 4513).
 
+Recipients are only searched for.
+
 The library (python3-ldap3) blocks, so it runs in a thread; when the time is up its connections are
 shut down, which ends whatever it waits for.  It is imported only when it is used, being optional.
 Referrals are not followed: the password is for this server only.
@@ -34,8 +36,8 @@ _WRONG = (48, 49)
 class Directory:
     """Where users are, and how they are found.
 
-    attribute: that of the name.  user, password: who searches; "" is nobody in particular.
-    timeout: seconds for each wait.
+    attribute: that of the name, for logins.  user, password: who searches; "" is nobody in
+    particular.  timeout: seconds for each wait.
     """
 
     host: str
@@ -54,8 +56,16 @@ def is_installed() -> bool:
     return find_spec("ldap3") is not None
 
 
+def escaped(text: str) -> str:
+    """A text as a value in a filter (RFC 4515)."""
+    from ldap3.utils.conv import escape_filter_chars
+
+    value: str = escape_filter_chars(text)
+    return value
+
+
 class Talk:
-    """One login, in a thread.  `give_up` may be called by another."""
+    """One login, or one search, in a thread.  `give_up` may be called by another."""
 
     def __init__(self, directory: Directory) -> None:
         self._directory = directory
@@ -67,9 +77,22 @@ class Talk:
         """Whether a login is right; it blocks.  Raises ScannerError."""
         if not password:
             return False  # that would be a bind as nobody, which succeeds (RFC 4513 section 5.1.2)
-        try:
+        with self._talking():
             found = self._search(name)
             return found is not None and self._bind(found, password)
+
+    def has_any(self, search_filter: str) -> bool:
+        """Whether a filter (RFC 4515) finds an entry; it blocks.  Raises ScannerError."""
+        with self._talking():
+            names, code = self._entries(search_filter, most=1)
+            if not names and code != _SUCCESS:
+                raise ScannerError(f"does not answer the search (code {code})")
+            return bool(names)
+
+    @contextlib.contextmanager
+    def _talking(self) -> Iterator[None]:
+        try:
+            yield
         except ScannerError:
             raise
         except Exception as error:
@@ -92,26 +115,24 @@ class Talk:
 
     def _search(self, name: str) -> str | None:
         """The distinguished name of the one entry with this name; None if there is none."""
-        from ldap3.utils.conv import escape_filter_chars
-
-        directory = self._directory
-        connection = self._connect(directory.user, directory.password)
-        if directory.user and (code := _bound(connection)) != _SUCCESS:
-            raise ScannerError(f"does not let {directory.user} search (code {code})")
-        connection.search(
-            directory.base,
-            f"({directory.attribute}={escape_filter_chars(name)})",
-            attributes=["1.1"],
-            size_limit=2,
-        )
-        names = [e["dn"] for e in connection.response or () if e["type"] == "searchResEntry"]
-        code = connection.result["result"]
-        _close(connection)
+        names, code = self._entries(f"({self._directory.attribute}={escaped(name)})", most=2)
         if len(names) > 1 or code == _SIZE_LIMIT_EXCEEDED:
             raise ScannerError("has more than one entry with this name")
         if code != _SUCCESS:
             raise ScannerError(f"does not answer the search (code {code})")
         return names[0] if names else None
+
+    def _entries(self, search_filter: str, most: int) -> tuple[list[str], int]:
+        """The distinguished names of entries, and the result code."""
+        directory = self._directory
+        connection = self._connect(directory.user, directory.password)
+        if directory.user and (code := _bound(connection)) != _SUCCESS:
+            raise ScannerError(f"does not let {directory.user} search (code {code})")
+        connection.search(directory.base, search_filter, attributes=["1.1"], size_limit=most)
+        names = [e["dn"] for e in connection.response or () if e["type"] == "searchResEntry"]
+        code = connection.result["result"]
+        _close(connection)
+        return names, code
 
     def _bind(self, name: str, password: str) -> bool:
         connection = self._connect(name, password)

@@ -21,7 +21,7 @@ import operator
 import re
 import types
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
@@ -491,10 +491,11 @@ def parse(cls: type[T], words: Sequence[str]) -> tuple[T | None, list[str]]:
     return (None, problems) if problems else (reading.options, [])
 
 
-def with_defaults(options: T, entries: Sequence[Entry]) -> T:
+def with_defaults(options: T, entries: Sequence[Entry], whole: Collection[str] = ()) -> T:
     """The options of a line, where what it leaves at its default is as a file says.
 
     Each line of the file has an option and its value.  Raises ConfigError.
+    whole: options whose value is all that follows on the line, blanks included.
     """
     if not entries:
         return options
@@ -502,7 +503,8 @@ def with_defaults(options: T, entries: Sequence[Entry]) -> T:
     values: dict[str, Any] = {}
     for entry in entries:
         parser = _Parser(type(options))
-        parser.read(entry.text.split())
+        name, _, value = entry.text.partition(" ")
+        parser.read([f"{name}={value.strip()}"] if name in whole else entry.text.split())
         if parser.problems or parser.surplus:
             raise ConfigError(entry.where, "; ".join(parser.problems + parser.surplus))
         values |= parser.values

@@ -29,7 +29,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from qpsmtpd.api import (
-    DomainList,
+    OUR_DOMAINS,
     Plugin,
     Recipient,
     Transaction,
@@ -37,6 +37,7 @@ from qpsmtpd.api import (
     accept,
     deny,
     opt,
+    our_domains,
 )
 
 
@@ -53,18 +54,10 @@ class RcptOk(Plugin[RcptOkOptions]):
     """The gate of the relay: local recipients, and relay clients."""
 
     accepts_recipients = True
-    files = {
-        "rcpthosts": "Domains to accept mail for; .example.com stands for all names below it.",
-        "morercpthosts.cdb": "Domains of `rcpthosts` as a constant database.",
-    }
+    files = OUR_DOMAINS
 
     async def start(self) -> None:
-        config = self.services.config
-        self._local = DomainList(
-            await config.entries("rcpthosts"),
-            also=[self.services.me],
-            database=await config.mapping("morercpthosts"),
-        )
+        self._local = await our_domains(self.services)
 
     async def hook_rcpt(self, tx: Transaction, recipient: Recipient) -> Verdict | None:
         if tx.session.relay_client:

@@ -53,16 +53,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections import OrderedDict
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from functools import partial
 
 from qpsmtpd.api import (
-    KNOWN,
+    OUR_DOMAINS,
     Address,
     AddressError,
-    DomainList,
     Note,
     Plugin,
     Recipient,
@@ -76,25 +74,15 @@ from qpsmtpd.api import (
     deny,
     matching,
     opt,
+    our_domains,
     parse_mailbox,
     unavailable,
-    unknown,
     unsure,
 )
-
-#: Entries of each kind that are remembered within the time that they last.
-MOST_ENTRIES = 100_000
-
-#: Recipients that exist of which each worker knows without the store, and for how many seconds: a
-#: look into the store costs more than all else that RCPT does.
-MOST_RECENT = 10_000
-RECENT = 60.0
+from qpsmtpd.recipients import RecipientMemory
 
 #: Seconds without questions after one that nobody has answered.
 PAUSE = 30.0
-
-#: What is remembered of a recipient that exists; of one that does not, it is the status.
-_EXISTS = b"known"
 
 _TEXTS = {
     "5.1.2": "No such domain here",
@@ -143,25 +131,22 @@ class VerifyOptions:
 class VerifyRecipients(Plugin[VerifyOptions]):
     """Asks the plugins that deliver, and remembers what they say."""
 
-    files = {
-        "rcpthosts": "Domains to accept mail for; .example.com stands for all names below it.",
-        "morercpthosts.cdb": "Domains of `rcpthosts` as a constant database.",
-    }
+    files = OUR_DOMAINS
 
     async def start(self) -> None:
-        config, sender = self.services.config, self.options.sender
-        self._ours = DomainList(
-            await config.entries("rcpthosts"),
-            also=[self.services.me],
-            database=await config.mapping("morercpthosts"),
-        )
+        sender = self.options.sender
+        self._ours = await our_domains(self.services)
         self._sender = parse_mailbox(sender) if sender else None
         self._store = self.services.store.scoped(self.name)
+        self._memory = RecipientMemory(
+            self._store,
+            self.services.clock,
+            positive=self.options.positive,
+            negative=self.options.negative,
+        )
         self._asked = Note[int](f"{self.name}.questions")
         self._questions: dict[str, asyncio.Task[Verification]] = {}
         self._pause_ends = 0.0
-        # The oldest first: key → until when, by the monotonic clock.
-        self._recent: OrderedDict[str, float] = OrderedDict()
 
     async def hook_verify_recipient(self, tx: Transaction, recipient: Recipient) -> Verdict | None:
         if not self._is_to_be_asked_about(recipient.address, tx.session):
@@ -194,7 +179,7 @@ class VerifyRecipients(Plugin[VerifyOptions]):
     async def _verify(self, tx: Transaction, recipient: Recipient) -> Verification | None:
         """What is known about a recipient; None if the client is ourselves, asking that."""
         key = self._key(recipient.address)
-        known = await self._remembered(key)
+        known = await self._memory.recall(key)
         if known is not None:
             return known
         if tx.reverse_path == self._sender and await self._is_being_asked(key):
@@ -242,7 +227,7 @@ class VerifyRecipients(Plugin[VerifyOptions]):
                     verification = await self._answer(recipient)
             except TimeoutError:
                 verification = unavailable(f"no answer within {self.options.seconds}")
-            await self._remember(key, verification)
+            await self._memory.remember(key, verification)
         self._note(recipient, verification)
         return verification
 
@@ -262,41 +247,7 @@ class VerifyRecipients(Plugin[VerifyOptions]):
         elif verification.answer == "unsure":
             self.log.info("unsure to=%r reason=%r", str(recipient), verification.reason)
 
-    # --- what is remembered -----------------------------------------------------------------
-
-    async def _remembered(self, key: str) -> Verification | None:
-        if self._recent.get(key, 0.0) > self.services.clock.monotonic():
-            return KNOWN
-        try:
-            value = await self._store.get(f"is/{key}")
-        except StoreError:
-            return None
-        if value is None:
-            return None
-        if value == _EXISTS:
-            self._keep_recent(key)
-            return KNOWN
-        return unknown(value.decode("ascii", "replace"), "known")
-
-    def _keep_recent(self, key: str) -> None:
-        self._recent.pop(key, None)
-        self._recent[key] = self.services.clock.monotonic() + RECENT
-        if len(self._recent) > MOST_RECENT:
-            self._recent.popitem(last=False)
-
-    async def _remember(self, key: str, verification: Verification) -> None:
-        """Write down a clear answer, unless there are too many of its kind."""
-        if verification.answer not in ("known", "unknown"):
-            return
-        exists = verification.answer == "known"
-        lasts = self.options.positive if exists else self.options.negative
-        value = _EXISTS if exists else verification.status.encode()
-        if exists:
-            self._keep_recent(key)
-        with contextlib.suppress(StoreError):
-            number = await self._store.increment(f"number/{verification.answer}", 1, lasts)
-            if number <= MOST_ENTRIES:
-                await self._store.put(f"is/{key}", value, lasts)
+    # --- questions of other processes -------------------------------------------------------------
 
     async def _is_being_asked(self, key: str) -> bool:
         """Whether this process or another one is asking about a recipient now."""

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""HTTP/1.1 (RFC 9112) as far as asking a scanner needs it: one request on a connection, a message
-as its content, and a limited answer.
+"""HTTP/1.1 (RFC 9112) as far as asking a scanner or a daemon needs it: one request on a connection,
+a message as its content perhaps, and a limited answer.
 
 A library would be another dependency that reads what others write; aiohttp, which Debian packages,
 is larger than all of our rooms, and keeps the content in memory or needs wrappers around it.
@@ -30,10 +30,15 @@ _is_size = re.compile(r"[0-9]{1,10}").fullmatch
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """An answer: its status code and its content."""
+    """An answer: its status code and its content.
+
+    delimited: the content has an end of its own; where the end of the connection is its end, nobody
+    can tell whether something is missing.
+    """
 
     status: int
     content: bytes
+    delimited: bool = True
 
 
 def request_head(
@@ -84,19 +89,21 @@ async def exchange(
         status = parse_status(await wire.read_line(MAX_LINE))
         answered = await wire.read_fields(MAX_LINE, MAX_FIELDS)
         if status >= 200:
-            return Response(status, await _read_content(wire, answered))
+            return await _read_response(wire, status, answered)
     raise ScannerError("announces an answer again and again")
 
 
-async def _read_content(wire: ScannerWire, fields: Mapping[str, str]) -> bytes:
+async def _read_response(wire: ScannerWire, status: int, fields: Mapping[str, str]) -> Response:
     if "chunked" in fields.get("transfer-encoding", "").lower():
-        return await _read_chunks(wire)
+        return Response(status, await _read_chunks(wire))
     size = fields.get("content-length")
+    if status == 204:
+        return Response(status, b"")
     if size is None:
-        return await wire.read_to_end(MAX_CONTENT)
+        return Response(status, await wire.read_to_end(MAX_CONTENT), delimited=False)
     if not _is_size(size) or int(size) > MAX_CONTENT:
         raise ScannerError("its answer has no sensible length")
-    return await wire.read_exactly(int(size))
+    return Response(status, await wire.read_exactly(int(size)))
 
 
 async def _read_chunks(wire: ScannerWire) -> bytes:

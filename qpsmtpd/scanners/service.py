@@ -30,10 +30,14 @@ Talk = Callable[[ScannerWire], Awaitable[T]]
 
 
 class Slots:
-    """Limits how many scans one worker has at once; others wait."""
+    """Limits how many scans one worker has at once; others wait.
 
-    def __init__(self, limit: int) -> None:
+    busy: what is said when nothing becomes free in time.
+    """
+
+    def __init__(self, limit: int, busy: str = "too many messages are being scanned") -> None:
         self._free = asyncio.Semaphore(limit)
+        self._busy = busy
 
     @asynccontextmanager
     async def taken(self, deadline: float) -> AsyncIterator[None]:
@@ -42,7 +46,7 @@ class Slots:
             async with asyncio.timeout_at(deadline):
                 await self._free.acquire()
         except TimeoutError:
-            raise ScannerError("too many messages are being scanned") from None
+            raise ScannerError(self._busy) from None
         try:
             yield
         finally:
@@ -107,15 +111,24 @@ async def converse(place: Place, talk: Talk[T], deadline: float) -> T:
 
     Raises ScannerError, and what the talk raises.
     """
+    return await answered(deadline, _converse(place, talk))
+
+
+async def _converse(place: Place, talk: Talk[T]) -> T:
+    wire = await connect(place)
+    try:
+        return await talk(wire)
+    finally:
+        wire.abort()
+
+
+async def answered(deadline: float, answer: Awaitable[T]) -> T:
+    """An answer, until this time of the loop.  Raises ScannerError if it does not come."""
     begun = asyncio.get_running_loop().time()
     limit = asyncio.timeout_at(deadline)
     try:
         async with limit:
-            wire = await connect(place)
-            try:
-                return await talk(wire)
-            finally:
-                wire.abort()
+            return await answer
     except TimeoutError:
         if not limit.expired():
             raise

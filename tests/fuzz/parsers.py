@@ -64,6 +64,7 @@ from qpsmtpd.milter.wire import MilterError
 from qpsmtpd.nexthop import cleanup, dots, hopreply, metadata, prober, wire
 from qpsmtpd.plugin import place
 from qpsmtpd.plugin.services import Entry
+from qpsmtpd.recipients import qmail, socketmap
 from qpsmtpd.scanners import clamd, fields, http, rspamd, spamd
 from qpsmtpd.scanners.content import Content
 from qpsmtpd.scanners.wire import ScannerError, ScannerWire
@@ -76,6 +77,7 @@ from tests.unit.fakewire import Catcher, FakeWire, a_connection, a_plugin_with
 #: Where foreign text is read.
 ROOMS = (
     *("mail", "mailauth", "content", "smtp", "nexthop", "scanners", "logins", "lists", "dns"),
+    "recipients",
     "handlers",
     "milter",
 )
@@ -1376,6 +1378,36 @@ LOGIN_PARSERS = (
     ),
 )
 
+
+def _found(_octets: bytes, result: bool) -> None:
+    assert result in (True, False)
+
+
+_RECIPIENT = address.parse_mailbox("user@example.com")
+
+RECIPIENT_PARSERS = (
+    Parser(
+        "replies of socketmap",
+        _told_by_scanner(lambda wire: socketmap.ask(wire, "users", "user@example.com")),
+        (socketmap.parse_length, socketmap.parse_reply, socketmap.read_netstring),
+        (b"4:OK x,", b"9:NOTFOUND ,", b"8:TEMP abc,"),
+        (*words("OK NOTFOUND TEMP TIMEOUT PERM 0 1 9 : , -"), b" ", b"\r\n", b"\xff", b"\0"),
+        (ScannerError,),
+        _found,
+    ),
+    Parser(
+        "answers of qmail-deliverabled",
+        _told_by_scanner(lambda wire: qmail.ask(wire, "127.0.0.1:8998", _RECIPIENT)),
+        (qmail.parse_number,),
+        (
+            b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n241",
+            b"HTTP/1.1 204 No Content\r\n\r\n",
+        ),
+        (*words("HTTP/1.1 200 204 Content-Length: 0 1 47 255 256"), b"\r\n", b" ", b"\xff", b"\0"),
+        (ScannerError,),
+    ),
+)
+
 SCANNER_PARSERS = (
     Parser(
         "answers of spamd",
@@ -1567,6 +1599,7 @@ PARSERS = (
     *MILTER_PARSERS,
     *SCANNER_PARSERS,
     *LOGIN_PARSERS,
+    *RECIPIENT_PARSERS,
 )
 
 #: Functions that take no foreign text, or only what another function has read.
@@ -1577,6 +1610,9 @@ ELSEWHERE = {
     "logins.attempts.readable": "a login, which the tests of all back ends try",
     "logins.hosts.is_here": "an option on the line of a plugin",
     "logins.ldap.is_installed": "nothing",
+    "logins.directory.read_directory": "the administrator's",
+    "recipients.postgresql.is_installed": "nothing",
+    "scanners.fetching.parse_url": "the administrator's",
     "scanners.options.is_false": "an option on the line of a plugin",
     "dns.nameserver.NameServer.ask": "our own question",
     "dns.nameserver.NameServer.ask_by_tcp": "our own question",

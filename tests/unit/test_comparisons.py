@@ -27,7 +27,7 @@ BY_HAND = {
     *("split", "rsplit", "partition", "rpartition", "find", "rfind", "index", "encode"),
 }
 #: What may be asked whether it has a name.
-LISTS = {"AddressList", "AddressSet", "DomainList", "HelloList"}
+LISTS = {"AddressList", "AddressSet", "DomainList", "HelloList", "our_domains"}
 #: Modules that only mail/domain.py needs.
 MODULES = {"unicodedata", "idna", "encodings", "stringprep", "dns"}
 
@@ -96,8 +96,9 @@ def _lists(tree: ast.Module) -> set[str]:
     return {
         _last(target)
         for node in ast.walk(tree)
-        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call)
-        if _last(node.value.func) in LISTS
+        if isinstance(node, ast.Assign)
+        for value in [node.value.value if isinstance(node.value, ast.Await) else node.value]
+        if isinstance(value, ast.Call) and _last(value.func) in LISTS
         for target in node.targets
     }
 
@@ -163,6 +164,7 @@ def test_by_hand(code: str) -> None:
         "domain: Domain = opt()\naddress.domain != self.options.domain",
         "ours: Domain = opt()\nself.options.ours == address.domain",
         "self._names = HelloList(entries)\nhost in self._names",
+        "self._ours = await our_domains(services)\naddress.domain in self._ours",
         "self._local = DomainList(entries)\n(address.domain or me) not in self._local",
         "address.local_part.lower() in NAMES",
         "canonical_domain(host) == 'localhost'",

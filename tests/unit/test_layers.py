@@ -32,7 +32,9 @@ LAYERS = {
         config.problems config.pluginlevel config.spooldir
         """,
     "whether mail is genuine, and what is in it": "mailauth content",
-    "what plugins are made of": "plugin lists nexthop scanners logins api handlers milter",
+    "what plugins are made of": """
+        plugin lists nexthop scanners logins recipients api handlers milter
+        """,
     "plugins": "plugins",
     "configuration and decisions": """
         plugin.chain config dns store daemon.clientnames smtp.datareader smtp.proxyheader
@@ -45,13 +47,14 @@ LAYERS = {
     "the command line": "commands __main__ manpages",
 }
 
-#: What plugins may import of ours: the interface, and the ways to the next hop, to scanners and to
-#: back ends of logins.
+#: What plugins may import of ours: the interface, and the ways to the next hop, to scanners, to
+#: back ends of logins, and to tables of recipients.
 FOR_PLUGINS = {
     "api",
     "logins",
     "logins.checkpassword",
     "logins.cvm",
+    "logins.directory",
     "logins.dovecot",
     "logins.imap",
     "logins.ldap",
@@ -61,9 +64,18 @@ FOR_PLUGINS = {
     "nexthop.eximtrust",
     "nexthop.eximverify",
     "nexthop.program",
+    "recipients",
+    "recipients.databases",
+    "recipients.ldap",
+    "recipients.postgresql",
+    "recipients.qmail",
+    "recipients.socketmap",
+    "recipients.sqlite",
+    "recipients.table",
     "scanners",
     "scanners.clamd",
     "scanners.command",
+    "scanners.fetching",
     "scanners.rspamd",
     "scanners.spamd",
 }
@@ -81,6 +93,7 @@ LIBRARIES = {
     },
     "cryptography": {"mailauth.dkimkey", "mailauth.dkimprivate"},
     "dns": {"dns.names"},
+    "asyncpg": {"recipients.postgresql"},
     "ldap3": {"logins.ldap"},
     "redis": {"store.cluster", "store.redisnode", "store.sentinel"},
     "uvloop": {"daemon.worker"},

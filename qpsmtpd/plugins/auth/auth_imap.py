@@ -34,7 +34,6 @@ from typing import Literal
 
 from qpsmtpd.api import (
     AuthAttempt,
-    ConfigError,
     Finding,
     Place,
     Plugin,
@@ -51,9 +50,9 @@ from qpsmtpd.logins import (
     check_back_end,
     check_host,
     connected,
+    context_of,
     is_here,
     judge,
-    tls_context,
 )
 from qpsmtpd.logins.imap import IMAPS_PORT, PORT, describe, log_in
 
@@ -123,8 +122,5 @@ class AuthImap(Plugin[AuthImapOptions]):
         return self.options.port == IMAPS_PORT
 
     def _make_context(self) -> ssl.SSLContext | None:
-        ca = self.options.ca and self.services.config.path(self.options.ca)
-        try:
-            return tls_context(self.options.mode, ca)
-        except OSError as error:
-            raise ConfigError(self.name, f"ca: {ca}: {error.strerror or error}") from error
+        options = self.options
+        return context_of(self.name, options.mode, options.ca, self.services.config)

@@ -32,15 +32,12 @@ the line work.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Literal
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
 
 from qpsmtpd.api import (
     AuthAttempt,
     ConfigError,
-    Entry,
     Finding,
     Plugin,
     Seconds,
@@ -51,21 +48,17 @@ from qpsmtpd.api import (
     opt,
     with_defaults,
 )
-from qpsmtpd.logins import Login, ScannerError, check_host, is_here, judge, read_password
-from qpsmtpd.logins.ldap import LDAPS_PORT, PORT, Directory, Talk, is_installed
+from qpsmtpd.logins import Login, ScannerError, judge
+from qpsmtpd.logins.directory import NAMES, DirectoryOptions, read_directory
+from qpsmtpd.logins.ldap import Directory, Talk
 
 FILE = "ldap"
 
-_MISSING = "needs python3-ldap3, which is not installed"
-
 
 @dataclass(frozen=True, kw_only=True)
-class AuthLdapBindOptions:
+class AuthLdapBindOptions(DirectoryOptions):
     """Options of auth/auth_ldap_bind."""
 
-    ldap_base: str = opt("", doc="The distinguished name below which users are searched for.")
-    ldap_host: str = opt("127.0.0.1", check=check_host, doc="The server.")
-    ldap_port: int = opt(PORT, least=1, most=65535, doc=f"Its port; {LDAPS_PORT} has TLS.")
     ldap_timeout: Seconds = opt(
         Seconds(5),
         least=0.1,
@@ -80,24 +73,6 @@ class AuthLdapBindOptions:
     ldap_whole_name: bool = opt(
         False, doc="Whether that attribute has the whole name, with @ and domain, as mail has."
     )
-    ldap_tls: Literal["off", "require", "verify"] | None = opt(
-        None,
-        doc="Whether the server has to have TLS, and with a valid certificate; by default verify, "
-        "or off for a server on this machine.",
-    )
-    ldap_ca: Path | None = opt(
-        None, doc="Certificates of who vouches for the server; without it, those of the system."
-    )
-    ldap_bind_dn: str = opt("", doc="The DN to search as; without it, the search is anonymous.")
-    ldap_password_file: Path | None = opt(
-        None, doc="File whose first line is the password of that entry; mode 0640 or less."
-    )
-
-    def check(self) -> list[str]:
-        """Problems that show only once all options are known."""
-        if bool(self.ldap_bind_dn) != bool(self.ldap_password_file):
-            return ["ldap_bind_dn, ldap_password_file: each needs the other"]
-        return []
 
 
 class AuthLdapBind(Plugin[AuthLdapBindOptions]):
@@ -142,45 +117,15 @@ class AuthLdapBind(Plugin[AuthLdapBindOptions]):
 
     async def _read_directory(self) -> Directory:
         """The directory that options and files describe.  Raises ConfigError."""
-        self.options = _options(self.options, await self.services.config.entries(FILE))
+        entries = await self.services.config.entries(FILE)
+        self.options = with_defaults(self.options, entries, NAMES)
         options = self.options
         if not options.ldap_base:
             raise ConfigError(self.name, f"needs ldap_base, here or in the file {FILE}")
-        if not is_installed():
-            raise ConfigError(self.name, _MISSING)
-        here = is_here(options.ldap_host)
-        return Directory(
-            host=options.ldap_host,
-            port=options.ldap_port,
-            base=options.ldap_base,
-            attribute=options.ldap_auth_filter_attr,
-            tls=options.ldap_tls or ("off" if here else "verify"),
-            ca=str(self.services.config.path(options.ldap_ca)) if options.ldap_ca else None,
+        return await read_directory(
+            self.name,
+            options,
+            self.services.config,
             timeout=options.ldap_timeout,
-            user=options.ldap_bind_dn,
-            password=await asyncio.to_thread(self._read_password),
+            attribute=options.ldap_auth_filter_attr,
         )
-
-    def _read_password(self) -> str:
-        if self.options.ldap_password_file is None:
-            return ""
-        path = self.services.config.path(self.options.ldap_password_file)
-        try:
-            return read_password(path)
-        except (OSError, ValueError) as error:
-            problem = error.strerror if isinstance(error, OSError) else error
-            raise ConfigError(self.name, f"ldap_password_file: {path}: {problem}") from error
-
-
-def _options(options: AuthLdapBindOptions, entries: Sequence[Entry]) -> AuthLdapBindOptions:
-    """The options of the line, and those of the file.  Raises ConfigError."""
-    others: list[Entry] = []
-    for entry in entries:
-        name, _, value = entry.text.partition(" ")
-        if name == "ldap_base":
-            options = replace(options, ldap_base=options.ldap_base or value.strip())
-        elif name == "ldap_bind_dn":
-            options = replace(options, ldap_bind_dn=options.ldap_bind_dn or value.strip())
-        else:
-            others.append(entry)
-    return with_defaults(options, others)

@@ -51,7 +51,6 @@ def test_what_stands_in_is_there(name: str) -> None:
         ("sophie", "virus/command", "idle"),
         ("exe_filter", "mime_header_checks", "filter"),
         ("stunnel", "proxy_networks", "vital"),
-        ("http_config", "configuration directory", "vital"),
         ("site/stunnel", "proxy_networks", "filter"),
         ("checks/dnsbl", "did you mean dnsbl?", "filter"),
         ("checks/check_relay", "did you mean relay?", "filter"),

@@ -24,9 +24,10 @@ from qpsmtpd.api import (
     unsure,
 )
 from qpsmtpd.nexthop import prober
-from qpsmtpd.plugins import verify_recipients as module
 from qpsmtpd.plugins.queue.smtp_forward import SmtpForward
-from qpsmtpd.plugins.verify_recipients import PAUSE, RECENT, VerifyRecipients
+from qpsmtpd.plugins.verify_recipients import PAUSE, VerifyRecipients
+from qpsmtpd.recipients import memory
+from qpsmtpd.recipients.memory import RECENT
 from qpsmtpd.testing import (
     FakeClock,
     FakeStore,
@@ -223,7 +224,7 @@ async def test_another_mail_system_has_a_memory_of_its_own() -> None:
 
 
 async def test_the_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MOST_ENTRIES", 2)
+    monkeypatch.setattr(memory, "MOST_ENTRIES", 2)
     system = FakeMailSystem({f"{n}@example.test": unknown() for n in range(3)})
     plugin = await verifier(system)
     for _ in range(2):
@@ -236,7 +237,7 @@ async def test_the_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_a_worker_knows_the_recent_ones_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MOST_RECENT", 2)
+    monkeypatch.setattr(memory, "MOST_RECENT", 2)
     clock, system = FakeClock(), FakeMailSystem(USUAL)
     plugin = await verifier(system, store=FakeStore(clock, down=True))
     for address in ("1@example.test", "2@example.test", "2@example.test", "1@example.test"):

@@ -45,10 +45,11 @@ async def test_a_request() -> None:
 @pytest.mark.parametrize(
     ("answer", "response"),
     [
-        (OK + b"\r\nto the end", Response(200, b"to the end")),
+        (OK + b"\r\nto the end", Response(200, b"to the end", delimited=False)),
         (OK + b"content-LENGTH:  2 \r\n\r\nabc", Response(200, b"ab")),
         (b"HTTP/1.0 404 Not found\nContent-Length: 0\n\n", Response(404, b"")),
-        (b"HTTP/1.1 100 Continue\r\n\r\n" + OK + b"\r\nx", Response(200, b"x")),
+        (b"HTTP/1.1 204 No Content\r\n\r\n", Response(204, b"")),
+        (b"HTTP/1.1 100 Continue\r\n\r\n" + OK + b"\r\nx", Response(200, b"x", delimited=False)),
         (
             OK + b"Transfer-Encoding: chunked\r\n\r\n2\r\nab\r\nA;x=y\r\n0123456789\r\n0\r\n\r\n",
             Response(200, b"ab0123456789"),

@@ -3,20 +3,15 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from qpsmtpd.api import ConfigError, Verdict, accept
-from qpsmtpd.plugins.auth import auth_ldap_bind
+from qpsmtpd.logins import directory as directories
 from qpsmtpd.plugins.auth.auth_ldap_bind import FILE, AuthLdapBind
 from qpsmtpd.testing import FakeSystem, a_plugin, findings_of
-from tests.stream_server import port_of, stream_server
-from tests.unit.client import until
 from tests.unit.logins.fake import (
     PASSWORD,
     SILENT,
@@ -26,72 +21,24 @@ from tests.unit.logins.fake import (
     fake_back_end,
     log_in,
 )
+from tests.unit.logins.fakedirectory import (
+    BASE,
+    BIND,
+    EXTENDED,
+    NAME,
+    SEARCH,
+    FakeDirectory,
+    directory,
+    tlv,
+)
 from tests.unit.scanners.fake import Answer, nobody
 
-#: Of RFC 4511: a request or a response, by its tag.
-BIND, SEARCH, EXTENDED = 0x60, 0x63, 0x77
-BOUND, ENTRY, FOUND = 0x61, 0x64, 0x65
-
-NAME = b"uid=user,dc=example,dc=test"
-BASE = "ldap_base dc=example,dc=test"
-
-
-def tlv(tag: int, content: bytes) -> bytes:
-    assert len(content) < 128
-    return bytes([tag, len(content)]) + content
-
-
-def response(number: int, tag: int, code: int) -> bytes:
-    result = b"\x0a\1" + bytes([code]) + b"\4\0\4\0"
-    return tlv(0x30, b"\2\1" + bytes([number]) + tlv(tag, result))
-
-
-def entry(number: int, name: bytes = NAME) -> bytes:
-    return tlv(0x30, b"\2\1" + bytes([number]) + tlv(ENTRY, tlv(4, name) + tlv(0x30, b"")))
-
-
-class FakeDirectory:
-    """Has so many entries, and answers searches and binds with these codes."""
-
-    def __init__(self, entries: int, found: int, codes: Sequence[int]) -> None:
-        self.entries, self.found, self.codes = entries, found, list(codes)
-        self.requests: list[bytes] = []
-        self.place = ""
-        self.open = 0
-
-    async def talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.open += 1
-        try:
-            await self._answer(reader, writer)
-        finally:
-            self.open -= 1
-
-    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while data := await reader.read(4096):
-            number, tag = data[4], data[5]
-            self.requests.append(data)
-            if tag == BIND:
-                writer.write(response(number, BOUND, self.codes.pop(0)))
-            elif tag == SEARCH:
-                writer.write(entry(number) * self.entries + response(number, FOUND, self.found))
-            elif tag == EXTENDED:
-                writer.write(response(number, 0x78, 2))
-
-
-@asynccontextmanager
-async def directory(
-    codes: Sequence[int] = (), *, entries: int = 1, found: int = 0
-) -> AsyncIterator[FakeDirectory]:
-    fake = FakeDirectory(entries, found, codes)
-    async with stream_server(fake.talk) as server:
-        fake.place = f"ldap_host 127.0.0.1 ldap_port {port_of(server)} {BASE} ldap_timeout 60"
-        yield fake
-        # The plugin leaves no connection behind.
-        await until(lambda: fake.open == 0)
+#: Of the line: it is never reached.
+TIMEOUT = "ldap_timeout 60"
 
 
 async def ask(server: FakeDirectory, more: str = "", **options: Any) -> Verdict | None:
-    return await log_in(AuthLdapBind, f"{server.place} {more}", **options)
+    return await log_in(AuthLdapBind, f"{server.place} {TIMEOUT} {more}", **options)
 
 
 @pytest.mark.parametrize("mechanism", ["PLAIN", "LOGIN"])
@@ -214,14 +161,14 @@ async def test_spaces_in_the_base() -> None:
 
 
 async def test_without_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(auth_ldap_bind, "is_installed", lambda: False)
+    monkeypatch.setattr(directories, "is_installed", lambda: False)
     with pytest.raises(ConfigError, match="python3-ldap3"):
         await a_plugin(AuthLdapBind, BASE)
 
 
 async def test_examine() -> None:
     async with directory(entries=0) as server:
-        plugin = await a_plugin(AuthLdapBind, server.place)
+        plugin = await a_plugin(AuthLdapBind, f"{server.place} {TIMEOUT}")
         [finding] = await findings_of(plugin, FakeSystem(Path("/")))
         assert "answers searches" in str(finding)
         server.found = 32
