@@ -81,10 +81,14 @@ def temporary_tree(parent: Path, prefix: str) -> Iterator[Path]:
 
 
 def _delete_abandoned(tree: Path) -> None:
-    in_use = os.open(tree, os.O_RDONLY)
+    try:
+        in_use = os.open(tree, os.O_RDONLY)
+    except FileNotFoundError:
+        return  # its program has deleted it just now
     try:
         fcntl.flock(in_use, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        delete_tree(tree)
+        if tree.exists():
+            delete_tree(tree)
     except BlockingIOError:
         pass
     finally:
