@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from ipaddress import ip_address
 from pathlib import Path
+from typing import Any
 
 from qpsmtpd import __version__
 from qpsmtpd.config.exposed import exposed
@@ -33,6 +34,7 @@ from qpsmtpd.dns.resolver import DnsResolver
 from qpsmtpd.errors import ConfigError
 from qpsmtpd.lists.patterns import Expression, noted_expressions
 from qpsmtpd.lists.trials import slow_expressions
+from qpsmtpd.plugin.base import Plugin
 from qpsmtpd.plugin.chain import Chain, ChainedPlugin
 from qpsmtpd.plugin.services import Config, Resolver, Services, Store
 from qpsmtpd.plugin.sources import place_of
@@ -219,7 +221,7 @@ class _Loading:
             chain=chain,
             logging=tuple(plugin for plugin in plugins if "logging" in plugin.hooks()),
             tls_context=self.context,
-            auth_mechanisms=tuple(dict.fromkeys((*_mechanisms(chain), *sorted(spoken)))),
+            auth_mechanisms=tuple(dict.fromkeys((*_mechanisms(plugins), *sorted(spoken)))),
             files=tuple(self.files.files),
             warnings=tuple(self.problems),
             releases=tuple(self.releases),
@@ -282,8 +284,15 @@ def new_store(settings: Settings, environment: Mapping[str, str]) -> SharedStore
     return shared_store(parse_location(text) if text else default, settings.store_timeout)
 
 
-def _mechanisms(chain: Chain) -> tuple[str, ...]:
-    """What AUTH may offer; a plugin with the general hook takes any mechanism."""
+def _mechanisms(plugins: Sequence[Plugin[Any]]) -> tuple[str, ...]:
+    """What AUTH may offer of our own; a plugin with the general hook takes any mechanism."""
     return tuple(
-        mechanism for hook, mechanism in _MECHANISMS.items() if chain.hooks & {hook, "auth"}
+        mechanism
+        for hook, mechanism in _MECHANISMS.items()
+        if any(_judges(plugin, hook, mechanism) for plugin in plugins)
     )
+
+
+def _judges(plugin: Plugin[Any], hook: str, mechanism: str) -> bool:
+    able = not {hook, "auth"}.isdisjoint(plugin.hooks())
+    return able and mechanism not in plugin.unusable_mechanisms()

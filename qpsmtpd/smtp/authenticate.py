@@ -42,6 +42,9 @@ LONGEST_PAUSE = 30.0
 #: not of the user; temporary ones are others.
 _ABOUT_THE_EXCHANGE = frozenset({500, 501, 504, 534, 538})
 
+#: Mechanisms of which the client says something that anybody could use (RFC 7628 section 3).
+_WITH_TLS_ONLY = frozenset({"OAUTHBEARER", "XOAUTH2"})
+
 # A mechanism returns the attempt, or the reply that ends the exchange.
 Mechanism = Callable[[Connection, str], Awaitable[AuthAttempt | Reply]]
 
@@ -68,12 +71,26 @@ async def auth(connection: Connection, argument: str) -> Reply:
     mechanism, initial = parsed
     if mechanism not in connection.snapshot.auth_mechanisms:
         return replies.AUTH_UNKNOWN_MECHANISM
+    if not _possible(connection, mechanism):
+        in_the_clear = connection.session.tls is None
+        return replies.AUTH_NEEDS_TLS if in_the_clear else replies.AUTH_UNKNOWN_MECHANISM
     return await _log_in(connection, mechanism, initial)
 
 
 def offered(connection: Connection) -> tuple[str, ...]:
     """The mechanisms to announce now: none before TLS if `tls_before_auth` requires it."""
-    return () if _needs_tls(connection) else connection.snapshot.auth_mechanisms
+    if _needs_tls(connection):
+        return ()
+    mechanisms = connection.snapshot.auth_mechanisms
+    return tuple(name for name in mechanisms if _possible(connection, name))
+
+
+def _possible(connection: Connection, mechanism: str) -> bool:
+    """Whether this session has the TLS that a mechanism needs, whatever the settings are."""
+    tls = connection.session.tls
+    if mechanism.endswith("-PLUS"):
+        return tls is not None and bool(tls.unique)
+    return tls is not None or mechanism not in _WITH_TLS_ONLY
 
 
 def _needs_tls(connection: Connection) -> bool:
