@@ -19,10 +19,10 @@ from qpsmtpd.logins.scram import (
     made_up,
     parse_first,
 )
-from qpsmtpd.logins.verifier import Verifier, make_verifier
+from qpsmtpd.logins.verifier import Verifier, make_verifier, parse_verifier
 from qpsmtpd.nexthop.hopauth import Credentials, Scram
 from tests.unit.logins.boundscram import Bound
-from tests.unit.logins.test_verifier import EXAMPLE, parse_verifier
+from tests.unit.logins.test_verifier import EXAMPLE
 
 FIRST = b"n,,n=user,r=rOprNGfwEbeRWgbNEkqO"
 NONCE = "%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0"
