@@ -12,7 +12,7 @@ a right one.  No error repeats what a back end said after it had got the passwor
 from qpsmtpd.logins.attempts import Login, readable
 from qpsmtpd.logins.checks import check_back_end, check_login_program
 from qpsmtpd.logins.hosts import check_host, is_here
-from qpsmtpd.logins.judging import WRONG, LoginOptions, connected, judge
+from qpsmtpd.logins.judging import WRONG, LoginOptions, connected, judge, temporary, within
 from qpsmtpd.nexthop.hopauth import read_password
 from qpsmtpd.nexthop.target import tls_context
 from qpsmtpd.scanners.wire import ScannerError, ScannerWire
@@ -31,5 +31,7 @@ __all__ = [
     "judge",
     "read_password",
     "readable",
+    "temporary",
     "tls_context",
+    "within",
 ]

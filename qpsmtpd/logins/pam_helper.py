@@ -108,8 +108,8 @@ def may_ask(connection: socket.socket, user: str) -> bool:
     """Whether the caller is this user, or root (SO_PEERCRED of unix(7))."""
     size = struct.calcsize("3i")
     credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size)
-    _, uid, _ = struct.unpack("3i", credentials)
-    return uid == 0 or uid == _uid(user)
+    uid: int = struct.unpack("3i", credentials)[1]
+    return uid in (0, _uid(user))
 
 
 def _uid(user: str) -> int | None:

@@ -105,6 +105,7 @@ class ScramLogins:
         first: ClientFirst = begun.first
         final = begun.finish(exchange.data)
         if final is None:
+            exchange.user = first.user  # for the log
             self._log.info(
                 "wrong password or unknown user=%r mechanism=%s", first.user, exchange.mechanism
             )

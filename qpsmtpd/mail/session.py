@@ -500,12 +500,15 @@ class AuthExchange:
         response, b"*" when it gives up; None at the first step if AUTH had no initial response.
     user: who the client is; the plugin says so before it accepts.
     state: what the plugin wants to keep until the next step; None at the first.
+    refused: the plugin has refused the client, and its challenge only says why: whatever the client
+        answers, even that it gives up, is a failed login.
     """
 
     mechanism: str
     response: bytes | None = field(default=None, repr=False)
     user: str = ""
     state: Any = field(default=None, repr=False)
+    refused: bool = False
 
     @property
     def data(self) -> bytes:

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""HTTP/1.1 (RFC 9112) as far as asking a scanner needs it: one request on a connection, a message
-as its content, and a limited answer.
+"""HTTP/1.1 (RFC 9112) as far as asking a scanner or the like needs it: one request on a connection,
+a message as its content, and a limited answer.
 
 A library would be another dependency that reads what others write; aiohttp, which Debian packages,
 is larger than all of our rooms, and keeps the content in memory or needs wrappers around it.
@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from qpsmtpd.scanners.content import Content
+from qpsmtpd.scanners.content import Content, Octets
 from qpsmtpd.scanners.wire import ScannerError, ScannerWire
 
 #: Bytes of a line of the head, the number of its fields, and bytes of the content.
@@ -74,7 +74,7 @@ async def exchange(
     method: str,
     path: str,
     fields: Iterable[tuple[str, str]] = (),
-    content: Content | None = None,
+    content: Content | Octets | None = None,
 ) -> Response:
     """Ask something.  Raises ScannerError."""
     size = None if content is None else content.size

@@ -304,7 +304,9 @@ async def _by_plugin(connection: Connection, mechanism: str, initial: str) -> _O
         answered = clock.monotonic()
         answer = await connection.run("auth_exchange", session, exchange)
     if exchange.response == CANCELLED:
-        return _Outcome(replies.AUTH_CANCELLED, answered)
+        if not exchange.refused:
+            return _Outcome(replies.AUTH_CANCELLED, answered)
+        answer = None
     if answer is not None and not answer.refused and not exchange.user:
         log.error(
             "fault hook=auth_exchange plugin=%s ip=%s: accepted without a user",

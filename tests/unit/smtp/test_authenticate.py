@@ -619,3 +619,32 @@ async def test_what_is_offered_depends_on_tls(tls: TlsInfo | None, names: Sequen
     for name in set(NEED_TLS) - set(names):
         reply = await auth(connection, name)
         assert reply.code == (538 if tls is None else 504), name
+
+
+# --- refusals that are told before the end --------------------------------------------------
+
+
+class Telling(Plugin[NoOptions]):
+    """Refuses everybody, and says why in a challenge."""
+
+    def __init__(self) -> None:
+        super().__init__("telling", NoOptions(), services())
+
+    async def hook_auth_exchange(
+        self, session: Session, exchange: AuthExchange
+    ) -> Challenge | Verdict | None:
+        if exchange.refused:
+            return Challenge("Zm9yZXZlcg==") if exchange.response == b"*" else deny()
+        exchange.refused = True
+        return Challenge("d2h5")
+
+
+@pytest.mark.parametrize("answer", [b"", b"AQ==", b"*"])
+async def test_who_was_refused_has_failed_whatever_he_says(answer: bytes) -> None:
+    clock = FakeClock()
+    snapshot = a_snapshot(Telling(), auth=("TELL",), exchanges=("TELL",), clock=clock)
+    wire = FakeWire(EHLO, b"AUTH TELL x\r\n" + answer + b"\r\n")
+    await converse(Connection(a_session(), snapshot, wire))
+    assert wire.replies[2:] == ["334 d2h5", FAILED]
+    assert wire.pauses == [1]
+    assert await snapshot.failed_logins.add("192.0.2.1") == 2

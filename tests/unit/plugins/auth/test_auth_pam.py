@@ -13,16 +13,15 @@ from qpsmtpd.testing import FakeSystem, a_plugin, findings_of
 from tests.unit.logins.fake import (
     PASSWORD,
     SILENT,
-    Answer,
     assert_temporary,
     each_lie,
     each_unreadable,
     fake_back_end,
     log_in,
 )
+from tests.unit.scanners.fake import Answer
 
 LOGIN = f"smtp\0user\0{PASSWORD}\x00192.0.2.1\0".encode()
-NOT_YET = SILENT
 
 
 async def ask(
