@@ -25,7 +25,7 @@ from qpsmtpd.mail.session import AuthAttempt, AuthExchange, Challenge
 from qpsmtpd.mail.trail import Answer
 from qpsmtpd.plugin.chain import FAULT
 from qpsmtpd.smtp import replies
-from qpsmtpd.smtp.connection import Connection, LineTooLongError
+from qpsmtpd.smtp.connection import ClientGoneError, Connection, LineTooLongError
 from qpsmtpd.smtp.replies import reply_to
 from qpsmtpd.smtp.reply import Recorded, Reply
 
@@ -300,7 +300,7 @@ async def _by_plugin(connection: Connection, mechanism: str, initial: str) -> _O
     while answer is not None and isinstance(answer.value, Challenge):
         if exchange.response == CANCELLED:
             break
-        exchange.response = await _answer_to(connection, answer.value.text)
+        exchange.response = await _answer_in(connection, exchange, answer.value)
         answered = clock.monotonic()
         answer = await connection.run("auth_exchange", session, exchange)
     if exchange.response == CANCELLED:
@@ -316,6 +316,16 @@ async def _by_plugin(connection: Connection, mechanism: str, initial: str) -> _O
         answer = answer._replace(value=FAULT, outcome="fault")
         session.trail.decide(answer)
     return _Outcome(await _conclude(connection, answer, exchange.user, mechanism), answered)
+
+
+async def _answer_in(connection: Connection, exchange: AuthExchange, challenge: Challenge) -> bytes:
+    """What the client answers; one that was refused and leaves without a word has failed."""
+    try:
+        return await _answer_to(connection, challenge.text)
+    except (ClientGoneError, _ExchangeEndedError):
+        if exchange.refused:
+            raise _ExchangeEndedError(replies.AUTH_FAILED) from None
+        raise
 
 
 # --- the judgement --------------------------------------------------------------------------

@@ -648,3 +648,14 @@ async def test_who_was_refused_has_failed_whatever_he_says(answer: bytes) -> Non
     assert wire.replies[2:] == ["334 d2h5", FAILED]
     assert wire.pauses == [1]
     assert await snapshot.failed_logins.add("192.0.2.1") == 2
+
+
+async def test_who_was_refused_and_leaves_has_failed(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    clock = FakeClock()
+    snapshot = a_snapshot(Telling(), auth=("TELL",), exchanges=("TELL",), clock=clock)
+    wire = FakeWire(EHLO, b"AUTH TELL x\r\n")
+    await converse(Connection(a_session(), snapshot, wire))
+    assert wire.replies[2:] == ["334 d2h5"]
+    assert await snapshot.failed_logins.add("192.0.2.1") == 2
+    assert caplog.text.count("reply=535 ") == 1
