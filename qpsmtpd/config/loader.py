@@ -44,6 +44,10 @@ from qpsmtpd.store.opening import SharedStore, default_location, shared_store
 _MECHANISMS = {"auth_plain": "PLAIN", "auth_login": "LOGIN", "auth_cram_md5": "CRAM-MD5"}
 
 
+_IN_THE_CLEAR = (
+    "passwords cross the network in the clear, as no plugin offers TLS: add a line tls, or write 0 "
+    "into tls_before_auth if that is meant to be, or another program does the TLS"
+)
 _REMEDY = "leave out a repetition, or let those in a row take different characters"
 
 
@@ -147,6 +151,7 @@ class _Loading:
         if self.services.check_only:
             directories, plugin_dirs = self.files.directories, self.settings.plugin_dirs
             self.problems += exposed(self.files.files, directories, plugin_dirs)
+            self.problems += self._in_the_clear()
         self.problems += self.files.warnings
         if errors_in(self.problems):
             raise ConfigErrors(self.problems)
@@ -163,6 +168,16 @@ class _Loading:
                     self.services.deliverers.append(chained.plugin)
                 self.config.add(chained)
             self._place_warnings(line)
+
+    def _in_the_clear(self) -> list[Problem]:
+        """A warning if users log in without TLS, and nobody has said that they may."""
+        if self.context is not None or not self.settings.tls_before_auth:
+            return []
+        judges = [each for each in self.started if _mechanisms([each.plugin])]
+        return [
+            Problem(each.where, f"{each.plugin.name}: {_IN_THE_CLEAR}", "warning")
+            for each in judges[:1]
+        ]
 
     def _place_warnings(self, line: PluginLine) -> None:
         """Say where the warnings of a plugin belong that are about its line as a whole."""
