@@ -50,10 +50,12 @@ LAYERS = {
 FOR_PLUGINS = {
     "api",
     "logins",
+    "logins.bearer",
     "logins.checkpassword",
     "logins.cvm",
     "logins.dovecot",
     "logins.imap",
+    "logins.introspection",
     "logins.ldap",
     "logins.pam",
     "logins.scram",
