@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """The program `qpsmtpd`: run | inetd | reload | check-config | plugins | karma | dialogue |
-doctor | dkim-key | dmarc-report.
+doctor | dkim-key | dmarc-report | scram-verifier.
 
 Without a command it is `qpsmtpd inetd` if tcpserver or inetd has started it, as the program of the
 Perl version was.
@@ -24,6 +24,7 @@ from qpsmtpd.commands.karma import add_karma
 from qpsmtpd.commands.plugins import add_plugins
 from qpsmtpd.commands.reload import add_reload
 from qpsmtpd.commands.run import add_inetd, add_run
+from qpsmtpd.commands.scram_verifier import add_scram_verifier
 from qpsmtpd.errors import QpsmtpdError
 from qpsmtpd.terminal import styled
 
@@ -78,4 +79,5 @@ def make_parser() -> argparse.ArgumentParser:
     add_doctor(commands)
     add_dkim_key(commands)
     add_dmarc_report(commands)
+    add_scram_verifier(commands)
     return parser

@@ -29,7 +29,7 @@ _SHIPPED = Path(__file__).parents[1] / "plugins"
 _LIKENESS = 0.85
 
 _LOGIN = (
-    "auth/auth_dovecot, auth/auth_checkpassword and others ask who knows the users; a plugin of "
+    "auth/auth_dovecot, auth/auth_pam and others ask who knows the users; a plugin of "
     "your own has hook_auth_plain (qpsmtpd-plugin-api(7))"
 )
 _VPOPMAIL = "auth/auth_vpopmaild asks vpopmail, wherever that keeps its users"

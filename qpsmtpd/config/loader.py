@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from ipaddress import ip_address
 from pathlib import Path
+from typing import Any
 
 from qpsmtpd import __version__
 from qpsmtpd.config.exposed import exposed
@@ -33,6 +34,7 @@ from qpsmtpd.dns.resolver import DnsResolver
 from qpsmtpd.errors import ConfigError
 from qpsmtpd.lists.patterns import Expression, noted_expressions
 from qpsmtpd.lists.trials import slow_expressions
+from qpsmtpd.plugin.base import Plugin
 from qpsmtpd.plugin.chain import Chain, ChainedPlugin
 from qpsmtpd.plugin.services import Config, Resolver, Services, Store
 from qpsmtpd.plugin.sources import place_of
@@ -42,6 +44,10 @@ from qpsmtpd.store.opening import SharedStore, default_location, shared_store
 _MECHANISMS = {"auth_plain": "PLAIN", "auth_login": "LOGIN", "auth_cram_md5": "CRAM-MD5"}
 
 
+_IN_THE_CLEAR = (
+    "passwords cross the network in the clear, as no plugin offers TLS: add a line tls, or write 0 "
+    "into tls_before_auth if that is meant to be, or another program does the TLS"
+)
 _REMEDY = "leave out a repetition, or let those in a row take different characters"
 
 
@@ -145,6 +151,7 @@ class _Loading:
         if self.services.check_only:
             directories, plugin_dirs = self.files.directories, self.settings.plugin_dirs
             self.problems += exposed(self.files.files, directories, plugin_dirs)
+            self.problems += self._in_the_clear()
         self.problems += self.files.warnings
         if errors_in(self.problems):
             raise ConfigErrors(self.problems)
@@ -161,6 +168,16 @@ class _Loading:
                     self.services.deliverers.append(chained.plugin)
                 self.config.add(chained)
             self._place_warnings(line)
+
+    def _in_the_clear(self) -> list[Problem]:
+        """A warning if users log in without TLS, and nobody has said that they may."""
+        if self.context is not None or not self.settings.tls_before_auth:
+            return []
+        judges = [each for each in self.started if _mechanisms([each.plugin])]
+        return [
+            Problem(each.where, f"{each.plugin.name}: {_IN_THE_CLEAR}", "warning")
+            for each in judges[:1]
+        ]
 
     def _place_warnings(self, line: PluginLine) -> None:
         """Say where the warnings of a plugin belong that are about its line as a whole."""
@@ -219,7 +236,7 @@ class _Loading:
             chain=chain,
             logging=tuple(plugin for plugin in plugins if "logging" in plugin.hooks()),
             tls_context=self.context,
-            auth_mechanisms=tuple(dict.fromkeys((*_mechanisms(chain), *sorted(spoken)))),
+            auth_mechanisms=tuple(dict.fromkeys((*_mechanisms(plugins), *sorted(spoken)))),
             files=tuple(self.files.files),
             warnings=tuple(self.problems),
             releases=tuple(self.releases),
@@ -282,8 +299,15 @@ def new_store(settings: Settings, environment: Mapping[str, str]) -> SharedStore
     return shared_store(parse_location(text) if text else default, settings.store_timeout)
 
 
-def _mechanisms(chain: Chain) -> tuple[str, ...]:
-    """What AUTH may offer; a plugin with the general hook takes any mechanism."""
+def _mechanisms(plugins: Sequence[Plugin[Any]]) -> tuple[str, ...]:
+    """What AUTH may offer of our own; a plugin with the general hook takes any mechanism."""
     return tuple(
-        mechanism for hook, mechanism in _MECHANISMS.items() if chain.hooks & {hook, "auth"}
+        mechanism
+        for hook, mechanism in _MECHANISMS.items()
+        if any(_judges(plugin, hook, mechanism) for plugin in plugins)
     )
+
+
+def _judges(plugin: Plugin[Any], hook: str, mechanism: str) -> bool:
+    able = not {hook, "auth"}.isdisjoint(plugin.hooks())
+    return able and mechanism not in plugin.unusable_mechanisms()

@@ -13,7 +13,7 @@ from qpsmtpd.logins.attempts import Login, readable
 from qpsmtpd.logins.checks import check_back_end, check_login_program
 from qpsmtpd.logins.credentials import context_of, password_of
 from qpsmtpd.logins.hosts import check_host, is_here
-from qpsmtpd.logins.judging import WRONG, LoginOptions, connected, judge
+from qpsmtpd.logins.judging import WRONG, LoginOptions, connected, judge, temporary, within
 from qpsmtpd.scanners.wire import ScannerError, ScannerWire
 
 __all__ = [
@@ -31,4 +31,6 @@ __all__ = [
     "judge",
     "password_of",
     "readable",
+    "temporary",
+    "within",
 ]

@@ -8,6 +8,7 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import TypeVar
 
 from qpsmtpd.logins.attempts import Login, readable
 from qpsmtpd.mail.session import AuthAttempt, Session
@@ -16,6 +17,8 @@ from qpsmtpd.plugin.options import Seconds, opt
 from qpsmtpd.plugin.place import Place
 from qpsmtpd.scanners.service import answered
 from qpsmtpd.scanners.wire import ScannerError, ScannerWire, connect
+
+T = TypeVar("T")
 
 #: RFC 4954 section 6: a temporary failure of the server.
 TEXT = "Temporary authentication failure, please try again later"
@@ -58,13 +61,23 @@ async def judge(
         log.info("not asked: nobody has such a name or password user=%r", attempt.user[:100])
         return wrong
     try:
-        right = await answered(asyncio.get_running_loop().time() + timeout, ask(login))
+        right = await within(timeout, ask(login))
     except ScannerError as error:
-        return defer(TEXT, code=454, status="4.7.0", reason=f"user={attempt.user!r}: {error}")
+        return temporary(f"user={attempt.user!r}: {error}")
     if right:
         return accept()
     log.info("wrong password or unknown user=%r mechanism=%s", attempt.user, attempt.mechanism)
     return wrong
+
+
+def temporary(reason: str) -> Verdict:
+    """The verdict if it cannot be found out now; `reason` is for the log."""
+    return defer(TEXT, code=454, status="4.7.0", reason=reason)
+
+
+async def within(timeout: float, answer: Awaitable[T]) -> T:
+    """What the back end answers.  Raises ScannerError, also when the time (seconds) is up."""
+    return await answered(asyncio.get_running_loop().time() + timeout, answer)
 
 
 @asynccontextmanager
@@ -77,7 +90,7 @@ async def connected(place: Place) -> AsyncIterator[ScannerWire]:
         finally:
             wire.abort()
     except ScannerError as error:
-        raise ScannerError(f"{place}: {error}") from None
+        raise ScannerError(f"{place}: {error}", unreachable=error.unreachable) from None
 
 
 async def say(wire: ScannerWire, data: bytes) -> None:

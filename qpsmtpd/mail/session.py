@@ -6,6 +6,7 @@ The core creates them and plugins read and change them; nothing here touches the
 
 from __future__ import annotations
 
+import base64
 import inspect
 import itertools
 import logging
@@ -13,7 +14,7 @@ import os
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 from qpsmtpd.mail.address import Address, ReversePath
 from qpsmtpd.mail.authresult import AuthResults
@@ -70,11 +71,15 @@ EarlyInput = Callable[[float], Awaitable[bool]]
 
 @dataclass(frozen=True, slots=True)
 class TlsInfo:
-    """What was negotiated: version and cipher as OpenSSL names them, and the bits of the key."""
+    """What was negotiated: version and cipher as OpenSSL names them, and the bits of the key.
+
+    unique: the channel binding tls-unique (RFC 5929); b"" with TLS 1.3, where there is none.
+    """
 
     version: str
     cipher: str
     bits: int = 0
+    unique: bytes = field(default=b"", repr=False)
 
 
 async def _no_name() -> ReverseNames:
@@ -494,11 +499,24 @@ class AuthExchange:
     response: what the client said last, as it stands on the line: base64, b"=" for an empty initial
         response, b"*" when it gives up; None at the first step if AUTH had no initial response.
     user: who the client is; the plugin says so before it accepts.
+    state: what the plugin wants to keep until the next step; None at the first.
+    refused: the plugin has refused the client, and its challenge only says why: whatever the client
+        answers, even that it gives up, is a failed login.
     """
 
     mechanism: str
     response: bytes | None = field(default=None, repr=False)
     user: str = ""
+    state: Any = field(default=None, repr=False)
+    refused: bool = False
+
+    @property
+    def data(self) -> bytes:
+        """The response, decoded.  Raises ValueError if it is not base64, or there is none."""
+        if self.response is None:
+            raise ValueError("no response")
+        # RFC 4954 section 4: a lone "=" is an empty initial response.
+        return b"" if self.response == b"=" else base64.b64decode(self.response, validate=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -506,6 +524,11 @@ class Challenge:
     """What to ask the client next in an exchange: base64, as it stands after the 334."""
 
     text: str
+
+    @classmethod
+    def of(cls, data: bytes) -> Challenge:
+        """The challenge that consists of these octets."""
+        return cls(base64.b64encode(data).decode())
 
 
 class ReceivedInfo(NamedTuple):

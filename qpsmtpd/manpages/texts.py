@@ -69,6 +69,8 @@ FILES = {
     "/var/log/qpsmtpd/qpsmtpd.log": "The log, as set in the file `logging`.",
     "/run/qpsmtpd/handover.socket": "Runs set-id programs (Exim, qmail-queue) for the daemon, "
     "which may not gain privileges itself.",
+    "/run/qpsmtpd/pam.socket": "Asks PAM about logins for the daemon (auth/auth_pam), if "
+    "qpsmtpd-pam.socket has been enabled.",
     "/usr/share/doc/qpsmtpd/README.Debian.gz": "How to put qpsmtpd in front of Exim or Postfix.",
 }
 

@@ -12,7 +12,7 @@ import hashlib
 import hmac
 import logging
 import ssl
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from types import NoneType
@@ -195,6 +195,13 @@ class Plugin(Generic[O]):
         """The AUTH mechanisms that `hook_auth_exchange` implements; asked once, after `start`.
 
         Such a mechanism replaces the daemon's own with the same name.
+        """
+        return ()
+
+    def unusable_mechanisms(self) -> Collection[str]:
+        """The AUTH mechanisms that it has hooks for, but could log nobody in by.
+
+        Asked once, after `start`.  One that no plugin can use is not offered.
         """
         return ()
 

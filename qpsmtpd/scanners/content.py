@@ -23,3 +23,15 @@ class Content:
         yield self._head
         async for slab in self._body.stream():
             yield slab
+
+
+class Octets:
+    """A few octets that are no message, to be sent as one is."""
+
+    def __init__(self, octets: bytes) -> None:
+        self._octets = octets
+        self.size = len(octets)
+
+    async def blocks(self) -> AsyncGenerator[bytes, None]:
+        """All of them."""
+        yield self._octets

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from qpsmtpd.scanners.content import Content
+from qpsmtpd.scanners.content import Content, Octets
 from qpsmtpd.scanners.wire import ScannerError, ScannerWire
 
 #: Bytes of a line of the head, the number of its fields, and bytes of the content.
@@ -79,7 +79,7 @@ async def exchange(
     method: str,
     path: str,
     fields: Iterable[tuple[str, str]] = (),
-    content: Content | None = None,
+    content: Content | Octets | None = None,
 ) -> Response:
     """Ask something.  Raises ScannerError."""
     size = None if content is None else content.size

@@ -25,7 +25,7 @@ from qpsmtpd.mail.session import AuthAttempt, AuthExchange, Challenge
 from qpsmtpd.mail.trail import Answer
 from qpsmtpd.plugin.chain import FAULT
 from qpsmtpd.smtp import replies
-from qpsmtpd.smtp.connection import Connection, LineTooLongError
+from qpsmtpd.smtp.connection import ClientGoneError, Connection, LineTooLongError
 from qpsmtpd.smtp.replies import reply_to
 from qpsmtpd.smtp.reply import Recorded, Reply
 
@@ -41,6 +41,9 @@ LONGEST_PAUSE = 30.0
 #: Codes of RFC 4954 that a plugin may refuse a login with, because they speak of the exchange and
 #: not of the user; temporary ones are others.
 _ABOUT_THE_EXCHANGE = frozenset({500, 501, 504, 534, 538})
+
+#: Mechanisms of which the client says something that anybody could use (RFC 7628 section 3).
+_WITH_TLS_ONLY = frozenset({"OAUTHBEARER", "XOAUTH2"})
 
 # A mechanism returns the attempt, or the reply that ends the exchange.
 Mechanism = Callable[[Connection, str], Awaitable[AuthAttempt | Reply]]
@@ -68,12 +71,26 @@ async def auth(connection: Connection, argument: str) -> Reply:
     mechanism, initial = parsed
     if mechanism not in connection.snapshot.auth_mechanisms:
         return replies.AUTH_UNKNOWN_MECHANISM
+    if not _possible(connection, mechanism):
+        in_the_clear = connection.session.tls is None
+        return replies.AUTH_NEEDS_TLS if in_the_clear else replies.AUTH_UNKNOWN_MECHANISM
     return await _log_in(connection, mechanism, initial)
 
 
 def offered(connection: Connection) -> tuple[str, ...]:
     """The mechanisms to announce now: none before TLS if `tls_before_auth` requires it."""
-    return () if _needs_tls(connection) else connection.snapshot.auth_mechanisms
+    if _needs_tls(connection):
+        return ()
+    mechanisms = connection.snapshot.auth_mechanisms
+    return tuple(name for name in mechanisms if _possible(connection, name))
+
+
+def _possible(connection: Connection, mechanism: str) -> bool:
+    """Whether this session has the TLS that a mechanism needs, whatever the settings are."""
+    tls = connection.session.tls
+    if mechanism.endswith("-PLUS"):
+        return tls is not None and bool(tls.unique)
+    return tls is not None or mechanism not in _WITH_TLS_ONLY
 
 
 def _needs_tls(connection: Connection) -> bool:
@@ -283,11 +300,13 @@ async def _by_plugin(connection: Connection, mechanism: str, initial: str) -> _O
     while answer is not None and isinstance(answer.value, Challenge):
         if exchange.response == CANCELLED:
             break
-        exchange.response = await _answer_to(connection, answer.value.text)
+        exchange.response = await _answer_in(connection, exchange, answer.value)
         answered = clock.monotonic()
         answer = await connection.run("auth_exchange", session, exchange)
     if exchange.response == CANCELLED:
-        return _Outcome(replies.AUTH_CANCELLED, answered)
+        if not exchange.refused:
+            return _Outcome(replies.AUTH_CANCELLED, answered)
+        answer = None
     if answer is not None and not answer.refused and not exchange.user:
         log.error(
             "fault hook=auth_exchange plugin=%s ip=%s: accepted without a user",
@@ -297,6 +316,16 @@ async def _by_plugin(connection: Connection, mechanism: str, initial: str) -> _O
         answer = answer._replace(value=FAULT, outcome="fault")
         session.trail.decide(answer)
     return _Outcome(await _conclude(connection, answer, exchange.user, mechanism), answered)
+
+
+async def _answer_in(connection: Connection, exchange: AuthExchange, challenge: Challenge) -> bytes:
+    """What the client answers; one that was refused and leaves without a word has failed."""
+    try:
+        return await _answer_to(connection, challenge.text)
+    except (ClientGoneError, _ExchangeEndedError):
+        if exchange.refused:
+            raise _ExchangeEndedError(replies.AUTH_FAILED) from None
+        raise
 
 
 # --- the judgement --------------------------------------------------------------------------

@@ -593,5 +593,11 @@ def _tls_info(transport: asyncio.BaseTransport) -> TlsInfo | None:
     tls = transport.get_extra_info("ssl_object")
     if tls is None or tls.version() is None:
         return None
-    cipher = tls.cipher()
-    return TlsInfo(tls.version(), *(cipher[0], cipher[2]) if cipher else ("", 0))
+    name, _, bits = tls.cipher() or ("", "", 0)
+    return TlsInfo(tls.version(), name, bits, _tls_unique(tls))
+
+
+def _tls_unique(tls: ssl.SSLObject) -> bytes:
+    """The channel binding; none with TLS 1.3 (RFC 8446 appendix C.5), whatever OpenSSL says."""
+    known = tls.version() in ("TLSv1", "TLSv1.1", "TLSv1.2")
+    return (tls.get_channel_binding("tls-unique") or b"") if known else b""

@@ -26,7 +26,18 @@ from qpsmtpd.dns import answers, names, resolvconf, udpport
 from qpsmtpd.errors import ConfigError, DnsError
 from qpsmtpd.handlers import statuses
 from qpsmtpd.lists import addresses, clientrecords, dnslists, domains, dynamicnames, hosts
-from qpsmtpd.logins import cvm, dovecot, imap, vpopmaild
+from qpsmtpd.logins import (
+    bearer,
+    cvm,
+    dovecot,
+    imap,
+    introspection,
+    pam,
+    saslprep,
+    scram,
+    verifier,
+    vpopmaild,
+)
 from qpsmtpd.logins.attempts import Login
 from qpsmtpd.mail import address, domain, headers, ip, message, text, verdict
 from qpsmtpd.mail.authresult import AuthResult
@@ -1343,7 +1354,115 @@ _IN_JSON = (
 
 _LOGIN = Login("user", "secret", "192.0.2.1", 40000, "192.0.2.2", 587, secured=True)
 
+_PROVEN = scram.Exchange.begin(
+    scram.parse_first(b"n,,n=user,r=abc"), verifier.make_verifier("secret", b"salt", 1), "ours"
+)
+_VERIFIER = str(verifier.make_verifier("secret", b"salt", 4096)).encode()
+_IN_SCRAM = (*words("n,, y,, p= tls-unique n= r= c= p= a= m= biws =2C =3D = ,"), b"\0", b"\xff")
+_ENDPOINT = introspection.parse_endpoint("http://127.0.0.1/")
+_IN_GRANT = (
+    *words('{ } [ ] " : , true false null 1e999 "active": "username": "scope": "aud": "exp":'),
+    *(b"HTTP/1.1 200 OK\r\n\r\n", b"\r\n", b"\xff"),
+)
+
+
+def _scram(octets: bytes) -> Any:
+    first = scram.parse_first(octets)
+    scram.check_binding(first, scram.MECHANISM, offered=False)
+    return first
+
+
+def _unproven(_octets: bytes, result: Any) -> None:
+    assert result is None
+
+
+def _prepared(octets: bytes) -> str:
+    return saslprep.saslprep(decoded(octets))
+
+
+def _prepared_well(_octets: bytes, result: str) -> None:
+    assert result
+    assert len(result) <= 20 * saslprep.MOST
+    result.encode()
+
+
 LOGIN_PARSERS = (
+    Parser(
+        "first messages of SCRAM",
+        _scram,
+        (scram.parse_first, scram.check_binding),
+        (b"n,,n=user,r=rOprNGfwEbeRWgbNEkqO", b"p=tls-unique,a=x,n=u,r=a,x=y", b"y,,n=u,r=a"),
+        _IN_SCRAM,
+        (scram.ScramError,),
+    ),
+    Parser(
+        "last messages of SCRAM",
+        _PROVEN.finish,
+        (scram.Exchange.finish,),
+        (b"c=biws,r=abcours,p=dHzbZapWIk4jUhN+Ute9ytag9zjfMHgsqmmiz7AndVQ=",),
+        (*_IN_SCRAM, b"abcours", b"x=y"),
+        (scram.ScramError,),
+        _unproven,
+    ),
+    Parser(
+        "verifiers",
+        lambda octets: verifier.parse_verifier(decoded(octets)),
+        (verifier.parse_verifier,),
+        (_VERIFIER,),
+        words("SCRAM-SHA-256$ 4096: $ : = salt AAAA"),
+        (ValueError,),
+    ),
+    Parser(
+        "names and passwords",
+        _prepared,
+        (saslprep.saslprep,),
+        ("päss wörd\u00a0\u00ad".encode(), "\u0627\u0628\ufdfa".encode()),
+        (*words("a é \u0627 \u0301 \ufdfa \u2168 \u1e9b\u0323"), b" ", b"\0", b"\xff"),
+        (ValueError,),
+        _prepared_well,
+    ),
+    Parser(
+        "messages of OAUTHBEARER",
+        lambda octets: bearer.parse_bearer(octets, bearer.OAUTHBEARER),
+        (bearer.parse_bearer,),
+        (b"n,a=user@example.com,\x01host=h\x01port=25\x01auth=Bearer abc==\x01\x01",),
+        (*words("n,, y, a= =2C host= auth= Bearer a.b ="), b"\x01", b" ", b"\0", b"\xff"),
+        (ValueError,),
+    ),
+    Parser(
+        "messages of XOAUTH2",
+        lambda octets: bearer.parse_bearer(octets, bearer.XOAUTH2),
+        (bearer.parse_bearer,),
+        (b"user=user@example.com\x01auth=Bearer abc==\x01\x01",),
+        (*words("user= auth= Bearer a.b ="), b"\x01", b" ", b"\0", b"\xff"),
+        (ValueError,),
+    ),
+    Parser(
+        "answers of authorization servers",
+        lambda octets: introspection.parse_grant(octets, "username"),
+        (introspection.parse_grant,),
+        (b'{"active": true, "username": "u", "scope": "a b", "aud": ["x"], "exp": 1e9}',),
+        _IN_GRANT,
+        (ScannerError,),
+    ),
+    Parser(
+        "introspection",
+        _told_by_scanner(
+            lambda wire: introspection.introspect(wire, _ENDPOINT, None, "token", "username")
+        ),
+        (introspection.introspect,),
+        (b'HTTP/1.1 200 OK\r\nContent-Length: 16\r\n\r\n{"active": true}',),
+        _IN_GRANT,
+        (ScannerError,),
+    ),
+    Parser(
+        "answers about PAM",
+        pam.answer,
+        (pam.answer,),
+        (b"right\n", b"wrong 7\n", b"failed 9 text\n", b"refused why\n"),
+        (*words("right wrong failed refused 7"), b"\n", b" ", b"\xff", b"\0"),
+        (ScannerError,),
+    ),
     Parser(
         "answers of Dovecot",
         _told_by_scanner(lambda wire: dovecot.log_in(wire, _LOGIN, "smtp")),
@@ -1609,6 +1728,7 @@ ELSEWHERE = {
     "dns.udpport.plain_query": "our own question",
     "logins.attempts.readable": "a login, which the tests of all back ends try",
     "logins.hosts.is_here": "an option on the line of a plugin",
+    "logins.introspection.parse_endpoint": "an option on the line of a plugin",
     "logins.ldap.is_installed": "nothing",
     "logins.directory.read_directory": "the administrator's",
     "recipients.postgresql.is_installed": "nothing",
@@ -1626,6 +1746,7 @@ ELSEWHERE = {
     "lists.listcodes.is_among": "an address that answers.read_answer has read",
     "lists.lines.read_each": "lines that another function reads",
     "lists.lines.read_all": "lines that another function reads",
+    "mail.session.Challenge.of": "our own text",
     "mail.scratch.scratch_descriptor": "names of ours",
     "nexthop.hopauth.read_password": "the administrator's",
     "lists.hosts.read_hosts": "the administrator's; its lines go to hosts.parse_hosts",

@@ -40,11 +40,14 @@ FILES = {
     "/usr/bin/qpsmtpd",
     "/usr/bin/qpsmtpd-forkserver",
     "/usr/bin/qpsmtpd-prefork",
+    "/usr/lib/python3/dist-packages/qpsmtpd/logins/pam_helper.py",
     "/usr/lib/python3/dist-packages/qpsmtpd/nexthop/setid_runner.py",
     "/usr/lib/systemd/system/qpsmtpd-dmarc-report.service",
     "/usr/lib/systemd/system/qpsmtpd-dmarc-report.timer",
     "/usr/lib/systemd/system/qpsmtpd-handover.socket",
     "/usr/lib/systemd/system/qpsmtpd-handover@.service",
+    "/usr/lib/systemd/system/qpsmtpd-pam.socket",
+    "/usr/lib/systemd/system/qpsmtpd-pam@.service",
     "/usr/lib/systemd/system/qpsmtpd-postfix.socket",
     "/usr/lib/systemd/system/qpsmtpd-postfix@.service",
     "/usr/lib/systemd/system/qpsmtpd.service",
@@ -73,6 +76,7 @@ MOST_EXPOSED = {
     "qpsmtpd.service": 12,
     "qpsmtpd-handover@.service": 75,
     "qpsmtpd-postfix@.service": 30,
+    "qpsmtpd-pam@.service": 24,
     "qpsmtpd-dmarc-report.service": 12,
 }
 
@@ -201,7 +205,8 @@ def test_exposure(system: System, unit: str) -> None:
 
 def test_systemd_understands_the_units(system: System) -> None:
     sockets = ("qpsmtpd.socket", "qpsmtpd-handover.socket", "qpsmtpd-postfix.socket")
-    units = (*sockets, "qpsmtpd.service", "qpsmtpd-dmarc-report.timer")
+    others = ("qpsmtpd-pam.socket", "qpsmtpd-dmarc-report.timer")
+    units = (*sockets, "qpsmtpd.service", *others)
     said = system.run("systemd-analyze", "verify", "--man=no", *units)
     about_us = [line for line in said.splitlines() if "qpsmtpd" in line and "cgroup" not in line]
     assert about_us == []

@@ -28,6 +28,8 @@ BY_HAND = {
 }
 #: What may be asked whether it has a name.
 LISTS = {"AddressList", "AddressSet", "DomainList", "HelloList", "our_domains"}
+#: Types of options that hold a domain.
+TYPES = {"Domain", "Domain | None"}
 #: Modules that only mail/domain.py needs.
 MODULES = {"unicodedata", "idna", "encodings", "stringprep", "dns"}
 
@@ -87,7 +89,7 @@ def _options(tree: ast.Module) -> Iterator[ast.AST]:
     for node in ast.walk(tree):
         if not isinstance(node, ast.AnnAssign) or not isinstance(node.value, ast.Call):
             continue
-        if _last(node.target) in CANONICAL and ast.unparse(node.annotation) != "Domain":
+        if _last(node.target) in CANONICAL and ast.unparse(node.annotation) not in TYPES:
             yield node
 
 
@@ -107,7 +109,7 @@ def _domain_options(tree: ast.Module) -> set[str]:
     return {
         _last(node.target)
         for node in ast.walk(tree)
-        if isinstance(node, ast.AnnAssign) and ast.unparse(node.annotation) == "Domain"
+        if isinstance(node, ast.AnnAssign) and ast.unparse(node.annotation) in TYPES
     }
 
 

@@ -21,9 +21,9 @@ PACKAGE = Path(__file__).parents[2] / "qpsmtpd"
 #: From the bottom up.  The name of a package stands for all in it that is not named by itself.
 LAYERS = {
     "values, and what knows nothing of mail": """
-        __init__ errors terminal logs lists.cdb nexthop.setid_runner manpages.roff manpages.texts
-        mail.text smtp.reply config.names config.runoptions daemon.detach daemon.notify
-        daemon.scoreboard plugin.place
+        __init__ errors terminal logs lists.cdb nexthop.setid_runner logins.pam_helper
+        manpages.roff manpages.texts mail.text smtp.reply config.names config.runoptions
+        daemon.detach daemon.notify daemon.scoreboard plugin.place
         """,
     "what a mail is": "mail",
     "what plugins borrow": """
@@ -52,12 +52,18 @@ LAYERS = {
 FOR_PLUGINS = {
     "api",
     "logins",
+    "logins.bearer",
     "logins.checkpassword",
     "logins.cvm",
     "logins.directory",
     "logins.dovecot",
     "logins.imap",
+    "logins.introspection",
     "logins.ldap",
+    "logins.pam",
+    "logins.scram",
+    "logins.scramlogin",
+    "logins.verifier",
     "logins.vpopmaild",
     "nexthop",
     "nexthop.cleanup",

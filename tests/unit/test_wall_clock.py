@@ -18,6 +18,7 @@ DATES = {
     "plugin/certificates.py": "a certificate's own dates",
     "plugin/services.py": "the clock itself",
     "plugins/arc.py": "whether a seal has expired",
+    "plugins/auth/auth_oauth.py": "whether a token has expired",
     "plugins/content_log.py": "names of files",
     "plugins/dkim.py": "whether a signature has expired, and when one is made",
     "plugins/greylisting.py": "how long mail was delayed, and what to write again",

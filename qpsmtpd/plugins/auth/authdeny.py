@@ -8,6 +8,8 @@ whether somebody is guessing passwords.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from qpsmtpd.api import AuthAttempt, NoOptions, Plugin, Session
 
 
@@ -15,6 +17,9 @@ class Authdeny(Plugin[NoOptions]):
     """Logs who could not log in."""
 
     after = ("auth/*",)
+
+    def unusable_mechanisms(self) -> Sequence[str]:
+        return ("CRAM-MD5",)  # offered where another plugin can judge it
 
     async def hook_auth(self, session: Session, attempt: AuthAttempt) -> None:
         self.log.info(

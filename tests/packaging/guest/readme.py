@@ -23,6 +23,7 @@ from tests.packaging.guest.report import check, expect, keep_log, run
 from tests.packaging.guest.units import CONFIG, LISTEN, LOG, accepted, arrived_once
 
 README = (CHECKOUT / "debian/README.Debian").read_text()
+PASSWORD = "pa55word-of-a-user"
 UNITS = Path("/etc/systemd/system")
 
 #: Blocks that no check below runs, by their first words, and where else they are tried.
@@ -34,6 +35,7 @@ NOT_RUN = {
     "test_shipped_configuration.py",
     "sed -i 's|/chains/": "tests/packaging/guest/sender_authentication.py",
     "qpsmtpd dkim-key": "tests/unit/commands/test_dkim_key.py",
+    "qpsmtpd scram-verifier": "tests/unit/commands/test_scram_verifier.py",
     "report_via=/usr/sbin/sendmail": "words for two files: tests/unit/reports/test_handover.py",
     "dpkg-reconfigure exim4-config": "a dialog of Exim's package",
     "tcpserver -u": "tests/packaging/test_inetd.py",
@@ -123,6 +125,24 @@ def starttls_with_a_key_that_only_root_can_read() -> None:
         code, _ = client.starttls(context=any_certificate())
         expect(code == 220, str(code))
         expect(client.ehlo()[0] == 250, "no EHLO after STARTTLS")
+
+
+def users_of_this_machine() -> None:
+    """With the unit as it is: what it may not do, PAM does not need."""
+    plugins = CONFIG / "plugins"
+    plugins.write_text(plugins.read_text().replace("\n#auth/auth_dovecot\n", "\nauth/auth_pam\n"))
+    subprocess.run(["chpasswd"], input=f"{USER}:{PASSWORD}", text=True, check=True)
+    shell(after('Add\nthe line "auth/auth_pam"'))
+    with connect(*LISTEN) as client:
+        client.starttls(context=any_certificate())
+        try:
+            client.login(USER, "wrong")
+        except smtplib.SMTPAuthenticationError as error:
+            expect(error.smtp_code == 535, str(error))
+        else:
+            raise AssertionError("a wrong password is right")
+        expect(client.login(USER, PASSWORD)[0] == 235, "not logged in")
+    expect(PASSWORD not in run("journalctl", "--boot"), "the journal has the password")
 
 
 def a_port_with_tls_from_the_first_byte() -> None:
@@ -313,6 +333,7 @@ _ALL = (
     dmarc_reports,
     local_plugins,
     starttls_with_a_key_that_only_root_can_read,
+    users_of_this_machine,
     a_port_with_tls_from_the_first_byte,
 )
 CHECKS: dict[str, tuple[Callable[[], None], ...]] = {

@@ -388,3 +388,49 @@ async def test_a_store_is_closed_if_the_configuration_is_wrong(
         if thread.name == "store":
             await asyncio.to_thread(thread.join, 20)
             assert not thread.is_alive()
+
+
+@pytest.mark.parametrize(
+    ("files", "warnings"),
+    [
+        ({}, 1),
+        ({"tls_before_auth": "0"}, 0),
+        ({"plugins": "taker\nkeeper\ntls_maker\npasswords"}, 0),
+        ({"plugins": "taker\nkeeper"}, 0),
+    ],
+)
+async def test_passwords_in_the_clear_are_told_of(
+    configuration: Configuration, files: dict[str, str], warnings: int
+) -> None:
+    configuration.plugin("passwords", "async def hook_auth_plain(self, session, attempt): ...")
+    body = (
+        "def tls_context(self):\n"
+        "        import ssl\n"
+        "        return ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)"
+    )
+    configuration.plugin("tls_maker", body)
+    configuration.file("plugins", "taker\nkeeper\npasswords\npasswords:1")
+    for name, text in files.items():
+        configuration.file(name, text)
+    found = (await configuration.load(check_only=True)).warnings
+    assert ["in the clear" in each.text for each in found].count(True) == warnings
+    assert not any("in the clear" in each.text for each in (await configuration.load()).warnings)
+
+
+async def test_a_mechanism_that_no_plugin_can_use_is_not_offered(
+    configuration: Configuration,
+) -> None:
+    body = (
+        "async def hook_auth_plain(self, session, attempt): ...\n"
+        "    async def hook_auth_cram_md5(self, session, attempt): ...\n"
+        "    def unusable_mechanisms(self): return ['CRAM-MD5']"
+    )
+    configuration.plugin("hashes", body)
+    configuration.plugin("passwords", body.rpartition("\n")[0])
+    for plugins, mechanisms in (
+        ("hashes", ("PLAIN",)),
+        ("hashes\npasswords", ("PLAIN", "CRAM-MD5")),
+        ("hashes\nauth/authdeny", ("PLAIN", "LOGIN")),
+    ):
+        configuration.file("plugins", f"taker\nkeeper\n{plugins}")
+        assert (await configuration.load()).auth_mechanisms == mechanisms

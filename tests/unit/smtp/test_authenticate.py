@@ -25,12 +25,14 @@ from qpsmtpd.api import (
     Plugin,
     Session,
     Store,
+    TlsInfo,
     Verdict,
     accept,
     defer,
     deny,
     password_matches,
 )
+from qpsmtpd.smtp.authenticate import auth, offered
 from qpsmtpd.smtp.connection import ClientGoneError, Connection
 from qpsmtpd.smtp.conversation import converse
 from qpsmtpd.testing import FakeClock, FakeStore, a_session, services
@@ -592,3 +594,68 @@ async def test_who_leaves_during_the_pause_has_failed() -> None:
     await converse(Connection(a_session(), guarded.snapshot, wire))
     assert wire.codes == [220, 250]
     assert (await guarded.talk(WRONG)).pauses == [2]
+
+
+# --- mechanisms that need TLS ---------------------------------------------------------------
+
+NEED_TLS = (*MECHANISMS, "OAUTHBEARER", "SCRAM-SHA-256", "SCRAM-SHA-256-PLUS", "XOAUTH2")
+IN_THE_CLEAR = (*MECHANISMS, "SCRAM-SHA-256")
+NOT_BOUND = tuple(name for name in NEED_TLS if not name.endswith("-PLUS"))
+
+
+@pytest.mark.parametrize(
+    ("tls", "names"),
+    [
+        (None, IN_THE_CLEAR),
+        (TlsInfo("TLSv1.3", "TLS_AES_256_GCM_SHA384"), NOT_BOUND),
+        (TlsInfo("TLSv1.2", "ECDHE-RSA-AES256-GCM-SHA384", unique=b"x"), NEED_TLS),
+    ],
+)
+async def test_what_is_offered_depends_on_tls(tls: TlsInfo | None, names: Sequence[str]) -> None:
+    session = a_session(ehlo="client.example")
+    session.tls = tls
+    connection = a_connection(FakeWire(), session=session, auth=NEED_TLS, exchanges=NEED_TLS)
+    assert offered(connection) == tuple(names)
+    for name in set(NEED_TLS) - set(names):
+        reply = await auth(connection, name)
+        assert reply.code == (538 if tls is None else 504), name
+
+
+# --- refusals that are told before the end --------------------------------------------------
+
+
+class Telling(Plugin[NoOptions]):
+    """Refuses everybody, and says why in a challenge."""
+
+    def __init__(self) -> None:
+        super().__init__("telling", NoOptions(), services())
+
+    async def hook_auth_exchange(
+        self, session: Session, exchange: AuthExchange
+    ) -> Challenge | Verdict | None:
+        if exchange.refused:
+            return Challenge("Zm9yZXZlcg==") if exchange.response == b"*" else deny()
+        exchange.refused = True
+        return Challenge("d2h5")
+
+
+@pytest.mark.parametrize("answer", [b"", b"AQ==", b"*"])
+async def test_who_was_refused_has_failed_whatever_he_says(answer: bytes) -> None:
+    clock = FakeClock()
+    snapshot = a_snapshot(Telling(), auth=("TELL",), exchanges=("TELL",), clock=clock)
+    wire = FakeWire(EHLO, b"AUTH TELL x\r\n" + answer + b"\r\n")
+    await converse(Connection(a_session(), snapshot, wire))
+    assert wire.replies[2:] == ["334 d2h5", FAILED]
+    assert wire.pauses == [1]
+    assert await snapshot.failed_logins.add("192.0.2.1") == 2
+
+
+async def test_who_was_refused_and_leaves_has_failed(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    clock = FakeClock()
+    snapshot = a_snapshot(Telling(), auth=("TELL",), exchanges=("TELL",), clock=clock)
+    wire = FakeWire(EHLO, b"AUTH TELL x\r\n")
+    await converse(Connection(a_session(), snapshot, wire))
+    assert wire.replies[2:] == ["334 d2h5"]
+    assert await snapshot.failed_logins.add("192.0.2.1") == 2
+    assert caplog.text.count("reply=535 ") == 1

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import socket
 import ssl
 from pathlib import Path
@@ -12,10 +13,12 @@ from typing import Any
 import pytest
 import trustme
 
+from qpsmtpd.logins.verifier import make_verifier
 from qpsmtpd.plugin import options
 from qpsmtpd.smtp import protocol
 from qpsmtpd.testing import Serving, serve
 from tests.unit.client import Client, catcher, catching, on_both_loops, until
+from tests.unit.logins.boundscram import Bound
 
 AUTHORITY = trustme.CA()
 CERTIFICATE = AUTHORITY.issue_cert("mx.example")
@@ -285,3 +288,39 @@ async def test_one_handshake_does_not_hold_up_others(files: dict[str, list[str]]
         stuck.close()
         await until(lambda: not serving.server.connections)
         await asyncio.sleep(0)
+
+
+@on_both_loops
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+async def test_the_channel_is_bound_where_that_is_defined(
+    files: dict[str, list[str]], version: ssl.TLSVersion
+) -> None:
+    context = ssl.create_default_context()
+    AUTHORITY.configure_trust(context)
+    context.maximum_version = version
+    verifier = make_verifier("secret", iterations=4096)
+    lines = ["auth/auth_flat_file", *files["plugins"]]
+    users = {"plugins": lines, "flat_auth_pw": [f"user@mx.example:{verifier}"]}
+    async with serve({**files, **users}) as serving:
+        client = await (await Client.connect(serving.host, serving.port)).greeted()
+        await client.command("EHLO x")
+        await client.start_tls(context)
+        bound = version == ssl.TLSVersion.TLSv1_2
+        assert ("SCRAM-SHA-256-PLUS" in await client.command("EHLO x")) is bound
+        if bound:
+            await log_in_bound(client)
+        await client.close()
+
+
+async def log_in_bound(client: Client) -> None:
+    """Log in by SCRAM-SHA-256-PLUS, first with the channel of another session."""
+    channel = client.writer.get_extra_info("ssl_object").get_channel_binding("tls-unique")
+    for seen, code in ((b"another", "535"), (channel, "235")):
+        scram = Bound(seen)
+        first = base64.b64encode(scram.begin()).decode()
+        challenge = await client.command(f"AUTH SCRAM-SHA-256-PLUS {first}")
+        answer = scram.answer(base64.b64decode(challenge[4:]))
+        reply = await client.command(base64.b64encode(answer).decode())
+        if code == "235":
+            reply = await client.command("")
+        assert reply.startswith(code), reply
