@@ -34,7 +34,7 @@ def system(request: pytest.FixtureRequest) -> Iterator[System]:
     packages = ("whiptail", *systems.MAIL_SYSTEM_PACKAGES["postfix"], *systems.DEPENDENCIES)
     tar = layer_tar(request.param, packages, systems.MAIL_SYSTEM_ANSWERS)
     with systems.with_package(tar) as system:
-        system.run("dpkg", "--install", systems.GUEST_PACKAGE)
+        system.run("dpkg", "--install", *systems.GUEST_PACKAGES)
         yield system
 
 
