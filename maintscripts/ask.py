@@ -35,9 +35,14 @@ PROXY = "qpsmtpd/queue_smtp_proxy_destination"
 MAILDIR = "qpsmtpd/queue_maildir_destination"
 NONE_CONFIRM = "qpsmtpd/queue_none_confirm"
 RCPTHOSTS = "qpsmtpd/rcpthosts"
+PROTECTION = "qpsmtpd/protection"
 LEAVE_OUT = "qpsmtpd/leave_out_plugins"
 
 METHODS = ("exim", "postfix", "qmail", "proxy", "maildir", "none")
+#: The graded chains; each has all plugins of the one before it.
+LEVELS = ("minimal", "standard", "strict")
+DEFAULT_LEVEL = "standard"
+CHAINS = "/usr/share/qpsmtpd/chains"
 DEFAULT_PROXY = "localhost"
 DEFAULT_MAILDIR = "/var/spool/qpsmtpd/Maildir"
 UNSET = "unset"  # what the older package stored for "never asked"
@@ -49,6 +54,8 @@ SMTP_PORT = 25
 SETTINGS = "etc/qpsmtpd/debconf-settings"
 QUEUE_METHOD = "etc/qpsmtpd/debian-queue-method"
 DOMAINS = "etc/qpsmtpd/debian-rcpthosts"
+FILTERS = "etc/qpsmtpd/debian-protection"
+PLUGINS = "etc/qpsmtpd/plugins"
 SOCKET = "etc/systemd/system/qpsmtpd.socket.d/debconf.conf"
 _WANTS = (
     "etc/systemd/system/sockets.target.wants/qpsmtpd.socket",
@@ -152,6 +159,7 @@ class Facts:
     written: the answers that this package wrote to the files the last time.
     dropped: words of debian-rcpthosts that are not domains; the older package wrote some.
     qmail_queue: the path of qmail's program.
+    graded: whether the level of filters counts: the file plugins includes it, or is yet to come.
     missing: the lines that stop the start because this version has no such plugin, as
         "FILE:NUMBER: LINE".
     """
@@ -162,6 +170,7 @@ class Facts:
     written: Mapping[str, str] = field(default_factory=dict)
     dropped: tuple[str, ...] = ()
     qmail_queue: str = "/usr/sbin/qmail-queue"
+    graded: bool = True
     missing: tuple[str, ...] = ()
 
 
@@ -212,11 +221,18 @@ def detect(
         written=_answers_written(root),
         dropped=dropped,
         qmail_queue=f"/{queue}" if queue else Facts.qmail_queue,
+        graded=_is_graded(root),
         missing=tuple(os.environ.get("QPSMTPD_MISSING", "").splitlines()),
     )
 
 
 _QMAIL_QUEUE = ("usr/sbin/qmail-queue", "var/qmail/bin/qmail-queue")
+
+
+def _is_graded(root: Path) -> bool:
+    lines = lines_of(text_of(root / PLUGINS))
+    wanted = ("$include", f"/{FILTERS}"), ("$include", FILTERS.rpartition("/")[2])
+    return not (root / PLUGINS).exists() or any(tuple(line.split()) in wanted for line in lines)
 
 
 def _detect_mta(root: Path, packages: set[str], qmail_queue: str) -> str:
@@ -281,6 +297,7 @@ def _answers_on_disk(root: Path) -> tuple[dict[str, str], tuple[str, ...]]:
         found[STARTUP] = "true" if any((root / path).is_symlink() for path in _WANTS) else "false"
     found |= _of_queue_method(text_of(root / QUEUE_METHOD))
     found |= _of_socket(text_of(root / SOCKET))
+    found |= of_filters(text_of(root / FILTERS))
     good, bad = _domains_on_disk(text_of(root / DOMAINS))
     if (root / DOMAINS).exists() and (good or not bad):
         found[RCPTHOSTS] = " ".join(good)
@@ -309,12 +326,15 @@ def _of_settings(settings: Mapping[str, str]) -> dict[str, str]:
         METHOD: "QUEUE_PLUGIN",
         MAILDIR: "QUEUE_MAILDIR_DESTINATION",
         PROXY: "QUEUE_PROXY_DESTINATION",
+        PROTECTION: "PROTECTION",
     }
     found = {question: settings[name] for question, name in names.items() if name in settings}
     if "ENABLED" in settings:
         found[STARTUP] = "true" if settings["ENABLED"] in ("true", "1") else "false"
     if found.get(METHOD) not in METHODS:
         found.pop(METHOD, None)
+    if found.get(PROTECTION) not in LEVELS:
+        found.pop(PROTECTION, None)
     if found.get(LISTEN) == UNSET:
         del found[LISTEN]
     return found
@@ -336,6 +356,14 @@ def _of_queue_method(text: str) -> dict[str, str]:
             return {METHOD: "proxy", PROXY: f"[{host}]:{port}" if ":" in host else f"{host}:{port}"}
         case ["queue/smtp-forward", host, *_]:
             return {METHOD: "proxy", PROXY: host}
+    return {}
+
+
+def of_filters(text: str) -> dict[str, str]:
+    """The level of filters; nothing if they are the administrator's own."""
+    for level in LEVELS:
+        if lines_of(text) == [f"$include {CHAINS}/{level}"]:
+            return {PROTECTION: level}
     return {}
 
 
@@ -397,7 +425,7 @@ Answers = Mapping[str, str]
 class Question:
     """A question of the package.
 
-    asked: whether to ask it, after these answers.
+    asked: whether to ask it here, after these answers.
     suggest: the answer for somebody who has given none.
     unanswered: values in debconf that stand for no answer.
     undecided: what the files hold if nobody has answered and nothing could be suggested; by now
@@ -409,7 +437,7 @@ class Question:
 
     name: str
     suggest: Callable[[Facts, Answers], str]
-    asked: Callable[[Answers], bool] = lambda answers: answers[STARTUP] == "true"
+    asked: Callable[[Facts, Answers], bool] = lambda facts, answers: answers[STARTUP] == "true"
     unanswered: tuple[str, ...] = ("",)
     undecided: tuple[str, ...] = ()
     wrong: Callable[[str], str] = lambda answer: ""
@@ -418,12 +446,16 @@ class Question:
     high: Callable[[Facts, Answers], bool] = lambda facts, answers: False
 
 
-def _by_method(method: str) -> Callable[[Answers], bool]:
-    return lambda answers: answers[STARTUP] == "true" and answers[METHOD] == method
+def _by_method(method: str) -> Callable[[Facts, Answers], bool]:
+    return lambda facts, answers: answers[STARTUP] == "true" and answers[METHOD] == method
 
 
 QUESTIONS = (
-    Question(name=STARTUP, suggest=lambda facts, answers: "false", asked=lambda answers: True),
+    Question(
+        name=STARTUP,
+        suggest=lambda facts, answers: "false",
+        asked=lambda facts, answers: True,
+    ),
     Question(
         name=LISTEN,
         suggest=lambda facts, answers: "",  # all addresses, including future ones
@@ -468,10 +500,16 @@ QUESTIONS = (
         wrong=_bad_rcpthosts,
         complaint="qpsmtpd/bad_rcpthosts",
     ),
+    Question(
+        name=PROTECTION,
+        suggest=lambda facts, answers: DEFAULT_LEVEL,
+        asked=lambda facts, answers: answers[STARTUP] == "true" and facts.graded,
+    ),
 )
 #: After this many wrong answers in all, nothing is asked again: a terminal that has gone gives the
 #: same answer forever.  What is wrong is then left to postinst, as when nobody is asked.
 _PATIENCE = 20
+_CHOICES = {METHOD: METHODS, PROTECTION: LEVELS}
 _STEPS = {question.name: step for step, question in enumerate(QUESTIONS)}
 
 
@@ -499,7 +537,8 @@ def _preseeded_since(db: Debconf, question: Question, facts: Facts) -> bool:
         )
     )
     seen = db.command("FGET", question.name, "seen") == (0, "true")
-    usable = answer not in question.unanswered and (question.name != METHOD or answer in METHODS)
+    choices = _CHOICES.get(question.name, (answer,))
+    usable = answer not in question.unanswered and answer in choices
     return seen and usable and written == on_disk != answer
 
 
@@ -513,7 +552,7 @@ def current(db: Debconf, question: Question, facts: Facts, answers: Answers) -> 
     """The answer so far, and whether it is only a suggestion."""
     answer = db.get(question.name)
     known = answer not in question.unanswered
-    if question.name == METHOD and answer not in METHODS:
+    if answer not in _CHOICES.get(question.name, (answer,)):
         known = False
     if question.name == RCPTHOSTS and known and answer:
         good, bad = domains(answer)
@@ -573,7 +612,7 @@ def _pose(
     stored = db.get(question.name)
     value, suggested = current(db, question, facts, answers)
     answers[question.name] = value
-    if not question.asked(answers):
+    if not question.asked(facts, answers):
         return "skipped"
     # A select without a valid value would become its first choice, even where nothing is shown.
     db.command("SET", question.name, value)

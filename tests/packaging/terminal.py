@@ -20,6 +20,7 @@ TIMEOUT = 90.0  # seconds of a whole session
 
 ENTER = "\r"
 TAB = "\t"
+UP = "\x1b[A"
 DOWN = "\x1b[B"
 CLEAR = "\x15"  # control-U
 

@@ -77,6 +77,7 @@ def test_old_preseed_file(system: System) -> None:
         "queue_plugin": "proxy",
         "queue_smtp_proxy_destination": "mail.example.com:26",
         "rcpthosts": "example.com example.org",
+        "protection": "",  # no answer: a suggestion is not stored
     }
 
 
@@ -125,6 +126,7 @@ def test_the_whole_way(system: System) -> None:
         ("listen_interfaces", ""),
         ("queue_plugin", "Postfix"),
         ("rcpthosts", "mail.example.org localhost"),
+        ("protection", "standard"),
     ]
     values = system.values()
     assert values["queue_plugin"] == "postfix"
@@ -155,7 +157,7 @@ def test_methods(system: System, choice: str, method: str, question: str | None)
     assert asked == [
         *("startup_enabled", "listen_interfaces", "queue_plugin"),
         *([question] if question else []),
-        "rcpthosts",
+        *("rcpthosts", "protection"),
     ]
     assert system.values()["queue_plugin"] == method
 
@@ -171,7 +173,7 @@ def test_back(system: System) -> None:
     system.config_with(person)
     assert [name for name, _ in person.shown][2:] == [
         *("queue_plugin", "queue_maildir_destination"),
-        *("queue_plugin", "queue_smtp_proxy_destination", "rcpthosts"),
+        *("queue_plugin", "queue_smtp_proxy_destination", "rcpthosts", "protection"),
     ]
     assert system.values()["queue_plugin"] == "proxy"
 
@@ -241,6 +243,7 @@ def test_on_a_terminal(system: System) -> None:
         (r"Delivery method:", "maildir"),
         (r"of the Maildir:", "/srv/mail"),
         (r"accept mail for:", "example.com"),
+        (r"unwanted mail:", "minimal"),
     ]
     frontend = {"DEBIAN_FRONTEND": "teletype", "DEBIAN_PRIORITY": "low", "TERM": "dumb"}
     command = (str(FRONTEND), str(system.root / "scripts/config"), "configure", "")
@@ -253,6 +256,7 @@ def test_on_a_terminal(system: System) -> None:
     assert values["queue_plugin"] == "maildir"
     assert values["queue_maildir_destination"] == "/srv/mail"
     assert values["listen_interfaces"] == "192.0.2.1"
+    assert values["protection"] == "minimal"
 
 
 # --- plugins that there are not -----------------------------------------------------------------
@@ -350,7 +354,8 @@ def test_names_and_values_of_the_older_package_are_kept() -> None:
         "queue_maildir_destination": "string",
         "queue_none_confirm": "boolean",
         "rcpthosts": "string",
-        "leave_out_plugins": "boolean",  # of our own
+        "protection": "select",  # of our own, as the next one
+        "leave_out_plugins": "boolean",
     }
     choices = found["queue_plugin"]["Choices-C"]
     assert choices == "exim, postfix, qmail, proxy, maildir, none"

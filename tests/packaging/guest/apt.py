@@ -17,6 +17,8 @@ PACKAGES = tuple(f"/var/tmp/{name}_{VERSION}_all.deb" for name in ("qpsmtpd", "p
 SAMPLE = "/var/tmp/qpsmtpd-quiet-hours.deb"
 QUEUE_METHOD = Path("/etc/qpsmtpd/debian-queue-method")
 RCPTHOSTS = Path("/etc/qpsmtpd/debian-rcpthosts")
+FILTERS = Path("/etc/qpsmtpd/debian-protection")
+CHAINS = "/usr/share/qpsmtpd/chains"
 SETTINGS = Path("/etc/qpsmtpd/debconf-settings")
 
 _TIMEOUT = 100.0  # seconds of one run of apt-get

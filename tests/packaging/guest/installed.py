@@ -12,6 +12,8 @@ from collections.abc import Callable
 
 from tests.packaging.guest import life, service
 from tests.packaging.guest.apt import (
+    CHAINS,
+    FILTERS,
     QUEUE_METHOD,
     RCPTHOSTS,
     dpkg_reconfigure,
@@ -100,6 +102,19 @@ def reconfigures_to_maildir(mail_system: str) -> None:
     expect(service.owner(MAILDIR) == ("qpsmtpd", 0o700), str(service.owner(MAILDIR)))
 
 
+def reconfigures_the_filters(mail_system: str) -> None:
+    expect(meaning(FILTERS) == [f"$include {CHAINS}/standard"], FILTERS.read_text())
+    reconfigure({"protection": "strict"})
+    expect(meaning(FILTERS) == [f"$include {CHAINS}/strict"], FILTERS.read_text())
+    expect("bogus_bounce" in run("qpsmtpd", "plugins"), "the chain is another")
+    FILTERS.write_text("# mine\n$include /usr/share/qpsmtpd/chains/minimal\nresolvable_fromhost\n")
+    reconfigure({"protection": "strict"})  # and nobody there to be shown the difference
+    expect("# mine\n" in FILTERS.read_text(), "edits were replaced without a question")
+    FILTERS.write_text(f"$include {CHAINS}/standard\n")
+    dpkg_reconfigure()
+    expect(meaning(FILTERS) == [f"$include {CHAINS}/standard"], "the file does not win")
+
+
 def takes_preseeded_answers_when_reconfigured(mail_system: str) -> None:
     """What debconf-set-selections says wins over files that nobody has edited since."""
     preseed(
@@ -148,6 +163,7 @@ CHECKS: tuple[Check, ...] = (
     *service.CHECKS,
     reconfigures_to_proxy,
     reconfigures_to_maildir,
+    reconfigures_the_filters,
     takes_preseeded_answers_when_reconfigured,
     says_who_has_the_port,
     defect_06_listens_on_ipv6_when_reconfigured,

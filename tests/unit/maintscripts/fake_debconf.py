@@ -6,10 +6,21 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping
 
-from maintscripts.ask import BACK, METHOD, METHODS, NONE_CONFIRM, RCPTHOSTS, STARTUP, Debconf
+from maintscripts.ask import (
+    BACK,
+    LEVELS,
+    METHOD,
+    METHODS,
+    NONE_CONFIRM,
+    PROTECTION,
+    RCPTHOSTS,
+    STARTUP,
+    Debconf,
+)
 
 GO_BACK = "(back)"
 _PRIORITIES = ("low", "medium", "high", "critical")
+_CHOICES = {METHOD: METHODS, PROTECTION: LEVELS}
 _DEFAULTS = {STARTUP: "false", NONE_CONFIRM: "false", RCPTHOSTS: "unset"}
 
 
@@ -78,8 +89,9 @@ class FakeDebconf(Debconf):
         questions, self._input = self._input, []
         for name, visible in questions:
             value = self.values.get(name, "")
-            if name == METHOD and value not in METHODS:
-                self.values[name] = METHODS[0]  # as the real one does, visible or not
+            choices = _CHOICES.get(name, (value,))
+            if value not in choices:
+                self.values[name] = choices[0]  # as the real one does, visible or not
             if visible and self._answer(name, value) == GO_BACK:
                 return BACK
         return 0

@@ -17,12 +17,18 @@ from hypothesis import strategies as st
 from maintscripts import ask as ask_module
 from maintscripts.ask import (
     BACK,
+    CHAINS,
+    FILTERS,
+    LEVELS,
     LISTEN,
     MAILDIR,
     METHOD,
     NONE_CONFIRM,
+    PLUGINS,
+    PROTECTION,
     PROXY,
     RCPTHOSTS,
+    SETTINGS,
     STARTUP,
     Debconf,
     Facts,
@@ -408,6 +414,7 @@ def test_the_whole_way_with_postfix() -> None:
         (LISTEN, ""),
         (METHOD, "postfix"),
         (RCPTHOSTS, "example.com localhost"),
+        (PROTECTION, "standard"),
     ]
 
 
@@ -417,7 +424,10 @@ def test_the_whole_way_with_postfix() -> None:
 def test_the_method_decides_what_is_asked_next(method: str, question: str) -> None:
     db = FakeDebconf(screen={STARTUP: "true", METHOD: method, NONE_CONFIRM: "true"})
     assert ask(db, POSTFIX) == 0
-    assert [name for name, _ in db.shown] == [STARTUP, LISTEN, METHOD, question, RCPTHOSTS]
+    assert [name for name, _ in db.shown] == [
+        *(STARTUP, LISTEN, METHOD, question, RCPTHOSTS),
+        PROTECTION,
+    ]
 
 
 def test_who_wants_few_questions_is_asked_for_the_method_if_nothing_suggests_one() -> None:
@@ -521,13 +531,71 @@ def test_a_new_answer_wins_over_the_files() -> None:
     assert db.values[METHOD] == "exim"
 
 
+# --- filters ------------------------------------------------------------------------------------
+
+OWN_FILTERS = "$include /etc/qpsmtpd/filters\n"
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_the_level_in_the_file_wins(tmp_path: Path, level: str) -> None:
+    write(tmp_path, FILTERS, f"# a comment\n$include {CHAINS}/{level}\n")
+    write(tmp_path, SETTINGS, 'PROTECTION="standard"\n')
+    assert look(tmp_path).on_disk[PROTECTION] == level
+
+
+def test_behind_filters_of_ones_own_is_the_level_of_the_last_answer(tmp_path: Path) -> None:
+    write(tmp_path, FILTERS, OWN_FILTERS)
+    assert PROTECTION not in look(tmp_path).on_disk
+    write(tmp_path, SETTINGS, 'PROTECTION="strict"\n')
+    assert look(tmp_path).on_disk[PROTECTION] == "strict"
+    write(tmp_path, SETTINGS, 'PROTECTION="paranoid"\n')
+    assert PROTECTION not in look(tmp_path).on_disk
+
+
+def test_the_level_stays_where_nobody_chooses_another() -> None:
+    db = FakeDebconf({STARTUP: "true"})
+    assert ask(db, Facts(mta="postfix", on_disk={PROTECTION: "minimal"})) == 0
+    assert db.values[PROTECTION] == "minimal"
+
+
+def test_no_level_is_stored_that_was_not_shown() -> None:
+    db = FakeDebconf({STARTUP: "true"})
+    assert ask(db, POSTFIX) == 0
+    assert PROTECTION not in db.values
+
+
+@pytest.mark.parametrize(
+    ("plugins", "graded"),
+    [
+        (None, True),
+        ("rcpt_ok\n  $include  debian-protection \n", True),
+        (f"$include /{FILTERS}\n", True),
+        (f"# $include /{FILTERS}\n$include {CHAINS}/standard\n", False),
+        ("helo\nrcpt_ok\n", False),
+    ],
+)
+def test_the_level_is_asked_for_where_it_counts(
+    tmp_path: Path, plugins: str | None, graded: bool
+) -> None:
+    if plugins is not None:
+        write(tmp_path, PLUGINS, plugins)
+    facts = look(tmp_path)
+    assert facts.graded == graded
+    db = FakeDebconf(screen={STARTUP: "true", METHOD: "exim"})
+    assert ask(db, facts) == 0
+    assert (PROTECTION in dict(db.shown)) == graded
+
+
+# --- back ---------------------------------------------------------------------------------------
+
+
 def test_back() -> None:
     screen: dict[str, str | list[str]] = {STARTUP: "true", METHOD: ["proxy", "maildir"]}
     screen[PROXY] = [GO_BACK]
     db = FakeDebconf(screen=screen)
     assert ask(db, POSTFIX) == 0
     assert [name for name, _ in db.shown] == [
-        *(STARTUP, LISTEN, METHOD, PROXY, METHOD, MAILDIR, RCPTHOSTS),
+        *(STARTUP, LISTEN, METHOD, PROXY, METHOD, MAILDIR, RCPTHOSTS, PROTECTION),
     ]
 
 
@@ -536,6 +604,7 @@ def test_back_skips_what_was_not_shown() -> None:
     assert ask(db, POSTFIX) == 0
     assert db.names_shown() == [
         *("startup_enabled", "queue_plugin", "startup_enabled", "queue_plugin", "rcpthosts"),
+        "protection",
     ]
 
 
