@@ -50,6 +50,8 @@ BACK = (
     30  # debconf's status for "skipped" (INPUT) and "back" (GO); our own for "back out of it all"
 )
 SMTP_PORT = 25
+LOOPBACK_ADDRESSES = ("127.0.0.1", "::1")
+PORT_TAKEN = "qpsmtpd/port_taken"
 
 SETTINGS = "etc/qpsmtpd/debconf-settings"
 QUEUE_METHOD = "etc/qpsmtpd/debian-queue-method"
@@ -159,6 +161,9 @@ class Facts:
     written: the answers that this package wrote to the files the last time.
     dropped: words of debian-rcpthosts that are not domains; the older package wrote some.
     qmail_queue: the path of qmail's program.
+    addresses: this machine's, without those of the loopback device and of a link.
+    listeners: who listens on port 25, as address and program; systemd, in whose hands our own port
+        is, is left out.
     graded: whether the level of filters counts: the file plugins includes it, or is yet to come.
     missing: the lines that stop the start because this version has no such plugin, as
         "FILE:NUMBER: LINE".
@@ -170,6 +175,8 @@ class Facts:
     written: Mapping[str, str] = field(default_factory=dict)
     dropped: tuple[str, ...] = ()
     qmail_queue: str = "/usr/sbin/qmail-queue"
+    addresses: tuple[str, ...] = ()
+    listeners: tuple[tuple[str, str], ...] = ()
     graded: bool = True
     missing: tuple[str, ...] = ()
 
@@ -221,6 +228,8 @@ def detect(
         written=_answers_written(root),
         dropped=dropped,
         qmail_queue=f"/{queue}" if queue else Facts.qmail_queue,
+        addresses=(*_ipv4_addresses(root), *_ipv6_addresses(root)),
+        listeners=tuple(_listeners(root)),
         graded=_is_graded(root),
         missing=tuple(os.environ.get("QPSMTPD_MISSING", "").splitlines()),
     )
@@ -277,6 +286,78 @@ def variables(path: Path) -> dict[str, str]:
     """NAME="value" lines, read and not run."""
     matches = (_is_variable(line) for line in text_of(path).splitlines())
     return {m[1]: (m[2] or m[3] or m[4] or "").strip() for m in matches if m}
+
+
+# --- the network, of /proc ----------------------------------------------------------------------
+
+
+def _ipv4_addresses(root: Path) -> list[str]:
+    found: dict[str, None] = {}
+    address = ""
+    for line in text_of(root / "proc/net/fib_trie").splitlines():
+        if line.strip().startswith("|-- "):
+            address = line.split()[1]
+        elif line.strip() == "/32 host LOCAL" and not address.startswith("127."):
+            found[address] = None
+    return list(found)
+
+
+def _ipv6_addresses(root: Path) -> list[str]:
+    """Those of global scope that are neither temporary nor about to go."""
+    rows = (line.split() for line in text_of(root / "proc/net/if_inet6").splitlines())
+    passing = 0x01 | 0x20 | 0x40  # temporary, deprecated, tentative
+    return [
+        str(ipaddress.IPv6Address(int(row[0], 16)))
+        for row in rows
+        if len(row) == 6 and row[3] == "00" and not int(row[4], 16) & passing
+    ]
+
+
+def _listeners(root: Path) -> Iterator[tuple[str, str]]:
+    """Who listens on port 25: the address and the program."""
+    sockets = dict(_listening_sockets(root))
+    programs = _programs_of(root, set(sockets)) if sockets else {}
+    for inode, address in sockets.items():
+        if (program := programs.get(inode, "")) != "systemd":
+            yield address, _KNOWN_AS.get(program, program)
+
+
+_KNOWN_AS = {"master": "Postfix", "exim4": "Exim", "exim": "Exim"}
+_LISTENING = "0A"  # the state of a socket, as /proc has it
+
+
+def _listening_sockets(root: Path) -> Iterator[tuple[str, str]]:
+    for name in ("tcp", "tcp6"):
+        for line in text_of(root / "proc/net" / name).splitlines()[1:]:
+            fields = line.split()
+            address, _, port = fields[1].partition(":")
+            if fields[3] == _LISTENING and int(port, 16) == SMTP_PORT:
+                yield fields[9], _address_of_words(address)
+
+
+def _address_of_words(text: str) -> str:
+    """An address of words of 32 bits, each in the order of this machine's octets."""
+    words = [bytes.fromhex(text[i : i + 8]) for i in range(0, len(text), 8)]
+    octets = b"".join(word[::-1] if sys.byteorder == "little" else word for word in words)
+    return str(ipaddress.ip_address(octets))
+
+
+def _programs_of(root: Path, inodes: set[str]) -> dict[str, str]:
+    """The programs that have these sockets open; the oldest process counts."""
+    found: dict[str, str] = {}
+    processes = (path for path in (root / "proc").glob("[0-9]*") if path.name.isdecimal())
+    for process in sorted(processes, key=lambda path: int(path.name)):
+        for inode in inodes & _sockets_of(process):
+            found.setdefault(inode, text_of(process / "comm").strip())
+    return found
+
+
+def _sockets_of(process: Path) -> set[str]:
+    try:
+        links = [str(path.readlink()) for path in (process / "fd").iterdir()]
+    except OSError:  # it has ended, or is none of ours
+        return set()
+    return {link[8:-1] for link in links if link.startswith("socket:[")}
 
 
 # --- the last answers ---------------------------------------------------------------------------
@@ -433,6 +514,7 @@ class Question:
     wrong: what is wrong in an answer, "" for a good one; `complaint` is the template that says so.
     retry: the question to go back to after a wrong answer, if it is another one.
     high: whether to ask, without an answer yet, even somebody who wants to see few questions.
+    always_high: the same, with an answer.
     """
 
     name: str
@@ -444,6 +526,7 @@ class Question:
     complaint: str = ""
     retry: str = ""
     high: Callable[[Facts, Answers], bool] = lambda facts, answers: False
+    always_high: bool = False
 
 
 def _by_method(method: str) -> Callable[[Facts, Answers], bool]:
@@ -455,13 +538,15 @@ QUESTIONS = (
         name=STARTUP,
         suggest=lambda facts, answers: "false",
         asked=lambda facts, answers: True,
+        always_high=True,
     ),
     Question(
         name=LISTEN,
-        suggest=lambda facts, answers: "",  # all addresses, including future ones
+        suggest=lambda facts, answers: " ".join(facts.addresses) if facts.listeners else "",
         unanswered=(UNSET,),
         wrong=_bad_listen,
         complaint="qpsmtpd/bad_listen_interfaces",
+        high=lambda facts, answers: bool(facts.listeners),
     ),
     Question(
         name=METHOD,
@@ -552,6 +637,9 @@ def current(db: Debconf, question: Question, facts: Facts, answers: Answers) -> 
     """The answer so far, and whether it is only a suggestion."""
     answer = db.get(question.name)
     known = answer not in question.unanswered
+    if question.name == LISTEN and not answer:
+        # Empty is an answer, and what there is before anybody has given one.
+        known = LISTEN in facts.on_disk or db.command("FGET", LISTEN, "seen") == (0, "true")
     if answer not in _CHOICES.get(question.name, (answer,)):
         known = False
     if question.name == RCPTHOSTS and known and answer:
@@ -563,6 +651,7 @@ def current(db: Debconf, question: Question, facts: Facts, answers: Answers) -> 
 def ask(db: Debconf, facts: Facts) -> int:
     """Ask what has to be asked; return the exit status of `config`."""
     db.command("CAPB", "backup")
+    db.command("SUBST", LISTEN, "ADDRESSES", ", ".join((*LOOPBACK_ADDRESSES, *facts.addresses)))
     recall(db, facts)
     answers: dict[str, str] = {}
     insist: set[str] = set()
@@ -616,7 +705,8 @@ def _pose(
         return "skipped"
     # A select without a valid value would become its first choice, even where nothing is shown.
     db.command("SET", question.name, value)
-    priority = "high" if suggested and question.high(facts, answers) else "medium"
+    high = question.always_high or (suggested and question.high(facts, answers))
+    priority = "high" if high else "medium"
     if question.name in insist:
         db.command("FSET", question.name, "seen", "false")
         priority = "critical"
@@ -629,7 +719,10 @@ def _pose(
         elif suggested:
             db.command("SET", question.name, stored)  # it is wrong; postinst says so
         return "skipped"
-    return _judge(db, question, answers, insist)
+    outcome = _judge(db, question, answers, insist)
+    if question.name == LISTEN and outcome == "answered":
+        return _tell_who_listens_there(db, facts, answers[LISTEN], insist)
+    return outcome
 
 
 def _judge(db: Debconf, question: Question, answers: dict[str, str], insist: set[str]) -> str:
@@ -643,6 +736,48 @@ def _judge(db: Debconf, question: Question, answers: dict[str, str], insist: set
     insist.add(question.retry or question.name)
     _complain(db, question.complaint, wrong)
     return "again"
+
+
+def _tell_who_listens_there(db: Debconf, facts: Facts, answer: str, insist: set[str]) -> str:
+    """Say what has to be done first; who goes back gives other addresses."""
+    for address, program in facts.listeners:
+        if _collides(answer, address):
+            commands = _COMMANDS.get(program, (_WHO_COMMAND, f"systemctl stop {program or '...'}"))
+            texts = {"PROGRAM": program or "-", "ADDRESS": address}
+            texts |= {"FIRST": commands[0], "SECOND": commands[1]}
+            for name, text in texts.items():
+                db.command("SUBST", PORT_TAKEN, name, text)
+            db.command("FSET", PORT_TAKEN, "seen", "false")
+            db.command("INPUT", "critical", PORT_TAKEN)
+            if db.command("GO")[0] == BACK:
+                insist.add(LISTEN)
+                return "again"
+            break
+    return "answered"
+
+
+#: What leaves the loopback device to the mail system, and the rest to us.
+_COMMANDS = {
+    "Postfix": ("postconf -e inet_interfaces=loopback-only", "systemctl restart postfix"),
+    "Exim": (
+        """sed -i "s/^dc_local_interfaces=.*/dc_local_interfaces='127.0.0.1 ; ::1'/" """
+        "/etc/exim4/update-exim4.conf.conf",
+        "systemctl restart exim4",
+    ),
+}
+_WHO_COMMAND = "ss --listening --tcp --processes 'sport = :25'"
+
+
+def _collides(answer: str, taken: str) -> bool:
+    """Whether these addresses, port 25 of each, cannot be had while somebody has that one."""
+    wanted = [address_and_port(word) for word in words(answer)]
+    ours = {ipaddress.ip_address(address) for address, port in wanted if port == SMTP_PORT}
+    his = ipaddress.ip_address(taken)
+    if not wanted:
+        return True
+    if his.is_unspecified:  # of IPv6, it has those of IPv4 as well
+        return any(his.version == 6 or one.version == 4 for one in ours)
+    return his in ours or any(one.is_unspecified and one.version == his.version for one in ours)
 
 
 def _complain(db: Debconf, template: str, wrong: str) -> None:

@@ -44,7 +44,8 @@ def reconfigured(system: System) -> Iterator[Terminal]:
     """Somebody at the screen of dpkg-reconfigure."""
     environment = {**ENVIRONMENT, "TERM": "linux"}
     del environment["DEBIAN_FRONTEND"]  # it would be stronger than the option
-    command = system.command("dpkg-reconfigure", "--frontend=dialog", "qpsmtpd")
+    # In a network of its own, where nobody listens.
+    command = ("unshare", "--net", *system.command("dpkg-reconfigure", "-fdialog", "qpsmtpd"))
     with on_terminal(command, environment) as terminal:
         yield terminal
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
+from maintscripts.ask import detect
 from tests.packaging.guest import life, service
 from tests.packaging.guest.apt import (
     CHAINS,
@@ -137,6 +139,14 @@ def says_who_has_the_port(mail_system: str) -> None:
     wait_until_served(LISTEN)
 
 
+def knows_who_listens_on_the_port(mail_system: str) -> None:
+    """What the questions show: not systemd, in whose hands our own port is."""
+    listeners = detect(Path("/")).listeners
+    name = {"postfix": "Postfix", "exim4": "Exim"}[mail_system]
+    expect((ADDRESS[0], name) in listeners or ("0.0.0.0", name) in listeners, str(listeners))
+    expect({program for _, program in listeners} == {name}, str(listeners))
+
+
 def defect_06_listens_on_ipv6_when_reconfigured(mail_system: str) -> None:
     reconfigure({"listen_interfaces": f"{LISTEN[0]} 127.0.0.3:2525 [::1]:2525"})
     for address in (LISTEN, ("127.0.0.3", 2525), ("::1", 2525)):
@@ -166,6 +176,7 @@ CHECKS: tuple[Check, ...] = (
     reconfigures_the_filters,
     takes_preseeded_answers_when_reconfigured,
     says_who_has_the_port,
+    knows_who_listens_on_the_port,
     defect_06_listens_on_ipv6_when_reconfigured,
     defect_07_all_addresses_can_be_chosen,
     *life.CHECKS,

@@ -125,7 +125,10 @@ def defect_22_purge_leaves_mail_and_nothing_else(mail_system: str) -> None:
 
 
 def without_answers_it_is_ready_but_not_started(mail_system: str) -> None:
-    install()
+    lines = install().strip().splitlines()
+    last = [line for line in lines if not line.startswith("Processing triggers for ")][-1]
+    expect("installed, and not started: 'dpkg-reconfigure qpsmtpd'" in last, "\n".join(lines))
+    expect("not started" not in install("--reinstall"), "it is said every time")
     expect(meaning(QUEUE_METHOD) == [service.QUEUE_PLUGINS[mail_system]], QUEUE_METHOD.read_text())
     expect("unset" not in RCPTHOSTS.read_text() + service.SOCKET_DROP_IN.read_text(), "unset")
     for unit in ("qpsmtpd.socket", "qpsmtpd.service"):

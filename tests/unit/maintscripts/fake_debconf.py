@@ -12,6 +12,7 @@ from maintscripts.ask import (
     METHOD,
     METHODS,
     NONE_CONFIRM,
+    PORT_TAKEN,
     PROTECTION,
     RCPTHOSTS,
     STARTUP,
@@ -44,7 +45,8 @@ class FakeDebconf(Debconf):
         self.screen = screen
         self.priority = priority
         self.shown: list[tuple[str, str]] = []
-        self.substituted: dict[str, str] = {}
+        self.substituted: dict[str, str] = {}  # by question; of several, the last one
+        self.variables: dict[str, str] = {}  # the same by variable
         self.commands = 0
         self._input: list[tuple[str, bool]] = []
 
@@ -65,8 +67,8 @@ class FakeDebconf(Debconf):
                 return 0, "true" if (name, flag) in self.flags else "false"
             case ["FSET", name, flag, value]:
                 (self.flags.add if value == "true" else self.flags.discard)((name, flag))
-            case ["SUBST", name, _, value]:
-                self.substituted[name] = value
+            case ["SUBST", name, variable, value]:
+                self.substituted[name] = self.variables[variable] = value
             case ["INPUT", priority, name]:
                 visible = self._visible(priority, name)
                 self._input.append((name, visible))
@@ -80,7 +82,7 @@ class FakeDebconf(Debconf):
     def _visible(self, priority: str, name: str) -> bool:
         if self.screen is None:
             return False
-        if "/bad_" in name:
+        if "/bad_" in name or name == PORT_TAKEN:
             return True
         enough = _PRIORITIES.index(priority) >= _PRIORITIES.index(self.priority)
         return enough and (name, "seen") not in self.flags

@@ -25,6 +25,7 @@ from maintscripts.ask import (
     METHOD,
     NONE_CONFIRM,
     PLUGINS,
+    PORT_TAKEN,
     PROTECTION,
     PROXY,
     RCPTHOSTS,
@@ -584,6 +585,139 @@ def test_the_level_is_asked_for_where_it_counts(
     db = FakeDebconf(screen={STARTUP: "true", METHOD: "exim"})
     assert ask(db, facts) == 0
     assert (PROTECTION in dict(db.shown)) == graded
+
+
+# --- this machine's network ---------------------------------------------------------------------
+
+FIB_TRIE = """\
+Main:
+  +-- 0.0.0.0/0 3 0 5
+     |-- 0.0.0.0
+        /0 universe UNICAST
+     |-- 192.0.2.0
+        /24 link UNICAST
+Local:
+  +-- 0.0.0.0/0 3 0 5
+     +-- 127.0.0.0/8 2 0 2
+           |-- 127.0.0.0
+              /8 host LOCAL
+           |-- 127.0.0.1
+              /32 host LOCAL
+     |-- 192.0.2.7
+        /32 host LOCAL
+     |-- 192.0.2.255
+        /32 link BROADCAST
+     |-- 192.0.2.7
+        /32 host LOCAL
+"""
+IF_INET6 = """\
+00000000000000000000000000000001 01 80 10 80       lo
+fe80000000000000021122fffe334455 02 40 20 80     eth0
+20010db8000000000000000000000007 02 40 00 80     eth0
+20010db80000000012345678abcdef01 02 40 00 01     eth0
+"""
+_COLUMNS = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt uid ...\n"
+
+
+def tcp(*sockets: tuple[str, int, str, int]) -> str:
+    """/proc/net/tcp with these sockets: address, port, state, inode."""
+    return _COLUMNS + "".join(
+        f"   0: {in_words(address)}:{port:04X} 00000000:0000 {state} 00000000:00000000 "
+        f"00:00000000 00000000     0        0 {inode} 1 0000000000000000 100 0 0 10 0\n"
+        for address, port, state, inode in sockets
+    )
+
+
+def in_words(address: str) -> str:
+    octets = ipaddress.ip_address(address).packed
+    words = (octets[i : i + 4] for i in range(0, len(octets), 4))
+    return "".join(f"{int.from_bytes(word, sys.byteorder):08X}" for word in words)
+
+
+def a_process(root: Path, pid: int, name: str, *inodes: int) -> None:
+    write(root, f"proc/{pid}/comm", f"{name}\n")
+    (root / f"proc/{pid}/fd").mkdir()
+    for number, inode in enumerate(inodes):
+        (root / f"proc/{pid}/fd/{number}").symlink_to(f"socket:[{inode}]")
+
+
+def test_addresses_are_those_that_others_can_reach(tmp_path: Path) -> None:
+    write(tmp_path, "proc/net/fib_trie", FIB_TRIE)
+    write(tmp_path, "proc/net/if_inet6", IF_INET6)
+    assert look(tmp_path).addresses == ("192.0.2.7", "2001:db8::7")
+
+
+def test_without_proc_nothing_is_known(tmp_path: Path) -> None:
+    facts = look(tmp_path)
+    assert (facts.addresses, facts.listeners) == ((), ())
+
+
+def test_who_listens_on_the_port(tmp_path: Path) -> None:
+    sockets = (("127.0.0.1", 25, "0A", 11), ("192.0.2.7", 25, "01", 12), ("0.0.0.0", 26, "0A", 13))
+    write(tmp_path, "proc/net/tcp", tcp(*sockets))
+    write(tmp_path, "proc/net/tcp6", tcp(("::1", 25, "0A", 14), ("2001:db8::7", 25, "0A", 15)))
+    a_process(tmp_path, 1, "systemd", 15)
+    a_process(tmp_path, 900, "smtpd", 11)
+    a_process(tmp_path, 300, "master", 9, 11, 12, 13)
+    assert look(tmp_path).listeners == (("127.0.0.1", "Postfix"), ("::1", ""))
+
+
+ON_LOOPBACK = Facts(
+    mta="postfix", addresses=("192.0.2.7", "2001:db8::7"), listeners=(("127.0.0.1", "Postfix"),)
+)
+
+
+def test_a_mail_system_keeps_loopback_and_we_get_the_rest() -> None:
+    db = FakeDebconf(screen={STARTUP: "true"}, priority="high")
+    assert ask(db, ON_LOOPBACK) == 0
+    assert db.shown == [(STARTUP, "false"), (LISTEN, "192.0.2.7 2001:db8::7")]
+    assert db.variables["ADDRESSES"] == "127.0.0.1, ::1, 192.0.2.7, 2001:db8::7"
+
+
+def test_an_empty_answer_stays_one() -> None:
+    db = FakeDebconf({LISTEN: ""}, screen={STARTUP: "true"})
+    assert ask(db, ON_LOOPBACK) == 0
+    assert LISTEN not in dict(db.shown)
+    assert db.values[LISTEN] == ""
+
+
+@pytest.mark.parametrize(
+    ("answer", "taken", "told"),
+    [
+        ("", "127.0.0.1", True),
+        ("192.0.2.7", "127.0.0.1", False),
+        ("192.0.2.7", "0.0.0.0", True),
+        ("192.0.2.7", "::", True),
+        ("2001:db8::7", "0.0.0.0", False),
+        ("192.0.2.7:2525", "0.0.0.0", False),
+        ("0.0.0.0", "192.0.2.7", True),
+        ("192.0.2.7 [2001:db8::7]:25", "2001:db8::7", True),
+    ],
+)
+def test_a_taken_port_is_told_with_what_frees_it(answer: str, taken: str, told: bool) -> None:
+    db = FakeDebconf(screen={STARTUP: "true", LISTEN: answer})
+    assert ask(db, Facts(mta="postfix", listeners=((taken, "Postfix"),))) == 0
+    assert (PORT_TAKEN in dict(db.shown)) == told
+    if told:
+        assert (db.variables["PROGRAM"], db.variables["ADDRESS"]) == ("Postfix", taken)
+        assert db.variables["FIRST"] == "postconf -e inet_interfaces=loopback-only"
+
+
+@pytest.mark.parametrize("program", ["Exim", "tcpserver", ""])
+def test_each_program_has_its_commands(program: str) -> None:
+    db = FakeDebconf(screen={STARTUP: "true", METHOD: "exim"})
+    ask(db, Facts(listeners=(("127.0.0.1", program),)))
+    assert db.variables["FIRST"].startswith("sed -i" if program == "Exim" else "ss ")
+    assert db.variables["SECOND"].startswith("systemctl ")
+    assert program in db.variables["SECOND"].title() + db.variables["SECOND"]
+
+
+def test_who_goes_back_gives_other_addresses() -> None:
+    screen: dict[str, str | list[str]] = {STARTUP: "true", LISTEN: ["", "192.0.2.7"]}
+    db = FakeDebconf(screen={**screen, PORT_TAKEN: [GO_BACK]}, priority="high")
+    assert ask(db, ON_LOOPBACK) == 0
+    assert [name for name, _ in db.shown] == [STARTUP, LISTEN, PORT_TAKEN, LISTEN]
+    assert db.values[LISTEN] == "192.0.2.7"
 
 
 # --- back ---------------------------------------------------------------------------------------
