@@ -86,4 +86,4 @@ def boot(
         return Outcome({}, str(error))
 
 
-BOOT_TIMEOUT = 400.0  # seconds, with a dozen runs of apt-get
+BOOT_TIMEOUT = 600.0  # seconds, with two dozen runs of apt-get
