@@ -73,7 +73,7 @@ DIRECTORIES = {
 
 #: The most that `systemd-analyze security` may find exposed, times ten.
 MOST_EXPOSED = {
-    "qpsmtpd.service": 12,
+    "qpsmtpd.service": 11,
     "qpsmtpd-handover@.service": 75,
     "qpsmtpd-postfix@.service": 30,
     "qpsmtpd-dmarc-report.service": 12,
