@@ -110,7 +110,8 @@ def filters(system: System) -> list[str]:
 
 def test_filters_of_ones_own_are_replaced_after_the_difference_was_shown(system: System) -> None:
     own = "$include /etc/qpsmtpd/filters"
-    system.write(f"/{FILTERS}", f"{own}\n")
+    shipped = (system.root / FILTERS).read_text()
+    system.write(f"/{FILTERS}", shipped.replace(f"$include {CHAINS}/standard", own))
     question = rf"/{FILTERS}[\s\S]*┘"
     with reconfigured(system) as terminal:
         window(terminal, START)
