@@ -76,7 +76,7 @@ bench-quick: venv ## us and bare aiosmtpd in five cases (2 minutes; ARGS="--agai
 deb: ## build the Debian package into dist/ (needs Debian's build dependencies)
 	@debian/build
 
-autopkgtest: venv ## the package's own tests in Debian 12 and 13 (root); RELEASE=bookworm TEST=smoke DEB=FILE
+autopkgtest: venv ## the package's own tests in Debian 12 and 13 (root); RELEASE=bookworm TEST=smoke DEB=FILES
 	$(BIN)/python -m tests.packaging.autopkgtests \
 	  $(addprefix --release=,$(RELEASE)) $(addprefix --test=,$(TEST)) $(addprefix --package=,$(DEB))
 

@@ -11,12 +11,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from maintscripts.ask import (
+    DEFAULT_LEVEL,
     DEFAULT_MAILDIR,
     DEFAULT_PROXY,
+    LEVELS,
     LISTEN,
     MAILDIR,
     METHOD,
     METHODS,
+    PROTECTION,
     PROXY,
     RCPTHOSTS,
     SMTP_PORT,
@@ -39,6 +42,7 @@ class Answers:
 
     listen: addresses and ports; none means all addresses.
     method: one of METHODS.
+    protection: the level of filters, one of LEVELS.
     postdrop_added: whether the user qpsmtpd is in the group postdrop because of this package.
     """
 
@@ -49,6 +53,7 @@ class Answers:
     proxy_host: str = DEFAULT_PROXY
     proxy_port: int = SMTP_PORT
     rcpthosts: tuple[str, ...] = ()
+    protection: str = DEFAULT_LEVEL
     qmail_queue: str = Facts.qmail_queue
     postdrop_added: bool = False
 
@@ -92,6 +97,7 @@ def settle(values: Mapping[str, str], facts: Facts) -> tuple[Answers, list[str]]
         maildir=maildir.rstrip("/"),
         proxy_host=proxy_host,
         proxy_port=proxy_port,
+        protection=_protection(values.get(PROTECTION, ""), notes),
         rcpthosts=_rcpthosts(values.get(RCPTHOSTS, UNSET), method, facts, notes),
         qmail_queue=facts.qmail_queue,
     )
@@ -127,6 +133,14 @@ def _method(answer: str, facts: Facts, notes: list[str]) -> str:
     if answer:
         notes.append(f"{answer!r} is not a delivery method: {suggestion} is used")
     return suggestion
+
+
+def _protection(answer: str, notes: list[str]) -> str:
+    if answer in LEVELS:
+        return answer
+    if answer:
+        notes.append(f"{answer!r} is not a level of filters: {DEFAULT_LEVEL} is used")
+    return DEFAULT_LEVEL
 
 
 def _rcpthosts(answer: str, method: str, facts: Facts, notes: list[str]) -> tuple[str, ...]:

@@ -35,9 +35,14 @@ PROXY = "qpsmtpd/queue_smtp_proxy_destination"
 MAILDIR = "qpsmtpd/queue_maildir_destination"
 NONE_CONFIRM = "qpsmtpd/queue_none_confirm"
 RCPTHOSTS = "qpsmtpd/rcpthosts"
+PROTECTION = "qpsmtpd/protection"
 LEAVE_OUT = "qpsmtpd/leave_out_plugins"
 
 METHODS = ("exim", "postfix", "qmail", "proxy", "maildir", "none")
+#: The graded chains; each has all plugins of the one before it.
+LEVELS = ("minimal", "standard", "strict")
+DEFAULT_LEVEL = "standard"
+CHAINS = "/usr/share/qpsmtpd/chains"
 DEFAULT_PROXY = "localhost"
 DEFAULT_MAILDIR = "/var/spool/qpsmtpd/Maildir"
 UNSET = "unset"  # what the older package stored for "never asked"
@@ -45,10 +50,14 @@ BACK = (
     30  # debconf's status for "skipped" (INPUT) and "back" (GO); our own for "back out of it all"
 )
 SMTP_PORT = 25
+LOOPBACK_ADDRESSES = ("127.0.0.1", "::1")
+PORT_TAKEN = "qpsmtpd/port_taken"
 
 SETTINGS = "etc/qpsmtpd/debconf-settings"
 QUEUE_METHOD = "etc/qpsmtpd/debian-queue-method"
 DOMAINS = "etc/qpsmtpd/debian-rcpthosts"
+FILTERS = "etc/qpsmtpd/debian-protection"
+PLUGINS = "etc/qpsmtpd/plugins"
 SOCKET = "etc/systemd/system/qpsmtpd.socket.d/debconf.conf"
 _WANTS = (
     "etc/systemd/system/sockets.target.wants/qpsmtpd.socket",
@@ -152,6 +161,10 @@ class Facts:
     written: the answers that this package wrote to the files the last time.
     dropped: words of debian-rcpthosts that are not domains; the older package wrote some.
     qmail_queue: the path of qmail's program.
+    addresses: this machine's, without those of the loopback device and of a link.
+    listeners: who listens on port 25, as address and program; systemd, in whose hands our own port
+        is, is left out.
+    graded: whether the level of filters counts: the file plugins includes it, or is yet to come.
     missing: the lines that stop the start because this version has no such plugin, as
         "FILE:NUMBER: LINE".
     """
@@ -162,6 +175,9 @@ class Facts:
     written: Mapping[str, str] = field(default_factory=dict)
     dropped: tuple[str, ...] = ()
     qmail_queue: str = "/usr/sbin/qmail-queue"
+    addresses: tuple[str, ...] = ()
+    listeners: tuple[tuple[str, str], ...] = ()
+    graded: bool = True
     missing: tuple[str, ...] = ()
 
 
@@ -212,11 +228,20 @@ def detect(
         written=_answers_written(root),
         dropped=dropped,
         qmail_queue=f"/{queue}" if queue else Facts.qmail_queue,
+        addresses=(*_ipv4_addresses(root), *_ipv6_addresses(root)),
+        listeners=tuple(_listeners(root)),
+        graded=_is_graded(root),
         missing=tuple(os.environ.get("QPSMTPD_MISSING", "").splitlines()),
     )
 
 
 _QMAIL_QUEUE = ("usr/sbin/qmail-queue", "var/qmail/bin/qmail-queue")
+
+
+def _is_graded(root: Path) -> bool:
+    lines = lines_of(text_of(root / PLUGINS))
+    wanted = ("$include", f"/{FILTERS}"), ("$include", FILTERS.rpartition("/")[2])
+    return not (root / PLUGINS).exists() or any(tuple(line.split()) in wanted for line in lines)
 
 
 def _detect_mta(root: Path, packages: set[str], qmail_queue: str) -> str:
@@ -263,6 +288,78 @@ def variables(path: Path) -> dict[str, str]:
     return {m[1]: (m[2] or m[3] or m[4] or "").strip() for m in matches if m}
 
 
+# --- the network, of /proc ----------------------------------------------------------------------
+
+
+def _ipv4_addresses(root: Path) -> list[str]:
+    found: dict[str, None] = {}
+    address = ""
+    for line in text_of(root / "proc/net/fib_trie").splitlines():
+        if line.strip().startswith("|-- "):
+            address = line.split()[1]
+        elif line.strip() == "/32 host LOCAL" and not address.startswith("127."):
+            found[address] = None
+    return list(found)
+
+
+def _ipv6_addresses(root: Path) -> list[str]:
+    """Those of global scope that are neither temporary nor about to go."""
+    rows = (line.split() for line in text_of(root / "proc/net/if_inet6").splitlines())
+    passing = 0x01 | 0x20 | 0x40  # temporary, deprecated, tentative
+    return [
+        str(ipaddress.IPv6Address(int(row[0], 16)))
+        for row in rows
+        if len(row) == 6 and row[3] == "00" and not int(row[4], 16) & passing
+    ]
+
+
+def _listeners(root: Path) -> Iterator[tuple[str, str]]:
+    """Who listens on port 25: the address and the program."""
+    sockets = dict(_listening_sockets(root))
+    programs = _programs_of(root, set(sockets)) if sockets else {}
+    for inode, address in sockets.items():
+        if (program := programs.get(inode, "")) != "systemd":
+            yield address, _KNOWN_AS.get(program, program)
+
+
+_KNOWN_AS = {"master": "Postfix", "exim4": "Exim", "exim": "Exim"}
+_LISTENING = "0A"  # the state of a socket, as /proc has it
+
+
+def _listening_sockets(root: Path) -> Iterator[tuple[str, str]]:
+    for name in ("tcp", "tcp6"):
+        for line in text_of(root / "proc/net" / name).splitlines()[1:]:
+            fields = line.split()
+            address, _, port = fields[1].partition(":")
+            if fields[3] == _LISTENING and int(port, 16) == SMTP_PORT:
+                yield fields[9], _address_of_words(address)
+
+
+def _address_of_words(text: str) -> str:
+    """An address of words of 32 bits, each in the order of this machine's octets."""
+    words = [bytes.fromhex(text[i : i + 8]) for i in range(0, len(text), 8)]
+    octets = b"".join(word[::-1] if sys.byteorder == "little" else word for word in words)
+    return str(ipaddress.ip_address(octets))
+
+
+def _programs_of(root: Path, inodes: set[str]) -> dict[str, str]:
+    """The programs that have these sockets open; the oldest process counts."""
+    found: dict[str, str] = {}
+    processes = (path for path in (root / "proc").glob("[0-9]*") if path.name.isdecimal())
+    for process in sorted(processes, key=lambda path: int(path.name)):
+        for inode in inodes & _sockets_of(process):
+            found.setdefault(inode, text_of(process / "comm").strip())
+    return found
+
+
+def _sockets_of(process: Path) -> set[str]:
+    try:
+        links = [str(path.readlink()) for path in (process / "fd").iterdir()]
+    except OSError:  # it has ended, or is none of ours
+        return set()
+    return {link[8:-1] for link in links if link.startswith("socket:[")}
+
+
 # --- the last answers ---------------------------------------------------------------------------
 
 
@@ -281,6 +378,7 @@ def _answers_on_disk(root: Path) -> tuple[dict[str, str], tuple[str, ...]]:
         found[STARTUP] = "true" if any((root / path).is_symlink() for path in _WANTS) else "false"
     found |= _of_queue_method(text_of(root / QUEUE_METHOD))
     found |= _of_socket(text_of(root / SOCKET))
+    found |= of_filters(text_of(root / FILTERS))
     good, bad = _domains_on_disk(text_of(root / DOMAINS))
     if (root / DOMAINS).exists() and (good or not bad):
         found[RCPTHOSTS] = " ".join(good)
@@ -309,12 +407,15 @@ def _of_settings(settings: Mapping[str, str]) -> dict[str, str]:
         METHOD: "QUEUE_PLUGIN",
         MAILDIR: "QUEUE_MAILDIR_DESTINATION",
         PROXY: "QUEUE_PROXY_DESTINATION",
+        PROTECTION: "PROTECTION",
     }
     found = {question: settings[name] for question, name in names.items() if name in settings}
     if "ENABLED" in settings:
         found[STARTUP] = "true" if settings["ENABLED"] in ("true", "1") else "false"
     if found.get(METHOD) not in METHODS:
         found.pop(METHOD, None)
+    if found.get(PROTECTION) not in LEVELS:
+        found.pop(PROTECTION, None)
     if found.get(LISTEN) == UNSET:
         del found[LISTEN]
     return found
@@ -336,6 +437,14 @@ def _of_queue_method(text: str) -> dict[str, str]:
             return {METHOD: "proxy", PROXY: f"[{host}]:{port}" if ":" in host else f"{host}:{port}"}
         case ["queue/smtp-forward", host, *_]:
             return {METHOD: "proxy", PROXY: host}
+    return {}
+
+
+def of_filters(text: str) -> dict[str, str]:
+    """The level of filters; nothing if they are the administrator's own."""
+    for level in LEVELS:
+        if lines_of(text) == [f"$include {CHAINS}/{level}"]:
+            return {PROTECTION: level}
     return {}
 
 
@@ -397,7 +506,7 @@ Answers = Mapping[str, str]
 class Question:
     """A question of the package.
 
-    asked: whether to ask it, after these answers.
+    asked: whether to ask it here, after these answers.
     suggest: the answer for somebody who has given none.
     unanswered: values in debconf that stand for no answer.
     undecided: what the files hold if nobody has answered and nothing could be suggested; by now
@@ -405,31 +514,39 @@ class Question:
     wrong: what is wrong in an answer, "" for a good one; `complaint` is the template that says so.
     retry: the question to go back to after a wrong answer, if it is another one.
     high: whether to ask, without an answer yet, even somebody who wants to see few questions.
+    always_high: the same, with an answer.
     """
 
     name: str
     suggest: Callable[[Facts, Answers], str]
-    asked: Callable[[Answers], bool] = lambda answers: answers[STARTUP] == "true"
+    asked: Callable[[Facts, Answers], bool] = lambda facts, answers: answers[STARTUP] == "true"
     unanswered: tuple[str, ...] = ("",)
     undecided: tuple[str, ...] = ()
     wrong: Callable[[str], str] = lambda answer: ""
     complaint: str = ""
     retry: str = ""
     high: Callable[[Facts, Answers], bool] = lambda facts, answers: False
+    always_high: bool = False
 
 
-def _by_method(method: str) -> Callable[[Answers], bool]:
-    return lambda answers: answers[STARTUP] == "true" and answers[METHOD] == method
+def _by_method(method: str) -> Callable[[Facts, Answers], bool]:
+    return lambda facts, answers: answers[STARTUP] == "true" and answers[METHOD] == method
 
 
 QUESTIONS = (
-    Question(name=STARTUP, suggest=lambda facts, answers: "false", asked=lambda answers: True),
+    Question(
+        name=STARTUP,
+        suggest=lambda facts, answers: "false",
+        asked=lambda facts, answers: True,
+        always_high=True,
+    ),
     Question(
         name=LISTEN,
-        suggest=lambda facts, answers: "",  # all addresses, including future ones
+        suggest=lambda facts, answers: " ".join(facts.addresses) if facts.listeners else "",
         unanswered=(UNSET,),
         wrong=_bad_listen,
         complaint="qpsmtpd/bad_listen_interfaces",
+        high=lambda facts, answers: bool(facts.listeners),
     ),
     Question(
         name=METHOD,
@@ -468,10 +585,16 @@ QUESTIONS = (
         wrong=_bad_rcpthosts,
         complaint="qpsmtpd/bad_rcpthosts",
     ),
+    Question(
+        name=PROTECTION,
+        suggest=lambda facts, answers: DEFAULT_LEVEL,
+        asked=lambda facts, answers: answers[STARTUP] == "true" and facts.graded,
+    ),
 )
 #: After this many wrong answers in all, nothing is asked again: a terminal that has gone gives the
 #: same answer forever.  What is wrong is then left to postinst, as when nobody is asked.
 _PATIENCE = 20
+_CHOICES = {METHOD: METHODS, PROTECTION: LEVELS}
 _STEPS = {question.name: step for step, question in enumerate(QUESTIONS)}
 
 
@@ -499,7 +622,8 @@ def _preseeded_since(db: Debconf, question: Question, facts: Facts) -> bool:
         )
     )
     seen = db.command("FGET", question.name, "seen") == (0, "true")
-    usable = answer not in question.unanswered and (question.name != METHOD or answer in METHODS)
+    choices = _CHOICES.get(question.name, (answer,))
+    usable = answer not in question.unanswered and answer in choices
     return seen and usable and written == on_disk != answer
 
 
@@ -513,7 +637,10 @@ def current(db: Debconf, question: Question, facts: Facts, answers: Answers) -> 
     """The answer so far, and whether it is only a suggestion."""
     answer = db.get(question.name)
     known = answer not in question.unanswered
-    if question.name == METHOD and answer not in METHODS:
+    if question.name == LISTEN and not answer:
+        # Empty is an answer, and what there is before anybody has given one.
+        known = LISTEN in facts.on_disk or db.command("FGET", LISTEN, "seen") == (0, "true")
+    if answer not in _CHOICES.get(question.name, (answer,)):
         known = False
     if question.name == RCPTHOSTS and known and answer:
         good, bad = domains(answer)
@@ -524,6 +651,7 @@ def current(db: Debconf, question: Question, facts: Facts, answers: Answers) -> 
 def ask(db: Debconf, facts: Facts) -> int:
     """Ask what has to be asked; return the exit status of `config`."""
     db.command("CAPB", "backup")
+    db.command("SUBST", LISTEN, "ADDRESSES", ", ".join((*LOOPBACK_ADDRESSES, *facts.addresses)))
     recall(db, facts)
     answers: dict[str, str] = {}
     insist: set[str] = set()
@@ -573,11 +701,12 @@ def _pose(
     stored = db.get(question.name)
     value, suggested = current(db, question, facts, answers)
     answers[question.name] = value
-    if not question.asked(answers):
+    if not question.asked(facts, answers):
         return "skipped"
     # A select without a valid value would become its first choice, even where nothing is shown.
     db.command("SET", question.name, value)
-    priority = "high" if suggested and question.high(facts, answers) else "medium"
+    high = question.always_high or (suggested and question.high(facts, answers))
+    priority = "high" if high else "medium"
     if question.name in insist:
         db.command("FSET", question.name, "seen", "false")
         priority = "critical"
@@ -590,7 +719,10 @@ def _pose(
         elif suggested:
             db.command("SET", question.name, stored)  # it is wrong; postinst says so
         return "skipped"
-    return _judge(db, question, answers, insist)
+    outcome = _judge(db, question, answers, insist)
+    if question.name == LISTEN and outcome == "answered":
+        return _tell_who_listens_there(db, facts, answers[LISTEN], insist)
+    return outcome
 
 
 def _judge(db: Debconf, question: Question, answers: dict[str, str], insist: set[str]) -> str:
@@ -604,6 +736,48 @@ def _judge(db: Debconf, question: Question, answers: dict[str, str], insist: set
     insist.add(question.retry or question.name)
     _complain(db, question.complaint, wrong)
     return "again"
+
+
+def _tell_who_listens_there(db: Debconf, facts: Facts, answer: str, insist: set[str]) -> str:
+    """Say what has to be done first; who goes back gives other addresses."""
+    for address, program in facts.listeners:
+        if _collides(answer, address):
+            commands = _COMMANDS.get(program, (_WHO_COMMAND, f"systemctl stop {program or '...'}"))
+            texts = {"PROGRAM": program or "-", "ADDRESS": address}
+            texts |= {"FIRST": commands[0], "SECOND": commands[1]}
+            for name, text in texts.items():
+                db.command("SUBST", PORT_TAKEN, name, text)
+            db.command("FSET", PORT_TAKEN, "seen", "false")
+            db.command("INPUT", "critical", PORT_TAKEN)
+            if db.command("GO")[0] == BACK:
+                insist.add(LISTEN)
+                return "again"
+            break
+    return "answered"
+
+
+#: What leaves the loopback device to the mail system, and the rest to us.
+_COMMANDS = {
+    "Postfix": ("postconf -e inet_interfaces=loopback-only", "systemctl restart postfix"),
+    "Exim": (
+        """sed -i "s/^dc_local_interfaces=.*/dc_local_interfaces='127.0.0.1 ; ::1'/" """
+        "/etc/exim4/update-exim4.conf.conf",
+        "systemctl restart exim4",
+    ),
+}
+_WHO_COMMAND = "ss --listening --tcp --processes 'sport = :25'"
+
+
+def _collides(answer: str, taken: str) -> bool:
+    """Whether these addresses, port 25 of each, cannot be had while somebody has that one."""
+    wanted = [address_and_port(word) for word in words(answer)]
+    ours = {ipaddress.ip_address(address) for address, port in wanted if port == SMTP_PORT}
+    his = ipaddress.ip_address(taken)
+    if not wanted:
+        return True
+    if his.is_unspecified:  # of IPv6, it has those of IPv4 as well
+        return any(his.version == 6 or one.version == 4 for one in ours)
+    return his in ours or any(one.is_unspecified and one.version == his.version for one in ours)
 
 
 def _complain(db: Debconf, template: str, wrong: str) -> None:

@@ -4,7 +4,8 @@
     python3 -m maintscripts.configure stage DIRECTORY
     python3 -m maintscripts.configure apply [OLD_VERSION]
 
-`stage` writes the files of the templates below DIRECTORY, for ucf to put into place.  `apply`, once
+`stage` writes the files of the templates below DIRECTORY, for ucf to put into place, and prints
+those about which ucf has to ask.  `apply`, once
 the user qpsmtpd exists, does everything else, and prints what has to be done with the service:
 `start`, `restart` (it listens elsewhere now) or `stop`.
 
@@ -29,7 +30,9 @@ from debian.debian_support import Version
 from maintscripts import leftovers
 from maintscripts.answers import Answers, settle
 from maintscripts.ask import (
+    FILTERS,
     LEAVE_OUT,
+    PROTECTION,
     QUESTIONS,
     SETTINGS,
     SOCKET,
@@ -37,6 +40,7 @@ from maintscripts.ask import (
     Facts,
     detect,
     lines_of,
+    of_filters,
     system_root,
     text_of,
     variables,
@@ -133,6 +137,17 @@ def stage(root: Path, db: Debconf, facts: Facts, directory: Path) -> None:
     assure_room({root / path: text for path, text in staged.items()})
     for path, text in staged.items():
         write_atomically(directory / path, text)
+    if FILTERS in staged and _is_to_be_shown(root, db, facts):
+        print(f"/{FILTERS}")
+
+
+def _is_to_be_shown(root: Path, db: Debconf, facts: Facts) -> bool:
+    """Whether filters of the administrator's own stand in the way of a level chosen just now.
+
+    By itself ucf says nothing if the level is the one that it put into place the last time.
+    """
+    chosen = db.command("FGET", PROTECTION, "pending") == (0, "true")
+    return chosen and (root / FILTERS).exists() and not of_filters(text_of(root / FILTERS))
 
 
 # --- apply --------------------------------------------------------------------------------------

@@ -17,20 +17,20 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from maintscripts.answers import Answers
-from maintscripts.ask import short
+from maintscripts.ask import CHAINS, LEVELS, short
+
+__all__ = ["CHAIN", "LEVELS", "TEMPLATES", "render", "render_chain", "write_chains"]
 
 TEMPLATES = Path(__file__).resolve().parent.parent / "templates"
 _SUFFIX = ".j2"
 CHAIN = f"chains/chain{_SUFFIX}"
-
-#: The graded chains; each has all plugins of the one before it.
-LEVELS = ("minimal", "standard", "strict")
 
 
 def render(answers: Answers, templates: Path = TEMPLATES) -> dict[str, str]:
     """The text of each file by its absolute path.  Raises jinja2.TemplateError."""
     environment = _environment(templates)
     fields = {field.name: getattr(answers, field.name) for field in dataclasses.fields(answers)}
+    fields["chains"] = CHAINS
     return {
         f"/{name.removesuffix(_SUFFIX)}": environment.get_template(name).render(fields)
         for name in environment.list_templates()

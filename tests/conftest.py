@@ -28,6 +28,9 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.load_profile("any load")
 
+#: Its own package builds and tests it.
+collect_ignore = ["packaging/sample_plugin"]
+
 #: Seconds by which the end of a process may be late: setting it costs a thread each time.
 _SLACK = 30
 

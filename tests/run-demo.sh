@@ -30,6 +30,7 @@ make_config() {
     echo "$run/spool" >"$1/spool_dir"
     echo "$run/plugins" >"$1/plugin_dirs"
     echo "queue/maildir $run/Maildir" >"$1/debian-queue-method"
+    echo "\$include $config/chains/standard" >"$1/debian-protection"
     printf '%s\n' example.test localhost >"$1/debian-rcpthosts"
     echo "# Empty here, or 127.0.0.1 could send anywhere and would be spared the tests." >"$1/relayclients"
 }

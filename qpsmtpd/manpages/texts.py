@@ -58,9 +58,9 @@ FILES = {
     "/etc/qpsmtpd/plugins": "The chain of plugins.",
     "/etc/qpsmtpd/dkim/DOMAIN/SELECTOR.private": "A key with which the plugin dkim signs mail of a "
     "domain; `qpsmtpd dkim-key DOMAIN` makes one.",
-    "/etc/qpsmtpd/debian-queue-method, /etc/qpsmtpd/debian-rcpthosts": "Written by "
-    "`dpkg-reconfigure qpsmtpd`: the plugin that hands messages over, and the domains that mail is "
-    "accepted for. Both may be edited.",
+    "/etc/qpsmtpd/debian-queue-method, debian-rcpthosts, debian-protection": "Written by "
+    "`dpkg-reconfigure qpsmtpd`: the plugin that hands messages over, the domains that mail is "
+    "accepted for, and the filters. They may be edited.",
     "/usr/share/qpsmtpd/chains/minimal, standard, strict": "The graded chains, for the file "
     "`plugins` to include; see qpsmtpd-plugins(5).",
     "/var/spool/qpsmtpd": "Scratch files of large messages.",
@@ -128,8 +128,9 @@ version, which ignored it; on the line of another plugin it is an error.
 To use a plugin more than once, write its name as `NAME:1`, `NAME:2` and so on.
 
 The filters come in three grades, each a file in /usr/share/qpsmtpd/chains that `plugins` includes,
-above `rcpt_ok`, by a line such as `$include /usr/share/qpsmtpd/chains/standard`. Each file says
-what it does, what it costs and what it refuses, and has all the plugins of the grade before it:
+above `rcpt_ok`, by a line such as `$include /usr/share/qpsmtpd/chains/standard` (on Debian, the one
+that `dpkg-reconfigure qpsmtpd` writes into debian-protection). Each file says what it does, what it
+costs and what it refuses, and has all the plugins of the grade before it:
 
 - minimal adds the results of SPF, DKIM and DMARC, and refuses nothing because of them;
 - standard, that of a new installation, also asks the blocklists in the DNS that are named in the

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from maintscripts.ask import DEFAULT_LEVEL
 from maintscripts.render import CHAIN, write_chains
 from tests.bench.cost import Cost
 from tests.bench.laboratory import Command, Laboratory, ServerError, running
@@ -111,6 +112,9 @@ class Ours(Server):
         return Command(words, environment, home / "output")
 
 
+FILTERS = "debian-protection"  # which the shipped file plugins includes
+
+
 def _fill_own_chain(config: Path, source: Path, changes: Mapping[str, str]) -> None:
     """The files of a tree as they are shipped, with these changes; older trees have one chain."""
     chains = config / "chains"
@@ -120,6 +124,7 @@ def _fill_own_chain(config: Path, source: Path, changes: Mapping[str, str]) -> N
     if (templates / CHAIN).exists():
         write_chains(chains, templates)
         fill(chains, chains, changes)
+    (config / FILTERS).write_text(f"$include {chains}/{DEFAULT_LEVEL}\n")
 
 
 def _python_path(source: Path) -> dict[str, str]:

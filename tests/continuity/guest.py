@@ -25,7 +25,7 @@ from tests.continuity.stream import (
     message,
     streaming,
 )
-from tests.packaging.guest.apt import PACKAGE, apt_get
+from tests.packaging.guest.apt import PACKAGES, VERSION, apt_get
 from tests.packaging.guest.client import DOMAIN, ME, wait_until_served
 from tests.packaging.guest.report import (
     POLL_INTERVAL,
@@ -46,7 +46,7 @@ LOG = Path("/var/log/qpsmtpd/qpsmtpd.log")
 UNIT = "qpsmtpd.service"
 CERTIFICATE, KEY = Path("/etc/qpsmtpd/mx.pem"), Path("/etc/qpsmtpd/mx.key")
 NEXT_VERSION = "2.0.0-1+next"
-NEXT_PACKAGE = f"/var/tmp/qpsmtpd_{NEXT_VERSION}_all.deb"
+NEXT_PACKAGES = tuple(path.replace(VERSION, NEXT_VERSION) for path in PACKAGES)
 #: Where the host reads the accounts.
 ACCOUNTS = RESULTS / "accounts"
 
@@ -106,7 +106,7 @@ async def upgrade(stream: Stream) -> None:
     id_ = f"{stream.prefix}-slow"
     slow = await before_the_dot(id_)
     before = main_pid()
-    installing = asyncio.create_task(asyncio.to_thread(apt_get, "install", NEXT_PACKAGE))
+    installing = asyncio.create_task(asyncio.to_thread(apt_get, "install", *NEXT_PACKAGES))
     while await state() != "deactivating":
         expect(not installing.done(), "the service was not stopped, or waited for nobody")
         await asyncio.sleep(POLL_INTERVAL)
@@ -123,7 +123,7 @@ async def upgrade(stream: Stream) -> None:
 async def reinstallation(stream: Stream) -> None:
     """With a client that falls silent in the middle of its message: nobody waits long for it."""
     silent = await before_the_dot(f"{stream.prefix}-silent")
-    await asyncio.to_thread(apt_get, "install", "--reinstall", "--allow-downgrades", PACKAGE)
+    await asyncio.to_thread(apt_get, "install", "--reinstall", "--allow-downgrades", *PACKAGES)
     await silent.reply(421)
     silent.close()
 
@@ -156,15 +156,15 @@ def main_pid() -> int:
     return int(run("systemctl", "show", "--property=MainPID", "--value", UNIT))
 
 
-def build_next_package() -> None:
-    """The same package as a higher version."""
-    tree = Path("/var/tmp/next")
-    run("dpkg-deb", "--raw-extract", PACKAGE, str(tree))
-    control = tree / "DEBIAN/control"
-    control.write_text(
-        re.sub("^Version: .*", f"Version: {NEXT_VERSION}", control.read_text(), flags=re.M)
-    )
-    run("dpkg-deb", "--build", str(tree), NEXT_PACKAGE)
+def build_next_packages() -> None:
+    """The same packages as a higher version."""
+    for package, next_package in zip(PACKAGES, NEXT_PACKAGES, strict=True):
+        tree = Path(f"{next_package}.tree")
+        run("dpkg-deb", "--raw-extract", package, str(tree))
+        control = tree / "DEBIAN/control"
+        text = re.sub("^Version: .*", f"Version: {NEXT_VERSION}", control.read_text(), flags=re.M)
+        control.write_text(text.replace(f"(= {VERSION})", f"(= {NEXT_VERSION})"))
+        run("dpkg-deb", "--build", str(tree), next_package)
 
 
 #: What is done to the daemon; whose sessions may be cut by it.
@@ -189,7 +189,7 @@ def was_there(session: Session) -> bool:
 
 def main() -> None:
     """Do all of it, with whatever does not work reported and left behind."""
-    build_next_package()
+    build_next_packages()
     prepare()
     for name, event in EVENTS.items():
         with check(name.replace(" ", "_")):

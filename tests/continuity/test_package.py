@@ -29,7 +29,7 @@ def boot(release: str) -> Outcome:
     """Install the package, boot, and do all that tests/continuity/guest.py does."""
     try:
         with unpacked(systems.layer(release, "postfix")) as system:
-            system.install((built().put_into(system),), _ANSWERS)
+            system.install(built().put_into(system), _ANSWERS)
             system.copy_checkout()
             script = ("/usr/bin/python3", "-m", "tests.continuity.guest")
             return system.boot(script, timeout=_TIMEOUT)

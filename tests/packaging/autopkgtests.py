@@ -15,7 +15,7 @@ import argparse
 import re
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,7 +28,7 @@ from tests.debian_system import (
     layer_tar,
     unpacked,
 )
-from tests.packaging.package import NAME, built
+from tests.packaging.package import built
 
 PASS = "PASS"
 BOOT_TIMEOUT = 400.0  # seconds for all tests that share a system
@@ -110,15 +110,16 @@ def _words(value: str) -> list[str]:
     return [word.strip() for word in value.split(",") if word.strip()]
 
 
-def _dependencies_of_the_package() -> list[str]:
+def _dependencies_of_the_packages() -> list[str]:
     """Those that are written in debian/control; the build adds no more that matter."""
-    binary = (CHECKOUT / "debian/control").read_text().split("\n\n")[1]
-    return [word for word in _words(dict(_fields(binary))["Depends"]) if "$" not in word]
+    binaries = (CHECKOUT / "debian/control").read_text().split("\n\n")[1:]
+    lists = (_words(dict(_fields(binary))["Depends"]) for binary in binaries)
+    return [word for words in lists for word in words if "$" not in word]
 
 
 def _layer(release: str) -> Path:
     """A system with autopkgtest, what the package depends on, and the archive."""
-    own = _dependencies_of_the_package()
+    own = _dependencies_of_the_packages()
     lists = {", ".join((*own, *(set(test.depends) - {"@"}))) for test in declared()}
     downloads = "\n".join(f"download satisfy '{wanted}'" for wanted in sorted(lists))
     names = [re.split(r"[ |]", dependency)[0] for dependency in own]
@@ -126,29 +127,31 @@ def _layer(release: str) -> Path:
     return layer_tar(release, ("autopkgtest", *names), script=script)
 
 
-def run(release: str, tests: Sequence[Declared], package: bytes) -> Report:
+def run(release: str, tests: Sequence[Declared], packages: Mapping[str, bytes]) -> Report:
     """Run tests of one group.  Raises RuntimeError when the system cannot be prepared."""
     with unpacked(_layer(release)) as system:
-        (system.root / f"var/tmp/{NAME}").write_bytes(package)
+        for name, data in packages.items():
+            (system.root / "var/tmp" / name).write_bytes(data)
         # Nothing but this: tests of the package must not need the rest of the tree.
         shutil.copytree(CHECKOUT / "debian", system.root / GUEST_CHECKOUT.lstrip("/") / "debian")
         system.write(f"{GUEST_CHECKOUT}/debian/files", "")  # so it counts as built
         system.run("useradd", "--create-home", _USER)
         system.run("apt-get", "-qq", "update")
+        command = _command(tests, packages)
         if tests[0].group == "not booted":
-            log = _run_without_booting(system, tests)
+            log = _run_without_booting(system, command)
         else:
-            log = system.boot(_command(tests), timeout=BOOT_TIMEOUT).log
+            log = system.boot(command, timeout=BOOT_TIMEOUT).log
         return Report(dict(_summary(system)), _text(system, _LOG) or log)
 
 
-def _run_without_booting(system: System, tests: Sequence[Declared]) -> str:
+def _run_without_booting(system: System, command: Sequence[str]) -> str:
     (system.root / GUEST_RESULTS.lstrip("/")).mkdir(parents=True)
     system.write("/usr/sbin/policy-rc.d", "#!/bin/sh\nexit 101\n", 0o755)
-    return system.run("sh", "-c", '"$@" || true', "sh", *_command(tests))
+    return system.run("sh", "-c", '"$@" || true', "sh", *command)
 
 
-def _command(tests: Sequence[Declared]) -> tuple[str, ...]:
+def _command(tests: Sequence[Declared], packages: Iterable[str]) -> tuple[str, ...]:
     return (
         *("/usr/bin/autopkgtest", "--no-built-binaries", "--no-auto-control"),
         *(f"--test-name={test.name}" for test in tests),
@@ -156,7 +159,8 @@ def _command(tests: Sequence[Declared]) -> tuple[str, ...]:
         "--ignore-restrictions=isolation-container,breaks-testbed",
         *(f"--user={_USER}", f"--summary-file={_SUMMARY}", f"--log-file={_LOG}"),
         *("--timeout-test=200", "--timeout-install=200"),
-        *(f"/var/tmp/{NAME}", GUEST_CHECKOUT, "--", "null"),
+        *(f"/var/tmp/{name}" for name in packages),
+        *(GUEST_CHECKOUT, "--", "null"),
     )
 
 
@@ -178,14 +182,14 @@ def groups(tests: Sequence[Declared]) -> list[tuple[Declared, ...]]:
 
 
 def main() -> int:
-    """Run the tests of the arguments, on the package of the arguments; 0 when all passed."""
+    """Run the tests of the arguments, on the packages of the arguments; 0 when all passed."""
     arguments = _parse_arguments()
     tests = [test for test in declared() if not arguments.test or test.name in arguments.test]
-    package = arguments.package.read_bytes() if arguments.package else built().data
+    packages = {path.name: path.read_bytes() for path in arguments.package} or built().data
     passed = True
     for release in arguments.release or RELEASES:
         for group in groups(tests):
-            report = run(release, group, package)
+            report = run(release, group, packages)
             for test in group:
                 failure = report.failure(test.name)
                 print(failure or f"{release} {test.name:22} {PASS}", flush=True)
@@ -198,7 +202,13 @@ def _parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make autopkgtest")
     parser.add_argument("--release", action="append", choices=RELEASES)
     parser.add_argument("--test", action="append", choices=names)
-    parser.add_argument("--package", type=Path, help="a built one, in place of this tree")
+    parser.add_argument(
+        "--package",
+        type=Path,
+        action="append",
+        default=[],
+        help="a built one, in place of this tree",
+    )
     return parser.parse_args()
 
 

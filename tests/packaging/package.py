@@ -34,7 +34,10 @@ TOOLS = {
         "python3-dnspython",
     ),
 }
-NAME = "qpsmtpd_2.0.0-1_all.deb"
+VERSION = "2.0.0-1"
+NAME = f"qpsmtpd_{VERSION}_all.deb"
+#: All that is built: the daemon, and its modules.
+NAMES = (NAME, f"python3-qpsmtpd_{VERSION}_all.deb")
 
 #: The second build differs in all that should not matter.
 _OTHERWISE = (
@@ -47,21 +50,22 @@ _OTHER_PYTHON = "#!/bin/sh\necho No module named build >&2\nexit 1\n"
 
 @dataclass(frozen=True)
 class Package:
-    """The package as two builds made it, what was printed, and what it was made of.
+    """The packages as two builds made them, what was printed, and what they were made of.
 
+    data, again: by the names of their files.
     sources: the Python files of the tree, which may have changed since.
     """
 
-    data: bytes
-    again: bytes
+    data: Mapping[str, bytes]
+    again: Mapping[str, bytes]
     log: str
     sources: Mapping[str, str]
 
-    def put_into(self, system: System) -> str:
-        """Copy it into a Debian system; its path there."""
-        path = f"/var/tmp/{NAME}"
-        (system.root / path.lstrip("/")).write_bytes(self.data)
-        return path
+    def put_into(self, system: System) -> tuple[str, ...]:
+        """Copy them into a Debian system; their paths there, in the order of NAMES."""
+        for name, data in self.data.items():
+            (system.root / "var/tmp" / name).write_bytes(data)
+        return tuple(f"/var/tmp/{name}" for name in NAMES)
 
 
 @functools.cache
@@ -89,8 +93,9 @@ def _sources(checkout: Path) -> Iterator[tuple[str, str]]:
             yield str(path.relative_to(checkout)), path.read_text()
 
 
-def _take(checkout: Path) -> bytes:
-    path = checkout / "dist" / NAME
-    data = path.read_bytes()
-    path.unlink()
+def _take(checkout: Path) -> dict[str, bytes]:
+    paths = sorted((checkout / "dist").glob("*.deb"))
+    data = {path.name: path.read_bytes() for path in paths}
+    for path in paths:
+        path.unlink()
     return data

@@ -4,14 +4,14 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from tests.debian_system import Outcome, System, layer_tar, unpacked
-from tests.packaging.package import NAME, built
+from tests.packaging.package import NAMES, built
 
-GUEST_PACKAGE = f"/var/tmp/{NAME}"
+GUEST_PACKAGES = tuple(f"/var/tmp/{name}" for name in NAMES)
 
 #: What the package depends on, as a booted system has no network to get it from; swaks and
 #: logrotate are for the tests.
@@ -54,23 +54,31 @@ def old_layer(release: str, mail_system: str) -> Path:
 
 @contextmanager
 def with_package(tar: Path) -> Iterator[System]:
-    """A system with the built package in GUEST_PACKAGE, not installed."""
+    """A system with the built packages in GUEST_PACKAGES, not installed."""
     with unpacked(tar) as system:
         built().put_into(system)
         yield system
 
 
 @functools.cache
-def boot(tar: Path, script: str, answers: str | None = None) -> Outcome:
+def boot(
+    tar: Path,
+    script: str,
+    answers: str | None = None,
+    prepare: Callable[[System], None] | None = None,
+) -> Outcome:
     """Boot a system and run a module of tests/packaging/guest, given with its arguments.
 
     answers: for debconf, if the package is to be installed before that.
+    prepare: what else is to be done to the system.
     Each system is booted once; one that cannot be booted has reported no checks.
     """
     try:
         with with_package(tar) as system:
             if answers is not None:
-                system.install((GUEST_PACKAGE,), answers)
+                system.install(GUEST_PACKAGES, answers)
+            if prepare:
+                prepare(system)
             system.copy_checkout()
             command = ("/usr/bin/python3", "-m", f"tests.packaging.guest.{script}")
             return system.boot(command, timeout=BOOT_TIMEOUT)
@@ -78,4 +86,4 @@ def boot(tar: Path, script: str, answers: str | None = None) -> Outcome:
         return Outcome({}, str(error))
 
 
-BOOT_TIMEOUT = 400.0  # seconds, with a dozen runs of apt-get
+BOOT_TIMEOUT = 600.0  # seconds, with two dozen runs of apt-get

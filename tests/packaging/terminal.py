@@ -16,10 +16,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 SIZE = (24, 80)  # lines and columns, the smallest that are usual
-TIMEOUT = 90.0  # seconds of a whole session
+TIMEOUT = 300.0  # seconds of a whole session
 
 ENTER = "\r"
 TAB = "\t"
+UP = "\x1b[A"
 DOWN = "\x1b[B"
 CLEAR = "\x15"  # control-U
 

@@ -8,7 +8,7 @@ import pytest
 from maintscripts.ask import lines_of, variables
 from tests.debian_system import RELEASES, System
 from tests.packaging import systems
-from tests.packaging.systems import GUEST_PACKAGE
+from tests.packaging.systems import GUEST_PACKAGES
 
 pytestmark = pytest.mark.real_systems
 
@@ -30,7 +30,7 @@ def install(system: System) -> str:
     """Install the package with nobody at the screen; what was said."""
     keep = ("-o", "Dpkg::Options::=--force-confold")
     options = ("--yes", "--no-install-recommends", "--reinstall", *keep)
-    said = system.run("apt-get", *options, "install", GUEST_PACKAGE)
+    said = system.run("apt-get", *options, "install", *GUEST_PACKAGES)
     assert system.run("dpkg-query", "--show", "--showformat=${Status}", "qpsmtpd") == (
         "install ok installed"
     )

@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,6 +25,7 @@ from tests.packaging.debconf_session import (
 )
 from tests.packaging.terminal import on_terminal
 
+_ORDER = -1 if sys.byteorder == "little" else 1  # of the octets in /proc/net/tcp
 _POSTCONF = "#!/bin/sh\necho 'mail.example.org, localhost'\necho ''\n"
 TEMPLATES = [
     dict(re.findall(r"^(\S+?): ?(.*(?:\n .*)*)", stanza, re.MULTILINE))
@@ -77,6 +80,7 @@ def test_old_preseed_file(system: System) -> None:
         "queue_plugin": "proxy",
         "queue_smtp_proxy_destination": "mail.example.com:26",
         "rcpthosts": "example.com example.org",
+        "protection": "",  # no answer: a suggestion is not stored
     }
 
 
@@ -125,16 +129,33 @@ def test_the_whole_way(system: System) -> None:
         ("listen_interfaces", ""),
         ("queue_plugin", "Postfix"),
         ("rcpthosts", "mail.example.org localhost"),
+        ("protection", "standard"),
     ]
     values = system.values()
     assert values["queue_plugin"] == "postfix"
     assert values["rcpthosts"] == "mail.example.org localhost"
 
 
-def test_usually_nothing_is_asked(system: System) -> None:
+def test_usually_one_question_is_asked(system: System) -> None:
     person = Person()
     system.config_with(person, priority="high")
-    assert person.shown == []
+    assert person.shown == [("startup_enabled", "false")]
+
+
+def test_a_mail_system_on_loopback_is_left_there(system: System) -> None:
+    system.write("proc/net/fib_trie", "Local:\n  |-- 192.0.2.7\n    /32 host LOCAL\n")
+    loopback = f"{ipaddress.ip_address('127.0.0.1').packed[::_ORDER].hex().upper()}:0019"
+    system.write("proc/net/tcp", f"  sl ...\n 0: {loopback} 0:0 0A 0:0 0:0 0 0 0 77 1\n")
+    person = Person({"startup_enabled": "true", "listen_interfaces": ["", "192.0.2.7"]})
+    person.answers["port_taken"] = [BACK]
+    assert system.config_with(person, priority="high") == ""
+    assert person.shown == [
+        ("startup_enabled", "false"),
+        ("listen_interfaces", "192.0.2.7"),
+        ("port_taken", ""),
+        ("listen_interfaces", "192.0.2.7"),
+    ]
+    assert system.values()["listen_interfaces"] == "192.0.2.7"
 
 
 @pytest.mark.parametrize(
@@ -155,7 +176,7 @@ def test_methods(system: System, choice: str, method: str, question: str | None)
     assert asked == [
         *("startup_enabled", "listen_interfaces", "queue_plugin"),
         *([question] if question else []),
-        "rcpthosts",
+        *("rcpthosts", "protection"),
     ]
     assert system.values()["queue_plugin"] == method
 
@@ -171,7 +192,7 @@ def test_back(system: System) -> None:
     system.config_with(person)
     assert [name for name, _ in person.shown][2:] == [
         *("queue_plugin", "queue_maildir_destination"),
-        *("queue_plugin", "queue_smtp_proxy_destination", "rcpthosts"),
+        *("queue_plugin", "queue_smtp_proxy_destination", "rcpthosts", "protection"),
     ]
     assert system.values()["queue_plugin"] == "proxy"
 
@@ -190,7 +211,10 @@ def test_bad_answers(system: System) -> None:
     assert [name for name, _ in person.shown][1:4] == [
         *("listen_interfaces", "bad_listen_interfaces", "listen_interfaces"),
     ]
-    assert person.substituted == {"qpsmtpd/bad_listen_interfaces": "eth0"}
+    assert person.substituted == {
+        "qpsmtpd/bad_listen_interfaces": "eth0",
+        "qpsmtpd/listen_interfaces": "127.0.0.1, ::1",
+    }
     assert system.values()["listen_interfaces"] == "192.0.2.1:2525"
 
 
@@ -241,6 +265,7 @@ def test_on_a_terminal(system: System) -> None:
         (r"Delivery method:", "maildir"),
         (r"of the Maildir:", "/srv/mail"),
         (r"accept mail for:", "example.com"),
+        (r"unwanted mail:", "minimal"),
     ]
     frontend = {"DEBIAN_FRONTEND": "teletype", "DEBIAN_PRIORITY": "low", "TERM": "dumb"}
     command = (str(FRONTEND), str(system.root / "scripts/config"), "configure", "")
@@ -253,6 +278,7 @@ def test_on_a_terminal(system: System) -> None:
     assert values["queue_plugin"] == "maildir"
     assert values["queue_maildir_destination"] == "/srv/mail"
     assert values["listen_interfaces"] == "192.0.2.1"
+    assert values["protection"] == "minimal"
 
 
 # --- plugins that there are not -----------------------------------------------------------------
@@ -341,7 +367,7 @@ def test_the_catalogue_for_translators_is_complete() -> None:
 
 def test_names_and_values_of_the_older_package_are_kept() -> None:
     found = {t["Template"].removeprefix("qpsmtpd/"): t for t in TEMPLATES}
-    types = {name: found[name]["Type"] for name in found if not name.startswith("bad_")}
+    types = {name: found[name]["Type"] for name in found if not name.startswith(("bad_", "port_"))}
     assert types == {
         "startup_enabled": "boolean",
         "listen_interfaces": "string",
@@ -350,7 +376,8 @@ def test_names_and_values_of_the_older_package_are_kept() -> None:
         "queue_maildir_destination": "string",
         "queue_none_confirm": "boolean",
         "rcpthosts": "string",
-        "leave_out_plugins": "boolean",  # of our own
+        "protection": "select",  # of our own, as the next one
+        "leave_out_plugins": "boolean",
     }
     choices = found["queue_plugin"]["Choices-C"]
     assert choices == "exim, postfix, qmail, proxy, maildir, none"

@@ -9,11 +9,11 @@ from contextlib import contextmanager
 
 import pytest
 
-from maintscripts.ask import lines_of, variables
+from maintscripts.ask import CHAINS, FILTERS, LEVELS, lines_of, variables
 from tests.debian_system import RELEASES, System, layer_tar
 from tests.isolation import ENVIRONMENT
 from tests.packaging import systems
-from tests.packaging.terminal import CLEAR, DOWN, ENTER, TAB, Terminal, on_terminal
+from tests.packaging.terminal import CLEAR, DOWN, ENTER, TAB, UP, Terminal, on_terminal
 
 pytestmark = pytest.mark.real_systems
 
@@ -26,6 +26,7 @@ METHOD = "Delivery method:"
 PROXY = "SMTP server to hand mail to:"
 MAILDIR = "Directory of the Maildir:"
 RCPTHOSTS = "Domains to accept mail for:"
+PROTECTION = "Filters against unwanted mail:"
 
 
 @pytest.fixture(params=RELEASES)
@@ -34,7 +35,7 @@ def system(request: pytest.FixtureRequest) -> Iterator[System]:
     packages = ("whiptail", *systems.MAIL_SYSTEM_PACKAGES["postfix"], *systems.DEPENDENCIES)
     tar = layer_tar(request.param, packages, systems.MAIL_SYSTEM_ANSWERS)
     with systems.with_package(tar) as system:
-        system.run("dpkg", "--install", systems.GUEST_PACKAGE)
+        system.run("dpkg", "--install", *systems.GUEST_PACKAGES)
         yield system
 
 
@@ -43,7 +44,8 @@ def reconfigured(system: System) -> Iterator[Terminal]:
     """Somebody at the screen of dpkg-reconfigure."""
     environment = {**ENVIRONMENT, "TERM": "linux"}
     del environment["DEBIAN_FRONTEND"]  # it would be stronger than the option
-    command = system.command("dpkg-reconfigure", "--frontend=dialog", "qpsmtpd")
+    # In a network of its own, where nobody listens.
+    command = ("unshare", "--net", *system.command("dpkg-reconfigure", "-fdialog", "qpsmtpd"))
     with on_terminal(command, environment) as terminal:
         yield terminal
 
@@ -81,6 +83,8 @@ def test_answers_back_and_mistakes(system: System) -> None:
         terminal.type(f"{CLEAR}/srv/mail{ENTER}")
         window(terminal, RCPTHOSTS)
         terminal.type(f"{CLEAR}example.com .example.net{ENTER}")
+        levels = window(terminal, PROTECTION)
+        terminal.type(f"{DOWN}{ENTER}")  # from standard
         terminal.wait_for_end()
     # Nothing is wrapped, and four of the six methods can be seen at once.
     assert "none:                 not decided yet; qpsmtpd does not start." in explained
@@ -91,11 +95,41 @@ def test_answers_back_and_mistakes(system: System) -> None:
     assert lines_of((system.root / "etc/qpsmtpd/debian-rcpthosts").read_text()) == [
         *("example.com", ".example.net")
     ]
+    assert all(re.search(rf"^[ │]*{level} *│", levels, re.MULTILINE) for level in LEVELS)
+    assert filters(system) == [f"$include {CHAINS}/strict"]
     socket = (system.root / "etc/systemd/system/qpsmtpd.socket.d/debconf.conf").read_text()
     assert "\nListenStream=192.0.2.1:25\n" in socket
     assert settings(system)["ENABLED"] == "true"
     assert (system.root / "etc/systemd/system/multi-user.target.wants/qpsmtpd.service").is_symlink()
     assert (system.root / "srv/mail/new").is_dir()
+
+
+def filters(system: System) -> list[str]:
+    return lines_of((system.root / FILTERS).read_text())
+
+
+def test_filters_of_ones_own_are_replaced_after_the_difference_was_shown(system: System) -> None:
+    own = "$include /etc/qpsmtpd/filters"
+    shipped = (system.root / FILTERS).read_text()
+    system.write(f"/{FILTERS}", shipped.replace(f"$include {CHAINS}/standard", own))
+    question = rf"/{FILTERS}[\s\S]*┘"
+    with reconfigured(system) as terminal:
+        window(terminal, START)
+        terminal.type(YES)
+        for name in (LISTEN, METHOD, RCPTHOSTS, PROTECTION):
+            window(terminal, name)
+            terminal.type(ENTER)  # the level of the last time
+        terminal.wait_for(question)
+        terminal.type(f"{DOWN}{ENTER}")  # from keeping it to the difference
+        shown = terminal.wait_for(r"\+\$include [\s\S]*┘")
+        assert f"-{own} " in shown
+        assert f"+$include {CHAINS}/standard " in shown
+        assert filters(system) == [own]
+        terminal.type(ENTER)
+        terminal.wait_for(question)
+        terminal.type(f"{UP}{ENTER}")
+        terminal.wait_for_end()
+    assert filters(system) == [f"$include {CHAINS}/standard"]
 
 
 def test_the_first_question_is_enough_for_who_says_no(system: System) -> None:

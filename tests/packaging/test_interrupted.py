@@ -113,7 +113,7 @@ def unpacked_package(release: str, *, upgrade: bool) -> Iterator[System]:
         system.run("debconf-set-selections", stdin=ANSWERS)
         if upgrade:
             system.run("dpkg-reconfigure", "-fnoninteractive", "qpsmtpd")
-        system.run("dpkg", "--unpack", systems.GUEST_PACKAGE)
+        system.run("dpkg", "--unpack", *systems.GUEST_PACKAGES)
         count_steps(system)
         yield system
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,12 +11,21 @@ from contextlib import contextmanager
 import pytest
 
 from maintscripts.ask import lines_of
-from tests.debian_system import RELEASES, System
+from tests.debian_system import RELEASES, Outcome, System
 from tests.packaging import systems
 from tests.packaging.guest.installed import check_names
 from tests.packaging.guest.service import QUEUE_PLUGINS
+from tests.packaging.sample import put_sample_into
 
 pytestmark = pytest.mark.real_systems
+
+
+@functools.cache
+def booted(release: str, mail_system: str) -> Outcome:
+    """All checks in a system that has the package, and not installed; another has a plugin."""
+    tar = systems.layer(release, mail_system)
+    return systems.boot(tar, f"installed {mail_system}", prepare=put_sample_into)
+
 
 CASES = [
     pytest.param(release, mail_system, name, id=f"{release}-{mail_system}-{name}")
@@ -28,8 +38,7 @@ CASES = [
 @pytest.mark.parametrize(("release", "mail_system", "check"), CASES)
 def test_package(release: str, mail_system: str, check: str) -> None:
     """One check of one guest; guest/{installed,service,life}.py say what it does."""
-    tar = systems.layer(release, mail_system)
-    failure = systems.boot(tar, f"installed {mail_system}").failure(check)
+    failure = booted(release, mail_system).failure(check)
     if failure:
         pytest.fail(failure, pytrace=False)
 
@@ -44,7 +53,7 @@ def installed(release: str, mail_system: str, answers: str = "") -> Iterator[Sys
         lines = (f"qpsmtpd qpsmtpd/{line}\n" for line in answers.splitlines())
         system.run("debconf-set-selections", stdin="".join(lines))
         apt_get = ("apt-get", "--yes", "--no-install-recommends", "install")
-        system.run(*apt_get, systems.GUEST_PACKAGE)
+        system.run(*apt_get, *systems.GUEST_PACKAGES)
         yield system
 
 
@@ -104,7 +113,7 @@ def test_defect_16_an_unknown_argument_of_postinst_is_an_error(release: str) -> 
 def test_a_mail_system_installed_together_is_found(release: str, mail_system: str) -> None:
     packages = systems.MAIL_SYSTEM_PACKAGES[mail_system]
     with systems.with_package(systems.bare_layer(release)) as system:
-        system.install((systems.GUEST_PACKAGE, *packages), systems.MAIL_SYSTEM_ANSWERS)
+        system.install((*systems.GUEST_PACKAGES, *packages), systems.MAIL_SYSTEM_ANSWERS)
         assert_handed_over_to(system, mail_system)
 
 
@@ -113,7 +122,7 @@ def test_a_mail_system_installed_together_is_found(release: str, mail_system: st
 def test_a_mail_system_installed_later_is_found(release: str, mail_system: str) -> None:
     packages = systems.MAIL_SYSTEM_PACKAGES[mail_system]
     with systems.with_package(systems.bare_layer(release)) as system:
-        system.install((systems.GUEST_PACKAGE,))
+        system.install(systems.GUEST_PACKAGES)
         assert lines(system, "debian-queue-method") == []
         system.install(packages, systems.MAIL_SYSTEM_ANSWERS)
         assert_handed_over_to(system, mail_system)

@@ -54,7 +54,7 @@ def piuparts(release: str, options: Sequence[str], scripts: dict[str, str]) -> s
         how = ("--keep-sources-list", "--no-eatmydata", "--log-level=info", *STRICT, *options)
         what = ("--scriptsdir", "/etc/piuparts/scripts", "--scriptsdir", SCRIPTS)
         return system.run(
-            "piuparts", *where, *how, *what, built().put_into(system), timeout=TIMEOUT
+            "piuparts", *where, *how, *what, *built().put_into(system), timeout=TIMEOUT
         )
 
 

@@ -359,7 +359,7 @@ INSTALLED = {
 @pytest.mark.real_systems
 def test_all_of_it_is_in_the_package() -> None:
     with unpacked(layer_tar("bookworm", TOOLS["bookworm"])) as system:
-        package = built().put_into(system)
+        package, _ = built().put_into(system)
         system.run("dpkg-deb", "--raw-extract", package, "/srv/package")
         root = system.root / "srv/package"
         assert not [name for name in INSTALLED if not (root / name.lstrip("/")).is_file()]

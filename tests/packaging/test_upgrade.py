@@ -14,7 +14,7 @@ from maintscripts.ask import lines_of, variables
 from tests.debian_system import RELEASES, System
 from tests.packaging import systems
 from tests.packaging.guest.upgraded import check_names
-from tests.packaging.systems import GUEST_PACKAGE
+from tests.packaging.systems import GUEST_PACKAGES
 
 pytestmark = pytest.mark.real_systems
 
@@ -83,7 +83,7 @@ def upgrade(system: System) -> str:
     """Upgrade to the built package; conffiles with changes are kept, as usual without a user."""
     keep = ("-o", "Dpkg::Options::=--force-confold")
     said = system.run(
-        "apt-get", "--yes", "--no-install-recommends", *keep, "install", GUEST_PACKAGE
+        "apt-get", "--yes", "--no-install-recommends", *keep, "install", *GUEST_PACKAGES
     )
     show = "--showformat=${db:Status-Status} ${Version}"
     assert system.run("dpkg-query", "--show", show, "qpsmtpd") == "installed 2.0.0-1"

@@ -10,9 +10,15 @@ from pathlib import Path
 
 from tests.packaging.guest.report import expect, run
 
-PACKAGE = "/var/tmp/qpsmtpd_2.0.0-1_all.deb"
+VERSION = "2.0.0-1"
+#: The daemon, and its modules.
+PACKAGES = tuple(f"/var/tmp/{name}_{VERSION}_all.deb" for name in ("qpsmtpd", "python3-qpsmtpd"))
+#: A package of somebody else with a plugin; tests/packaging/sample.py builds it.
+SAMPLE = "/var/tmp/qpsmtpd-quiet-hours.deb"
 QUEUE_METHOD = Path("/etc/qpsmtpd/debian-queue-method")
 RCPTHOSTS = Path("/etc/qpsmtpd/debian-rcpthosts")
+FILTERS = Path("/etc/qpsmtpd/debian-protection")
+CHAINS = "/usr/share/qpsmtpd/chains"
 SETTINGS = Path("/etc/qpsmtpd/debconf-settings")
 
 _TIMEOUT = 100.0  # seconds of one run of apt-get
@@ -30,9 +36,9 @@ def apt_get(*arguments: str) -> str:
 
 def install(*options: str) -> str:
     """Install the built package; apt-get's output."""
-    output = apt_get("install", *options, PACKAGE)
+    output = apt_get("install", *options, *PACKAGES)
     status = run("dpkg-query", "--show", "--showformat=${db:Status-Status} ${Version}", "qpsmtpd")
-    expect(status == "installed 2.0.0-1", f"the package is {status}: {output}")
+    expect(status == f"installed {VERSION}", f"the package is {status}: {output}")
     return output
 
 

@@ -9,9 +9,13 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
+from maintscripts.ask import detect
 from tests.packaging.guest import life, service
 from tests.packaging.guest.apt import (
+    CHAINS,
+    FILTERS,
     QUEUE_METHOD,
     RCPTHOSTS,
     dpkg_reconfigure,
@@ -100,6 +104,19 @@ def reconfigures_to_maildir(mail_system: str) -> None:
     expect(service.owner(MAILDIR) == ("qpsmtpd", 0o700), str(service.owner(MAILDIR)))
 
 
+def reconfigures_the_filters(mail_system: str) -> None:
+    expect(meaning(FILTERS) == [f"$include {CHAINS}/standard"], FILTERS.read_text())
+    reconfigure({"protection": "strict"})
+    expect(meaning(FILTERS) == [f"$include {CHAINS}/strict"], FILTERS.read_text())
+    expect("bogus_bounce" in run("qpsmtpd", "plugins"), "the chain is another")
+    FILTERS.write_text("# mine\n$include /usr/share/qpsmtpd/chains/minimal\nresolvable_fromhost\n")
+    reconfigure({"protection": "strict"})  # and nobody there to be shown the difference
+    expect("# mine\n" in FILTERS.read_text(), "edits were replaced without a question")
+    FILTERS.write_text(f"$include {CHAINS}/standard\n")
+    dpkg_reconfigure()
+    expect(meaning(FILTERS) == [f"$include {CHAINS}/standard"], "the file does not win")
+
+
 def takes_preseeded_answers_when_reconfigured(mail_system: str) -> None:
     """What debconf-set-selections says wins over files that nobody has edited since."""
     preseed(
@@ -120,6 +137,14 @@ def says_who_has_the_port(mail_system: str) -> None:
     expect("deb-systemd-invoke" not in said, said)
     reconfigure({"listen_interfaces": LISTEN[0]})
     wait_until_served(LISTEN)
+
+
+def knows_who_listens_on_the_port(mail_system: str) -> None:
+    """What the questions show: not systemd, in whose hands our own port is."""
+    listeners = detect(Path("/")).listeners
+    name = {"postfix": "Postfix", "exim4": "Exim"}[mail_system]
+    expect((ADDRESS[0], name) in listeners or ("0.0.0.0", name) in listeners, str(listeners))
+    expect({program for _, program in listeners} == {name}, str(listeners))
 
 
 def defect_06_listens_on_ipv6_when_reconfigured(mail_system: str) -> None:
@@ -148,8 +173,10 @@ CHECKS: tuple[Check, ...] = (
     *service.CHECKS,
     reconfigures_to_proxy,
     reconfigures_to_maildir,
+    reconfigures_the_filters,
     takes_preseeded_answers_when_reconfigured,
     says_who_has_the_port,
+    knows_who_listens_on_the_port,
     defect_06_listens_on_ipv6_when_reconfigured,
     defect_07_all_addresses_can_be_chosen,
     *life.CHECKS,

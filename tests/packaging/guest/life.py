@@ -12,6 +12,7 @@ from tests.packaging.guest import service
 from tests.packaging.guest.apt import (
     QUEUE_METHOD,
     RCPTHOSTS,
+    SAMPLE,
     apt_get,
     install,
     listed_answers,
@@ -19,7 +20,7 @@ from tests.packaging.guest.apt import (
     members,
     reconfigure,
 )
-from tests.packaging.guest.client import wait_until_served
+from tests.packaging.guest.client import DOMAIN, send, wait_until_served
 from tests.packaging.guest.clients import open_transaction, undisturbed_clients
 from tests.packaging.guest.next_hop import RECIPIENT, messages
 from tests.packaging.guest.report import expect, run, wait_for
@@ -124,7 +125,10 @@ def defect_22_purge_leaves_mail_and_nothing_else(mail_system: str) -> None:
 
 
 def without_answers_it_is_ready_but_not_started(mail_system: str) -> None:
-    install()
+    lines = install().strip().splitlines()
+    last = [line for line in lines if not line.startswith("Processing triggers for ")][-1]
+    expect("installed, and not started: 'dpkg-reconfigure qpsmtpd'" in last, "\n".join(lines))
+    expect("not started" not in install("--reinstall"), "it is said every time")
     expect(meaning(QUEUE_METHOD) == [service.QUEUE_PLUGINS[mail_system]], QUEUE_METHOD.read_text())
     expect("unset" not in RCPTHOSTS.read_text() + service.SOCKET_DROP_IN.read_text(), "unset")
     for unit in ("qpsmtpd.socket", "qpsmtpd.service"):
@@ -146,10 +150,41 @@ def _processes() -> str:
     return ", ".join(ours)
 
 
+def a_package_with_a_plugin_is_taken_in_by_the_trigger(mail_system: str) -> None:
+    good = PLUGINS.read_text()
+    PLUGINS.write_text(f"quiet_hours {DOMAIN} begin 0\n{good}")
+    before = service.main_pid()
+    try:
+        said = apt_get("install", SAMPLE)
+        expect("qpsmtpd:" not in said, said)
+        reply = send(RECIPIENT, "asleep", server=service.SERVER).reply_to("RCPT")
+        expect(reply.startswith("450 4.7.1"), f"RCPT was answered {reply!r}")
+        said = apt_get("remove", "qpsmtpd-quiet-hours")
+        expect("cannot be loaded" in said and "plugins:1" in said, said)
+        reply = send(RECIPIENT, "still asleep", server=service.SERVER).reply_to("RCPT")
+        expect(reply.startswith("450 4.7.1"), f"the old chain is gone: {reply!r}")
+    finally:
+        PLUGINS.write_text(good)
+    run("systemctl", "reload", "qpsmtpd.service")
+    deliver("a_package_with_a_plugin")
+    expect(service.main_pid() == before, "another process")
+
+
+def a_package_with_a_plugin_starts_nothing(mail_system: str) -> None:
+    run("systemctl", "disable", "--now", "qpsmtpd.socket", "qpsmtpd.service")
+    apt_get("install", SAMPLE)
+    expect(service.state("is-active", "qpsmtpd.service") == "inactive", "it was started")
+    run("systemctl", "enable", "--now", "qpsmtpd.socket", "qpsmtpd.service")
+    apt_get("remove", "qpsmtpd-quiet-hours")
+    wait_until_served(LISTEN)
+
+
 CHECKS: tuple[Callable[[str], None], ...] = (
     an_upgrade_disturbs_nobody,
     defect_12_edits_survive_an_upgrade,
     who_disabled_it_by_hand_is_respected,
+    a_package_with_a_plugin_is_taken_in_by_the_trigger,
+    a_package_with_a_plugin_starts_nothing,
     defect_15_a_service_that_cannot_start_fails_no_installation,
     defect_23_passwords_are_not_for_everybody,
     stops_without_a_delivery_method,

@@ -33,7 +33,8 @@ NOT_RUN = {
     "qpsmtpd run --listen :25": "runs until it is stopped: tests/packaging/guest/daemon.py",
     "minimal    writes": "a table of the graded chains: tests/unit/config/"
     "test_shipped_configuration.py",
-    "sed -i 's|/chains/": "tests/packaging/guest/sender_authentication.py",
+    "$include /etc/qpsmtpd/debian-protection": "a line of the file that is shipped: "
+    "tests/packaging/test_deb.py",
     "qpsmtpd dkim-key": "tests/unit/commands/test_dkim_key.py",
     "qpsmtpd scram-verifier": "tests/unit/commands/test_scram_verifier.py",
     "report_via=/usr/sbin/sendmail": "words for two files: tests/unit/reports/test_handover.py",
@@ -246,20 +247,29 @@ def a_proxy() -> None:
     (CONFIG / "proxy_networks").unlink()
 
 
+def another_grade_of_filters() -> None:
+    protection = CONFIG / "debian-protection"
+    before = protection.read_text()
+    shell(after("That file may be edited as well:"))
+    expect("bogus_bounce" in run("qpsmtpd", "plugins"), "another chain")
+    protection.write_text(before)
+    shell("systemctl reload qpsmtpd")
+
+
 def dmarc_reports() -> None:
     """Nothing is to be sent, but the timer's service starts, and says so."""
-    filters, plugins = CONFIG / "filters", CONFIG / "plugins"
-    before = plugins.read_text()
+    filters, protection = CONFIG / "filters", CONFIG / "debian-protection"
+    before = protection.read_text()
     line = after("and a timer sends them, if\nyou want that:")
     chain = Path("/usr/share/qpsmtpd/chains/standard").read_text()
     filters.write_text(re.sub(r"^dmarc\b", line, chain, flags=re.MULTILINE))
-    plugins.write_text(re.sub(r"^\$include .*chains.*", f"$include {filters}", before, flags=re.M))
-    expect(line in filters.read_text() and "filters" in plugins.read_text(), "nothing replaced")
+    protection.write_text(f"$include {filters}\n")
+    expect(line in filters.read_text(), "nothing replaced")
     shell(after("for that address. Then"))
     shell("systemctl start qpsmtpd-dmarc-report.service")
     expect("qpsmtpd-dmarc-report" in run("systemctl", "list-timers"), "no timer")
     shell("qpsmtpd dmarc-report")
-    plugins.write_text(before)
+    protection.write_text(before)
     shell("systemctl disable --now qpsmtpd-dmarc-report.timer; systemctl reload qpsmtpd")
 
 
@@ -323,6 +333,7 @@ def exim_on_another_port() -> None:
 _EXIM = "/etc/exim4/update-exim4.conf.conf"
 _ALL = (
     commands_for_daily_use,
+    another_grade_of_filters,
     other_addresses,
     after_a_wrong_configuration,
     without_a_plugin_that_is_missing,

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from maintscripts.render import LEVELS, render_chain, write_chains
+from maintscripts.answers import Answers
+from maintscripts.ask import lines_of
+from maintscripts.render import LEVELS, render, render_chain, write_chains
 from qpsmtpd.config import units
 from qpsmtpd.config.files import ConfigFiles
 from qpsmtpd.config.loader import load
@@ -68,6 +70,7 @@ def installed(tmp_path: Path) -> Path:
         text = text.replace(CHAINS, f"{tmp_path}/chains")
         (tmp_path / file.name).write_text(text.replace("/var/log/qpsmtpd", str(tmp_path)))
     (tmp_path / "debian-queue-method").write_text(f"queue/maildir {tmp_path}/Maildir\n")
+    (tmp_path / "debian-protection").write_text(f"$include {tmp_path}/chains/standard\n")
     (tmp_path / "debian-rcpthosts").write_text("example.com\nexample.org\n")
     return tmp_path
 
@@ -78,13 +81,15 @@ def test_files() -> None:
 
 def test_a_new_installation_gets_standard() -> None:
     lines = (SHIPPED / "plugins").read_text().splitlines()
-    assert [line for line in lines if "chains" in line] == [f"$include {CHAINS}/standard"]
+    assert lines.count("$include /etc/qpsmtpd/debian-protection") == 1
+    filters = render(Answers())["/etc/qpsmtpd/debian-protection"]
+    assert lines_of(filters) == [f"$include {CHAINS}/standard"]
 
 
 @pytest.mark.parametrize("level", LEVELS)
 async def test_they_load_without_problems(installed: Path, level: str) -> None:
-    plugins = installed / "plugins"
-    plugins.write_text(plugins.read_text().replace("/chains/standard", f"/chains/{level}"))
+    filters = installed / "debian-protection"
+    filters.write_text(filters.read_text().replace("/chains/standard", f"/chains/{level}"))
     snapshot = await load([installed], {}, resolver=FakeResolver(), check_only=True)
     await snapshot.stop()
     assert snapshot.warnings == ()
@@ -102,8 +107,8 @@ async def test_scanners_are_asked_if_they_are_enabled(
     wants = installed / "units/multi-user.target.wants"
     wants.mkdir(parents=True)
     monkeypatch.setattr(units, "DIRECTORIES", (wants.parent,))
-    plugins = installed / "plugins"
-    plugins.write_text(plugins.read_text().replace("/chains/standard", f"/chains/{level}"))
+    filters = installed / "debian-protection"
+    filters.write_text(filters.read_text().replace("/chains/standard", f"/chains/{level}"))
     scanners = {} if level == "minimal" else SCANNERS
     for number, unit in enumerate(["", *scanners.values()]):
         if unit:

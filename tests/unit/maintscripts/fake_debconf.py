@@ -6,10 +6,22 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping
 
-from maintscripts.ask import BACK, METHOD, METHODS, NONE_CONFIRM, RCPTHOSTS, STARTUP, Debconf
+from maintscripts.ask import (
+    BACK,
+    LEVELS,
+    METHOD,
+    METHODS,
+    NONE_CONFIRM,
+    PORT_TAKEN,
+    PROTECTION,
+    RCPTHOSTS,
+    STARTUP,
+    Debconf,
+)
 
 GO_BACK = "(back)"
 _PRIORITIES = ("low", "medium", "high", "critical")
+_CHOICES = {METHOD: METHODS, PROTECTION: LEVELS}
 _DEFAULTS = {STARTUP: "false", NONE_CONFIRM: "false", RCPTHOSTS: "unset"}
 
 
@@ -33,7 +45,8 @@ class FakeDebconf(Debconf):
         self.screen = screen
         self.priority = priority
         self.shown: list[tuple[str, str]] = []
-        self.substituted: dict[str, str] = {}
+        self.substituted: dict[str, str] = {}  # by question; of several, the last one
+        self.variables: dict[str, str] = {}  # the same by variable
         self.commands = 0
         self._input: list[tuple[str, bool]] = []
 
@@ -54,8 +67,8 @@ class FakeDebconf(Debconf):
                 return 0, "true" if (name, flag) in self.flags else "false"
             case ["FSET", name, flag, value]:
                 (self.flags.add if value == "true" else self.flags.discard)((name, flag))
-            case ["SUBST", name, _, value]:
-                self.substituted[name] = value
+            case ["SUBST", name, variable, value]:
+                self.substituted[name] = self.variables[variable] = value
             case ["INPUT", priority, name]:
                 visible = self._visible(priority, name)
                 self._input.append((name, visible))
@@ -69,7 +82,7 @@ class FakeDebconf(Debconf):
     def _visible(self, priority: str, name: str) -> bool:
         if self.screen is None:
             return False
-        if "/bad_" in name:
+        if "/bad_" in name or name == PORT_TAKEN:
             return True
         enough = _PRIORITIES.index(priority) >= _PRIORITIES.index(self.priority)
         return enough and (name, "seen") not in self.flags
@@ -78,8 +91,9 @@ class FakeDebconf(Debconf):
         questions, self._input = self._input, []
         for name, visible in questions:
             value = self.values.get(name, "")
-            if name == METHOD and value not in METHODS:
-                self.values[name] = METHODS[0]  # as the real one does, visible or not
+            choices = _CHOICES.get(name, (value,))
+            if value not in choices:
+                self.values[name] = choices[0]  # as the real one does, visible or not
             if visible and self._answer(name, value) == GO_BACK:
                 return BACK
         return 0

@@ -17,12 +17,19 @@ from hypothesis import strategies as st
 from maintscripts import ask as ask_module
 from maintscripts.ask import (
     BACK,
+    CHAINS,
+    FILTERS,
+    LEVELS,
     LISTEN,
     MAILDIR,
     METHOD,
     NONE_CONFIRM,
+    PLUGINS,
+    PORT_TAKEN,
+    PROTECTION,
     PROXY,
     RCPTHOSTS,
+    SETTINGS,
     STARTUP,
     Debconf,
     Facts,
@@ -408,6 +415,7 @@ def test_the_whole_way_with_postfix() -> None:
         (LISTEN, ""),
         (METHOD, "postfix"),
         (RCPTHOSTS, "example.com localhost"),
+        (PROTECTION, "standard"),
     ]
 
 
@@ -417,7 +425,10 @@ def test_the_whole_way_with_postfix() -> None:
 def test_the_method_decides_what_is_asked_next(method: str, question: str) -> None:
     db = FakeDebconf(screen={STARTUP: "true", METHOD: method, NONE_CONFIRM: "true"})
     assert ask(db, POSTFIX) == 0
-    assert [name for name, _ in db.shown] == [STARTUP, LISTEN, METHOD, question, RCPTHOSTS]
+    assert [name for name, _ in db.shown] == [
+        *(STARTUP, LISTEN, METHOD, question, RCPTHOSTS),
+        PROTECTION,
+    ]
 
 
 def test_who_wants_few_questions_is_asked_for_the_method_if_nothing_suggests_one() -> None:
@@ -521,13 +532,204 @@ def test_a_new_answer_wins_over_the_files() -> None:
     assert db.values[METHOD] == "exim"
 
 
+# --- filters ------------------------------------------------------------------------------------
+
+OWN_FILTERS = "$include /etc/qpsmtpd/filters\n"
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_the_level_in_the_file_wins(tmp_path: Path, level: str) -> None:
+    write(tmp_path, FILTERS, f"# a comment\n$include {CHAINS}/{level}\n")
+    write(tmp_path, SETTINGS, 'PROTECTION="standard"\n')
+    assert look(tmp_path).on_disk[PROTECTION] == level
+
+
+def test_behind_filters_of_ones_own_is_the_level_of_the_last_answer(tmp_path: Path) -> None:
+    write(tmp_path, FILTERS, OWN_FILTERS)
+    assert PROTECTION not in look(tmp_path).on_disk
+    write(tmp_path, SETTINGS, 'PROTECTION="strict"\n')
+    assert look(tmp_path).on_disk[PROTECTION] == "strict"
+    write(tmp_path, SETTINGS, 'PROTECTION="paranoid"\n')
+    assert PROTECTION not in look(tmp_path).on_disk
+
+
+def test_the_level_stays_where_nobody_chooses_another() -> None:
+    db = FakeDebconf({STARTUP: "true"})
+    assert ask(db, Facts(mta="postfix", on_disk={PROTECTION: "minimal"})) == 0
+    assert db.values[PROTECTION] == "minimal"
+
+
+def test_no_level_is_stored_that_was_not_shown() -> None:
+    db = FakeDebconf({STARTUP: "true"})
+    assert ask(db, POSTFIX) == 0
+    assert PROTECTION not in db.values
+
+
+@pytest.mark.parametrize(
+    ("plugins", "graded"),
+    [
+        (None, True),
+        ("rcpt_ok\n  $include  debian-protection \n", True),
+        (f"$include /{FILTERS}\n", True),
+        (f"# $include /{FILTERS}\n$include {CHAINS}/standard\n", False),
+        ("helo\nrcpt_ok\n", False),
+    ],
+)
+def test_the_level_is_asked_for_where_it_counts(
+    tmp_path: Path, plugins: str | None, graded: bool
+) -> None:
+    if plugins is not None:
+        write(tmp_path, PLUGINS, plugins)
+    facts = look(tmp_path)
+    assert facts.graded == graded
+    db = FakeDebconf(screen={STARTUP: "true", METHOD: "exim"})
+    assert ask(db, facts) == 0
+    assert (PROTECTION in dict(db.shown)) == graded
+
+
+# --- this machine's network ---------------------------------------------------------------------
+
+FIB_TRIE = """\
+Main:
+  +-- 0.0.0.0/0 3 0 5
+     |-- 0.0.0.0
+        /0 universe UNICAST
+     |-- 192.0.2.0
+        /24 link UNICAST
+Local:
+  +-- 0.0.0.0/0 3 0 5
+     +-- 127.0.0.0/8 2 0 2
+           |-- 127.0.0.0
+              /8 host LOCAL
+           |-- 127.0.0.1
+              /32 host LOCAL
+     |-- 192.0.2.7
+        /32 host LOCAL
+     |-- 192.0.2.255
+        /32 link BROADCAST
+     |-- 192.0.2.7
+        /32 host LOCAL
+"""
+IF_INET6 = """\
+00000000000000000000000000000001 01 80 10 80       lo
+fe80000000000000021122fffe334455 02 40 20 80     eth0
+20010db8000000000000000000000007 02 40 00 80     eth0
+20010db80000000012345678abcdef01 02 40 00 01     eth0
+"""
+_COLUMNS = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt uid ...\n"
+
+
+def tcp(*sockets: tuple[str, int, str, int]) -> str:
+    """/proc/net/tcp with these sockets: address, port, state, inode."""
+    return _COLUMNS + "".join(
+        f"   0: {in_words(address)}:{port:04X} 00000000:0000 {state} 00000000:00000000 "
+        f"00:00000000 00000000     0        0 {inode} 1 0000000000000000 100 0 0 10 0\n"
+        for address, port, state, inode in sockets
+    )
+
+
+def in_words(address: str) -> str:
+    octets = ipaddress.ip_address(address).packed
+    words = (octets[i : i + 4] for i in range(0, len(octets), 4))
+    return "".join(f"{int.from_bytes(word, sys.byteorder):08X}" for word in words)
+
+
+def a_process(root: Path, pid: int, name: str, *inodes: int) -> None:
+    write(root, f"proc/{pid}/comm", f"{name}\n")
+    (root / f"proc/{pid}/fd").mkdir()
+    for number, inode in enumerate(inodes):
+        (root / f"proc/{pid}/fd/{number}").symlink_to(f"socket:[{inode}]")
+
+
+def test_addresses_are_those_that_others_can_reach(tmp_path: Path) -> None:
+    write(tmp_path, "proc/net/fib_trie", FIB_TRIE)
+    write(tmp_path, "proc/net/if_inet6", IF_INET6)
+    assert look(tmp_path).addresses == ("192.0.2.7", "2001:db8::7")
+
+
+def test_without_proc_nothing_is_known(tmp_path: Path) -> None:
+    facts = look(tmp_path)
+    assert (facts.addresses, facts.listeners) == ((), ())
+
+
+def test_who_listens_on_the_port(tmp_path: Path) -> None:
+    sockets = (("127.0.0.1", 25, "0A", 11), ("192.0.2.7", 25, "01", 12), ("0.0.0.0", 26, "0A", 13))
+    write(tmp_path, "proc/net/tcp", tcp(*sockets))
+    write(tmp_path, "proc/net/tcp6", tcp(("::1", 25, "0A", 14), ("2001:db8::7", 25, "0A", 15)))
+    a_process(tmp_path, 1, "systemd", 15)
+    a_process(tmp_path, 900, "smtpd", 11)
+    a_process(tmp_path, 300, "master", 9, 11, 12, 13)
+    assert look(tmp_path).listeners == (("127.0.0.1", "Postfix"), ("::1", ""))
+
+
+ON_LOOPBACK = Facts(
+    mta="postfix", addresses=("192.0.2.7", "2001:db8::7"), listeners=(("127.0.0.1", "Postfix"),)
+)
+
+
+def test_a_mail_system_keeps_loopback_and_we_get_the_rest() -> None:
+    db = FakeDebconf(screen={STARTUP: "true"}, priority="high")
+    assert ask(db, ON_LOOPBACK) == 0
+    assert db.shown == [(STARTUP, "false"), (LISTEN, "192.0.2.7 2001:db8::7")]
+    assert db.variables["ADDRESSES"] == "127.0.0.1, ::1, 192.0.2.7, 2001:db8::7"
+
+
+def test_an_empty_answer_stays_one() -> None:
+    db = FakeDebconf({LISTEN: ""}, screen={STARTUP: "true"})
+    assert ask(db, ON_LOOPBACK) == 0
+    assert LISTEN not in dict(db.shown)
+    assert db.values[LISTEN] == ""
+
+
+@pytest.mark.parametrize(
+    ("answer", "taken", "told"),
+    [
+        ("", "127.0.0.1", True),
+        ("192.0.2.7", "127.0.0.1", False),
+        ("192.0.2.7", "0.0.0.0", True),
+        ("192.0.2.7", "::", True),
+        ("2001:db8::7", "0.0.0.0", False),
+        ("192.0.2.7:2525", "0.0.0.0", False),
+        ("0.0.0.0", "192.0.2.7", True),
+        ("192.0.2.7 [2001:db8::7]:25", "2001:db8::7", True),
+    ],
+)
+def test_a_taken_port_is_told_with_what_frees_it(answer: str, taken: str, told: bool) -> None:
+    db = FakeDebconf(screen={STARTUP: "true", LISTEN: answer})
+    assert ask(db, Facts(mta="postfix", listeners=((taken, "Postfix"),))) == 0
+    assert (PORT_TAKEN in dict(db.shown)) == told
+    if told:
+        assert (db.variables["PROGRAM"], db.variables["ADDRESS"]) == ("Postfix", taken)
+        assert db.variables["FIRST"] == "postconf -e inet_interfaces=loopback-only"
+
+
+@pytest.mark.parametrize("program", ["Exim", "tcpserver", ""])
+def test_each_program_has_its_commands(program: str) -> None:
+    db = FakeDebconf(screen={STARTUP: "true", METHOD: "exim"})
+    ask(db, Facts(listeners=(("127.0.0.1", program),)))
+    assert db.variables["FIRST"].startswith("sed -i" if program == "Exim" else "ss ")
+    assert db.variables["SECOND"].startswith("systemctl ")
+    assert program in db.variables["SECOND"].title() + db.variables["SECOND"]
+
+
+def test_who_goes_back_gives_other_addresses() -> None:
+    screen: dict[str, str | list[str]] = {STARTUP: "true", LISTEN: ["", "192.0.2.7"]}
+    db = FakeDebconf(screen={**screen, PORT_TAKEN: [GO_BACK]}, priority="high")
+    assert ask(db, ON_LOOPBACK) == 0
+    assert [name for name, _ in db.shown] == [STARTUP, LISTEN, PORT_TAKEN, LISTEN]
+    assert db.values[LISTEN] == "192.0.2.7"
+
+
+# --- back ---------------------------------------------------------------------------------------
+
+
 def test_back() -> None:
     screen: dict[str, str | list[str]] = {STARTUP: "true", METHOD: ["proxy", "maildir"]}
     screen[PROXY] = [GO_BACK]
     db = FakeDebconf(screen=screen)
     assert ask(db, POSTFIX) == 0
     assert [name for name, _ in db.shown] == [
-        *(STARTUP, LISTEN, METHOD, PROXY, METHOD, MAILDIR, RCPTHOSTS),
+        *(STARTUP, LISTEN, METHOD, PROXY, METHOD, MAILDIR, RCPTHOSTS, PROTECTION),
     ]
 
 
@@ -536,6 +738,7 @@ def test_back_skips_what_was_not_shown() -> None:
     assert ask(db, POSTFIX) == 0
     assert db.names_shown() == [
         *("startup_enabled", "queue_plugin", "startup_enabled", "queue_plugin", "rcpthosts"),
+        "protection",
     ]
 
 

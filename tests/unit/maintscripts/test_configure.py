@@ -82,6 +82,7 @@ def test_first_installation(tmp_path: Path) -> None:
     new = machine(tmp_path, {STARTUP: "true"})
     staged = new.stage()
     assert sorted(staged) == [
+        "etc/qpsmtpd/debian-protection",
         "etc/qpsmtpd/debian-queue-method",
         "etc/qpsmtpd/debian-rcpthosts",
         "etc/systemd/system/qpsmtpd.service.d/debconf.conf",
@@ -90,6 +91,33 @@ def test_first_installation(tmp_path: Path) -> None:
     assert ask.lines_of(staged[QUEUE_METHOD]) == ["queue/postfix-queue"]
     assert new.apply() == "start"
     assert 'QUEUE_PLUGIN="postfix"' in new.read(SETTINGS)
+
+
+@pytest.mark.parametrize("level", ask.LEVELS)
+def test_the_level_of_filters(tmp_path: Path, level: str) -> None:
+    new = machine(tmp_path, {STARTUP: "true", ask.PROTECTION: level})
+    new.configure()
+    assert ask.lines_of(new.read(ask.FILTERS)) == [f"$include {ask.CHAINS}/{level}"]
+    assert f'PROTECTION="{level}"' in new.read(SETTINGS)
+
+
+@pytest.mark.parametrize("chosen", [True, False])
+@pytest.mark.parametrize("own", [True, False])
+def test_ucf_has_to_show_what_would_replace_filters_of_ones_own(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], chosen: bool, own: bool
+) -> None:
+    """Also if the level is the one of the last time, for which ucf would say nothing."""
+    old = machine(tmp_path, {STARTUP: "true"})
+    old.configure()
+    if own:
+        old.write(ask.FILTERS, "$include /etc/qpsmtpd/filters\n")
+    again = machine(tmp_path, {STARTUP: "true", ask.PROTECTION: "standard"})
+    if chosen:
+        again.db.command("FSET", ask.PROTECTION, "pending", "true")
+    capsys.readouterr()
+    staged = again.stage()
+    assert ask.FILTERS in staged
+    assert capsys.readouterr().out == (f"/{ask.FILTERS}\n" if chosen and own else "")
 
 
 def test_the_method_is_written_even_if_nothing_is_started(tmp_path: Path) -> None:
