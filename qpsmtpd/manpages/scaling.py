@@ -259,6 +259,8 @@ forgotten first.
 """
 
 SCOPES = {
+    "auth_flat_file": "value `scram secret`, from which users who do not exist get "
+    "their salts: ten years.",
     "dmarc reports": "value `policy`, `domains`, `rows`, `claim`, `sent`, `done` and count `row`, "
     "`all`, each with |DAY and what it is about: eight days.",
     "failed logins": "count CLIENT: an hour.",
@@ -270,6 +272,8 @@ SCOPES = {
     "karma": "value `record/CLIENT`: history_days, or longer than a penalty; `penalty/CLIENT`: "
     "penalty_days, and more for whoever is punished again.",
     "rate_limit": "count LIMIT/SECONDS/SUBJECT: these seconds from the first event on.",
+    "rcpt_ldap, rcpt_sql, rcpt_socketmap": "value `is/KEY`; count `number/ANSWER`; as long as the "
+    "options positive and negative say.",
     "rspamd": "value `known KEY`, `waits KEY`, of messages that rspamd wants greylisted.",
     "verify_recipients": "value `is/KEY`, `asking/KEY`; count `number/ANSWER`.",
 }
