@@ -124,6 +124,10 @@ class Stream(Flow):
         )
 
 
+#: Clients whose address has a name: others are suspects to the default chain, which puts them off.
+_NAMED = Errand(SIZE, network=NAMED)
+
+
 @dataclass(frozen=True, kw_only=True)
 class AtOnce(Case):
     """Clients that all come at once, and are made to wait for the greeting.
@@ -142,7 +146,7 @@ class AtOnce(Case):
         return median_of([await self._run(subject, next(strangers)) for _ in range(effort.runs)])
 
     async def _run(self, subject: Subject, first: int) -> Cell:
-        cell, crowd = await _crowd(subject, self.clients, self.clients, first, Errand(SIZE))
+        cell, crowd = await _crowd(subject, self.clients, self.clients, first, _NAMED)
         return replace(
             cell,
             rate=len(crowd.finished) / (crowd.seconds - EARLY_TALKER_WAIT),
@@ -267,7 +271,7 @@ CASES: dict[str, Case] = {
         Strangers(
             name="strangers",
             title="Strangers whose address has a name, one 4 KB message each",
-            errand=Errand(SIZE, network=NAMED),
+            errand=_NAMED,
         ),
         Strangers(
             name="strangers-refused",
@@ -284,7 +288,7 @@ CASES: dict[str, Case] = {
             name="chain",
             title="Default chain and two DNS lists, strangers whose address has a name",
             setup=Setup.CHAIN,
-            errand=Errand(SIZE, network=NAMED),
+            errand=_NAMED,
         ),
         Strangers(
             name="dnsbl",

@@ -42,7 +42,8 @@ _SIGNED = _wire(DOMAIN)
 _OCTET = rb"[\x01-\x03]([0-9]{1,3})"
 _NETWORK = "".join(f"{chr(len(octet))}{octet}" for octet in reversed(NAMED.split("."))).encode()
 _is_pointer = re.compile(_OCTET * 2 + _NETWORK + rb"\x07in-addr\x04arpa\x00").fullmatch
-_is_host = re.compile(rb"[\x03-\x07]([0-9]{1,3})-([0-9]{1,3})" + _NAMES).fullmatch
+#: As a server's: what looks like a home is a suspect to the default chain.
+_is_host = re.compile(rb"[\x0a-\x0e]static-([0-9]{1,3})-([0-9]{1,3})" + _NAMES).fullmatch
 _A, _PTR, _TXT = b"\x00\x01", b"\x00\x0c", b"\x00\x10"  # RFC 1035 section 3.2.2
 
 # A response, recursion available (RFC 1035 section 4.1.1).
@@ -90,7 +91,7 @@ def _records_of(name: bytes) -> dict[bytes, bytes] | None:
     if name.endswith(_LISTED) and not name.startswith(_WHO_STARTS_SERVERS):
         return {_A: _address(LISTED_AS), _TXT: bytes([len(REASON)]) + REASON}
     if found := _is_pointer(name):
-        host = b"-".join(found.group(2, 1))
+        host = b"-".join((b"static", *found.group(2, 1)))
         return {_PTR: bytes([len(host)]) + host + _NAMES}
     if found := _is_host(name):
         return {_A: _address(".".join((NAMED, *map(bytes.decode, found.groups()))))}

@@ -53,6 +53,16 @@ def test_quick_benchmark(
         record_property(*line.rsplit(" ", 1))
 
 
+def test_the_default_chain_takes_the_mail(tmp_path: Path) -> None:
+    results = tmp_path / "results.json"
+    cases = ("200-at-once", "strangers", "strangers-refused", "listed", "chain", "dnsbl")
+    words = ("--seconds", "0.3", "--runs", "1", "--results", str(results))
+    bench("tests.bench", "--only", ",".join(("ours-1", *cases)), *words)
+    cells = Results.load(results).cells
+    assert {case for _, case in cells} == set(cases)
+    assert not any(cell.failed or cell.refused for cell in cells.values())
+
+
 def test_authentication_by_all_who_can(tmp_path: Path) -> None:
     """Each refuses a message that does not pass, so this tells that they find what they need."""
     results = tmp_path / "results.json"

@@ -56,7 +56,8 @@ class Terminal:
         return self._text()
 
     def _text(self) -> str:
-        text = self._shown.decode(errors="replace")
+        # Debian 13's debconf shows blanks where no line may be broken.
+        text = self._shown.decode(errors="replace").replace("\xa0", " ")
         return _CONTROL.sub("", _GO_TO.sub("\n", text))
 
     def _read(self) -> bool:

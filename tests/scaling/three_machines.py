@@ -177,9 +177,11 @@ class StoreMachine:
         self.bridge.ip(f"link set {self.machine.name} up")
 
     def says(self, section: str, port: int = 6379) -> str:
-        """What INFO says, of the server or (26379) of the Sentinel."""
+        """What INFO says, of the server or (26379) of the Sentinel; an error while it changes."""
         command = ("redis-cli", "-h", self.address, "-p", str(port), "INFO", section)
-        return run((*self.machine.inside, "chroot", str(self.system.root), *command), PATIENCE)
+        return run(
+            (*self.machine.inside, "chroot", str(self.system.root), *command), PATIENCE, check=False
+        )
 
     @property
     def is_master(self) -> bool:
