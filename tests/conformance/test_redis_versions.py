@@ -23,6 +23,7 @@ TESTS = {
 }
 
 
+@pytest.mark.real_systems
 @pytest.mark.parametrize("file", TESTS)
 @pytest.mark.parametrize("version", VERSIONS)
 def test_the_store(version: str, file: str) -> None:

@@ -22,6 +22,9 @@ from tests.unit.store.stores import Subject, set_clock
 from tests.unit.store.test_contract import CONTRACT, Test
 from tests.unit.store.test_redis import opened, up_again
 
+# For the time that it takes until they notice that one of them has gone.
+pytestmark = pytest.mark.real_systems
+
 LONG = 3600.0
 #: Long enough for what is done to each node in turn.
 SHORT = 1.0

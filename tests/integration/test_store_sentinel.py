@@ -16,6 +16,9 @@ from tests.integration.test_store_outage import LOOPS, connected, files, serving
 from tests.redis_groups import SERVICE, SentinelGroup, sentinel_group, until
 from tests.unit.store.test_redis import opened, up_again
 
+# For the time that it takes until they notice that one of them has gone.
+pytestmark = pytest.mark.real_systems
+
 LONG = 3600.0
 
 
