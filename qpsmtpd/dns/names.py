@@ -27,7 +27,7 @@ _TEXTS = [
 
 def encode_name(name: str) -> bytes | None:
     """A name in wire format and lower case; None when the DNS cannot be asked about it."""
-    # A-labels are no shorter than U-labels, so a longer text cannot fit; nor is it remembered.
+    # A longer text is not a name, and must not fill the memory of those that were encoded.
     return _encode(name) if len(name) <= MAX_OCTETS else None
 
 

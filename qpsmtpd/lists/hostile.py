@@ -36,7 +36,7 @@ class Shape(NamedTuple):
     tail: str
 
     def text(self, length: int) -> str:
-        """A text of about so many characters."""
+        """A text of about this many characters."""
         times = max(1, (length - len(self.head) - len(self.tail)) // len(self.pump))
         return self.head + self.pump * times + self.tail
 

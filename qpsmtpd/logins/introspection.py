@@ -23,7 +23,7 @@ _URL_FORM = "https://HOST[:PORT]/PATH, without a user; http:// on this machine o
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where to ask, and as whom.  path: with the query."""
+    """Where to ask, and who we say we are.  path: with the query."""
 
     host: str
     port: int
@@ -43,7 +43,7 @@ class Grant:
     """What a valid token says.
 
     user: the claim that names the user, "" if there is none.  expires: seconds since the epoch.
-    audience: whom the token is for, as far as it says.
+    audience: who the token is meant for; empty if it does not say.
     """
 
     user: str
