@@ -17,6 +17,7 @@ from maintscripts.ask import DEFAULT_LEVEL
 from maintscripts.render import CHAIN, write_chains
 from tests.bench.cost import Cost
 from tests.bench.laboratory import Command, Laboratory, ServerError, running
+from tests.bench.nameserver import ADDRESS
 from tests.debian_system import CHECKOUT
 from tests.isolation import run
 
@@ -295,7 +296,7 @@ class FilteringPostfix(Postfix):
         filters = root / _FILTERS.lstrip("/")
         # With the file that says that an earlier pyspf-milter, which was killed, still runs.
         shutil.rmtree(filters, ignore_errors=True)
-        fill(filters, PEERS / "filters", {})
+        fill(filters, PEERS / "filters", {"@NAME_SERVER@": ADDRESS[0]})
         return super().prepare(laboratory, home, setup, port)
 
     def values(self) -> Mapping[str, str]:
