@@ -9,7 +9,6 @@ both already.
 from __future__ import annotations
 
 import os
-from contextlib import suppress
 from pathlib import Path
 
 from qpsmtpd.config.settings import Settings
@@ -56,10 +55,8 @@ def become_daemon(machine: Machine, file: Path | None) -> None:
         return
     if user := Unit(machine, SERVICE).value("User"):
         drop_privileges(user)
-        return
-    if file is None:
-        return
-    with suppress(FileNotFoundError):
-        become_owner(file.stat())
-        return
-    raise QpsmtpdError(f"there is no store yet ({file})")
+    elif file is not None:
+        try:
+            become_owner(file.stat())
+        except FileNotFoundError:
+            raise QpsmtpdError(f"there is no store yet ({file})") from None

@@ -46,17 +46,19 @@ def check(
     directories: Sequence[Path], environment: Mapping[str, str] = os.environ
 ) -> Sequence[Problem]:
     """Every problem of a configuration."""
-
-    async def load_and_stop() -> Sequence[Problem]:
-        snapshot = await load(directories, environment, check_only=True)
-        await snapshot.stop()
-        return snapshot.warnings
-
     try:
         with silence():
-            return asyncio.run(load_and_stop())
+            return asyncio.run(_warnings(directories, environment))
     except ConfigErrors as error:
         return error.problems
+
+
+async def _warnings(
+    directories: Sequence[Path], environment: Mapping[str, str]
+) -> Sequence[Problem]:
+    snapshot = await load(directories, environment, check_only=True)
+    await snapshot.stop()
+    return snapshot.warnings
 
 
 def show(problem: Problem) -> str:

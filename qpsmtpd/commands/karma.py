@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from ipaddress import IPv4Address, IPv6Address
@@ -127,20 +127,24 @@ async def _act(site: _Site, action: _Action, wanted: _Wanted) -> int:
 
 
 async def _list(records: ClientRecords, wanted: _Wanted, _options: Any) -> int:
-    fits = _FILTERS[wanted] if isinstance(wanted, str) else None
-    client = client_key(wanted) if isinstance(wanted, IPv4Address | IPv6Address) else ""
     penalties = await records.penalties()
-    # A record may come twice.
-    found = {
-        name: record
-        async for name, record in records.all()
-        if (fits(record) if fits else name == client)
-    }
+    found = await _found(records, wanted)
     print(styled(sys.stdout, "bold", _HEADING))
     for name in sorted(found):
         print(_line(name, found[name], penalties.get(name)))
     print(_totals(list(found.values())))
-    return 0 if found or fits else 1
+    return 0 if found or isinstance(wanted, str) else 1
+
+
+async def _found(records: ClientRecords, wanted: _Wanted) -> Mapping[str, ClientRecord]:
+    fits = _FILTERS[wanted] if isinstance(wanted, str) else None
+    client = client_key(wanted) if isinstance(wanted, IPv4Address | IPv6Address) else ""
+    # A record may come twice.
+    return {
+        name: record
+        async for name, record in records.all()
+        if (fits(record) if fits else name == client)
+    }
 
 
 async def _capture(records: ClientRecords, wanted: _Wanted, options: Any) -> int:

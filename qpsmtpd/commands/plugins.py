@@ -17,7 +17,7 @@ from qpsmtpd.commands.check_config import show
 from qpsmtpd.config.files import ConfigFiles
 from qpsmtpd.config.names import todays_name
 from qpsmtpd.config.pluginfinder import PluginFinder
-from qpsmtpd.config.pluginlines import CommonOptions, PluginLine, read_plugin_lines
+from qpsmtpd.config.pluginlines import CommonOptions, PluginLine, PluginLines, read_plugin_lines
 from qpsmtpd.config.problems import errors_in
 from qpsmtpd.config.settings import load_settings
 from qpsmtpd.plugin.base import Plugin
@@ -42,7 +42,10 @@ def _plugins(arguments: argparse.Namespace) -> int:
         print("\n".join(plugin_manual(finder.find(name))))
         return 0
     skip = settings.missing_plugins == "skip"
-    lines = read_plugin_lines(files, finder, skip_missing=skip)
+    return _show(read_plugin_lines(files, finder, skip_missing=skip))
+
+
+def _show(lines: PluginLines) -> int:
     print("\n".join(chain_table(lines.all)))
     for reason in lines.reasons:
         print(reason)

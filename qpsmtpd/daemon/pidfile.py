@@ -54,12 +54,18 @@ def _running(text: bytes) -> int | None:
     pid = int(text)
     if pid == os.getpid():
         return None
-    try:
-        os.kill(pid, 0)
-    except (ProcessLookupError, OverflowError):
+    if not _is_alive(pid):
         return None
-    except PermissionError:
-        pass  # it is alive, and another user's
     with suppress(OSError):
         return pid if b"qpsmtpd" in (_PROC / str(pid) / "cmdline").read_bytes() else None
     return pid
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        pass  # another user's
+    return True

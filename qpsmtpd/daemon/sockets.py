@@ -113,9 +113,8 @@ def turn_away(listeners: Sequence[Listener]) -> None:
             except OSError:
                 break
             with client, suppress(OSError):
-                client.setblocking(False)
                 if not listener.tls:
-                    client.send(INTERNAL_ERROR.encode())
+                    client.send(INTERNAL_ERROR.encode(), socket.MSG_DONTWAIT)
 
 
 def describe(listener: Listener) -> str:

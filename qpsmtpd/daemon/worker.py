@@ -13,6 +13,7 @@ import os
 import signal
 from asyncio.sslproto import SSLProtocol
 from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -48,16 +49,19 @@ def run_loop(main: Callable[[], Coroutine[Any, Any, int]]) -> int:
 
     QPSMTPD_EVENT_LOOP=asyncio forces the latter.
     """
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        return int(runner.run(main()))
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """None for asyncio's own."""
     if os.environ.get("QPSMTPD_EVENT_LOOP") != "asyncio":
-        try:
-            import uvloop
-        except ImportError:
-            pass
-        else:
-            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-                return int(runner.run(main()))
+        with suppress(ImportError):
+            from uvloop import new_event_loop
+
+            return new_event_loop
     SSLProtocol.max_size = TLS_BUFFER
-    return int(asyncio.run(main()))
+    return None
 
 
 @dataclass

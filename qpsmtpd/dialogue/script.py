@@ -25,7 +25,7 @@ first use.  Spaces at the end of a script line are ignored.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from qpsmtpd.errors import QpsmtpdError
@@ -245,15 +245,18 @@ def _expect(rest: str) -> Action:
         return Silence(_seconds(match[1]))
     if not rest or rest.startswith("<"):
         raise ValueError("expected a reply, <closed> or <silence SECONDS>")
-    patterns: list[tuple[bool, re.Pattern[str]]] = []
+    return Expect(rest, tuple(_patterns(rest)))
+
+
+def _patterns(rest: str) -> Iterator[tuple[bool, re.Pattern[str]]]:
+    """The lines of a reply, each with whether others may come before it."""
     skip = False
     for part in re.split(r"(?:^|(?<!\s)\s+)(\.\.\.)(?:\s+|$)", rest):
         if part != "..." and part:
-            patterns.append((skip, _glob(part)))
+            yield skip, _glob(part)
         skip = part == "..."
     if skip or rest.endswith("..."):
         raise ValueError("'...' must be followed by the reply line it leads to")
-    return Expect(rest, tuple(patterns))
 
 
 def _glob(text: str) -> re.Pattern[str]:

@@ -192,8 +192,7 @@ class UdpPort:
             self._heard()
             self._deliver(answer)
             if not self._waiting:
-                # Nothing else is expected, and the socket may be closed.
-                return
+                return  # nothing else is expected, and the socket may be closed
 
     def _deliver(self, answer: bytes) -> None:
         query = self._waiting.get(answer[:2])

@@ -73,17 +73,17 @@ def _count(number: int, noun: str) -> str:
 
 def json_report(findings: Findings) -> str:
     """The report for programs: one object."""
-    items = [
-        {
-            "area": area,
-            "severity": finding.severity.name.lower(),
-            "subject": finding.subject,
-            "text": finding.text,
-            "advice": finding.advice,
-            "commands": list(finding.commands),
-        }
-        for area, found in findings.items()
-        for finding in found
-    ]
+    items = [_item(area, finding) for area, found in findings.items() for finding in found]
     report = {"version": __version__, "status": exit_status(findings), "findings": items}
     return json.dumps(report, indent=2, ensure_ascii=False)
+
+
+def _item(area: str, finding: Finding) -> Mapping[str, object]:
+    return {
+        "area": area,
+        "severity": finding.severity.name.lower(),
+        "subject": finding.subject,
+        "text": finding.text,
+        "advice": finding.advice,
+        "commands": list(finding.commands),
+    }

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from qpsmtpd.doctor.examination import Examination
@@ -38,15 +39,12 @@ def check_store(installation: Installation) -> Iterator[Finding]:
     if location is None or not installation.machine.can_be(installation.account):
         return
     timeout = float(installation.settings.store_timeout)
+    ask = partial(_in_process, location, timeout)
     try:
-        words = installation.machine.as_user(
-            installation.account, lambda: _in_process(location, timeout)
-        )
-        found = Examination.of("store", words).findings
+        words = installation.machine.as_user(installation.account, ask)
+        yield from Examination.of("store", words).findings
     except (OSError, ValueError) as failure:
         yield Finding.warning("store", f"cannot be examined: {failure}")
-        return
-    yield from found
 
 
 def _location(installation: Installation) -> RedisLocation | None:

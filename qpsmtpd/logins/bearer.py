@@ -43,12 +43,7 @@ class Bearer:
 
 def parse_bearer(octets: bytes, mechanism: str) -> Bearer:
     """What a client says, in one of these mechanisms.  Raises ValueError, without the token."""
-    if len(octets) > MOST:
-        raise ValueError("the message is too long")
-    try:
-        text = octets.decode("utf-8")
-    except UnicodeDecodeError:
-        raise ValueError("the message is not in UTF-8") from None
+    text = _text(octets)
     found = (_is_xoauth2 if mechanism == XOAUTH2 else _is_bearer)(text)
     if found is None:
         raise ValueError(f"the message is not one of {mechanism}")
@@ -57,6 +52,15 @@ def parse_bearer(octets: bytes, mechanism: str) -> Bearer:
         raise ValueError("the message has no token")
     user = found[1] or ""
     return Bearer(user if mechanism == XOAUTH2 else _unescaped(user), auth[1])
+
+
+def _text(octets: bytes) -> str:
+    if len(octets) > MOST:
+        raise ValueError("the message is too long")
+    try:
+        return octets.decode("utf-8")
+    except UnicodeDecodeError:
+        raise ValueError("the message is not in UTF-8") from None
 
 
 def _pairs(text: str) -> dict[str, str]:

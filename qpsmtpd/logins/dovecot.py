@@ -31,13 +31,17 @@ async def greeting(wire: ScannerWire) -> tuple[str, ...]:
     first = parse_line(await wire.read_line(MAX_LINE))
     if first[:2] != ["VERSION", "1"]:
         raise ScannerError(f"does not speak Dovecot's protocol, version 1: {first[:2]!r:.100}")
+    return _checked(await _mechanisms(wire))
+
+
+async def _mechanisms(wire: ScannerWire) -> list[str]:
     mechanisms: list[str] = []
     for _ in range(MAX_LINES):
         match parse_line(await wire.read_line(MAX_LINE)):
             case ["MECH", name, *_]:
                 mechanisms.append(name.upper())
             case ["DONE", *_]:
-                return _checked(mechanisms)
+                return mechanisms
     raise ScannerError("its greeting does not end")
 
 

@@ -142,11 +142,13 @@ class Scram(Mechanism):
         last = f"c={base64.b64encode(b'n,,').decode()},r={nonce}"
         text = f"{self._bare},{challenge},{last}".encode()
         salted = hashlib.pbkdf2_hmac(self._algorithm, self._password, salt, rounds)
+        self._signature = self._hmac(self._hmac(salted, b"Server Key"), text)
+        return f"{last},p={base64.b64encode(self._proof(salted, text)).decode()}".encode()
+
+    def _proof(self, salted: bytes, text: bytes) -> bytes:
         key = self._hmac(salted, b"Client Key")
         stored = hashlib.new(self._algorithm, key).digest()
-        proof = bytes(a ^ b for a, b in zip(key, self._hmac(stored, text), strict=True))
-        self._signature = self._hmac(self._hmac(salted, b"Server Key"), text)
-        return f"{last},p={base64.b64encode(proof).decode()}".encode()
+        return bytes(a ^ b for a, b in zip(key, self._hmac(stored, text), strict=True))
 
     def _hmac(self, key: bytes, text: bytes) -> bytes:
         return hmac.new(key, text, self._algorithm).digest()

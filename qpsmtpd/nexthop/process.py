@@ -149,10 +149,7 @@ class HandedOver:
             raise ProgramError("the handover service is too slow") from None
         except OSError as error:
             raise ProgramError(f"{HANDOVER}: {error.strerror}") from error
-        verb, _, rest = answer.partition(" ")
-        if verb != "started":
-            raise ProgramError(f"the handover service does not start {' '.join(words)}: {rest}")
-        self.pid = int(rest)
+        self.pid = _process_id(answer, words)
 
     async def ended(self) -> int:
         """The exit status.  Raises ProgramError when the handover fails."""
@@ -181,6 +178,13 @@ class HandedOver:
     def close(self) -> None:
         """Hang up."""
         self._connection.close()
+
+
+def _process_id(answer: str, words: Sequence[str]) -> int:
+    verb, _, rest = answer.partition(" ")
+    if verb != "started":
+        raise ProgramError(f"the handover service does not start {' '.join(words)}: {rest}")
+    return int(rest)
 
 
 async def _readable(descriptor: int) -> None:

@@ -72,15 +72,15 @@ class Routes:
     def _add(self, entry: Entry) -> None:
         domain, hosts, port, more = [*entry.text.split(maxsplit=3), "", "", ""][:4]
         domain = domain.removesuffix(".")
-        if not (is_domain(domain.removeprefix(".")) or is_literal(domain)):
-            raise ConfigError(
-                entry.where, f"{domain!r} is not a domain, nor .DOMAIN for all below it"
-            )
-        if not hosts or not are_hosts(hosts) or more:
-            raise ConfigError(entry.where, "has to be: DOMAIN HOST[,HOST]... [PORT]")
-        if port and not (_is_port(port) and 0 < int(port) < 65536):
-            raise ConfigError(entry.where, f"{port!r} is not a port")
         name = canonical_domain(domain)
-        if name in self._routes:
-            raise ConfigError(entry.where, f"{domain} is there twice")
+        if not (is_domain(domain.removeprefix(".")) or is_literal(domain)):
+            problem = f"{domain!r} is not a domain, nor .DOMAIN for all below it"
+        elif not hosts or not are_hosts(hosts) or more:
+            problem = "has to be: DOMAIN HOST[,HOST]... [PORT]"
+        elif port and not (_is_port(port) and 0 < int(port) < 65536):
+            problem = f"{port!r} is not a port"
+        else:
+            problem = f"{domain} is there twice" if name in self._routes else ""
+        if problem:
+            raise ConfigError(entry.where, problem)
         self._routes[name] = Destination.of(hosts, int(port or SMTP_PORT))

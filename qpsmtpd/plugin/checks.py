@@ -193,10 +193,14 @@ def _faults_of_options(cls: type[Plugin[Any]]) -> Iterator[ConfigError]:
     except Exception as error:
         yield ConfigError(_place(options), f"{options.__name__}: {type(error).__name__}: {error}")
         return
+    yield from _faults_of_fields(options, kinds)
+    yield from _faults_of_option_members(options)
+
+
+def _faults_of_fields(options: type[Any], kinds: Mapping[str, Any]) -> Iterator[ConfigError]:
     for field in dataclasses.fields(options):
         if problem := field_problem(field, kinds[field.name]):
             yield ConfigError(_place(options, field.name), f"{field.name}: {problem}")
-    yield from _faults_of_option_members(options)
 
 
 def _faults_of_option_members(options: type[Any]) -> Iterator[ConfigError]:

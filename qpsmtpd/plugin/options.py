@@ -526,19 +526,19 @@ def _problems_of_all(options: Any) -> list[str]:
 def describe(cls: type[Any]) -> list[OptionDoc]:
     """Everything the documentation says about the options of a class, in order."""
     kinds = typing.get_type_hints(cls)
-    return [
-        OptionDoc(
-            name=spelling(field.name),
-            kind="flag" if field.metadata["flag"] else _kind_name(kinds[field.name]),
-            default=None
-            if field.default is dataclasses.MISSING or field.default is None
-            else format_value(field.default),
-            doc=field.metadata["doc"],
-            positional=bool(field.metadata["positional"] or field.metadata["rest"]),
-            bounds=_bounds(field, kinds[field.name]),
-        )
-        for field in dataclasses.fields(cls)
-    ]
+    return [_doc(field, kinds[field.name]) for field in dataclasses.fields(cls)]
+
+
+def _doc(field: dataclasses.Field[Any], kind: Any) -> OptionDoc:
+    has_default = field.default is not dataclasses.MISSING and field.default is not None
+    return OptionDoc(
+        name=spelling(field.name),
+        kind="flag" if field.metadata["flag"] else _kind_name(kind),
+        default=format_value(field.default) if has_default else None,
+        doc=field.metadata["doc"],
+        positional=bool(field.metadata["positional"] or field.metadata["rest"]),
+        bounds=_bounds(field, kind),
+    )
 
 
 def spelling(name: str) -> str:

@@ -85,6 +85,7 @@ from qpsmtpd.api import (
     Seconds,
     Session,
     SpfQuery,
+    SpfResult,
     Store,
     System,
     Transaction,
@@ -468,19 +469,20 @@ class Greylisting(Plugin[GreylistingOptions]):
 
     async def _vouching_domain(self, tx: Transaction) -> str:
         """The sender's domain if it vouches for the client (SPF), else ""."""
-        sender, session = tx.reverse_path, tx.session
+        sender = tx.reverse_path
         domain = sender.domain if sender else None
         if sender is None or not domain or literal_address(domain) or not self._uses_domains:
             return ""
         result = tx.notes.get(SPF_RESULT)
         if result is None:
-            hello, me = canonical_domain(session.hello_host), self.services.me
-            query = SpfQuery(
-                session.client_address, domain, sender.local_part, "mailfrom", hello, me
-            )
-            resolver = self.services.resolver.limited(seconds=self.options.timeout)
-            result = await check_host(query, resolver, self.services.clock)
+            result = await self._spf(tx.session, domain, sender.local_part)
         return result.domain if result.result == "pass" and "all" not in result.mechanism else ""
+
+    async def _spf(self, session: Session, domain: str, local_part: str) -> SpfResult:
+        hello, me = canonical_domain(session.hello_host), self.services.me
+        query = SpfQuery(session.client_address, domain, local_part, "mailfrom", hello, me)
+        resolver = self.services.resolver.limited(seconds=self.options.timeout)
+        return await check_host(query, resolver, self.services.clock)
 
     async def _is_known_domain(
         self, tx: Transaction, domain: str, recipient: Recipient | None

@@ -106,17 +106,17 @@ class HttpConfig(Plugin[HttpConfigOptions]):
         context = self._make_context()
         name = next(iter(self.options.files), "rcpthosts")
         for prefix in self.options.urls:
-            url = parse_url(prefix + quote(name))
-            subject, advice = f"{self.name} {url}", "Kept copies are used until it works."
-            try:
-                status = (await fetch(url, context, self.options.timeout)).status
-            except ScannerError as error:
-                yield Finding.error(subject, str(error), advice)
-                continue
-            if status == 200 or (status in _NONE and not self.options.files):
-                yield Finding.ok(subject, f"answers: HTTP status {status}")
-            else:
-                yield Finding.error(subject, f"answers HTTP status {status}", advice)
+            yield await self._examined(parse_url(prefix + quote(name)), context)
+
+    async def _examined(self, url: Url, context: ssl.SSLContext) -> Finding:
+        subject, advice = f"{self.name} {url}", "Kept copies are used until it works."
+        try:
+            status = (await fetch(url, context, self.options.timeout)).status
+        except ScannerError as error:
+            return Finding.error(subject, str(error), advice)
+        if status == 200 or (status in _NONE and not self.options.files):
+            return Finding.ok(subject, f"answers: HTTP status {status}")
+        return Finding.error(subject, f"answers HTTP status {status}", advice)
 
     async def hook_config(self, name: str) -> Sequence[str] | None:
         if self.options.files and name not in self.options.files:

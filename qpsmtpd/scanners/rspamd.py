@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -174,17 +174,21 @@ def _symbols(value: Any) -> Iterator[str]:
             yield printable_ascii(name, _MOST_WORDS)
 
 
+def _added_field(name: str, entry: Mapping[str, Any]) -> Iterator[AddedField]:
+    value, order = entry.get("value"), entry.get("order")
+    if isinstance(value, str):
+        place = order if isinstance(order, int) and not isinstance(order, bool) else None
+        yield AddedField(name, field_value(value), place)
+
+
 def _added(fields: Any, signatures: Any) -> Iterator[AddedField]:
     """The fields to be added, each valid, and DKIM signatures."""
     count = 0
     for name, said in _object(fields).items():
         for each in said if isinstance(said, list) else [said]:
-            entry = each if isinstance(each, dict) else {"value": each}
-            value, order = entry.get("value"), entry.get("order")
             count += 1
-            if count <= MOST_CHANGES and isinstance(value, str) and is_field_name(name):
-                place = order if isinstance(order, int) and not isinstance(order, bool) else None
-                yield AddedField(name, field_value(value), place)
+            if count <= MOST_CHANGES and is_field_name(name):
+                yield from _added_field(name, each if isinstance(each, dict) else {"value": each})
     found = signatures if isinstance(signatures, list) else [signatures]
     for signature in found[:MOST_CHANGES]:
         if isinstance(signature, str) and signature:

@@ -176,16 +176,12 @@ async def _answer(connection: Connection, outcome: _Outcome, number: int) -> Rep
     if reply.positive or reply is replies.AUTH_CANCELLED:
         return reply
     connection.counters.auth_failures += 1
-    if outcome.failed:
-        base = connection.snapshot.settings.auth_failure_pause
-        now = connection.snapshot.services.clock.monotonic()
-        if base:
-            await connection.wire.pause(_pause(base, number, now - outcome.answered))
-    if reply.disconnect:
-        return reply
-    if connection.counters.auth_failures >= connection.snapshot.settings.max_auth_failures:
-        return replies.AUTH_TOO_MANY
-    return reply
+    settings = connection.snapshot.settings
+    if outcome.failed and settings.auth_failure_pause:
+        waited = connection.snapshot.services.clock.monotonic() - outcome.answered
+        await connection.wire.pause(_pause(settings.auth_failure_pause, number, waited))
+    too_many = connection.counters.auth_failures >= settings.max_auth_failures
+    return replies.AUTH_TOO_MANY if too_many and not reply.disconnect else reply
 
 
 def _pause(base: float, number: int, passed: float) -> float:

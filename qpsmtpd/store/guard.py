@@ -127,12 +127,7 @@ class Guard:
             self._go_down(error, batch)
             return
         for call, answer in answered:
-            if call.answer.done():
-                continue
-            if isinstance(answer, StoreError):
-                call.answer.set_exception(StoreError(str(answer)))
-            else:
-                call.answer.set_result(answer)
+            _give(call.answer, answer)
 
     # --- down -----------------------------------------------------------------------------------
 
@@ -175,6 +170,15 @@ class Guard:
             self._up_since - since,
             self._refused,
         )
+
+
+def _give(waiting: asyncio.Future[Any], answer: Any) -> None:
+    if waiting.done():
+        return
+    if isinstance(answer, StoreError):
+        waiting.set_exception(StoreError(str(answer)))
+    else:
+        waiting.set_result(answer)
 
 
 def _text(error: Exception) -> str:

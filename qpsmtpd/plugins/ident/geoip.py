@@ -135,11 +135,7 @@ class Geoip(Plugin[GeoipOptions]):
         for note, value in _notes(found).items():
             if value:
                 session.notes[note] = value
-        there = _position(found)
-        if self._here and there:
-            distance = session.notes[DISTANCE] = kilometres(self._here, there)
-            if self.options.too_far and distance > self.options.too_far:
-                session.adjust_karma(-1)
+        self._measure(session, _position(found))
         country, city = session.notes.get(COUNTRY, ""), session.notes.get(CITY, "")
         self.log.info("country=%s city=%r", country, city)
         return None
@@ -162,6 +158,13 @@ class Geoip(Plugin[GeoipOptions]):
         for names in (_PLACES, _NETWORKS):
             paths = (Path(d, f"{name}.mmdb") for name in names for d in directories)
             yield from [path for path in paths if place(path).exists()][:1]
+
+    def _measure(self, session: Session, there: Position | None) -> None:
+        """Note how far away the client is, if both places are known."""
+        if self._here and there:
+            distance = session.notes[DISTANCE] = kilometres(self._here, there)
+            if self.options.too_far and distance > self.options.too_far:
+                session.adjust_karma(-1)
 
     def _find(self, address: IPAddress) -> Mapping[str, Any]:
         """What the databases say about an address, all together."""

@@ -142,10 +142,7 @@ class EximBsmtp(Plugin[EximOptions]):
             self.log.warning("exim status=%d output=%r", finished.status, finished.output)
         replies = _reply_line.findall(finished.output)
         if not replies:
-            if finished.status == 0:
-                return accept("Queued", status="2.6.0")
-            self.log.error("exim failed without a reply status=%d", finished.status)
-            return defer("Mail system cannot take the message now", status="4.3.0")
+            return self._without_reply(finished.status)
         if finished.status == 0:
             # The status says taken, the reply says not taken.  Twice is better than never.
             return defer("Mail system did not take the message", status="4.3.0")
@@ -153,6 +150,12 @@ class EximBsmtp(Plugin[EximOptions]):
         text = printable_ascii(words, _LONGEST_TEXT)
         refuse = deny if code.startswith("5") else defer
         return refuse(text, status=_STATUS.get(code, f"{code[0]}.0.0"))
+
+    def _without_reply(self, status: int) -> Verdict:
+        if status == 0:
+            return accept("Queued", status="2.6.0")
+        self.log.error("exim failed without a reply status=%d", status)
+        return defer("Mail system cannot take the message now", status="4.3.0")
 
 
 def _domains(tx: Transaction) -> Iterator[str]:
