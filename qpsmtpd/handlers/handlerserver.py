@@ -194,6 +194,16 @@ class HandlerServer(SMTP):  # type: ignore[misc, unused-ignore]
             self._exchange = None
             self._client = self._reader = AskedClient()
 
+    def end(self) -> None:
+        """The session is over: let go of what leads back here, which takes a garbage collection.
+
+        A handler may have kept the server; session and envelope stay as they are.
+        """
+        self.end_exchange()
+        self._smtp_methods, self._auth_methods = {}, {}
+        self.command_size_limits = {}
+        self._client_connected_cb = self._stream_reader_wr = None
+
     @property
     def hooks(self) -> frozenset[str]:
         """The commands that the handler has a hook for."""

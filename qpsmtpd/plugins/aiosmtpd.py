@@ -236,8 +236,12 @@ class Aiosmtpd(Plugin[AiosmtpdOptions]):
     async def hook_disconnect(self, session: Session) -> None:
         server = session.notes.pop(self._server_note)
         begun = session.notes.pop(self._exchange_note)
-        if server is not None and begun is not None and self._runner is not None:
-            self._runner.begin(_over_there(server.end_exchange))
+        if server is None or self._runner is None:
+            return
+        if begun is None:
+            server.end()
+        else:
+            self._runner.begin(_over_there(server.end))
 
     # --- authentication ----------------------------------------------------------------------
 

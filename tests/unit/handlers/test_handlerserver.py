@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
+import weakref
 from base64 import b64encode
 from dataclasses import replace
 from typing import Any
@@ -471,6 +473,25 @@ async def test_an_exchange_that_is_left_does_not_disturb_the_next() -> None:
     server.end_exchange()
     with pytest.raises(HandlerError, match="no login under way"):
         await server.go_on("x")
+
+
+async def test_nothing_is_left_for_the_collector_after_the_end() -> None:
+    server = a_server(samples.Mechanisms())
+    await server.ask(showing(), "RCPT", "c@d.test", [])
+    await log_in(server, "TWO-STEPS", "", encoded("1"), encoded("2"))
+    await server.begin_exchange(VIEW, "TWO-STEPS", "")
+    session, there = server.session, weakref.ref(server)
+    gc.disable()
+    try:
+        server.end()
+        del server
+        # The exchange that was under way is cancelled, which takes turns of the loop.
+        while len(asyncio.all_tasks()) > 1:
+            await asyncio.sleep(0)
+        assert there() is None
+    finally:
+        gc.enable()
+    assert session.authenticated
 
 
 async def test_who_waits_without_a_challenge_is_at_fault() -> None:

@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import mailbox
 import re
 import ssl
 import sys
 import threading
 import types
+import weakref
 from base64 import b64encode
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -24,7 +26,7 @@ from aiosmtpd.smtp import MISSING, SMTP
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qpsmtpd.api import ConfigError, Session, Transaction
+from qpsmtpd.api import AuthExchange, Challenge, ConfigError, Session, Transaction
 from qpsmtpd.config.loader import load
 from qpsmtpd.config.problems import ConfigErrors
 from qpsmtpd.plugins.aiosmtpd import Aiosmtpd
@@ -186,6 +188,25 @@ async def test_a_handler_without_hooks_is_never_asked() -> None:
     assert plugin._server_note not in session.notes
     assert plugin.sasl_mechanisms() == ()
     await plugin.stop()
+
+
+@pytest.mark.parametrize("logs_in", [False, True])
+async def test_the_server_is_gone_with_its_session(logs_in: bool) -> None:
+    plugin = await a_plugin(Aiosmtpd, f"{samples.HERE}:Mechanisms")
+    session = a_session(ehlo="client.example")
+    gc.disable()
+    try:
+        if logs_in:
+            exchange = AuthExchange("TWO-STEPS")
+            assert isinstance(await plugin.hook_auth_exchange(session, exchange), Challenge)
+        else:
+            await plugin._reply_by_server(session, "HELP", "")
+        there = weakref.ref(session.notes[plugin._server_note])
+        await plugin.hook_disconnect(session)
+        await plugin.stop()
+        assert there() is None
+    finally:
+        gc.enable()
 
 
 # --- a whole session -------------------------------------------------------------------------
