@@ -9,30 +9,38 @@ Perl version was.
 from __future__ import annotations
 
 import argparse
+import importlib
 import os
 import sys
 from collections.abc import Callable, Sequence
 
 from qpsmtpd import __version__
 from qpsmtpd.commands.arguments import Command
-from qpsmtpd.commands.check_config import add_check_config
-from qpsmtpd.commands.dialogue import add_dialogue
-from qpsmtpd.commands.dkim_key import add_dkim_key
-from qpsmtpd.commands.dmarc_report import add_dmarc_report
-from qpsmtpd.commands.doctor import add_doctor
-from qpsmtpd.commands.karma import add_karma
-from qpsmtpd.commands.plugins import add_plugins
-from qpsmtpd.commands.reload import add_reload
-from qpsmtpd.commands.run import add_inetd, add_run
-from qpsmtpd.commands.scram_verifier import add_scram_verifier
 from qpsmtpd.errors import QpsmtpdError
 from qpsmtpd.terminal import styled
+
+#: The commands, in the order of the help, each with its module; `add_NAME` there adds it.  Nothing
+#: is imported for the others: that costs more than most commands do.
+_MODULES = {
+    "run": "run",
+    "inetd": "run",
+    "reload": "reload",
+    "check-config": "check_config",
+    "plugins": "plugins",
+    "karma": "karma",
+    "dialogue": "dialogue",
+    "doctor": "doctor",
+    "dkim-key": "dkim_key",
+    "dmarc-report": "dmarc_report",
+    "scram-verifier": "scram_verifier",
+}
 
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run the program; the exit status of the process."""
-    words = sys.argv[1:] if words is None else words
-    arguments = make_parser().parse_args(words or _implied())
+    words = (sys.argv[1:] if words is None else words) or _implied()
+    wanted = [name for name in words[:1] if name in _MODULES]
+    arguments = make_parser(wanted or tuple(_MODULES)).parse_args(words)
     command: Command = arguments.command
     return guarded(lambda: command(arguments))
 
@@ -59,8 +67,8 @@ def guarded(command: Callable[[], int]) -> int:
         return 1
 
 
-def make_parser() -> argparse.ArgumentParser:
-    """The command line of `qpsmtpd`."""
+def make_parser(names: Sequence[str] = tuple(_MODULES)) -> argparse.ArgumentParser:
+    """The command line of `qpsmtpd`, with these commands."""
     parser = argparse.ArgumentParser(
         prog="qpsmtpd",
         description="SMTP daemon that decides during the SMTP transaction whether to accept mail.",
@@ -69,15 +77,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"qpsmtpd {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    add_run(commands)
-    add_inetd(commands)
-    add_reload(commands)
-    add_check_config(commands)
-    add_plugins(commands)
-    add_karma(commands)
-    add_dialogue(commands)
-    add_doctor(commands)
-    add_dkim_key(commands)
-    add_dmarc_report(commands)
-    add_scram_verifier(commands)
+    for name in names:
+        module = importlib.import_module(f"qpsmtpd.commands.{_MODULES[name]}")
+        getattr(module, f"add_{name.replace('-', '_')}")(commands)
     return parser

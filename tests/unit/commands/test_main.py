@@ -49,6 +49,27 @@ def a_directory(directory: Path, **files: str) -> str:
     return str(directory)
 
 
+def test_a_command_imports_no_other() -> None:
+    program = (
+        "import sys; from qpsmtpd.commands.main import make_parser; make_parser(['reload']); "
+        "print(sorted(name for name in sys.modules if 'commands.' in name))"
+    )
+    output = subprocess.check_output((sys.executable, "-c", program), text=True)
+    names = ("arguments", "main", "reload")
+    assert output == f"{[f'qpsmtpd.commands.{name}' for name in names]}\n"
+
+
+@pytest.mark.parametrize("words", [[], ["check-confg"], ["--help"]])
+def test_all_commands_are_named_when_none_is_known(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(words)
+    output = "".join(capsys.readouterr())
+    assert "check-config" in output or "COMMAND" in output
+    assert not words or "scram-verifier" in output
+
+
 # --- run, inetd -----------------------------------------------------------------------------
 
 
