@@ -19,7 +19,7 @@ from qpsmtpd.lists.dnslists import DnsList, reversed_address
 from qpsmtpd.lists.domains import OUR_DOMAINS, DomainList, HelloList, our_domains
 from qpsmtpd.lists.dynamicnames import looks_dynamic
 from qpsmtpd.lists.hosts import HostList, parse_hosts, read_hosts, read_network
-from qpsmtpd.lists.lines import read_all, read_each
+from qpsmtpd.lists.lines import made_of, read_all, read_each
 from qpsmtpd.lists.listchecks import CLIENTS, DOMAINS, check_lists
 from qpsmtpd.lists.listcodes import Codes, is_among, read_codes
 from qpsmtpd.lists.patterns import Pattern, compile_pattern
@@ -279,6 +279,7 @@ __all__ = [
     "literal_address",
     "looks_dynamic",
     "looks_like_address",
+    "made_of",
     "matching",
     "opt",
     "our_domains",

@@ -14,15 +14,45 @@ Whatever has been read once is remembered: one object is one state of the config
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import overload
 
 from qpsmtpd.config.problems import Problem
 from qpsmtpd.errors import ConfigError
 from qpsmtpd.lists.cdb import Cdb, CdbError
 from qpsmtpd.plugin.services import Entry
 
-_INCLUDE = "$include"
+_INCLUDE = b"$include"
+
+
+class Lines(Sequence[Entry]):
+    """The lines of a file, each of which is made anew when it is asked for.
+
+    A hundred thousand that are kept make Python's collector hold the event loop for 50 ms.
+    """
+
+    def __init__(self, entries: Iterable[Entry] = ()) -> None:
+        self._texts: list[str] = []
+        self._places: list[str] = []
+        for entry in entries:
+            self._texts.append(entry.text)
+            self._places.append(entry.where)
+
+    def __len__(self) -> int:
+        return len(self._texts)
+
+    def __iter__(self) -> Iterator[Entry]:
+        return map(Entry, self._texts, self._places)
+
+    @overload
+    def __getitem__(self, index: int) -> Entry: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Entry]: ...
+    def __getitem__(self, index: int | slice) -> Entry | list[Entry]:
+        if isinstance(index, slice):
+            return list(map(Entry, self._texts[index], self._places[index]))
+        return Entry(self._texts[index], self._places[index])
 
 
 class ConfigFiles:
@@ -36,7 +66,7 @@ class ConfigFiles:
         self.directories = tuple(directories)
         self.warnings: list[Problem] = []
         self.files: list[Path] = []
-        self._entries: dict[str, tuple[Entry, ...]] = {}
+        self._entries: dict[str, Lines] = {}
         self._mappings: dict[str, Mapping[bytes, bytes]] = {}
 
     def find(self, name: str) -> Path | None:
@@ -53,11 +83,15 @@ class ConfigFiles:
         places = [directory / name for directory in self.directories] + [Path(name)]
         return next(filter(_seems_there, places), places[0])
 
+    def has_read(self, name: str) -> bool:
+        """Whether `entries` takes no time."""
+        return name in self._entries
+
     def entries(self, name: str) -> Sequence[Entry]:
         """All lines of a file with their place; empty when there is no such file."""
         if name not in self._entries:
             path = self.find(name)
-            self._entries[name] = tuple(self._read(path, {})) if path else ()
+            self._entries[name] = Lines(self._read(path, {}) if path else ())
         return self._entries[name]
 
     def lines(self, name: str) -> list[str]:
@@ -88,15 +122,17 @@ class ConfigFiles:
 
     def _read(self, path: Path, includes: Mapping[Path, str]) -> Iterator[Entry]:
         """The lines of one file; `includes` are the files that led here, and the places in them."""
+        place = str(path)
         for number, octets in enumerate(self._octets(path).split(b"\n"), start=1):
             octets = octets.strip()
             # Comments may be in any encoding: old files are in Latin-1.
             if not octets or octets.startswith(b"#"):
                 continue
-            entry = Entry(self._decode(octets, f"{path}:{number}"), f"{path}:{number}")
-            if octets.split(maxsplit=1)[0] == _INCLUDE.encode():
+            where = f"{place}:{number}"
+            entry = Entry(self._decode(octets, where), where)
+            if octets.startswith(_INCLUDE) and octets.split()[0] == _INCLUDE:
                 here = {**includes, path.resolve(): entry.where}
-                yield from self._include(entry, entry.text.removeprefix(_INCLUDE).strip(), here)
+                yield from self._include(entry, entry.text[len(_INCLUDE) :].strip(), here)
             else:
                 yield entry
 
@@ -120,7 +156,7 @@ class ConfigFiles:
 
     def _include(self, entry: Entry, target: str, includes: Mapping[Path, str]) -> Iterator[Entry]:
         if not target:
-            raise ConfigError(entry.where, f"{_INCLUDE} needs the path of a file or directory")
+            raise ConfigError(entry.where, "$include needs the path of a file or directory")
         path = self.find(target)
         if path is None:
             self.warnings.append(Problem(entry.where, f"there is no file {target!r}", "warning"))
@@ -129,7 +165,7 @@ class ConfigFiles:
             first = includes.get(file.resolve())
             if first:
                 raise ConfigError(
-                    entry.where, f"circular {_INCLUDE}: {file} leads back here, from {first}"
+                    entry.where, f"circular $include: {file} leads back here, from {first}"
                 )
             yield from self._read(file, includes)
 

@@ -47,6 +47,9 @@ class PluginConfig:
             if lines is not None:
                 where = f"{name} of plugin {chained.plugin.name}"
                 return [Entry(text, f"{where}:{n}") for n, text in enumerate(lines, start=1)]
+        if not self._files.has_read(name):
+            # Clients are not to wait for a long list, or a slow disk.
+            await asyncio.to_thread(self._files.entries, name)
         return self._files.entries(name)
 
     async def lines(self, name: str) -> list[str]:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from functools import partial
 
 from qpsmtpd.errors import ConfigError
-from qpsmtpd.lists.lines import read_each
+from qpsmtpd.lists.lines import made_of, read_each
 from qpsmtpd.lists.patterns import Pattern
 from qpsmtpd.mail.domain import MAX_DOMAIN, canonical_domain, domain_spellings, u_label_form
 from qpsmtpd.plugin.services import Entry, Services
@@ -68,11 +69,9 @@ class DomainList:
 
 async def our_domains(services: Services) -> DomainList:
     """The domains that we accept mail for from anybody.  Raises ConfigError."""
-    return DomainList(
-        await services.config.entries("rcpthosts"),
-        also=[services.me],
-        database=await services.config.mapping("morercpthosts"),
-    )
+    database = await services.config.mapping("morercpthosts")
+    make = partial(DomainList, also=[services.me], database=database)
+    return await made_of(await services.config.entries("rcpthosts"), make)
 
 
 class HelloList:

@@ -14,7 +14,7 @@ import re
 from collections.abc import Callable, Iterable
 
 from qpsmtpd.errors import ConfigError
-from qpsmtpd.lists.lines import read_each
+from qpsmtpd.lists.lines import made_of, read_each
 from qpsmtpd.mail.ip import IPAddress, IPNetwork, parse_ip
 from qpsmtpd.plugin.services import Config, Entry
 
@@ -115,7 +115,8 @@ async def read_hosts(
             raise ConfigError(entry.where, str(error)) from None
         return network
 
-    return HostList(read_each(await config.entries(name), read))
+    entries = await config.entries(name)
+    return await made_of(entries, lambda lines: HostList(read_each(lines, read)))
 
 
 def read_network(config: Config, text: str, where: str) -> IPNetwork:

@@ -3,13 +3,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import TypeVar
 
 from qpsmtpd.errors import ConfigError
 
 L = TypeVar("L")
 T = TypeVar("T")
+
+#: Of so many lines, it may take milliseconds to make something.
+_MANY = 1000
 
 
 def read_each(lines: Iterable[L], read: Callable[[L], T]) -> list[T]:
@@ -26,6 +30,14 @@ def read_each(lines: Iterable[L], read: Callable[[L], T]) -> list[T]:
             wrong.extend(error.parts)
     _raise(wrong)
     return results
+
+
+async def made_of(lines: Sequence[L], make: Callable[[Sequence[L]], T]) -> T:
+    """What `make` makes of the lines of a list, in a thread if there are many.
+
+    The clients that are served meanwhile, when the configuration is read again, do not wait then.
+    """
+    return make(lines) if len(lines) < _MANY else await asyncio.to_thread(make, lines)
 
 
 async def read_all(*lists: Awaitable[T]) -> list[T]:

@@ -24,8 +24,18 @@ matched nothing; `/expression/` may stand between slashes.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
-from qpsmtpd.api import AddressList, Plugin, RejectOptions, ReversePath, Transaction, Verdict, opt
+from qpsmtpd.api import (
+    AddressList,
+    Plugin,
+    RejectOptions,
+    ReversePath,
+    Transaction,
+    Verdict,
+    made_of,
+    opt,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +60,8 @@ class Badmailfrom(Plugin[BadmailfromOptions]):
     async def start(self) -> None:
         file = "badmailfrom_patterns" if self.options.patterns else "badmailfrom"
         entries = await self.services.config.entries(file)
-        self._list = AddressList(entries, patterns=self.options.patterns)
+        make = partial(AddressList, patterns=self.options.patterns)
+        self._list = await made_of(entries, make)
 
     async def hook_mail(self, tx: Transaction, sender: ReversePath) -> Verdict | None:
         if sender is None or self.immune(tx.session):

@@ -26,6 +26,7 @@ from qpsmtpd.api import (
     Verdict,
     address_key,
     deny,
+    made_of,
     read_each,
 )
 
@@ -37,7 +38,7 @@ class Badmailfromto(Plugin[NoOptions]):
 
     async def start(self) -> None:
         entries = await self.services.config.entries("badmailfromto")
-        self._pairs = frozenset(read_each(entries, _pair))
+        self._pairs = await made_of(entries, lambda lines: frozenset(read_each(lines, _pair)))
 
     async def hook_rcpt(self, tx: Transaction, recipient: Recipient) -> Verdict | None:
         sender = tx.reverse_path

@@ -27,8 +27,9 @@ without @ was ignored. An expression that has an @ also stands for the address i
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
-from qpsmtpd.api import AddressList, Plugin, Recipient, Transaction, Verdict, deny, opt
+from qpsmtpd.api import AddressList, Plugin, Recipient, Transaction, Verdict, deny, made_of, opt
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +54,8 @@ class Badrcptto(Plugin[BadrcpttoOptions]):
     async def start(self) -> None:
         file = "badrcptto_patterns" if self.options.patterns else "badrcptto"
         entries = await self.services.config.entries(file)
-        self._list = AddressList(entries, patterns=self.options.patterns)
+        make = partial(AddressList, patterns=self.options.patterns)
+        self._list = await made_of(entries, make)
 
     async def hook_rcpt(self, tx: Transaction, recipient: Recipient) -> Verdict | None:
         listed = self._list.find(recipient.address)

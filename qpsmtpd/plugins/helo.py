@@ -38,6 +38,7 @@ import asyncio
 import re
 from collections.abc import Awaitable
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 from qpsmtpd.api import (
@@ -54,6 +55,7 @@ from qpsmtpd.api import (
     canonical_domain,
     literal_address,
     looks_like_address,
+    made_of,
     opt,
     parse_hosts,
     parse_ip,
@@ -98,7 +100,8 @@ class Helo(Plugin[HeloOptions]):
     files = {"badhelo": "Names in HELO and EHLO that are refused, or regular expressions."}
 
     async def start(self) -> None:
-        self._bad = HelloList(await self.services.config.entries("badhelo"), patterns=True)
+        entries = await self.services.config.entries("badhelo")
+        self._bad = await made_of(entries, partial(HelloList, patterns=True))
 
     async def hook_helo(self, session: Session, host: str) -> Verdict | None:
         if self.immune(session):

@@ -66,6 +66,7 @@ import re
 from collections.abc import AsyncIterator, Awaitable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from ipaddress import IPv4Address
 from itertools import islice
 from pathlib import Path
@@ -93,6 +94,7 @@ from qpsmtpd.api import (
     Verdict,
     check_lists,
     is_among,
+    made_of,
     opt,
     read_codes,
     read_each,
@@ -215,7 +217,7 @@ class Uribl(Plugin[UriblOptions]):
         config = self.services.config
         self._lists = await self._read_lists()
         allowed = await config.entries("uribl_whitelist_domains")
-        self._allowed = DomainList(allowed, also=_EVERYWHERE)
+        self._allowed = await made_of(allowed, partial(DomainList, also=_EVERYWHERE))
         path = self.options.public_suffix_list
         self._rules = DomainRules(
             await asyncio.to_thread(read_public_suffixes, config.path(path)) if path else None

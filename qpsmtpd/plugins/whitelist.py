@@ -42,6 +42,7 @@ from qpsmtpd.api import (
     Transaction,
     Verdict,
     accept,
+    made_of,
     opt,
     read_hosts,
 )
@@ -73,9 +74,9 @@ class Whitelist(Plugin[WhitelistOptions]):
     async def start(self) -> None:
         config = self.services.config
         self._hosts = await read_hosts(config, "whitelisthosts", dotless=True)
-        self._hello_hosts = HelloList(await config.entries("whitelisthelo"))
-        self._senders = AddressSet(await config.entries("whitelistsenders"))
-        self._recipients = AddressSet(await config.entries("whitelistrcpt"))
+        self._hello_hosts = await made_of(await config.entries("whitelisthelo"), HelloList)
+        self._senders = await made_of(await config.entries("whitelistsenders"), AddressSet)
+        self._recipients = await made_of(await config.entries("whitelistrcpt"), AddressSet)
 
     async def hook_connect(self, session: Session) -> Verdict | None:
         return None if self.options.per_recipient else self._check_client(session)

@@ -50,6 +50,7 @@ from qpsmtpd.api import (
     Verdict,
     accept,
     address_key,
+    made_of,
     password_matches,
     read_each,
 )
@@ -75,7 +76,8 @@ class AuthFlatFile(Plugin[NoOptions]):
 
     async def start(self) -> None:
         entries = await self.services.config.entries(FILE)
-        self._secrets = dict(read_each(entries, _user_and_secret))
+        pairs = await made_of(entries, lambda lines: read_each(lines, _user_and_secret))
+        self._secrets = dict(pairs)
         self._scram = ScramLogins(self.log, self._verifier)
         self._secret = SharedSecret(self.services.store.scoped(self.name))
         verifiers = [each for each in self._secrets.values() if isinstance(each, Verifier)]

@@ -94,6 +94,7 @@ from qpsmtpd.api import (
     Verification,
     accept,
     defer,
+    made_of,
     matching,
     opt,
     unless_another,
@@ -234,7 +235,7 @@ class SmtpForward(Plugin[SmtpForwardOptions]):
         entries = await self.services.config.entries(file) if file else []
         if file and not entries:
             raise ConfigError(file, "is not there, or has no lines")
-        return Routes(entries, default)
+        return await made_of(entries, lambda lines: Routes(lines, default))
 
     async def _make_hop(self, destination: Destination) -> Hop:
         keep, files = not self.options.xclient, self.services.config.path

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import gc
 import struct
 from pathlib import Path
 
@@ -260,3 +261,23 @@ def test_any_content(tmp_path_factory: pytest.TempPathFactory, content: bytes) -
         )
         assert entry.text
         assert not entry.text.startswith("#")
+
+
+def test_lines_are_a_sequence_of_entries(tmp_path: Path) -> None:
+    entries = write(tmp_path, list="a\n\nb\nc\n").entries("list")
+    places = [f"{tmp_path}/list:{number}" for number in (1, 3, 4)]
+    assert [(entry.text, entry.where) for entry in entries] == [*zip("abc", places, strict=True)]
+    assert (entries[-1].text, entries[-1].where) == ("c", places[2])
+    assert [entry.text for entry in entries[1:]] == ["b", "c"]
+    assert len(entries) == 3
+    with pytest.raises(IndexError):
+        entries[3]
+
+
+def test_what_is_kept_of_a_list_costs_the_collector_nothing(tmp_path: Path) -> None:
+    gc.collect()
+    before = len(gc.get_objects())
+    files = write(tmp_path, rcpthosts="".join(f"d{number}.test\n" for number in range(5000)))
+    assert len(files.entries("rcpthosts")) == 5000
+    gc.collect()
+    assert len(gc.get_objects()) < before + 1000

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -86,3 +87,20 @@ async def test_user_config(tmp_path: Path) -> None:
     assert await config.user_config(a_recipient(), "badhelo") == ["hers"]
     assert await config.user_config(a_recipient("b@example.test"), "badhelo") == ["from", "plugin"]
     assert await config.user_config(a_recipient("b@example.test"), "other") == ["from", "file"]
+
+
+async def test_a_file_is_read_once_and_in_a_thread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: list[int] = []
+    octets = Path.read_bytes
+
+    def read(path: Path) -> bytes:
+        threads.append(threading.get_ident())
+        return octets(path)
+
+    monkeypatch.setattr(Path, "read_bytes", read)
+    config = a_config(tmp_path)
+    assert await config.lines("other") == await config.lines("other") == ["from", "file"]
+    (thread,) = threads
+    assert thread != threading.get_ident()

@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 
 from qpsmtpd.errors import ConfigError
-from qpsmtpd.lists.lines import read_all, read_each
+from qpsmtpd.lists.lines import made_of, read_all, read_each
 
 
 def number(text: str) -> int:
@@ -42,3 +44,17 @@ async def test_the_wrong_lines_of_several_lists_are_reported() -> None:
 def test_an_error_is_its_only_part() -> None:
     error = ConfigError("file:1", "wrong")
     assert error.parts == (error,)
+
+
+@pytest.mark.parametrize(("count", "apart"), [(0, False), (999, False), (1000, True)])
+async def test_of_many_lines_something_is_made_in_a_thread(count: int, apart: bool) -> None:
+    lines = [str(index) for index in range(count)]
+    made, thread = await made_of(lines, lambda given: (list(given), threading.get_ident()))
+    assert made == lines
+    assert (thread != threading.get_ident()) == apart
+
+
+async def test_what_is_wrong_with_many_lines_is_reported_as_well() -> None:
+    with pytest.raises(ConfigError) as caught:
+        await made_of(["x"] * 2000, lambda lines: read_each(lines, number))
+    assert len(caught.value.parts) == 2000
