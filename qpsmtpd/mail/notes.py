@@ -55,6 +55,10 @@ class Notes:
     def __contains__(self, note: Note[Any]) -> bool:
         return self._values is not None and note.name in self._values
 
+    def clear(self) -> None:
+        """Forget all."""
+        self._values = None
+
     def pop(self, note: Note[T]) -> T | None:
         """Forget the note and return its value, None when there was none."""
         return None if self._values is None else self._values.pop(note.name, None)

@@ -53,10 +53,26 @@ class Tasks:
             if task.cancelled():
                 # It may have been cancelled before it began, and nobody would ever await this.
                 coroutine.close()
-        for task in self._unanswered:
-            if task.done():
-                task.exception()
+        over = (task for task, _ in self._begun if task.cancelled())
+        for task in (*over, *self._unanswered):
+            _forget_error(task)
         self._begun.clear()
+        self._unanswered.clear()
+
+
+def _forget_error(task: asyncio.Task[Any]) -> None:
+    """Let a task's error count as seen, and let go of where it happened.
+
+    That leads to the session, and by its notes back to the task: only Python's collector would find
+    them, and hold the loop for a while.
+    """
+    if not task.done():
+        return
+    try:
+        # Not `exception`: that does not make the task forget the place (Python 3.11).
+        task.result()
+    except (asyncio.CancelledError, QpsmtpdError) as error:
+        error.__traceback__ = None
 
 
 class TaskOwner:

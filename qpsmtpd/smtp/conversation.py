@@ -152,4 +152,6 @@ async def _close(connection: Connection) -> None:
         if hook in chain.hooks:
             await chain.notify(hook, session)
     await session.end_tasks()
+    # Tasks in them remember the session: this spares Python's collector a circle.
+    session.notes.clear()
     log.debug("closed ip=%s commands=%d", session.client.ip, session.commands)

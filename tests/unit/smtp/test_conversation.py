@@ -4,16 +4,31 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from typing import Any
 
 import pytest
 
-from qpsmtpd.api import Session, accept, defer, deny
+from qpsmtpd.api import (
+    DnsError,
+    NoOptions,
+    Note,
+    Plugin,
+    ReversePath,
+    Session,
+    Transaction,
+    accept,
+    defer,
+    deny,
+)
 from qpsmtpd.plugin.chain import ChainedPlugin
 from qpsmtpd.smtp.commands import COMMANDS
 from qpsmtpd.smtp.connection import ClientGoneError, ClientTimeoutError, ShutdownError
 from qpsmtpd.smtp.conversation import MAX_COMMAND_LINE, converse
+from qpsmtpd.testing import services
 from tests.unit.fakewire import (
     ENVELOPE,
     MESSAGE,
@@ -308,3 +323,69 @@ async def test_a_message_forgives_junk() -> None:
     wire = await talk((message + b"NOOP\r\n") * 3, plugins=(Catcher(),), max_junk_commands=3)
     assert 421 not in wire.codes
     assert wire.codes.count(354) == 3
+
+
+# --- what is left ----------------------------------------------------------------------------
+
+
+async def _answer() -> None:
+    await asyncio.sleep(0)
+
+
+async def _no_answer() -> None:
+    await asyncio.sleep(0)
+    raise DnsError("SERVFAIL")
+
+
+async def _never() -> None:
+    await asyncio.Event().wait()
+
+
+class Beginner(Plugin[NoOptions]):
+    """Begins what a session and a transaction take along, and may wait for it."""
+
+    work: Callable[[], Coroutine[Any, Any, None]]
+    waits = False
+
+    note = Note[asyncio.Task[None]]("beginner.task")
+
+    async def hook_connect(self, session: Session) -> None:
+        await self._begin(session, session)
+
+    async def hook_mail(self, tx: Transaction, sender: ReversePath) -> None:
+        await self._begin(tx, tx.session)
+
+    async def _begin(self, owner: Session | Transaction, session: Session) -> None:
+        task = owner.notes[self.note] = owner.begin(self._work_for(owner, session))
+        if self.waits:
+            with suppress(DnsError):
+                await task
+
+    async def _work_for(self, *owners: object) -> None:
+        # What is in the frame counts.
+        await type(self).work()
+
+
+@pytest.mark.parametrize(
+    ("work", "waits"),
+    [(_answer, True), (_answer, False), (_no_answer, True), (_no_answer, False), (_never, False)],
+)
+async def test_a_session_leaves_the_collector_nothing(work: Any, waits: bool) -> None:
+    plugin = Beginner("beginner", NoOptions(), services())
+    plugin.waits, Beginner.work = waits, staticmethod(work)
+    gc.collect()
+    gc.disable()
+    try:
+        before = _sessions_and_transactions()
+        words = b"EHLO x\r\n", ENVELOPE, b"RSET\r\n", ENVELOPE, b"QUIT\r\n"
+        # The log's context of a task remembers its session.
+        wire = await asyncio.create_task(talk(*words, plugins=(plugin,)))
+        assert 451 not in wire.codes
+        await asyncio.sleep(0)
+        assert _sessions_and_transactions() == before
+    finally:
+        gc.enable()
+
+
+def _sessions_and_transactions() -> int:
+    return sum(isinstance(each, Session | Transaction) for each in gc.get_objects())
