@@ -45,7 +45,7 @@ async def play(dialogue: Dialogue, port: int, context: ssl.SSLContext) -> Outcom
     """Play a dialogue to the end of the connection."""
     talk = _Talk(dialogue, context)
     try:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(PATIENCE) as talk.patience:
             await talk.run(port)
     except (LedgerError, ssl.SSLError) as error:
         talk.outcome.problems.append(f"{type(error).__name__}: {error}")
@@ -98,6 +98,8 @@ class _Talk:
     def __init__(self, dialogue: Dialogue, context: ssl.SSLContext) -> None:
         self.ledger = Ledger()
         self.outcome = Outcome(dialogue, self.ledger)
+        #: Reset whenever something was sent: thousands of octets, each on its own, take a while.
+        self.patience: asyncio.Timeout | None = None
         self._dialogue = dialogue
         self._context = context
         self._loop = asyncio.get_running_loop()
@@ -144,6 +146,8 @@ class _Talk:
                 await self._loop.sock_sendall(
                     self._socket, self._tls.encrypt(piece) if self._tls else piece
                 )
+            if self.patience is not None:
+                self.patience.reschedule(self._loop.time() + PATIENCE)
             if len(pieces) > 1:
                 await asyncio.sleep(0)
 
