@@ -333,10 +333,25 @@ class SmtpProtocol(SMTP):
         if len(self._out) >= MOST_REPLIES:
             await self.flush()
             await asyncio.sleep(0)
-        skipped = waited = False
-        searched = 0
-        end = -1
-        # Mostly nothing has come yet.
+        waited = not self._buffer
+        if waited:
+            # For the whole line: whoever sends it octet by octet gets no more time.
+            deadlines.due = self._loop.time() + deadlines.command
+            self._reading_command = True
+            await (self._next_input() or self._input_after_flush())
+            self._reading_command = False
+        buffer = self._buffer
+        # Mostly it comes alone, and in one piece; this spares half of the work.
+        length = len(buffer)
+        if 1 < length == buffer.find(b"\n") + 1 < limit + 3 and not self._read:
+            self._buffer = b""
+            return buffer[:-2] if buffer[-2] == _CR else buffer
+        return await self._read_pieces(limit, waited)
+
+    async def _read_pieces(self, limit: int, waited: bool) -> bytes:
+        """The next line, however it comes."""
+        deadlines = self._deadlines
+        skipped, searched, end = False, 0, -1
         while not self._buffer or (end := self._buffer.find(b"\n", self._read + searched)) < 0:
             if self._buffer:
                 searched = len(self._buffer) - self._read
@@ -345,11 +360,10 @@ class SmtpProtocol(SMTP):
                     line = self._buffer[self._read :]
                     self._drop()
                     return line
-                if searched > limit:
+                if searched > limit + 1:
                     skipped, searched = True, 0
                     self._drop()
             if not waited:
-                # For the whole line: whoever sends it octet by octet gets no more time.
                 waited = True
                 deadlines.due = self._loop.time() + deadlines.command
             self._reading_command = True

@@ -7,16 +7,20 @@ import asyncio
 import socket
 import struct
 import weakref
+from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from qpsmtpd.mail.ip import Endpoint
 from qpsmtpd.mail.session import ReverseNames
 from qpsmtpd.mail.spoolmemory import SpoolMemory
 from qpsmtpd.smtp import protocol
-from qpsmtpd.smtp.connection import LineTooLongError
+from qpsmtpd.smtp.connection import ClientGoneError, LineTooLongError
 from qpsmtpd.smtp.protocol import HIGH_WATER, SmtpProtocol, endpoint
 from qpsmtpd.testing import serve
 from tests.unit.client import PIPELINED, Client, catcher, catching, on_both_loops, until, wire_of
@@ -167,6 +171,41 @@ async def test_lines(pieces: list[bytes], line: bytes | None) -> None:
     assert not wire.pending_input
     await asyncio.wait([wire.task])
     wire.connection_lost(None)
+
+
+async def lines_of(pieces: Sequence[bytes]) -> list[bytes | None]:
+    """The lines that come in pieces; None for one of more than 5 octets."""
+    wire, _ = connected()
+    assert wire.task is not None
+    wire.task.cancel()
+    await asyncio.wait([wire.task])
+    reading = asyncio.create_task(_read_lines(wire))
+    for piece in pieces:
+        await asyncio.sleep(0)
+        wire.data_received(piece)
+    await asyncio.sleep(0)
+    wire.connection_lost(None)
+    return await reading
+
+
+async def _read_lines(wire: SmtpProtocol) -> list[bytes | None]:
+    lines: list[bytes | None] = []
+    while True:
+        try:
+            lines.append(await wire.read_line(5))
+        except LineTooLongError:
+            lines.append(None)
+        except ClientGoneError:
+            return lines
+
+
+@given(st.lists(st.text("x\r", max_size=8)), st.data())
+async def test_a_line_is_the_same_in_however_many_pieces(texts: list[str], data: Any) -> None:
+    whole = [f"{text}\n".encode() for text in texts]
+    stream = b"".join(whole)
+    places = data.draw(st.lists(st.integers(0, len(stream)), unique=True).map(sorted))
+    pieces = [stream[a:b] for a, b in pairwise([0, *places, len(stream)]) if a < b]
+    assert await lines_of(whole) == await lines_of(pieces) == await lines_of([stream])
 
 
 @pytest.mark.parametrize(
