@@ -15,6 +15,7 @@ import pkgutil
 import re
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -118,6 +119,13 @@ def is_shipped(name: str) -> bool:
     except ModuleNotFoundError:
         return False
     return spec is not None and spec.submodule_search_locations is None
+
+
+def import_shipped(name: str) -> None:
+    """Import the plugin of that name that we ship, if there is one, and if it can be imported."""
+    if _is_name(name) and is_shipped(name):
+        with suppress(PluginError):
+            _imported(_SHIPPED + module_name(name))
 
 
 def shipped_names() -> list[str]:

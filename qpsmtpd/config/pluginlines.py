@@ -11,6 +11,7 @@ import dataclasses
 import itertools
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -19,7 +20,7 @@ from typing import Any, Literal
 from qpsmtpd.config.absent import Loss
 from qpsmtpd.config.files import ConfigFiles
 from qpsmtpd.config.names import implied_instance, todays_name
-from qpsmtpd.config.pluginfinder import PluginFinder
+from qpsmtpd.config.pluginfinder import PluginFinder, import_shipped
 from qpsmtpd.config.pluginlevel import PluginLevel
 from qpsmtpd.config.problems import Problem, errors_in
 from qpsmtpd.config.units import starts_at_boot
@@ -143,6 +144,17 @@ def read_plugin_lines(
     if not errors_in(lines.problems):
         lines.problems.extend(_lint(lines.all, str(files.find("plugins"))))
     return lines
+
+
+def import_plugins(files: ConfigFiles) -> None:
+    """Import the shipped plugins that a configuration names, whatever else is wrong with it.
+
+    What a process has imported before it forks, its children share.
+    """
+    with suppress(ConfigError):
+        for entry in (*files.entries("logging"), *files.entries("plugins")):
+            name, _, _ = _split_name(_first_word(entry))
+            import_shipped(name)
 
 
 def _first_word(entry: Entry) -> str:

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: MIT
 """Supervisor: forks the workers, which share the listening sockets, and replaces those that die.
 
-Theory of operation.  It serves nobody and holds no configuration: one loop waits for signals, for
-what the workers report, and for the time when something is due.  For a reload, a process of its own
+Theory of operation.  It serves nobody and holds no configuration; but it has imported the plugins,
+so that all workers share one copy.  One loop waits for signals, for what the workers report, and for
+the time when something is due.  For a reload, a process of its own
 first loads the configuration; if it can, all workers are told, and the reload is over when each has
 answered.  A worker that cannot start, because the files are broken by now, is tried again, less and
 less often, and at once after the next reload that succeeds; meanwhile the others serve.
@@ -13,6 +14,7 @@ killed: by SIGABRT, so that the log says where it hangs, then by SIGKILL.
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import selectors
@@ -23,6 +25,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
+from qpsmtpd.config.files import ConfigFiles
+from qpsmtpd.config.pluginlines import import_plugins
 from qpsmtpd.config.runoptions import RunOptions
 from qpsmtpd.daemon import notify
 from qpsmtpd.daemon.overseer import ALIVE, NOT_RELOADED, READY, RELOADED, ToSupervisor
@@ -91,6 +95,9 @@ class Supervisor:
     def run(self) -> int:
         """Supervise until told to stop; the exit status of the process."""
         self._catch_signals()
+        import_plugins(ConfigFiles(self._options.config))
+        # A worker's collector would make a copy of every page that it looks at.
+        gc.freeze()
         self._check()
         while self._workers or self._checker is not None or not self._stopping:
             for key, _ in self._selector.select(self._seconds_to_wait()):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from qpsmtpd.config.pluginfinder import PluginFinder, is_shipped
+from qpsmtpd.config.pluginfinder import PluginFinder, import_shipped, is_shipped
 from qpsmtpd.errors import MissingPluginError, PluginError
 from qpsmtpd.plugin.options import describe
 from qpsmtpd.plugins.queue.discard import Discard
@@ -158,3 +158,20 @@ def test_a_missing_library_of_a_shipped_plugin(monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.setattr("importlib.import_module", missing)
     assert why_not("queue/discard") == "needs the Python module dkim, which is not installed"
+
+
+@pytest.mark.parametrize("name", ["no_such", "a..b", "", "../x", "Foo::Bar", "plugins", "queue"])
+def test_there_may_be_nothing_to_import(name: str) -> None:
+    import_shipped(name)
+
+
+def test_what_cannot_be_imported_is_left_to_the_check(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def fail(name: str) -> None:
+        asked.append(name)
+        raise ModuleNotFoundError(name="maxminddb")
+
+    monkeypatch.setattr("importlib.import_module", fail)
+    import_shipped("ident/geoip")
+    assert asked == ["qpsmtpd.plugins.ident.geoip"]

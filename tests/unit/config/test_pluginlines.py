@@ -9,10 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qpsmtpd.config import units
+from qpsmtpd.config import pluginlines, units
 from qpsmtpd.config.files import ConfigFiles
 from qpsmtpd.config.pluginfinder import PluginFinder
-from qpsmtpd.config.pluginlines import PluginLine, PluginLines, read_plugin_lines
+from qpsmtpd.config.pluginlines import (
+    PluginLine,
+    PluginLines,
+    import_plugins,
+    read_plugin_lines,
+)
 
 LOCAL = {
     "taker": "async def hook_rcpt(self, tx, recipient): ...",
@@ -448,3 +453,22 @@ def test_what_is_left_out_does_nothing_for_the_chain(tmp_path: Path, plugin_dir:
     lines = read(tmp_path, plugin_dir, "taker if_enabled x\nqueue/discard")
     texts = [problem.text for problem in lines.problems if problem.severity == "error"]
     assert texts == ["no plugin accepts recipients (rcpt_ok)"]
+
+
+# --- what is imported before the fork --------------------------------------------------------
+
+
+def test_what_a_configuration_names_is_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names: list[str] = []
+    monkeypatch.setattr(pluginlines, "import_shipped", names.append)
+    (tmp_path / "logging").write_text("logging/file loglevel LOGINFO\n")
+    (tmp_path / "plugins").write_text("relay nonsense=\ncheck_basicheaders\nauth/authdeny:2\n")
+    import_plugins(ConfigFiles([tmp_path]))
+    assert names == ["logging/file", "relay", "headers", "auth/authdeny"]
+
+
+def test_a_configuration_that_cannot_be_read_stops_nothing(tmp_path: Path) -> None:
+    (tmp_path / "plugins").write_text("$include plugins\n")
+    import_plugins(ConfigFiles([tmp_path]))
