@@ -100,9 +100,20 @@ def _lists(tree: ast.Module) -> set[str]:
         for node in ast.walk(tree)
         if isinstance(node, ast.Assign)
         for value in [node.value.value if isinstance(node.value, ast.Await) else node.value]
-        if isinstance(value, ast.Call) and _last(value.func) in LISTS
+        if isinstance(value, ast.Call) and LISTS & set(_made(value))
         for target in node.targets
     }
+
+
+def _made(call: ast.Call) -> Iterator[str]:
+    """What a call makes, also by `made_of`, which is told what to make."""
+    yield _last(call.func)
+    if _last(call.func) in ("made_of", "partial"):
+        for argument in call.args:
+            if isinstance(argument, ast.Call):
+                yield from _made(argument)
+            elif isinstance(argument, ast.Name | ast.Attribute):
+                yield _last(argument)
 
 
 def _domain_options(tree: ast.Module) -> set[str]:
