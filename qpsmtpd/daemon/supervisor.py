@@ -2,11 +2,11 @@
 """Supervisor: forks the workers, which share the listening sockets, and replaces those that die.
 
 Theory of operation.  It serves nobody and holds no configuration; but it has imported the plugins,
-so that all workers share one copy.  One loop waits for signals, for what the workers report, and for
-the time when something is due.  For a reload, a process of its own
-first loads the configuration; if it can, all workers are told, and the reload is over when each has
-answered.  A worker that cannot start, because the files are broken by now, is tried again, less and
-less often, and at once after the next reload that succeeds; meanwhile the others serve.
+so that all workers share one copy.  One loop waits for signals, for what the workers report, and
+for the time when something is due.  For a reload, a process of its own first loads the
+configuration; if it can, all workers are told, and the reload is over when each has answered.  A
+worker that cannot start, because the files are broken by now, is tried again, less and less often,
+and at once after the next reload that succeeds; meanwhile the others serve.
 
 Under a watchdog every worker has to report that its event loop is turning.  One that does not is
 killed: by SIGABRT, so that the log says where it hangs, then by SIGKILL.
