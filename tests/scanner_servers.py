@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Debian's spamd, clamd and rspamd, each in a system of its own that ends with the test.
+"""Debian's spamd, clamd, rspamd and opendkim, each in a system of its own that ends with the test.
 
 They listen on a Unix socket that is seen from outside of the system.  Nothing is downloaded but
 their packages: clamd's only signature is that of the EICAR test file, and rspamd has rules of ours.
@@ -181,4 +181,15 @@ def real_rspamd() -> Iterator[RealScanner]:
     }
     command = ("rspamd", "-f", "-u", "_rspamd", "-g", "_rspamd", "-c", "/srv/rspamd.conf")
     with _running(("rspamd",), files, command) as scanner:
+        yield scanner
+
+
+@contextmanager
+def real_opendkim() -> Iterator[RealScanner]:
+    """A milter that looks at signatures, and refuses nothing."""
+    files = {
+        "/srv/opendkim.conf": "Socket local:/run/scanner.sock\nUMask 000\nMode v\nSyslog no\n"
+        "AuthservID mx.example\nAlwaysAddARHeader yes\n"
+    }
+    with _running(("opendkim",), files, ("opendkim", "-f", "-x", "/srv/opendkim.conf")) as scanner:
         yield scanner
