@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Debian's spamd, clamd and rspamd, each in a system of its own that ends with the test.
+"""Debian's spamd, clamd, rspamd and milters, each in a system of its own that ends with the test.
 
 They listen on a Unix socket that is seen from outside of the system.  Nothing is downloaded but
 their packages: clamd's only signature is that of the EICAR test file, and rspamd has rules of ours.
@@ -152,6 +152,9 @@ def _running(
             scanner.kill()
 
 
+_SIGNATURES = {"/srv/signatures/eicar.ndb": f"Eicar-Test-Signature:0:*:{EICAR.encode().hex()}\n"}
+
+
 @contextmanager
 def real_spamd() -> Iterator[RealScanner]:
     """SpamAssassin, without anything that needs the network."""
@@ -164,8 +167,7 @@ def real_spamd() -> Iterator[RealScanner]:
 @contextmanager
 def real_clamd() -> Iterator[RealScanner]:
     """ClamAV, which knows the EICAR test file only."""
-    signature = f"Eicar-Test-Signature:0:*:{EICAR.encode().hex()}\n"
-    files = {"/srv/signatures/eicar.ndb": signature, "/srv/clamd.conf": _CLAMD_CONF}
+    files = {**_SIGNATURES, "/srv/clamd.conf": _CLAMD_CONF}
     command = ("clamd", "--config-file=/srv/clamd.conf")
     with _running(("clamav-daemon", "clamav", "clamdscan"), files, command) as scanner:
         yield scanner
@@ -181,4 +183,46 @@ def real_rspamd() -> Iterator[RealScanner]:
     }
     command = ("rspamd", "-f", "-u", "_rspamd", "-g", "_rspamd", "-c", "/srv/rspamd.conf")
     with _running(("rspamd",), files, command) as scanner:
+        yield scanner
+
+
+@contextmanager
+def real_opendkim() -> Iterator[RealScanner]:
+    """A milter that looks at signatures, and refuses nothing."""
+    files = {
+        "/srv/opendkim.conf": "Socket local:/run/scanner.sock\nUMask 000\nMode v\nSyslog no\n"
+        "AuthservID mx.example\nAlwaysAddARHeader yes\n"
+    }
+    with _running(("opendkim",), files, ("opendkim", "-f", "-x", "/srv/opendkim.conf")) as scanner:
+        yield scanner
+
+
+_CLAMAV_MILTER_CONF = """\
+MilterSocket /run/scanner.sock
+MilterSocketMode 666
+ClamdSocket unix:/run/clamd.sock
+Foreground yes
+User clamav
+OnInfected Reject
+RejectMsg "This message has a virus: %v"
+AddHeader Replace
+"""
+
+
+@contextmanager
+def real_clamav_milter() -> Iterator[RealScanner]:
+    """clamav-milter, with a clamd of its own that knows the EICAR test file."""
+    files = {
+        **_SIGNATURES,
+        "/srv/clamd.conf": _CLAMD_CONF.replace("scanner.sock", "clamd.sock"),
+        "/srv/milter.conf": _CLAMAV_MILTER_CONF,
+    }
+    # The milter looks for it when it starts.
+    start = (
+        "rm -f /run/clamd.sock; clamd --config-file=/srv/clamd.conf & "
+        "until [ -S /run/clamd.sock ]; do sleep 0.1; done; "
+        "exec clamav-milter --config-file=/srv/milter.conf"
+    )
+    packages = ("clamav-milter", "clamav-daemon")
+    with _running(packages, files, ("sh", "-c", start)) as scanner:
         yield scanner

@@ -7,18 +7,23 @@ that the name server asks too much), nor is any address outside that network, su
 domain with a wildcard gives: then the list is in error, and nothing counts as listed.  Nor does
 anything if the lookup fails, or if the list has what it must never have: some that are closed have
 everybody.  That is asked when a list has somebody, and believed for an hour.
+
+Every client waits for an answer, so a list that has not answered three times in a row is down: it
+is not asked, but for one question every now and then (see plugin/breaker.py).
 """
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import logging
 from collections.abc import Iterable
 
-from qpsmtpd.errors import DnsError
+from qpsmtpd.errors import DnsError, PeerError
 from qpsmtpd.mail.domain import canonical_domain
 from qpsmtpd.mail.ip import parse_ip
 from qpsmtpd.mail.text import printable_ascii
+from qpsmtpd.plugin.breaker import Breaker
 from qpsmtpd.plugin.services import Clock, Resolver
 
 log = logging.getLogger(__name__)
@@ -28,6 +33,8 @@ _REFUSALS = ipaddress.IPv4Network("127.255.255.0/24")
 _NOT_LISTED = ipaddress.IPv4Address("127.0.0.1")
 _WARN_SECONDS = 3600
 _CHECK_SECONDS = 3600
+#: Seconds after which it is the list's fault that nobody waits any more.
+_SLOW = 5
 _MAX_REASON = 200
 
 
@@ -50,7 +57,7 @@ def _is_code(address: ipaddress.IPv4Address) -> bool:
 
 
 class DnsList:
-    """One list.  What is wrong with it is logged once an hour."""
+    """One list.  What is wrong with its answers is logged once an hour."""
 
     def __init__(self, zone: str, resolver: Resolver, clock: Clock, *, unlisted: str = "") -> None:
         """`unlisted`: an entry that no list has (RFC 5782 section 5); "" if none is to be tried."""
@@ -59,6 +66,7 @@ class DnsList:
         self._clock = clock
         self._warned: float | None = None
         self._unlisted = unlisted
+        self._breaker = Breaker(clock, "DNS list", self.zone)
         #: Until when the list is known to have not everybody, or is not asked as it has.
         self._sane_until = self._off_until = 0.0
 
@@ -67,17 +75,28 @@ class DnsList:
 
         Empty if it is not listed, or the list fails.
         """
-        if self._off_until > self._clock.monotonic():
+        began = self._clock.monotonic()
+        if self._off_until > began or not self._breaker.may_try():
             return []
         try:
-            answers = await self._resolver.a(self._name(entry))
-            if not are_codes(answers):
-                self._warn(f"answers {', '.join(answers)}")
-                return []
-            return answers if not answers or await self._is_sane() else []
+            answers = await self._codes(entry)
         except DnsError as error:
-            self._warn(str(error))
+            self._breaker.failed(PeerError(str(error)))
             return []
+        except asyncio.CancelledError:
+            if (seconds := self._clock.monotonic() - began) >= _SLOW:
+                self._breaker.failed(PeerError(f"no answer within {seconds:.0f}s"))
+            raise
+        self._breaker.worked()
+        return answers
+
+    async def _codes(self, entry: str) -> list[str]:
+        """The same.  Raises DnsError."""
+        answers = await self._resolver.a(self._name(entry))
+        if not are_codes(answers):
+            self._warn(f"answers {', '.join(answers)}")
+            return []
+        return answers if not answers or await self._is_sane() else []
 
     async def reason(self, entry: str) -> str:
         """What the list says about a listed entry, in printable ASCII; "" when it says nothing."""

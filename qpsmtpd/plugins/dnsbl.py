@@ -25,7 +25,9 @@ What a list says can be limited to some codes. Both are written as for Postfix's
 A list counts as not listing the client if it does not answer within `timeout`, if it fails, or if
 its answer makes no sense: an answer has to be within 127.0.0.0/8, but not 127.0.0.1 or
 127.255.255.0/24. A list that has 127.0.0.1 has everybody (RFC 5782 section 5), and is not asked for
-an hour then. All that is logged once an hour.
+an hour then. All that is logged once an hour. One that has failed three times in a row is down:
+nobody waits for it, but for one client after a second, and then less and less often, at least every
+ten seconds. The log says when it is down and when it works again.
 
 Exempt clients are not looked up, nor are those in the file `dnsbl_allow`: addresses, networks, and
 beginnings of addresses (`192.0.2.`, `2001:db8:`).

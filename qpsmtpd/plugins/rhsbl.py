@@ -15,7 +15,8 @@ karma. Exempt clients, the null sender and address literals are not tested.
 
 A list counts as not listing the domain if it does not answer within `timeout`, if it fails, or if
 its answer makes no sense: an answer has to be within 127.0.0.0/8, but not 127.0.0.1 or
-127.255.255.0/24. Such answers are logged once an hour.
+127.255.255.0/24. Such answers are logged once an hour. While a list is down, nobody waits for it,
+as with dnsbl.
 
 Old form: `rhsbl disconnect` (any reject_type alone).
 

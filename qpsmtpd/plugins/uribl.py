@@ -47,7 +47,8 @@ forbid it.
 All lists are asked at the same time, and have `timeout` together. One that does not answer, fails,
 or makes no sense lists nothing: an answer has to be within 127.0.0.0/8, but not 127.0.0.1 or
 127.255.255.0/24, and a list that has the domain `invalid` has everybody (RFC 5782 section 5) and
-is not asked for an hour. That is logged once an hour.
+is not asked for an hour. That is logged once an hour. While a list is down, nobody waits for it,
+as with dnsbl.
 
 A listed link costs the client a point of karma. Exempt clients are not tested, nor are messages for
 postmaster and abuse alone: complaints contain such links. With `mode=shadow` the message is not

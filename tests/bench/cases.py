@@ -290,6 +290,16 @@ CASES: dict[str, Case] = {
             setup=Setup.CHAIN,
             errand=_NAMED,
         ),
+        *(
+            Strangers(
+                name=str(setup),
+                title=f"The chain {setup.partition('-')[2]}, strangers with a signed 4 KB message",
+                setup=setup,
+                errand=replace(_SIGNED, addresses=STRANGERS),
+                beside="" if setup is Setup.CHAIN_MINIMAL else Setup.CHAIN_MINIMAL,
+            )
+            for setup in (Setup.CHAIN_MINIMAL, Setup.CHAIN_STANDARD, Setup.CHAIN_STRICT)
+        ),
         Strangers(
             name="dnsbl",
             title="Two DNS block lists that answer after 20 ms",

@@ -38,6 +38,7 @@ class Errand:
     """What each client comes for.
 
     size: bytes of its message.  network: where it comes from, see addresses.py.
+    sender: # in it stands for the client's number.
     addresses: how many the clients have together; they come from them in turns.
     signatures: how many are on its message, which is that of signed.py if there are any.
     refused: whether it is to be refused, when it names the recipient or earlier.
@@ -98,7 +99,8 @@ async def send_crowd(port: int, clients: int, at_once: int, first: int, errand: 
 class _Visitor:
     """One client, at one step of its visit."""
 
-    def __init__(self, source: str, port: int) -> None:
+    def __init__(self, number: int, source: str, port: int) -> None:
+        self.number = number
         self.started = time.perf_counter()
         self.step = 0
         self.reply = b""
@@ -113,7 +115,7 @@ class _Visitor:
 
 
 _IP_BIND_ADDRESS_NO_PORT = 24  # ip(7); Python has no name for it
-_GREETED = 0  # the step
+_GREETED, _SAID_HELLO = 0, 1  # steps
 _QUIT = b"QUIT\r\n"
 
 
@@ -146,7 +148,7 @@ class _Crowd:
         number = next(coming, None)
         if number is not None:
             source = source_address(number % self._errand.addresses, self._errand.network)
-            visitor = _Visitor(source, self._port)
+            visitor = _Visitor(number, source, self._port)
             self._present[visitor.socket.fileno()] = visitor
             self._poll.register(visitor.socket, select.EPOLLIN)
 
@@ -174,6 +176,8 @@ class _Crowd:
         elif not reply.startswith(expected):
             self.seen.refusals.append(reply.decode("ascii", "replace") or "connection closed")
             return False
+        elif visitor.step == _SAID_HELLO:
+            words = words.replace(b"#", b"%d" % visitor.number)
         if visitor.step == _GREETED:
             self.seen.greeted.append(time.perf_counter() - visitor.started)
         elif words is _QUIT:

@@ -49,6 +49,9 @@ class Setup(StrEnum):
     BLOCK_LISTS = "dnsbl"
     LISTED = "listed"
     CHAIN = "chain"
+    CHAIN_MINIMAL = "chain-minimal"
+    CHAIN_STANDARD = "chain-standard"
+    CHAIN_STRICT = "chain-strict"
     FORWARD = "forward"
     POSTFIX_QUEUE = "postfix-queue"
     UNAUTHENTICATED = "unauthenticated"
@@ -59,10 +62,40 @@ class Setup(StrEnum):
 _AUTHENTICATION = (Setup.UNAUTHENTICATED, Setup.AUTHENTICATION)
 
 
-#: Set-ups with the chain that is shipped, and changes to its files: earlytalker only waits.
-_OWN_CHAIN: Mapping[Setup, Mapping[str, str]] = {
-    Setup.DEFAULT_CHAIN: {},
-    Setup.CHAIN: {"\nearlytalker": "\n#earlytalker", "\ncheck_earlytalker": "\n#earlytalker"},
+#: The graded chains.
+_LEVELS = (Setup.CHAIN_MINIMAL, Setup.CHAIN_STANDARD, Setup.CHAIN_STRICT)
+
+
+@dataclass(frozen=True)
+class OwnChain:
+    """A set-up with files as they are shipped.
+
+    level: its grade.  without: plugins that are left out.
+    directories: those of peers/qpsmtpd that have the files of the administrator.
+    """
+
+    level: str = DEFAULT_LEVEL
+    without: tuple[str, ...] = ()
+    directories: tuple[str, ...] = ("default",)
+
+    @property
+    def changes(self) -> Mapping[str, str]:
+        """What in the shipped files is replaced by what."""
+        return {f"\n{plugin}": f"\n#{plugin}" for plugin in self.without}
+
+
+#: It only waits; its other name is that of the Perl version.
+_WAITING = ("earlytalker", "check_earlytalker")
+#: Of whoever starts them on this machine.
+_SCANNERS = ("virus/clamdscan", "rspamd", "spamassassin")
+_ASKS_LISTS = ("default", "zones")
+
+_OWN_CHAIN: Mapping[Setup, OwnChain] = {
+    Setup.DEFAULT_CHAIN: OwnChain(),
+    Setup.CHAIN: OwnChain(without=_WAITING, directories=("default", "chain")),
+    Setup.CHAIN_MINIMAL: OwnChain("minimal"),
+    Setup.CHAIN_STANDARD: OwnChain("standard", (*_WAITING, *_SCANNERS), _ASKS_LISTS),
+    Setup.CHAIN_STRICT: OwnChain("strict", (*_WAITING, *_SCANNERS), _ASKS_LISTS),
 }
 
 
@@ -116,16 +149,16 @@ class Ours(Server):
 FILTERS = "debian-protection"  # which the shipped file plugins includes
 
 
-def _fill_own_chain(config: Path, source: Path, changes: Mapping[str, str]) -> None:
-    """The files of a tree as they are shipped, with these changes; older trees have one chain."""
+def _fill_own_chain(config: Path, source: Path, own: OwnChain) -> None:
+    """The files of a tree as they are shipped, with changes; older trees have one chain."""
     chains = config / "chains"
     places = {"/etc/qpsmtpd": str(config), "/usr/share/qpsmtpd/chains": str(chains)}
-    fill(config, source / "etc/qpsmtpd", {**places, **changes})
+    fill(config, source / "etc/qpsmtpd", {**places, **own.changes})
     templates = source / "templates"
     if (templates / CHAIN).exists():
         write_chains(chains, templates)
-        fill(chains, chains, changes)
-    (config / FILTERS).write_text(f"$include {chains}/{DEFAULT_LEVEL}\n")
+        fill(chains, chains, own.changes)
+    (config / FILTERS).write_text(f"$include {chains}/{own.level}\n")
 
 
 def _python_path(source: Path) -> dict[str, str]:
@@ -154,9 +187,11 @@ class Perl(Server):
             changes = {
                 "/etc/qpsmtpd": f"{inside}/config",
                 "check_loop": "loop",
-                **_OWN_CHAIN[setup],
+                **_OWN_CHAIN[setup].changes,
             }
             fill(config, root / "etc/qpsmtpd", changes)
+        if setup in _LEVELS:
+            fill(config, PEERS / "perl" / setup, {})
         _fill_qpsmtpd(config, setup, inside, f"{inside}/plugins", f"/{CLEANUP}/cleanup")
         with (config / "plugin_dirs").open("a") as plugin_dirs:
             plugin_dirs.write("/usr/share/qpsmtpd/plugins\n")
@@ -176,7 +211,8 @@ def _fill_qpsmtpd(config: Path, setup: Setup, home: str, plugins: str, cleanup: 
         "@CLEANUP@": cleanup,
         "@NEXT_HOP@": str(NEXT_HOP_PORT),
     }
-    for name in ("common", setup):
+    own = _OWN_CHAIN.get(setup)
+    for name in ("common", *(own.directories if own else (setup,))):
         fill(config, PEERS / "qpsmtpd" / name, values)
 
 
@@ -195,6 +231,7 @@ class Haraka(Server):
     setups: tuple[Setup, ...] = (
         *(Setup.DISCARD, Setup.BLOCK_LISTS, Setup.LISTED, Setup.CHAIN, Setup.FORWARD),
         *_AUTHENTICATION,
+        *_LEVELS,
     )
 
     def prepare(self, laboratory: Laboratory, home: Path, setup: Setup, port: int) -> Command:
@@ -304,7 +341,7 @@ class FilteringPostfix(Postfix):
         return {"@MILTERS@": places}
 
     def program(self, setup: Setup) -> Sequence[str]:
-        if setup is not Setup.AUTHENTICATION:
+        if setup is Setup.UNAUTHENTICATED:
             return _POSTFIX_MASTER
         script = f"{_BEHIND_MILTERS}exec {' '.join(_POSTFIX_MASTER)}"
         commands = "".join(f"{milter.command} & " for milter in self.milters)
@@ -388,6 +425,7 @@ SERVERS: dict[str, Server] = {
         FilteringPostfix(
             name="postfix-rspamd",
             title="Postfix, rspamd",
+            setups=(*_AUTHENTICATION, *_LEVELS),
             milters=(Milter(f"rspamd -f -u _rspamd -g _rspamd -c {_FILTERS}/rspamd.conf", 8894),),
         ),
     )

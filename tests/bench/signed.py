@@ -43,6 +43,11 @@ Feedback-ID: 1234567:{DOMAIN}
 Received: from localhost by mailer.{DOMAIN} with ESMTP id 1234567;
  Sat, 28 Nov 2026 09:30:00 +0100
 """
+#: The record of a sender's own domain below DOMAIN.
+SPF_OF_ONE = f"v=spf1 include:{_INCLUDED[-1]} -all"
+
+#: In the text, for those who look links up.
+_LINK = f"To receive this no more: https://{DOMAIN}/unsubscribe/1234567\r\n".encode()
 _LINE = b"This line has words and blanks in it, as a text for people to read does.\r\n"
 _SIGNED_FIELDS = [line.partition(":")[0].lower().encode() for line in _FIELDS.splitlines()]
 
@@ -94,7 +99,8 @@ def signed_message(size: int, signatures: int) -> bytes:
     import dkim
 
     header = f"{_FIELDS}{_UNSIGNED}\n".replace("\n", "\r\n").encode()
-    message = header + _LINE * max(1, (size - len(header)) // len(_LINE))
+    text = _LINE * max(1, (size - len(header) - len(_LINK)) // len(_LINE))
+    message = header + text + _LINK
     private, _ = key()
     found = [
         dkim.sign(

@@ -77,6 +77,32 @@ def test_authentication_by_all_who_can(tmp_path: Path) -> None:
     assert "\nmicroseconds more than authentication-off: authentication " in output
 
 
+def test_graded_chains_by_all_who_can(tmp_path: Path) -> None:
+    results = tmp_path / "results.json"
+    servers = ("ours-1", "perl-prefork", "haraka", "postfix-rspamd")
+    cases = ("chain-minimal", "chain-standard", "chain-strict")
+    only = ",".join((*servers, *cases))
+    bench(
+        "tests.bench", "--only", only, "--seconds", "0.3", "--runs", "1", "--results", str(results)
+    )
+    cells = Results.load(results).cells
+    assert len(cells) == len(cases) * len(servers)
+    assert {key: cell.failed for key, cell in cells.items() if cell.failed} == {}
+    assert not any(cell.refused for cell in cells.values())
+
+
+def test_a_slow_dns() -> None:
+    """Whatever the figures are: 50 clients each are served, and what held the loop is told."""
+    words = (sys.executable, "-m", "tests.bench.slowdns", "--clients", "50", "--runs", "1")
+    done = subprocess.run(
+        words, cwd=CHECKOUT, capture_output=True, text=True, timeout=TIMEOUT, check=False
+    )
+    rows = done.stdout.splitlines()
+    assert len(rows) == 3, done.stderr
+    assert all(" look-ups in a chain, " in row and "; 50 at once, " in row for row in rows)
+    assert [row.endswith("loop held -") for row in rows] == [True, True, False]
+
+
 def test_verifiers_in_process() -> None:
     head, *rows = bench("tests.bench.verifiers", "0.01").splitlines()
     assert head.split()[1:5] == ["ours", "dkimpy", "and", "pyspf"]

@@ -10,12 +10,14 @@ from hypothesis import strategies as st
 
 from tests.bench.addresses import NAMED, STRANGERS, source_address
 from tests.bench.nameserver import (
+    EXCHANGE,
     LIST_DOMAIN,
     LISTED_AS,
     REASON,
     SLOW_DOMAIN,
     answer_to,
     is_slow,
+    name_of,
 )
 from tests.bench.signed import DOMAIN, texts
 
@@ -77,10 +79,23 @@ def test_the_domain_of_signed_messages_has_its_texts() -> None:
         code, (found,) = answered(name, "TXT")
         assert code == dns.rcode.NOERROR
         assert found.replace('" "', "") == f'"{text}"'
-        assert answered(name.upper(), "A") == (dns.rcode.NOERROR, [])
+        assert answered(name.upper(), "AAAA") == (dns.rcode.NOERROR, [])
         # More than that would be for TCP, where nobody listens (RFC 1035 section 4.2.1).
         assert len(answer_to(dns.message.make_query(name, "TXT").to_wire())) <= 512
     assert answered(f"other._domainkey.{DOMAIN}", "TXT") == (dns.rcode.NXDOMAIN, [])
+
+
+@pytest.mark.parametrize("domain", [DOMAIN, f"d17.{DOMAIN}", f"d12345.{DOMAIN}"])
+def test_domains_that_send_mail_have_a_mail_server(domain: str) -> None:
+    assert answered(domain, "TXT")[1][0].startswith('"v=spf1 include:')
+    _, (exchange,) = answered(domain, "MX")
+    assert exchange == f"10 mx.{domain}."
+    assert answered(f"mx.{domain}", "A") == (dns.rcode.NOERROR, [EXCHANGE])
+
+
+def test_questions_for_people() -> None:
+    query = dns.message.make_query(f"d17.{DOMAIN}", "MX", use_edns=True).to_wire()
+    assert name_of(query) == f"d17.{DOMAIN} MX"
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,7 @@ PLUGINS = {
     "standard": "karma earlytalker fcrdns rhsbl dnsbl helo sender_permitted_from greylisting dkim "
     "dmarc loop uribl",
     "strict": "karma earlytalker count_unrecognized_commands fcrdns rhsbl dnsbl helo "
-    "resolvable_fromhost sender_permitted_from naughty greylisting dkim dmarc loop headers "
+    "sender_permitted_from resolvable_fromhost naughty greylisting dkim dmarc loop headers "
     "bogus_bounce uribl",
 }
 #: What is in standard and strict if this machine starts it at boot, and the unit.

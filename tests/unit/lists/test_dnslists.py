@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """dnslist.py: names to ask about, and what answers mean."""
 
+import asyncio
 import ipaddress
 
 import pytest
@@ -94,7 +95,7 @@ async def test_the_reason_is_one_short_line_of_ascii() -> None:
     assert await a_list().reason("broken") == ""
 
 
-@pytest.mark.parametrize("entry", ["closed", "refused", "wildcard", "mixed", "broken"])
+@pytest.mark.parametrize("entry", ["closed", "refused", "wildcard", "mixed"])
 async def test_a_list_in_error_lists_nobody_and_is_logged_once_an_hour(
     entry: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -105,6 +106,53 @@ async def test_a_list_in_error_lists_nobody_and_is_logged_once_an_hour(
         assert await bad.codes(entry) == []
     assert [record.levelname for record in caplog.records] == ["WARNING"] * 2
     assert "list=bl.test" in caplog.text
+
+
+# --- lists that are down ------------------------------------------------------------------------
+
+
+async def test_a_list_that_fails_is_left_alone_until_it_answers(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    clock = FakeClock()
+    resolver = FakeResolver({("A", "broken.bl.test"): dns_failure()})
+    found = DnsList("bl.test", resolver, clock)
+    for _ in range(5):
+        assert await found.codes("broken") == []
+    assert len(resolver.asked) == 3
+    clock.advance(1)
+    assert await found.codes("broken") == await found.codes("other") == []
+    assert len(resolver.asked) == 4
+    clock.advance(2)
+    resolver.records["A", "listed.bl.test"] = ["127.0.0.2"]
+    assert await found.codes("listed") == await found.codes("listed") == ["127.0.0.2"]
+    down, up = [record.getMessage() for record in caplog.records]
+    assert down.startswith("DNS list down: bl.test: ")
+    assert up.startswith("DNS list up again: bl.test seconds=3 ")
+
+
+async def test_failures_in_between_are_none() -> None:
+    resolver = FakeResolver({("A", "broken.bl.test"): dns_failure()})
+    found = DnsList("bl.test", resolver, FakeClock())
+    for _ in range(4):
+        for entry in ("broken", "broken", "good"):
+            assert await found.codes(entry) == []
+    assert len(resolver.asked) == 12
+
+
+@pytest.mark.parametrize(("seconds", "asked"), [(4, 4), (5, 3)])
+async def test_clients_that_have_waited_in_vain(seconds: int, asked: int) -> None:
+    """Those that leave soon say nothing about the list."""
+    clock, resolver = FakeClock(), FakeResolver(silent=True)
+    found = DnsList("bl.test", resolver, clock)
+    for _ in range(4):
+        waiting = asyncio.ensure_future(found.codes("listed"))
+        await asyncio.sleep(0)
+        clock.advance(seconds)
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+        clock.advance(-seconds)
+    assert len(resolver.asked) == asked
 
 
 # --- lists that have everybody ------------------------------------------------------------------
