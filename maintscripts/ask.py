@@ -168,7 +168,7 @@ class Facts:
     graded: whether the level of filters counts: the file plugins includes it, or is yet to come.
     missing: the lines that stop the start because this version has no such plugin, as
         "FILE:NUMBER: LINE".
-    perl: what is installed is the Perl version, which an upgrade is about to replace.
+    replaces_old: an upgrade is about to replace the older version, which is not in Python.
     """
 
     mta: str = ""
@@ -181,7 +181,7 @@ class Facts:
     listeners: tuple[tuple[str, str], ...] = ()
     graded: bool = True
     missing: tuple[str, ...] = ()
-    perl: bool = False
+    replaces_old: bool = False
 
 
 def packages_of(status: Path) -> set[str]:
@@ -235,7 +235,7 @@ def detect(
         listeners=tuple(_listeners(root)),
         graded=_is_graded(root),
         missing=tuple(os.environ.get("QPSMTPD_MISSING", "").splitlines()),
-        perl="SERVER" in variables(root / SETTINGS),
+        replaces_old="SERVER" in variables(root / SETTINGS),
     )
 
 
@@ -692,7 +692,7 @@ def _ask_to_leave_out(db: Debconf, facts: Facts) -> None:
     db.command("SUBST", LEAVE_OUT, "LINES", named)
     db.command("INPUT", "critical", LEAVE_OUT)
     db.command("GO")
-    if facts.perl and db.get(LEAVE_OUT) != "true":
+    if facts.replaces_old and db.get(LEAVE_OUT) != "true":
         db.command("SUBST", STOP, "LINES", named)  # preinst does what is answered here
         db.command("INPUT", "critical", STOP)
         db.command("GO")

@@ -199,7 +199,7 @@ def after_a_wrong_configuration() -> None:
     tried = subprocess.run(("systemctl", "restart", "qpsmtpd.service"), check=False)
     expect(tried.returncode != 0, "it starts")
     plugins.write_text(good)
-    shell(after("attempts in a minute systemd closes the port. Then"))
+    shell(after("mended: the port stays open, and no command is needed after that, but"))
     wait_until_served(LISTEN)
 
 
