@@ -84,6 +84,20 @@ def refuses_an_unknown_domain(mail_system: str) -> None:
     expect(reply.startswith("550 "), f"RCPT was answered {reply!r}")
 
 
+def the_journal_says_why(mail_system: str) -> None:
+    """One line for each message and each refusal, in the journal as in the file."""
+    journal = run("journalctl", "--unit=qpsmtpd", "--boot", "--no-pager", "--output=cat")
+    for text in (journal, LOG.read_text()):
+        refused = [line for line in text.splitlines() if f"{USER}@elsewhere.example" in line]
+        expect(len(refused) == 1 and "plugin=rcpt_ok" in refused[0], str(refused))
+        expect("reply=550 5.7.1" in refused[0], refused[0])
+        accepted = [line for line in text.splitlines() if "message accepted" in line]
+        expect(re.search(r" plugin=queue/\S+ ", accepted[0]), accepted[0])
+        expect(re.search(r" message_id='?<?\S+@\S+", accepted[0]), accepted[0])
+        if mail_system == "postfix":  # Exim tells none in this way
+            expect(re.search(r" next_hop_id=[0-9A-Za-z]{6,} ", accepted[0]), accepted[0])
+
+
 def reconfigures_to_proxy(mail_system: str) -> None:
     with undisturbed_clients(LISTEN), open_transaction(LISTEN, RECIPIENT, "half_proxy"):
         reconfigure({"queue_plugin": "proxy", "queue_smtp_proxy_destination": "127.0.0.1:25"})
@@ -170,6 +184,7 @@ CHECKS: tuple[Check, ...] = (
     defect_13_joins_postdrop_for_postfix_only,
     defect_01_delivers_and_keeps_the_envelope_sender,
     refuses_an_unknown_domain,
+    the_journal_says_why,
     *service.CHECKS,
     reconfigures_to_proxy,
     reconfigures_to_maildir,

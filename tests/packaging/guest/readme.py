@@ -17,9 +17,10 @@ from itertools import takewhile
 from pathlib import Path
 
 from tests.debian_system import CHECKOUT
-from tests.packaging.guest.client import CLIENT_ADDRESS, wait_until_served
+from tests.packaging.guest.client import CLIENT_ADDRESS, send, wait_until_served
 from tests.packaging.guest.next_hop import ADDRESS, EXIM_LOG, RECIPIENT, USER
 from tests.packaging.guest.report import check, expect, keep_log, run
+from tests.packaging.guest.service import SERVER
 from tests.packaging.guest.units import CONFIG, LISTEN, LOG, accepted, arrived_once
 
 README = (CHECKOUT / "debian/README.Debian").read_text()
@@ -91,15 +92,26 @@ def section(text: str) -> str:
     return "\n".join(line.strip() for line in lines) + "\n"
 
 
-def make_certificate() -> None:
+def make_certificate(name: str = "mx") -> None:
     """Where the text has it, and with a key that only root can read."""
-    directory = Path("/etc/letsencrypt/live/mx")
-    directory.mkdir(parents=True)
+    directory = Path("/etc/letsencrypt/live", name)
+    directory.mkdir(parents=True, exist_ok=True)
     run(
-        *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=mx"),
+        *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", f"/CN={name}"),
+        *("-addext", f"subjectAltName=DNS:{name}.example.org"),
         *("-keyout", str(directory / "privkey.pem"), "-out", str(directory / "fullchain.pem")),
     )
     (directory / "privkey.pem").chmod(0o600)
+
+
+def is_shown(name: str) -> bool:
+    """Whether a client that asks for this name gets the certificate that is on disk."""
+    pem = Path("/etc/letsencrypt/live", name, "fullchain.pem").read_text()
+    with connect(*LISTEN) as client:
+        client._host = f"{name}.example.org"  # type: ignore[attr-defined] # what it asks for
+        client.starttls(context=any_certificate())
+        assert isinstance(client.sock, ssl.SSLSocket)
+        return client.sock.getpeercert(binary_form=True) == ssl.PEM_cert_to_DER_cert(pem)
 
 
 def connect(host: str, port: int) -> smtplib.SMTP:
@@ -126,6 +138,25 @@ def starttls_with_a_key_that_only_root_can_read() -> None:
         code, _ = client.starttls(context=any_certificate())
         expect(code == 220, str(code))
         expect(client.ehlo()[0] == 250, "no EHLO after STARTTLS")
+
+
+def a_renewed_certificate() -> None:
+    shell(after("With certbot, this restarts the daemon after a renewal:"))
+    make_certificate()
+    expect(not is_shown("mx"), "it is shown before")
+    shell("/etc/letsencrypt/renewal-hooks/deploy/qpsmtpd")
+    expect(is_shown("mx"), "the old one is shown")
+
+
+def certificates_for_several_names() -> None:
+    make_certificate("other")
+    override = UNITS / "qpsmtpd.service.d/override.conf"
+    drop_in("qpsmtpd.service", f"{override.read_text()}{after('Add two')}\n")
+    shell(after("and restart the daemon after"))
+    shell("systemctl restart qpsmtpd.service")
+    for name in ("mx", "other"):
+        expect(is_shown(name), f"another certificate is shown for {name}")
+    shell("qpsmtpd check-config")
 
 
 def users_of_this_machine() -> None:
@@ -189,7 +220,9 @@ def commands_for_daily_use() -> None:
     for line in after("Commands for daily use:").splitlines():
         if not line.startswith(" "):
             shell(re.split(" {2,}", line)[0])
-    shell(after("Errors\nare in the journal as well:"))
+    reply = send(f"{USER}@elsewhere.example", "refused", server=SERVER).reply_to("RCPT")
+    expect(reply.startswith("550 "), reply)
+    shell(after("the journal and in /var/log/qpsmtpd/qpsmtpd.log:"))
 
 
 def after_a_wrong_configuration() -> None:
@@ -344,6 +377,8 @@ _ALL = (
     dmarc_reports,
     local_plugins,
     starttls_with_a_key_that_only_root_can_read,
+    a_renewed_certificate,
+    certificates_for_several_names,
     users_of_this_machine,
     a_port_with_tls_from_the_first_byte,
 )
