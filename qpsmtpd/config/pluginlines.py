@@ -221,7 +221,7 @@ def _missing(text: str, entry: Entry, error: MissingPluginError, *, skip: bool) 
 def missing_lines(
     files: ConfigFiles, finder: PluginFinder
 ) -> Iterator[tuple[Entry, MissingPluginError]]:
-    """The lines that stop the start because there is no such plugin, and what is to be said of them.
+    """The lines that stop the start as there is no such plugin, and what is to be said of each.
 
     No plugin is run.  Raises ConfigError if a file cannot be read.
     """

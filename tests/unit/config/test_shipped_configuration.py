@@ -57,7 +57,7 @@ SCANNERS = {
     "rspamd": "rspamd.service",
     "spamassassin": "spamd.service",
 }
-BEFORE = ["logging/file", "relay", "badmailfrom", "badrcptto"]
+BEFORE = ["logging/journald", "logging/file", "relay", "badmailfrom", "badrcptto"]
 AFTER = ["rcpt_ok", "verify_recipients", "queue/maildir"]
 
 
