@@ -7,6 +7,8 @@ Called as `python3 -m tests.packaging.guest.installed MAIL_SYSTEM`.  The checks 
 from __future__ import annotations
 
 import re
+import smtplib
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -25,7 +27,7 @@ from tests.packaging.guest.apt import (
     preseed,
     reconfigure,
 )
-from tests.packaging.guest.client import DOMAIN, SENDER, send, wait_until_served
+from tests.packaging.guest.client import CLIENT_ADDRESS, DOMAIN, SENDER, send, wait_until_served
 from tests.packaging.guest.clients import open_transaction, undisturbed_clients
 from tests.packaging.guest.next_hop import (
     ADDRESS,
@@ -96,6 +98,22 @@ def the_journal_says_why(mail_system: str) -> None:
         expect(re.search(r" message_id='?<?\S+@\S+", accepted[0]), accepted[0])
         if mail_system == "postfix":  # Exim tells none in this way
             expect(re.search(r" next_hop_id=[0-9A-Za-z]{6,} ", accepted[0]), accepted[0])
+
+
+def clients_are_told_what_the_mail_system_takes(mail_system: str) -> None:
+    """By default, and the doctor says the same."""
+    largest = {"postfix": 10240000, "exim4": 52428800}[mail_system]
+    with smtplib.SMTP(*LISTEN, source_address=(CLIENT_ADDRESS, 0)) as client:
+        client.ehlo()
+        expect(client.esmtp_features.get("size") == str(largest), str(client.esmtp_features))
+        code, text = client.mail(SENDER, [f"SIZE={largest + 1}"])
+        expect(code == 552, f"{code} {text!r}")
+    said = subprocess.run(("qpsmtpd", "doctor"), capture_output=True, text=True, check=False).stdout
+    expect(
+        f"takes messages of up to {largest} octets, clients send up to {largest}"
+        in " ".join(said.split()),
+        said,
+    )
 
 
 def reconfigures_to_proxy(mail_system: str) -> None:
@@ -185,6 +203,7 @@ CHECKS: tuple[Check, ...] = (
     defect_01_delivers_and_keeps_the_envelope_sender,
     refuses_an_unknown_domain,
     the_journal_says_why,
+    clients_are_told_what_the_mail_system_takes,
     *service.CHECKS,
     reconfigures_to_proxy,
     reconfigures_to_maildir,
