@@ -284,7 +284,7 @@ def clients_are_put_off_until_a_wrong_configuration_is_mended() -> None:
         expect(value("ActiveState", "qpsmtpd.socket") == "active", "the socket is closed")
         expect("wrong" in value("StatusText"), value("StatusText"))
     wait_for("service", lambda: _answer().startswith(b"220 "))
-    expect(value("ActiveState") == "active", value("ActiveState"))
+    wait_for("its state", lambda: value("ActiveState") == "active")
 
 
 def _answer() -> bytes:
