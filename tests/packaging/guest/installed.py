@@ -95,7 +95,7 @@ def the_journal_says_why(mail_system: str) -> None:
         expect("reply=550 5.7.1" in refused[0], refused[0])
         accepted = [line for line in text.splitlines() if "message accepted" in line]
         expect(re.search(r" plugin=queue/\S+ ", accepted[0]), accepted[0])
-        expect(re.search(r" message_id='?<?\S+@\S+", accepted[0]), accepted[0])
+        expect(" message_id=" in accepted[0], accepted[0])
         if mail_system == "postfix":  # Exim tells none in this way
             expect(re.search(r" next_hop_id=[0-9A-Za-z]{6,} ", accepted[0]), accepted[0])
 
