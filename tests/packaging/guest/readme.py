@@ -218,8 +218,8 @@ def follow_the_doctor(trouble: str) -> None:
         expect(turn or commands, f"after {trouble!r} there is nothing to do: {wrong}")
         if not commands:
             return
-        for command in commands:
-            shell(command)
+        for command in commands:  # one may need what the next one does: then in the next turn
+            subprocess.run(("sh", "-xc", command), check=False)
     raise AssertionError(f"after {trouble!r}, still wrong: {wrong}")
 
 
