@@ -70,21 +70,21 @@ def _serve(options: RunOptions, listeners: Sequence[Listener], *, stay_open: boo
     else:
         status = Worker(options, listeners, ServiceManager(), log_warnings=True).run()
     if status == EXIT_CONFIG:
-        notify.misconfigured()
-        if turn_away(listeners) and stay_open:
-            _turn_away_for_a_while(listeners)
+        _put_off(listeners, stay_open=stay_open)
     return status
 
 
-def _turn_away_for_a_while(listeners: Sequence[Listener]) -> None:
-    """A client had us started, or several wait: answer those that come next as well.
+def _put_off(listeners: Sequence[Listener], *, stay_open: bool) -> None:
+    """Tell the clients that wait, and if there are any, those that come next as well.
 
-    The next one after that has the configuration looked at again.  If each did, the service
+    The first one after that has the configuration looked at again.  If each did, the service
     manager would see too many starts, and close the socket.
     """
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: sys.exit(0))
-    turn_away_for(listeners, TURN_AWAY_SECONDS)
+    notify.misconfigured()
+    if turn_away(listeners) and stay_open:
+        turn_away_for(listeners, TURN_AWAY_SECONDS)
 
 
 def drop_privileges(user: str) -> None:
