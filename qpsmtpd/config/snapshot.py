@@ -62,6 +62,12 @@ class Snapshot:
         store = self.services.store.scoped("failed logins")
         return SharedCounts(store, self.services.clock, FAILED_LOGINS_WINDOW)
 
+    @property
+    def largest_message(self) -> int:
+        """How many octets a message may have, by `databytes` and by the next hop; 0 for any."""
+        limits = (int(self.settings.databytes), self.chain.largest_message())
+        return min(filter(None, limits), default=0)
+
     async def stop(self) -> None:
         """Stop all plugins, the last one first, then the resolver and the store.
 

@@ -53,6 +53,8 @@ class Pool:
         self._avoided: dict[Target, float] = {}
         #: Whether the next hop offered DSN last; not before the first connection.
         self.takes_dsn = False
+        #: How many octets of a message it said that it takes (RFC 1870); 0 if it has no limit.
+        self.largest_message = 0
 
     def __str__(self) -> str:
         return ",".join(map(str, (self.target, *self.others)))
@@ -93,6 +95,7 @@ class Pool:
     async def _connect(self, target: Target) -> Client:
         client = await connect(target)
         self.takes_dsn = dsn.KEYWORD in client.extensions
+        self.largest_message = client.largest_message
         return client
 
     @contextlib.asynccontextmanager

@@ -49,12 +49,12 @@ def _welcome(connection: Connection) -> str:
 def _extensions(connection: Connection) -> list[str]:
     """The EHLO keywords, each of which works (RFC 2920, 6152, 1870, 6531, 2034, 3207, 4954)."""
     snapshot = connection.snapshot
-    databytes = snapshot.settings.databytes
+    largest = snapshot.largest_message
     mechanisms = authenticate.offered(connection)
     utf8 = ["SMTPUTF8"] if snapshot.settings.smtputf8 else []
     lines = ["PIPELINING", "8BITMIME", *utf8, "ENHANCEDSTATUSCODES"]
-    if databytes:
-        lines.append(f"SIZE {int(databytes)}")
+    if largest:
+        lines.append(f"SIZE {largest}")
     if snapshot.tls_context is not None and connection.session.tls is None:
         lines.append("STARTTLS")
     if mechanisms:

@@ -76,7 +76,7 @@ async def _receive_and_decide(connection: Connection, transaction: Transaction) 
         settings.spool_dir, settings.size_threshold, connection.memory, settings.spool_mode
     )
     limits = DataLimits(
-        settings.databytes,
+        connection.snapshot.largest_message,
         settings.max_line_length,
         settings.max_header_size,
         settings.max_headers,

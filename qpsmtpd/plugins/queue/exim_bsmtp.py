@@ -23,6 +23,9 @@ users, aliases (`:fail:` is unknown, `:defer:` is unsure), and with Debian's con
 recipient of a relay domain whose mail can be routed. What Exim's ACLs would say does not matter, as
 they are not asked about messages from here either.
 
+Clients are told (SIZE) how large a message Exim takes: the macro MESSAGE_SIZE_LIMIT of Debian's
+configuration when ours is loaded, or 50 MiB, which is Exim's default.
+
 Batch SMTP has no ESMTP parameters: an address with a domain in Unicode (RFC 6531) is refused with
 5.6.7.
 
@@ -60,6 +63,7 @@ from qpsmtpd.nexthop import DotStuffer
 from qpsmtpd.nexthop.eximtrust import PROGRAM, check_trust
 from qpsmtpd.nexthop.eximverify import EximVerifier
 from qpsmtpd.nexthop.program import Finished, ProgramError, Programs
+from qpsmtpd.nexthop.sizelimit import EXIM, of_exim, size_findings
 
 #: Where Debian has Exim's name for `exim -bS`.
 DEFAULT_PROGRAM = "/usr/sbin/rsmtp"
@@ -88,6 +92,7 @@ class EximBsmtp(Plugin[EximOptions]):
     async def start(self) -> None:
         self._commands = Programs(self.options.processes)
         self._verifier = EximVerifier([self._verifying_program, "-bv"])
+        self._largest = of_exim()
         if not os.access(self._program, os.X_OK):
             self.log.error("%s cannot be run; every message is deferred", self._program)
 
@@ -101,11 +106,16 @@ class EximBsmtp(Plugin[EximOptions]):
             question = f"{self._verifying_program} -bv"
             fine = Finding.ok(question, "says which recipients Exim does not have")
             yield system.set_id_problem(question) or fine
+            announced = of_exim(system.read)
+            yield from size_findings("Exim", EXIM, system, announced, self.services.databytes)
 
     async def knows_recipient(self, recipient: Recipient, sender: ReversePath) -> Verification:
         if not recipient.address.is_ascii:
             return unsure("not asked: internationalized address")
         return await self._verifier.verify(str(recipient.address))
+
+    def largest_message(self) -> int:
+        return self._largest
 
     async def hook_queue(self, tx: Transaction) -> Verdict:
         if not all(domain.isascii() for domain in _domains(tx)):
