@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import textwrap
 from typing import TextIO
@@ -15,6 +16,12 @@ def styled(stream: TextIO, style: str, text: str) -> str:
     """The text in a style, if the stream is a terminal and nobody said NO_COLOR."""
     plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" or not stream.isatty()
     return text if plain else f"\033[{_CODES[style]}m{text}\033[0m"
+
+
+def print_anything(stream: TextIO) -> None:
+    """Have a stream show what its encoding lacks as a question mark (LC_ALL=de_DE.ISO-8859-1)."""
+    if isinstance(stream, io.TextIOWrapper):
+        stream.reconfigure(errors="replace")
 
 
 def indented(text: str, columns: int) -> str:

@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from qpsmtpd import __version__
 from qpsmtpd.commands.arguments import Command
 from qpsmtpd.errors import QpsmtpdError
-from qpsmtpd.terminal import styled
+from qpsmtpd.terminal import print_anything, styled
 
 #: The commands, in the order of the help, each with its module; `add_NAME` there adds it.  Nothing
 #: is imported for the others: that costs more than most commands do.
@@ -54,6 +54,7 @@ def _implied() -> Sequence[str]:
 
 def guarded(command: Callable[[], int]) -> int:
     """Run a command; what qpsmtpd raises on purpose becomes one line on stderr."""
+    print_anything(sys.stdout)
     try:
         return command()
     except QpsmtpdError as error:

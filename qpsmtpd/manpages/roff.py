@@ -4,17 +4,20 @@
 Docstrings are prose with few marks: paragraphs, lists of `- ` or `1. `, lists of `name: meaning`,
 blocks that are indented by four columns, which stay as they are, and `literal` or **strong** words.
 A list begins after a blank line: `name:` at the start of a later line of a paragraph is prose.
+Within a list, short definitions may share a line, with two blanks between them.
 """
 
 from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 _MARKED = re.compile(r"`(?P<literal>[^`]+)`|\*\*(?P<strong>[^*]+)\*\*")
 _ITEM = re.compile(r"(?P<mark>-|\d+\.) +(?P<text>.*)", re.DOTALL)
-_DEFINITION = re.compile(r"(?P<mark>[a-z_]+(?:, [a-z_]+)*): +(?P<text>.*)", re.DOTALL)
+_NAMES = r"[a-z_][a-z_\d]*(?:, [a-z_][a-z_\d]*)*"
+_DEFINITION = re.compile(rf"(?P<mark>{_NAMES}): +(?P<text>.*)", re.DOTALL)
+_NEXT_DEFINITION = re.compile(rf"(?<=\.)  (?={_NAMES}: )")
 _SENTENCE_END = re.compile(r"(?<=[\w)`>\]%][.:?!])(?<!e\.g\.)(?<!i\.e\.) +(?=[A-Z`<])")
 _BLANK_LINES = re.compile(r"\n(?:[ \t]*\n)+")
 
@@ -23,6 +26,8 @@ _NAMED = {"\\": "\\e", "-": "\\-", "'": "\\(aq", "`": "\\(ga", "^": "\\(ha", "~"
 _NAMED |= {"–": "\\(en", "—": "\\(em", "…": "...", "→": "\\(->", '"': "\\(dq"}
 #: Columns of a line of roff (mandoc(1) complains about more).
 _WIDTH = 79
+#: Characters of a title that leave room for a word between two of them on 80 columns.
+_TITLE = 30
 _ESCAPES = str.maketrans(_NAMED)
 
 
@@ -48,8 +53,10 @@ class Page:
 
     def __init__(self, name: str, section: int, summary: str, version: str, date: str = "") -> None:
         self.name, self.section = name, section
+        # The title stands at both ends of the first line, and leaves no room there if it is long.
+        between = "qpsmtpd" if len(name) <= _TITLE else ""
         self._lines = [
-            f'.TH {escape(name.upper())} {section} "{date}" "qpsmtpd {version}" "qpsmtpd"',
+            f'.TH {escape(name.upper())} {section} "{date}" "qpsmtpd {version}" "{between}"',
             # No hyphens in what may be copied, and no filled right margin.
             ".nh",
             ".ad l",
@@ -61,6 +68,11 @@ class Page:
     def file_name(self) -> str:
         """The name of the file that man(1) looks for."""
         return f"{self.name}.{self.section}"
+
+    @property
+    def title(self) -> str:
+        """The page as others name it."""
+        return f"{self.name}({self.section})"
 
     def __str__(self) -> str:
         return "\n".join(self._lines) + "\n"
@@ -96,6 +108,14 @@ class Page:
             for block in others:
                 self._block(block)
             self._lines.append(".RE")
+
+    def table(self, rows: Mapping[str, str]) -> None:
+        """Terms with a line about each, without distances."""
+        for number, (term, text) in enumerate(rows.items()):
+            self.term(term, text)
+            if number == 0:
+                self._lines.append(".PD 0")
+        self._lines.append(".PD")
 
     def synopsis(self, usage: str) -> None:
         """A command line: its first word is the program."""
@@ -150,6 +170,8 @@ def _items(block: str) -> Iterator[str]:
     if not _begins_item(block):
         yield block
         return
+    if _DEFINITION.match(block):
+        block = _NEXT_DEFINITION.sub("\n", block)
     item: list[str] = []
     for line in block.split("\n"):
         if item and _begins_item(line):
@@ -170,14 +192,19 @@ def _breakable(value: str) -> str:
 
 def _filled(text: str) -> list[str]:
     """The lines of a paragraph, for roff to fill; each sentence begins a line, as roff wants it."""
-    sentences = _SENTENCE_END.split(" ".join(text.split()))
     return [
         _guarded(line)
-        for sentence in sentences
+        for sentence in _sentences(" ".join(text.split()))
         for line in textwrap.wrap(
             inline(sentence), _WIDTH, break_long_words=False, break_on_hyphens=False
         )
     ]
+
+
+def _sentences(text: str) -> list[str]:
+    """The sentences of a paragraph; what is marked may look like the end of one, and is not."""
+    kept = _MARKED.sub(lambda marked: marked[0].replace(" ", "\0"), text)
+    return [sentence.replace("\0", " ") for sentence in _SENTENCE_END.split(kept)]
 
 
 def _guarded(line: str) -> str:

@@ -110,8 +110,8 @@ The file `plugins` is the chain: one plugin per line, its name and its arguments
 blanks. Quotes have no meaning, and a comment cannot follow on the same line. At each step of a
 session (hook) the plugins are asked from top to bottom; most have no opinion, and the first that
 accepts or refuses ends the step. So `rcpt_ok`, which accepts recipients, comes after every plugin
-that may refuse them, and the chain ends with a plugin that hands messages over, named queue/...
-below.
+that may refuse them, and the chain ends with a plugin that hands messages over, one of those named
+queue/...
 
     earlytalker
     relay
@@ -121,8 +121,8 @@ below.
     queue/smtp-forward 192.0.2.25
 
 An argument is `NAME VALUE` or `NAME=VALUE`; for a switch, the name alone is enough. Some names may
-be left out, as noted below. In names `-` and `_` are the same. A misspelt argument is an error. Any
-other that a plugin does not know has no effect, and a warning, if the plugin is one of the Perl
+be left out, as the manuals say. In names `-` and `_` are the same. A misspelt argument is an error.
+Any other that a plugin does not know has no effect, and a warning, if the plugin is one of the Perl
 version, which ignored it; on the line of another plugin it is an error.
 
 To use a plugin more than once, write its name as `NAME:1`, `NAME:2` and so on.
@@ -142,15 +142,25 @@ Local plugins are files NAME.py in a directory of the file `plugin_dirs`; see
 qpsmtpd-plugin-api(7). Plugins in Perl cannot be used, and are reported. A line whose plugin does
 not exist stops the start, unless the file `missing_plugins` says otherwise.
 
-`qpsmtpd plugins` shows the chain with the hooks of each plugin; `qpsmtpd plugins NAME` shows the
-manual of one plugin, as below.
 """
+
+PLUGINS = """\
+Each has a manual of its own, qpsmtpd-plugin-NAME(5), with a hyphen for the slash in a name:
+qpsmtpd-plugin-dnsbl(5), qpsmtpd-plugin-queue-smtp-forward(5). `qpsmtpd plugins NAME` prints it as
+well, also that of a local plugin.
+"""
+
+#: At the end of the arguments of each plugin.
+COMMON_ARGUMENTS = (
+    "Every plugin also has on_fault, mode, hook_timeout, loglevel and if_enabled: see \
+qpsmtpd-plugins(5)."
+)
 
 PERL = """\
 What has become of each plugin of the Perl version (1.03):
 
 - same: it does here what it did there;
-- differs: it does that, but for what is said; where there is more, its manual above has the rest;
+- differs: it does that, but for what is said; where there is more, its manual has the rest;
 - built in: the daemon itself does what it did;
 - stands in: it is not here, and another plugin or program does what it did;
 - idle: it does nothing, and its line may stay until somebody removes it.
@@ -169,7 +179,7 @@ Most tests do not apply to exempt clients. A client is exempt
   `dns_whitelist_soft` has found it on a list in the DNS;
 - for one message, if the sender of that message is on an allowlist: the file `whitelistsenders`.
 
-A manual below that speaks of exempt clients means all of these. Only relay clients may relay; the
+A manual that speaks of exempt clients means all of these. Only relay clients may relay; the
 others are spared tests and gain no other right. The plugins that exempt a client must come before
 those whose tests it is to be spared, and some tests are made too early for a client that logs in
 later.
@@ -245,3 +255,85 @@ serves them all. New installations use qpsmtpd(8), or the units qpsmtpd.socket a
 Signals, exit status, environment and files are those of qpsmtpd(8); the exit status for wrong
 options is 2.
 """
+
+#: Command → examples of it.
+EXAMPLES = {
+    "run": """\
+Serve a configuration in another directory, on a port that needs no rights:
+
+    qpsmtpd run --config ./config --listen 127.0.0.1:2525 --workers 1
+
+As root: SMTP, and TLS from the first byte, as the user qpsmtpd:
+
+    qpsmtpd run --listen :25 --listen-tls :465 --user qpsmtpd
+""",
+    "inetd": """\
+With tcpserver, as the daemon's user:
+
+    tcpserver -u $(id -u qpsmtpd) -g $(id -g qpsmtpd) 0 25 qpsmtpd inetd
+""",
+    "reload": """\
+Without systemd, where the daemon was started with --pid-file:
+
+    qpsmtpd reload $(cat /run/qpsmtpd.pid)
+""",
+    "check-config": """\
+Before a reload, or for a configuration that is not in use yet:
+
+    qpsmtpd check-config && systemctl reload qpsmtpd
+    qpsmtpd check-config ./config
+""",
+    "plugins": """\
+Show the chain, the manual of a plugin, and the chain of a configuration that is not in use yet:
+
+    qpsmtpd plugins
+    qpsmtpd plugins queue/smtp-forward
+    qpsmtpd plugins --config ./config
+""",
+    "karma": """\
+See who is in the penalty box or was, and let one of them out:
+
+    qpsmtpd karma search naughty
+    qpsmtpd karma release 192.0.2.25
+""",
+    "dialogue": """\
+Lines of a script are sent (C:) or expected (S:), where an asterisk stands for any text:
+
+    S: 220 *
+    C: HELO client.example
+    S: 250 *
+    C: QUIT
+    S: 221 *
+
+With that in the file greeting.smtp:
+
+    qpsmtpd dialogue greeting.smtp --to 127.0.0.1:25
+""",
+    "doctor": """\
+Examine everything, or, for a monitoring system, only what keeps mail from being taken:
+
+    qpsmtpd doctor
+    qpsmtpd doctor --errors --json
+""",
+    "dkim-key": """\
+Make a key for a domain and print its record; once that is published, compare them, and have the
+daemon sign with it:
+
+    qpsmtpd dkim-key example.org
+    qpsmtpd dkim-key example.org --check
+    systemctl reload qpsmtpd
+""",
+    "dmarc-report": """\
+Look at what was counted, and at one report as it will be sent; then have all be sent daily:
+
+    qpsmtpd dmarc-report
+    qpsmtpd dmarc-report --show example.org --day 2026-11-22
+    systemctl enable --now qpsmtpd-dmarc-report.timer
+""",
+    "scram-verifier": """\
+Add a user to the file flat_auth_pw:
+
+    qpsmtpd scram-verifier anna@example.org >>/etc/qpsmtpd/flat_auth_pw
+    systemctl reload qpsmtpd
+""",
+}

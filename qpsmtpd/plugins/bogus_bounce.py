@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
 """bogus_bounce: find messages that only pretend to be non-delivery reports.
 
-    bogus_bounce [log|deny|denysoft] [reject 0|1|naughty] [reject_type TYPE]
+    bogus_bounce [log|deny|denysoft] [reject 0|1|naughty]
+                 [reject_type TYPE]
 
 A message from the null sender reports on another message, so it goes to a single recipient, the
 sender of that message (RFC 3464 section 2, RFC 3834 section 3.3), and has no return path. A message

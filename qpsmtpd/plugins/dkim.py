@@ -1,20 +1,25 @@
 # SPDX-License-Identifier: MIT
 """dkim: signs mail of our own users, and checks the signatures of others (DKIM).
 
-    dkim [reject 0|1|naughty] [reject_type TYPE] [temperror accept|defer] [partial_body policy|pass]
-         [canonicalization FORM] [more_fields NAME,NAME...] [lifetime DURATION]
+    dkim [reject 0|1|naughty] [reject_type TYPE] [temperror accept|defer]
+         [partial_body policy|pass] [canonicalization FORM]
+         [more_fields NAME,NAME...] [lifetime DURATION]
 
 Signatures of others. The result of each signature (RFC 6376) is written into
 Authentication-Results, in the order of the signatures, and `dkim=none` if there are none:
 
-    dkim=pass (2048-bit key) header.d=example.org header.s=s1 header.a=rsa-sha256 header.b=AbCd1234
+    dkim=pass (2048-bit key) header.d=example.org header.s=s1
+      header.a=rsa-sha256 header.b=AbCd1234
 
     result      a signature that
     pass        is right
-    fail        is not that of this message: somebody has changed it, or forged the signature
-    policy      may be right and does not count: rsa-sha1, a key below 1024 or above 8192 bits, or a
-                body to which anybody can have added something (`partial_body pass` lets that pass)
-    permerror   is wrong itself, has expired, does not cover From, or has no usable key
+    fail        is not that of this message: somebody has changed it, or
+                forged the signature
+    policy      may be right and does not count: rsa-sha1, a key below
+                1024 or above 8192 bits, or a body to which anybody can
+                have added something (`partial_body pass` lets that pass)
+    permerror   is wrong itself, has expired, does not cover From, or has
+                no usable key
     temperror   cannot be checked now, as the DNS does not answer
 
 The algorithms are rsa-sha256 and ed25519-sha256 (RFC 8301, RFC 8463). At most 10 signatures are
@@ -33,10 +38,11 @@ permerror costs its client a point of karma.
 Our own signatures. Mail of relay clients and authenticated users is signed if there are keys for
 its domain in the directory `dkim` of the configuration:
 
-    dkim/example.org/202611.private     a key (PEM), whose selector is 202611
-    dkim/example.org/selector           the selector of the key beside it, which is
-    dkim/example.org/private            named as in the Perl version
-    dkim/example.net                    a symbolic link: example.org signs for example.net
+    dkim/example.org/202611.private  a key (PEM) with the selector 202611
+    dkim/example.org/selector        the selector of the key beside it
+    dkim/example.org/private         the same, named as Perl's was
+    dkim/example.net                 a symbolic link to example.org,
+                                     which signs for example.net
 
 The domain is that of From, or if there is no key for it, that of the sender in the envelope; a
 domain without a directory has the keys of the nearest domain above it. A message is signed with

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: MIT
 """dmarc: whether a message is from the domain in its From field (DMARC).
 
-    dmarc [reject 0|author|1|naughty] [reject_type TYPE] [temperror accept|defer]
-          [public_suffix_list FILE]
-          [reporting report_sender ADDRESS report_via HOST:PORT|PROGRAM [report_recipients]]
+    dmarc [reject 0|author|1|naughty] [reject_type TYPE]
+          [temperror accept|defer] [public_suffix_list FILE]
+          [reporting report_sender ADDRESS report_via HOST:PORT|PROGRAM
+           [report_recipients]]
 
 It is, if that domain, or one of the same organization, has passed SPF or DKIM (RFC 9989). So the
 plugins sender_permitted_from and dkim have to be above this one. The result is written into
@@ -13,18 +14,21 @@ Authentication-Results, with what the domain wants done if it is fail:
 
     result      the message
     pass        is from that domain
-    fail        is not, or somebody has changed it on its way: a mailing list, for instance
+    fail        is not, or somebody has changed it on its way: a mailing
+                list, for instance
     none        has an author whose domain does not use DMARC
-    permerror   has no author, or authors in several domains, or a From field that readers would not
-                agree about; see below
-    temperror   cannot be judged now: the DNS does not answer, and the answer could make it a pass
+    permerror   has no author, or authors in several domains, or a From
+                field that readers would not agree about; see below
+    temperror   cannot be judged now: the DNS does not answer, and the
+                answer could make it a pass
 
 What is refused is up to `reject`:
 
     level    refused with 550 5.7.1
     0        nothing
     author   a message whose result is permerror
-    1        the same, and a fail if the domain wants that refused (p=reject, and not t=y)
+    1        the same, and a fail if the domain wants that refused
+             (p=reject, and not t=y)
     naughty  as 1, but the plugin naughty says so, when it wants to
 
 The default is `author`. No receiver may refuse a message only because the policy of its domain is

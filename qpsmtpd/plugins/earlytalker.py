@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
 """earlytalker: refuse clients that talk before it is their turn.
 
-    earlytalker [wait SECONDS] [check-at CONNECT|DATA ...] [defer-reject] [reject ...]
+    earlytalker [wait SECONDS] [check-at CONNECT|DATA ...] [defer-reject]
+                [reject ...]
 
 RFC 5321 section 3.1 has the client wait for the greeting. Many senders of spam do not: a client
 that sends anything within `wait` seconds after connecting is refused with 550 in place of the

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
 """greylisting: put off mail from clients that nobody knows yet (RFC 6647).
 
-    greylisting [black_timeout 50m] [suspects all] [sender 1] [recipient 1] ...
+    greylisting [black_timeout 50m] [suspects all] [sender 1]
+                [recipient 1] ...
 
 A mail server tries again after a temporary refusal; much of what sends spam does not. A client that
 is not known is refused with 451 4.7.1 until `black_timeout` has passed since its first attempt.
@@ -25,10 +26,13 @@ plugin after the others and before `rcpt_ok`.
 **Only suspects.** With `suspects`, only clients with one of these reasons wait; `all` means any:
 
     nameless   its address has no name in the DNS that has this address
-    dynamic    its name looks as if a provider had made it from the address, or like a home's
+    dynamic    its name looks as if a provider had made it from the
+               address, or like a home's
     helo       its HELO name has no dot, or is an address
-    listed     a DNS list in the file `greylist_zones` has it; lists too weak to refuse by
-    karma      it has lost more karma than it gained, now or before (plugin karma)
+    listed     a DNS list in the file `greylist_zones` has it; lists too
+               weak to refuse by
+    karma      it has lost more karma than it gained, now or before
+               (plugin karma)
 
 A DNS that does not answer is no reason. Old forms of this, for what ident/p0f and ident/geoip have
 found out: `p0f genre,windows,distance,8` has only clients wait that match one of the pairs (`genre`

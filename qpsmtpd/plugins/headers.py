@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
 """headers: refuse messages whose header section breaks RFC 5322, or whose date is absurd.
 
-    headers [require From,Date] [past DAYS] [future DAYS] [reject 0|1|naughty] [reject_type TYPE]
+    headers [require From,Date] [past DAYS] [future DAYS]
+            [reject 0|1|naughty] [reject_type TYPE]
 
 The message is refused at its end with 552 5.6.0 (452 with `reject_type temp`) if
 

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
 """helo: refuse clients by the name they give in HELO or EHLO.
 
-    helo [policy lenient|rfc|strict] [reject ...] [reject_type ...] [timeout 5]
+    helo [policy lenient|rfc|strict] [reject ...] [reject_type ...]
+         [timeout 5]
 
 A name that fails a test is refused with 550 5.7.1 and the connection closed, unless `reject_type`
 says otherwise; the client loses a point of karma. A name fails

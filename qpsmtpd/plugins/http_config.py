@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
 """http_config: fetch configuration files by HTTPS.
 
-    http_config https://config.example.com/mx/ [files badmailfrom,rcpthosts]
+    http_config https://config.example.com/mx/
+                [files badmailfrom,rcpthosts]
 
 For a configuration file that a plugin below reads, its name is appended to each URL in turn; the
 first that has lines, besides empty ones and comments (`#`), supplies the file. If none has, it is

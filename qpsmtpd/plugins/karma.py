@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
 """karma: remember how clients have behaved, and turn away those who have been naughty.
 
-    karma [penalty_days 1] [strikes 3] [negative 1] [reject naughty|1|0] [reject_type ...]
+    karma [penalty_days 1] [strikes 3] [negative 1] [reject naughty|1|0]
+          [reject_type ...]
 
 Other plugins give points while a client is connected, and take some. A connection that ends with at
 least `strikes` points was nice; one that has lost as many, or whose rejection was left to the

@@ -19,18 +19,26 @@ macros are those of Postfix.
 
 What it may do:
 
-    accept            nothing more is told to it; other plugins and milters are asked all the same
-    reject, tempfail  550 or 552 5.7.1, 450 or 452 4.7.1; a milter that says which reply is to be
-                      given can choose any 4xx or 5xx; anything else becomes a 451
-    discard           the message is refused (`discard refuse`), so that nothing is lost unheard;
-                      with `discard drop` the client is told 250, and the message is gone
-    quarantine        `quarantine hold`: Postfix keeps it in its queue hold, if queue/postfix-queue
-                      hands it over; any other way of delivery cannot do that, so the message is
-                      deferred, and the log has an ERROR. `deny` refuses it; `tag` delivers it with
-                      a field X-Quarantine, which has the milter's name and reason
-    change            header fields, body, reverse-path and recipients are changed as it says. A
-                      recipient that it adds is not asked about in any plugin, so it must not take
-                      addresses from messages. If it removes all recipients, that is a discard
+    accept            nothing more is told to it; other plugins and
+                      milters are asked all the same
+    reject, tempfail  550 or 552 5.7.1, 450 or 452 4.7.1; a milter that
+                      says which reply is to be given can choose any 4xx
+                      or 5xx; anything else becomes a 451
+    discard           the message is refused (`discard refuse`), so that
+                      nothing is lost unheard; with `discard drop` the
+                      client is told 250, and the message is gone
+    quarantine        `quarantine hold`: Postfix keeps it in its queue
+                      hold, if queue/postfix-queue hands it over; any
+                      other way of delivery cannot do that, so the
+                      message is deferred, and the log has an ERROR.
+                      `deny` refuses it; `tag` delivers it with a field
+                      X-Quarantine, which has the milter's name and
+                      reason
+    change            header fields, body, reverse-path and recipients
+                      are changed as it says. A recipient that it adds is
+                      not asked about in any plugin, so it must not take
+                      addresses from messages. If it removes all
+                      recipients, that is a discard
 
 A milter that cannot be reached, breaks off, is too slow, says that it cannot do its work, or does
 not speak the protocol: what `failure` says. `defer` refuses MAIL, or what comes next, with 451

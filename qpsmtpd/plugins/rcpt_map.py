@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
 """rcpt_map: accept only listed recipients of a domain.
 
-    rcpt_map domain example.com file /etc/qpsmtpd/map/example.com [default DENY=No_such_user.]
+    rcpt_map domain example.com file /etc/qpsmtpd/map/example.com
+             [default DENY=No_such_user.]
 
 For a domain whose mail goes to another host that refuses unknown users too late or never. The lines
 of the file, besides empty ones and comments (`#`), are like these:

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
 """rspamd: have rspamd judge messages, and do what it says.
 
-    rspamd [PLACE] [reject 0|1|naughty] [greylist pass|defer] [outgoing yes]
+    rspamd [PLACE] [reject 0|1|naughty] [greylist pass|defer]
+           [outgoing yes]
 
 A message of up to `size_limit` is sent to rspamd's normal worker at `localhost:11333` (POST
 /checkv2, HTTP), with what is known about client, sender, recipients and login. What happens then
@@ -13,8 +14,8 @@ is the action that rspamd chose by its score:
     rewrite subject   the subject that rspamd chose, and X-Spam: Yes
     quarantine        X-Spam: Yes, as we have no quarantine
     soft reject       451 4.7.1
-    reject, discard   552 5.7.1, as to discard would lose mail without a trace; with `reject 0`
-                      only X-Spam: Yes
+    reject, discard   552 5.7.1, as to discard would lose mail without a
+                      trace; with `reject 0` only X-Spam: Yes
 
 Any other action counts as no action, with a warning in the log. Header fields that rspamd adds or
 removes (its module milter_headers, DKIM and ARC signatures) are added and removed; other changes to

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
 """sender_permitted_from: whether the sender's domain lets this client send its mail (SPF).
 
-    sender_permitted_from [reject 0-6] [no_dmarc_policy 0-4] [received_spf yes|no]
+    sender_permitted_from [reject 0-6] [no_dmarc_policy 0-4]
+        [received_spf yes|no]
 
 A domain publishes who may send its mail (RFC 7208). The result is always written into
 Authentication-Results (`spf=pass smtp.mailfrom=example.org`). What is refused is up to `reject`:

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
 """spamassassin: have SpamAssassin judge messages, through its daemon spamd.
 
-    spamassassin [reject SCORE|userprefs] [munge_subject_threshold SCORE] [spamd_socket PLACE]
+    spamassassin [reject SCORE|userprefs] [munge_subject_threshold SCORE]
+                 [spamd_socket PLACE]
 
 A message of up to `size_limit` is sent to spamd, and gets the header fields X-Spam-* that
 SpamAssassin gives it (but not X-Spam-Report). Nothing is refused unless `reject` has a score: a

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
 """uribl: judge messages by DNS lists of the hosts that links in them lead to (SURBL, URIBL, DBL).
 
-    uribl [action add-header|deny|denysoft|log] [timeout 30] [check_headers yes|no]
+    uribl [action add-header|deny|denysoft|log] [timeout 30]
+          [check_headers yes|no]
           [public_suffix_list FILE] [max_domains N]
 
 File `uribl_zones`, one list a line: its zone, which of its answers count, and what to do then. Both

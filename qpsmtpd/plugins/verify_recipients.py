@@ -7,10 +7,12 @@ sender, who is forged in most of that mail. With it, the unknown recipient is re
 
 The plugin that delivers is asked, by the first line that would take the message:
 
-    queue/smtp-forward, queue/lmtp    ask the next hop, on connections that carry no mail
+    queue/smtp-forward, queue/lmtp    ask the next hop, on connections
+                                      that carry no mail
     queue/exim-bsmtp                  asks Exim (`exim4 -bv`)
     queue/postfix-queue               asks Postfix's SMTP server
-    queue/maildir, queue/discard      take every recipient (but see `create` of queue/maildir)
+    queue/maildir, queue/discard      take every recipient (but see
+                                      `create` of queue/maildir)
     queue/qmail-queue, most others    cannot be asked
 
 It does not matter where the line is: recipients are verified after the plugins have accepted
@@ -21,8 +23,10 @@ the recipient (greylisting, for instance), refuses the null sender or our HELO, 
 reason that is not the recipient's; and for one that accepts all recipients of a domain. A 5xx to
 RCPT counts as "unknown" with one of the statuses
 
-    5.1.1  5.1.2  5.1.3  5.1.4  5.1.6  5.1.10     no such mailbox, no such domain
-    5.2.1  5.2.2  5.2.4                           a mailbox that is disabled or full, a broken list
+    5.1.1  5.1.2  5.1.3      no such mailbox, no such domain
+    5.1.4  5.1.6  5.1.10
+    5.2.1  5.2.2  5.2.4      a mailbox that is disabled or full, a broken
+                             list
 
 and, without any status, with code 550, 551, 553 or 556 if the text does not speak of relaying,
 permission, policy or lists. Others, such as 5.7.1 and 5.1.8, are about us, the sender or the

@@ -14,6 +14,7 @@ from tests.debian_system import GUEST_CHECKOUT, System, layer_tar, unpacked
 #: Build-Depends of debian/control (a test compares), and what looks at the result.
 BUILD_DEPENDENCIES = (
     "debhelper",
+    "dh-apparmor",
     "po-debconf",
     "pybuild-plugin-pyproject",
     "python3-aiosmtpd",

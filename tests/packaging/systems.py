@@ -14,11 +14,11 @@ from tests.packaging.package import NAMES, built
 GUEST_PACKAGES = tuple(f"/var/tmp/{name}" for name in NAMES)
 
 #: What the package depends on, as a booted system has no network to get it from; swaks and
-#: logrotate are for the tests.
+#: what follows it are for the tests.
 DEPENDENCIES = (
     *("adduser", "python3-aiosmtpd", "python3-cryptography", "python3-debian"),
     *("python3-dnspython", "python3-jinja2", "python3-uvloop", "ucf"),
-    *("swaks", "logrotate", "dpkg-repack"),
+    *("swaks", "logrotate", "dpkg-repack", "apparmor", "strace"),
 )
 MAIL_SYSTEM_PACKAGES = {"postfix": ("postfix",), "exim4": ("exim4-daemon-light",)}
 #: The Perl version; relay, a plugin of its default configuration, lacks libnet-ip-perl.

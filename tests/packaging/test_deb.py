@@ -17,6 +17,7 @@ from tests.packaging.package import BUILD_DEPENDENCIES, TOOLS, VERSION, built
 pytestmark = pytest.mark.real_systems
 
 CONFFILES = {
+    "/etc/apparmor.d/qpsmtpd",
     "/etc/fail2ban/filter.d/qpsmtpd.conf",
     "/etc/logcheck/ignore.d.server/qpsmtpd",
     "/etc/logrotate.d/qpsmtpd",

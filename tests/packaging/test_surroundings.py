@@ -25,7 +25,7 @@ from qpsmtpd.logs.levels import LogLevel
 from qpsmtpd.logs.records import bind, format_record
 from qpsmtpd.mail.ip import Endpoint
 from qpsmtpd.mail.session import Session
-from qpsmtpd.manpages.pages import PAGES
+from qpsmtpd.manpages.pages import pages
 from qpsmtpd.plugin.services import Services
 from qpsmtpd.plugins.logging.file import File, FileOptions
 from qpsmtpd.smtp.connection import Connection
@@ -349,7 +349,7 @@ INSTALLED = {
     "/usr/share/doc/qpsmtpd/NEWS.Debian.gz",
     "/usr/share/doc/qpsmtpd/README.Debian.gz",
     "/usr/share/doc/qpsmtpd/examples/fail2ban-jail.conf",
-    *(f"/usr/share/man/man{page[-2]}/{page[:-3]}.{page[-2]}.gz" for page in PAGES),
+    *(f"/usr/share/man/man{page.section}/{page.file_name}.gz" for page in pages()),
 }
 
 

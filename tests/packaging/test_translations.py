@@ -5,13 +5,30 @@ from __future__ import annotations
 
 import ast
 import re
+import subprocess
+import unicodedata
 
 import pytest
 
-from tests.debian_system import CHECKOUT
+from tests.debian_system import CHECKOUT, install_on_host
 
 PO = CHECKOUT / "debian/po"
 LANGUAGES = sorted(path.stem for path in PO.glob("*.po"))
+#: Those that the package in Perl had in its last version, 0.94-8.
+ALWAYS_HAD = {"cs", "da", "de", "es", "fr", "it", "ja", "nl", "pt", "pt_BR", "ru", "sk", "sv"}
+#: Around words that are quoted, in each language; straight ones elsewhere.
+QUOTES = {
+    "cs": "„“",
+    "da": "»«",
+    "de": "»«",
+    "es": "«»",
+    "fr": "«\N{NO-BREAK SPACE}\N{NO-BREAK SPACE}»",
+    "it": "«»",
+    "ja": "「」",
+    "ru": "«»",
+    "sk": "„“",
+    "sv": "””",
+}
 #: What is the same in all languages: variables, paths, addresses, names in capitals with a colon.
 _FIXED = re.compile(
     r"\$\{\w+\}|(?<![\w.])/[\w/.]+\w|\[?[0-9a-f.]*[.:]{1,2}[0-9a-f.:]*\d\]?(?::\d+)?"
@@ -49,7 +66,7 @@ def language(request: pytest.FixtureRequest) -> str:
 
 
 def test_there_are_translations() -> None:
-    assert {"de", "es", "fr", "nl", "pt"} <= set(LANGUAGES)
+    assert set(LANGUAGES) >= ALWAYS_HAD
     assert len(ORIGINAL) > 30
 
 
@@ -79,7 +96,7 @@ def test_what_is_fixed_stays(language: str) -> None:
         assert message.startswith(" ") == text.startswith(" ")
         assert message.endswith("?") == text.endswith("?")
         assert message.endswith(":") == text.endswith(":")
-        assert message.endswith(".") == text.endswith(".")
+        assert message.endswith(".") == text.endswith((".", "。"))
 
 
 def test_choices_are_named_in_the_explanation(language: str) -> None:
@@ -88,10 +105,53 @@ def test_choices_are_named_in_the_explanation(language: str) -> None:
     for choice in ("SMTP server", "Maildir", "none"):
         assert "," not in messages[choice]
         assert re.search(rf"^ {re.escape(messages[choice])}\s?:", explanation, re.MULTILINE)
-    assert max(map(len, explanation.split("\n"))) <= FORMATTED_LINE
+    assert max(map(_columns, explanation.split("\n"))) <= FORMATTED_LINE
 
 
 def test_short_texts_fit_into_a_title(language: str) -> None:
     messages, _ = read(f"{language}.po")
     for message, text in messages.items():
-        assert len(message) > 50 or len(text) <= 75
+        assert len(message) > 50 or _columns(text) <= 75
+
+
+def test_tables_have_columns(language: str) -> None:
+    messages, _ = read(f"{language}.po")
+    for message, text in messages.items():
+        if message.startswith(" ") and ":" in message:
+            rows = [re.split(r":\s+|^\s{3,}", line, maxsplit=1) for line in text.split("\n")]
+            lines = zip(text.split("\n"), rows, strict=True)
+            assert len({_columns(line) - _columns(row[1]) for line, row in lines}) == 1, text
+            assert max(map(_columns, text.split("\n"))) <= FORMATTED_LINE
+
+
+def test_typography(language: str) -> None:
+    """Quotes of the language; and in French, blanks that do not break before double signs."""
+    messages, _ = read(f"{language}.po")
+    opening, closing = _halves(QUOTES.get(language, '""'))
+    command = f"{opening}dpkg-reconfigure qpsmtpd{closing}"
+    assert any(command in text for text in messages.values())
+    for text in messages.values():
+        assert language not in QUOTES or '"' not in text
+        assert not re.search(r"[^ \n] {2,}[^ ]", text) or text.startswith(" ")
+        assert text == text.rstrip()
+        if language == "fr":
+            assert not re.search(r"[^\N{NO-BREAK SPACE}](?:[:;?!](?=\s|$)|»)", text), text
+            assert not re.search(r"«[^\N{NO-BREAK SPACE}]", text)
+
+
+def _halves(quotes: str) -> tuple[str, str]:
+    half = len(quotes) // 2
+    return quotes[:half], quotes[half:]
+
+
+def _columns(text: str) -> int:
+    """The width on a terminal."""
+    return sum(2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
+
+
+@pytest.mark.real_systems
+def test_gettext_has_no_complaints(language: str) -> None:
+    install_on_host({"msgfmt": "gettext"})
+    command = ("msgfmt", "--check", "--output-file=/dev/null", str(PO / f"{language}.po"))
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    assert (done.returncode, done.stderr) == (0, "")

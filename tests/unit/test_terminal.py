@@ -7,7 +7,7 @@ import io
 
 import pytest
 
-from qpsmtpd.terminal import indented, styled
+from qpsmtpd.terminal import indented, print_anything, styled
 
 
 class Terminal(io.StringIO):
@@ -44,3 +44,15 @@ def test_indented() -> None:
     lines = indented("word " * 40, 4).splitlines()
     assert len(lines) > 1
     assert all(line.startswith("    word") and len(line) <= 88 for line in lines)
+
+
+def test_what_an_encoding_lacks_is_printed_all_the_same() -> None:
+    stream = io.TextIOWrapper(io.BytesIO(), encoding="iso-8859-1")
+    print_anything(stream)
+    stream.write("Grüße…")
+    stream.flush()
+    assert stream.buffer.getvalue() == "Grüße?".encode("iso-8859-1")
+
+
+def test_any_stream_will_do() -> None:
+    print_anything(io.StringIO())

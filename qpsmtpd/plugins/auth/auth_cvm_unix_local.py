@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
 """auth/auth_cvm_unix_local: have a credential validation module (CVM) check logins.
 
-    auth/auth_cvm_unix_local cvm_socket PATH [enable_smtp yes] [enable_ssmtp no]
+    auth/auth_cvm_unix_local cvm_socket PATH [enable_smtp yes]
+        [enable_ssmtp no]
 
 The module listens on a Unix socket, to which the daemon must be able to write. It is asked about
 each login (PLAIN, LOGIN: RFC 4954) with protocol 1 of CVM. A user with the right password is let

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
 """logging/file: log to a file or to a command.
 
-    logging/file [loglevel LEVEL] [nosplit] [reopen] [tsformat FORMAT] DESTINATION
+    logging/file [loglevel LEVEL] [nosplit] [reopen] [tsformat FORMAT]
+                 DESTINATION
 
 Writes what reaches LEVEL as `TIMESTAMP HOST[PID]: ID hook=NAME plugin=NAME: text`.
 

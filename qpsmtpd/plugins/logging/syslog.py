@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
 """logging/syslog: log to the system log.
 
-    logging/syslog [loglevel LEVEL] [priority PRIORITY] [ident NAME] [facility FACILITY]
+    logging/syslog [loglevel LEVEL] [priority PRIORITY] [ident NAME]
+                   [facility FACILITY]
 
 Sends what reaches LEVEL to the socket /dev/log (in the RFC 3164 format of syslog(3)), each line of
 a record separately.  The priority is that of the message unless one is given.  The daemon does not

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
 """queue/exim-bsmtp: hand messages to Exim as batch SMTP.
 
-    queue/exim-bsmtp [exim_path PROGRAM] [timeout DURATION] [processes NUMBER]
+    queue/exim-bsmtp [exim_path PROGRAM] [timeout DURATION]
+                     [processes NUMBER]
 
 Runs `PROGRAM -bS` for each message and gives it HELO, the envelope and the message on standard
 input.  PROGRAM is /usr/sbin/rsmtp, or /usr/sbin/exim4 where that does not exist.  It is run without

@@ -6,24 +6,27 @@
 
 The store answers for each recipient, but our client gets one reply for all of them:
 
-    the store                                   the client gets
-    ------------------------------------------  -----------------------------------------------
-    takes it for all                            250
-    refuses it for all                          its 5xx
-    is down, slow or breaks off                 451 4.4.1, 4.4.2 (it may arrive twice)
-    refuses us, not the message                 451 4.3.5, and an ERROR in the log
-    takes it for some, 4xx for others           451 4.0.0, and the client tries again; those who
-                                                already have the message are remembered, and do not
-                                                get it again
-    takes it for some, 5xx for others
-        mixed=defer (default)                   451 4.0.0 as well; when the client tries again, the
-                                                others are refused at RCPT
-        mixed=reject                            550 5.0.0; nobody gets it if the store refused at
-                                                RCPT; else some have it, and the sender is told that
-                                                it failed for some
-        mixed=accept                            250; the refused recipients get nothing, which only
-                                                the log says (as an ERROR)
-    has no SMTPUTF8 and the message needs it    554 5.6.7
+    the store                    the client gets
+    ---------------------------  ----------------------------------------
+    takes it for all             250
+    refuses it for all           its 5xx
+    is down, slow, breaks off    451 4.4.1, 4.4.2 (it may arrive twice)
+    refuses us, not the message  451 4.3.5, and an ERROR in the log
+    takes it for some, 4xx for   451 4.0.0, and the client tries again;
+        others                   those who already have the message are
+                                 remembered, and do not get it again
+    takes it for some, 5xx for
+        others
+        mixed=defer (default)    451 4.0.0 as well; when the client tries
+                                 again, the others are refused at RCPT
+        mixed=reject             550 5.0.0; nobody gets it if the store
+                                 refused at RCPT; else some have it, and
+                                 the sender is told that it failed for
+                                 some
+        mixed=accept             250; the refused recipients get nothing,
+                                 which only the log says (as an ERROR)
+    has no SMTPUTF8 that is      554 5.6.7
+        needed
 
 So no message is lost silently unless mixed=accept permits it. What is remembered lives in the
 worker: after a restart, or with another worker, a second attempt delivers to everybody again. Who

@@ -3,7 +3,7 @@
 
     queue/smtp-forward 10.0.0.25
     queue/smtp-forward mail.internal 587 tls=verify ca=/etc/ssl/internal.pem
-    queue/smtp-forward mail.example.com 465 implicit_tls=yes tls=verify user=mx password_file=relay
+    queue/smtp-forward mail.example.com 465 implicit_tls=yes tls=verify
     queue/smtp-forward mx1.internal,mx2.internal
     queue/smtp-forward mail.internal routes=smtp_routes
     queue/smtp-forward 127.0.0.1 10025 xclient
@@ -11,21 +11,25 @@
 The client gets 250 only after that server, the next hop, has taken the message for all recipients;
 the id it gave is in the reply and in the log. Nothing is stored here and nothing is bounced:
 
-    the next hop                                              the client gets
-    --------------------------------------------------------  ----------------------------------
-    is down, slow, breaks off or does not speak SMTP          451 4.4.1, 4.4.2
-    breaks off after the end of the message                   451 4.4.2 (it may arrive twice)
-    lacks TLS or a valid certificate, where required          451 4.7.5
-    refuses us: HELO, our address, our authority to relay     451 4.3.5, and an ERROR in the log
-    refuses the sender, DATA or the message                   its code and status, our text
-    refuses all recipients                                    the same; 4xx if one of them is 4xx
-    takes some recipients and defers others                   451 4.0.0 for all; nobody gets it
-    takes some recipients and refuses others with 5xx
-        mixed=defer (default)                                 451 4.0.0 for all; nobody gets it yet
-        mixed=reject                                          550 5.0.0 for all; nobody gets it
-        mixed=accept-rest                                     250; the refused recipients get
-                                                              nothing, which only the log says
-    has no SMTPUTF8 and the message needs it                  554 5.6.7
+    the next hop                         the client gets
+    -----------------------------------  --------------------------------
+    is down, slow, breaks off, does      451 4.4.1, 4.4.2
+        not speak SMTP
+    breaks off after the message         451 4.4.2 (it may arrive twice)
+    lacks TLS or a valid certificate     451 4.7.5
+        that is required
+    refuses us: HELO, our address,       451 4.3.5, and an ERROR in the
+        our authority to relay           log
+    refuses the sender, DATA or the      its code and status, our text
+        message
+    refuses all recipients               the same; 4xx if one is 4xx
+    takes some, defers others            451 4.0.0; nobody gets it
+    takes some, refuses others (5xx)
+        mixed=defer (default)            451 4.0.0; nobody gets it yet
+        mixed=reject                     550 5.0.0; nobody gets it
+        mixed=accept-rest                250; the refused recipients get
+                                         nothing, as only the log says
+    has no SMTPUTF8 that is needed       554 5.6.7
 
 The reply to a message is one for all its recipients. So it never says 5xx because of some of them,
 unless you choose that. With mixed=defer, the recipients that were refused for good are remembered

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
 """virus/clamav: have ClamAV's program clamscan, or clamdscan, look for viruses.
 
-    virus/clamav [PATH] [action=reject|add-header] [max_size=BYTES] [clamd_conf=FILE]
+    virus/clamav [PATH] [action=reject|add-header] [max_size=BYTES]
+                 [clamd_conf=FILE]
 
 The program at PATH (`/usr/bin/clamscan`) is run for each message of up to `max_size` bytes, and
 reads it from its standard input. With a virus the message is refused with 552 5.7.1 "Virus found:

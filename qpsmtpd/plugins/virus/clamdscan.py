@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
 """virus/clamdscan: have ClamAV's daemon clamd look for viruses.
 
-    virus/clamdscan [clamd_socket PLACE] [deny_viruses yes|no] [max_size KB] [scan_all 0|1]
+    virus/clamdscan [clamd_socket PLACE] [deny_viruses yes|no]
+                    [max_size KB] [scan_all 0|1]
 
 A message of up to `max_size` kilobytes is sent to clamd (INSTREAM), so clamd may be on another
 machine, and needs no access to our files. With a virus it is refused with 552 5.7.1 "Virus found:

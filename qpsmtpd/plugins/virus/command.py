@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
 """virus/command: have any program look for viruses.
 
-    virus/command [infected=1] [clean=0] [name=REGEX] [found=REGEX] PROGRAM [ARGUMENT...]
+    virus/command [infected=1] [clean=0] [name=REGEX] [found=REGEX]
+                  PROGRAM [ARGUMENT...]
 
     virus/command infected=13 name=Found:?\\s+(?:the\\s+)?(\\S+) /usr/local/uvscan/uvscan --mime {}
 

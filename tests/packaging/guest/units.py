@@ -10,7 +10,9 @@ import contextlib
 import os
 import re
 import signal
+import smtplib
 import socket
+import ssl
 import stat
 import subprocess
 import sys
@@ -18,6 +20,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from tests.packaging.guest import confined
 from tests.packaging.guest.client import DOMAIN, Dialogue, send, wait_until_served
 from tests.packaging.guest.next_hop import (
     ADDRESS,
@@ -188,26 +191,10 @@ def a_reload_of_a_wrong_configuration_fails_loudly() -> None:
 
 def credentials_are_the_same_for_everybody() -> None:
     """TLS as in README.Debian: check-config agrees with the daemon, before and after its start."""
-    key, cert = "/etc/ssl/private/mx.key", "/etc/ssl/certs/mx.pem"
-    subject = ("-subj", "/CN=mx.example.org", "-days", "2")
-    run(
-        "openssl",
-        "req",
-        "-x509",
-        "-newkey",
-        "rsa:2048",
-        "-nodes",
-        *subject,
-        "-keyout",
-        key,
-        "-out",
-        cert,
-    )
-    Path(key).chmod(0o600)
+    cert, credentials = _certificate()
     drop_in = Path("/etc/systemd/system/qpsmtpd.service.d/tls.conf")
     drop_in.parent.mkdir(exist_ok=True)
-    names = f"LoadCredential=qpsmtpd-server.crt:{cert}\nLoadCredential=qpsmtpd-server.key:{key}\n"
-    drop_in.write_text(f"[Service]\n{names}")
+    drop_in.write_text(f"[Service]\n{credentials}")
     before = (CONFIG / "plugins").read_text()
     (CONFIG / "plugins").write_text(f"tls\n{before}")
     run("systemctl", "daemon-reload")
@@ -225,6 +212,16 @@ def credentials_are_the_same_for_everybody() -> None:
     drop_in.unlink()
     run("systemctl", "daemon-reload")
     run("systemctl", "restart", "qpsmtpd.service")
+
+
+def _certificate() -> tuple[str, str]:
+    """Make a certificate; where it is, and the lines of a unit that pass it and its key on."""
+    key, cert = "/etc/ssl/private/mx.key", "/etc/ssl/certs/mx.pem"
+    request = ("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=mx.example.org")
+    run("openssl", *request, "-days", "2", "-keyout", key, "-out", cert)
+    Path(key).chmod(0o600)
+    names = f"LoadCredential=qpsmtpd-server.crt:{cert}\nLoadCredential=qpsmtpd-server.key:{key}\n"
+    return cert, names
 
 
 def log_rotation_opens_the_file_anew() -> None:
@@ -320,6 +317,79 @@ def the_journal_has_no_line_of_each_hand_over() -> None:
     expect(not re.search(r"(Started|Finished|remain).*[Hh]and-?over", journal), "it has")
 
 
+def the_profile_allows_what_the_services_do() -> None:
+    """With a long chain, TLS, all kinds of logs, a log-in, and messages that go to the disk."""
+    _, credentials = _certificate()
+    serve = "/usr/bin/qpsmtpd run --config /etc/qpsmtpd"
+    report = "/usr/bin/qpsmtpd dmarc-report --config /etc/qpsmtpd --send"
+    with (
+        _long_configuration(),
+        confined.traced("qpsmtpd.service", serve, credentials) as daemon,
+        confined.traced("qpsmtpd-dmarc-report.service", report) as reports,
+    ):
+        run("systemctl", "restart", "qpsmtpd.service")
+        wait_until_served(LISTEN)
+        accepted("confined")
+        arrived_once("confined")
+        _send_as_a_user("as-a-user")
+        arrived_once("as-a-user")
+        run("systemctl", "start", "qpsmtpd-dmarc-report.service")
+        run("systemctl", "reload", "qpsmtpd.service")
+        run("logrotate", "--force", "/etc/logrotate.d/qpsmtpd")
+        (CONFIG / "plugins").write_text("rcpt_ok\nqueue/maildir /var/spool/qpsmtpd/Maildir\n")
+        run("systemctl", "reload", "qpsmtpd.service")
+        accepted("into-a-maildir")
+        run("systemctl", "stop", "qpsmtpd.service")
+        confined.expect_allowed((daemon, reports), least=200)
+
+
+@contextlib.contextmanager
+def _long_configuration() -> Iterator[None]:
+    before = {name: (CONFIG / name).read_text() for name in ("plugins", "logging")}
+    (CONFIG / "plugins").write_text(_long_chain())
+    (CONFIG / "logging").write_text(before["logging"] + "logging/journald\nlogging/syslog\n")
+    (CONFIG / "spool_memory").write_text("0\n")
+    (CONFIG / "flat_auth_pw").write_text("bob@example.org:secret\n")
+    try:
+        yield
+    finally:
+        for name, text in before.items():
+            (CONFIG / name).write_text(text)
+        for name in ("spool_memory", "flat_auth_pw"):
+            (CONFIG / name).unlink()
+        run("systemctl", "reset-failed", "qpsmtpd.service")
+        run("systemctl", "daemon-reload")
+        run("systemctl", "restart", "qpsmtpd.service")
+        wait_until_served(LISTEN)
+
+
+def _long_chain() -> str:
+    """What the file plugins may have: the level standard, more filters and log-ins."""
+    reporting = "reporting report_sender postmaster@example.org report_via 127.0.0.1:25"
+    level = Path("/usr/share/qpsmtpd/chains/standard").read_text()
+    level = level.replace("\ndmarc ", f"\ndmarc {reporting} ")
+    expect(reporting in level, "the level standard has no dmarc")
+    first = "tls\nauth/auth_flat_file\nauth/auth_pam\nhosts_allow\nrelay\nident/p0f\nuser_config\n"
+    last = "virus/clamdscan on_error=pass\nrcpt_ok\nverify_recipients\n"
+    return f"{first}{level}{last}$include /etc/qpsmtpd/debian-queue-method\n"
+
+
+def _send_as_a_user(subject: str) -> None:
+    """A message that is too large for memory, under TLS and after a log-in."""
+    untrusted = ssl._create_unverified_context()
+    with smtplib.SMTP(*LISTEN, timeout=20) as client:
+        client.starttls(context=untrusted)
+        client.login("bob@example.org", "secret")
+        text = f"From: bob@example.org\r\nSubject: {subject}\r\n\r\n" + "line of text\r\n" * 50_000
+        client.sendmail("bob@example.org", [RECIPIENT], text)
+
+
+def the_profile_allows_nothing_else() -> None:
+    confined.expect_nothing_broad()
+    for unit in ("qpsmtpd.service", "qpsmtpd-dmarc-report.service"):
+        expect(value("AppArmorProfile", unit) == "-qpsmtpd", value("AppArmorProfile", unit))
+
+
 def a_stop_closes_everything() -> None:
     run("systemctl", "stop", "qpsmtpd.socket", "qpsmtpd.service")
     wait_for("end of the hand-over", lambda: not Path(HANDOVER).exists())
@@ -346,6 +416,8 @@ CHECKS: tuple[Callable[[], None], ...] = (
     many_restarts_are_no_failure,
     a_wrong_configuration_is_not_tried_again,
     clients_are_put_off_until_a_wrong_configuration_is_mended,
+    the_profile_allows_what_the_services_do,
+    the_profile_allows_nothing_else,
     the_journal_has_no_line_of_each_hand_over,
     a_stop_closes_everything,
 )

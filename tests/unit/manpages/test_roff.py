@@ -28,6 +28,15 @@ def test_head(page: Page) -> None:
     assert str(page).endswith('.SH "NAME"\ntest \\- a test\n')
 
 
+def test_a_long_title_leaves_no_room_between() -> None:
+    assert str(Page("x" * 30, 5, "a test", "2.0")).startswith(
+        f'.TH {"X" * 30} 5 "" "qpsmtpd 2.0" "qps'
+    )
+    assert str(Page("x" * 31, 5, "a test", "2.0")).startswith(
+        f'.TH {"X" * 31} 5 "" "qpsmtpd 2.0" ""\n'
+    )
+
+
 def test_escapes() -> None:
     assert escape("a-b\\c") == "a\\-b\\ec"
     assert escape("'^~`\"") == "\\(aq\\(ha\\(ti\\(ga\\(dq"
@@ -46,6 +55,17 @@ def test_marks_over_the_end_of_a_line(page: Page) -> None:
 def test_sentences_begin_lines(page: Page) -> None:
     page.paragraph("First one. Second 5.7.1. Third, e.g. This")
     assert body(page) == ".PP\nFirst one.\nSecond 5.7.1.\nThird, e.g. This\n"
+
+
+def test_no_sentence_ends_within_marks(page: Page) -> None:
+    page.paragraph("Name `Company, Inc. <news>` it. Or not.")
+    assert body(page) == ".PP\nName \\fBCompany, Inc. <news>\\fR it.\nOr not.\n"
+
+
+def test_tables_have_one_distance(page: Page) -> None:
+    page.table({"a": "one", "b": "two"})
+    page.paragraph("more")
+    assert body(page) == ".TP\n\\fBa\\fR\none\n.PD 0\n.TP\n\\fBb\\fR\ntwo\n.PD\n.PP\nmore\n"
 
 
 def test_no_distance_after_headings(page: Page) -> None:
@@ -82,6 +102,14 @@ def test_a_paragraph_is_not_broken_by_what_its_lines_begin_with(text: str) -> No
 def test_an_item_goes_on_until_the_next(page: Page) -> None:
     page.prose("store: what is\nshared\nme: our name")
     assert body(page) == ".TP 4\nstore\nwhat is shared\n.TP 4\nme\nour name\n"
+
+
+def test_definitions_that_share_a_line(page: Page) -> None:
+    page.prose("a: one.  b8, c: two.\n   Three.  Four: x.\nd: `e`.  f: five.")
+    assert body(page) == (
+        ".TP 4\na\none.\n.TP 4\nb8, c\ntwo.\nThree.\nFour: x.\n"
+        ".TP 4\nd\n\\fBe\\fR.\n.TP 4\nf\nfive.\n"
+    )
 
 
 def test_lists_and_examples(page: Page) -> None:
