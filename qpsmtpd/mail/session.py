@@ -122,6 +122,7 @@ class Session(TaskOwner):
         "proxy",
         "relay_client",
         "reverse_name",
+        "sends_chunk",
         "started",
         "tls",
         "trail",
@@ -162,6 +163,8 @@ class Session(TaskOwner):
         #: The client may send mail to any destination.
         self.relay_client = False
         self.tls: TlsInfo | None = None
+        #: Whether a chunk of a message follows the command (BDAT), so that input is in order.
+        self.sends_chunk = False
         #: The client has said AUTH: whatever it says out of place may be its password.
         self.auth_tried = False
         self.auth_user = ""
@@ -218,7 +221,7 @@ class Session(TaskOwner):
 
     async def early_input(self, seconds: float) -> bool:
         """Wait for the client to send something unasked; False if it kept quiet this long."""
-        return await self._early_input(seconds)
+        return not self.sends_chunk and await self._early_input(seconds)
 
     def loggable(self, verb: str, argument: str) -> str:
         """An unknown command as the log may show it: no more than its verb.
@@ -451,13 +454,21 @@ class Transaction(TaskOwner):
 
     @property
     def body_type(self) -> str:
-        """The BODY parameter of MAIL (RFC 6152), "" when there was none.
+        """The BODY parameter of MAIL (RFC 6152, 3030), "" when there was none.
 
-        8BITMIME also when a plugin has given the message a body that needs it.
+        8BITMIME also when a plugin has given the message a body that needs it, or one of lines in
+        place of a BINARYMIME one.
         """
-        if self.message is not None and self.message.eight_bit:
-            return "8BITMIME"
-        return (self.mail_parameters.get("BODY") or "").upper()
+        declared = (self.mail_parameters.get("BODY") or "").upper()
+        if (message := self.message) is None:
+            return declared
+        replaced = declared == "BINARYMIME" and not message.body_as_received
+        return "8BITMIME" if message.eight_bit or replaced else declared
+
+    @property
+    def binary(self) -> bool:
+        """Whether the body may have any octets, and no lines (BINARYMIME: RFC 3030 section 3)."""
+        return self.body_type == "BINARYMIME"
 
     @property
     def sender(self) -> str:

@@ -55,7 +55,8 @@ class Client:
         self.transactions = 0
         #: Whether anything was refused in one of them.
         self.refused = False
-        #: Whether the end of the current message was sent: only then can it have been taken.
+        #: Whether the end of the current message was sent (the dot, or the last octets of a chunk):
+        #: only then can it have been taken.
         self.dot_sent = False
         self._in_step = True
         # Whether there is a transaction that has to be left before the next one.
@@ -232,6 +233,31 @@ class Client:
             return [refusal] * replies
         self.dot_sent = True
         await self._wire.send(stuffer.end(), self._target.timeout)
+        return await self._final_replies(replies)
+
+    async def send_chunk(
+        self, blocks: AsyncIterator[bytes], size: int, replies: int
+    ) -> list[HopReply]:
+        """The same as `send_message` by BDAT (RFC 3030), in one chunk of `size` octets.
+
+        RuntimeError if the blocks have another size; then the connection is to be aborted.
+        """
+        head = b"BDAT %d LAST\r\n" % size
+        self._in_step = False
+        try:
+            async for block in blocks:
+                size -= len(block)
+                if size < 0:
+                    break
+                self.dot_sent = size == 0
+                await self._wire.send(head + block if head else block, self._target.timeout)
+                head = b""
+        except NextHopError:
+            if (refusal := self._early_refusal()) is None:
+                raise
+            return [refusal] * replies
+        if size or head:
+            raise RuntimeError("the message does not have the size that was announced")
         return await self._final_replies(replies)
 
     async def _final_replies(self, count: int) -> list[HopReply]:

@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from qpsmtpd.mail import dsn
 from qpsmtpd.mail.session import Recipient, Session, Transaction
+
+BINARY = "BINARYMIME"
 
 
 def needs_utf8(tx: Transaction, recipients: Iterable[Recipient]) -> bool:
@@ -23,19 +25,45 @@ def needs_utf8(tx: Transaction, recipients: Iterable[Recipient]) -> bool:
     return not (headers.isascii() and all(address.is_ascii for address in addresses))
 
 
+def message_size(tx: Transaction) -> int:
+    """Octets of the message as it is handed over."""
+    assert tx.message is not None
+    return len(bytes(tx.message.headers)) + tx.message.body.size
+
+
+def takes_binary(extensions: Collection[str]) -> bool:
+    """Whether a next hop with these keywords takes messages whose body has no lines (RFC 3030)."""
+    return BINARY in extensions and "CHUNKING" in extensions
+
+
+def offer_extensions(session: Session, hops: Iterable[Collection[str]]) -> None:
+    """Offer what all next hops can take, whose keywords these are, to a client that says EHLO."""
+    keywords = list(hops)
+    if all(dsn.KEYWORD in hop for hop in keywords):
+        offer_dsn(session)
+    if "CHUNKING" in session.capabilities and all(map(takes_binary, keywords)):
+        _offer(session, BINARY)
+
+
+def _offer(session: Session, keyword: str) -> None:
+    if keyword not in session.capabilities:
+        session.capabilities.append(keyword)
+
+
 def offer_dsn(session: Session) -> None:
     """Offer DSN to a client that says EHLO, since the next hop takes its parameters."""
-    if dsn.KEYWORD not in session.capabilities:
-        session.capabilities.append(dsn.KEYWORD)
+    _offer(session, dsn.KEYWORD)
 
 
 def mail_command(tx: Transaction, extensions: Mapping[str, str]) -> str:
     """MAIL with SIZE, BODY, SMTPUTF8 and the parameters of DSN (RFC 3461), where offered."""
     words = [f"MAIL FROM:{tx.reverse_path.path if tx.reverse_path else '<>'}"]
     if "SIZE" in extensions and tx.message is not None:
-        words.append(f"SIZE={len(bytes(tx.message.headers)) + tx.message.body.size}")
+        words.append(f"SIZE={message_size(tx)}")
     if "8BITMIME" in extensions and tx.body_type == "8BITMIME":
         words.append("BODY=8BITMIME")
+    if tx.binary and takes_binary(extensions):
+        words.append(f"BODY={BINARY}")
     if "SMTPUTF8" in extensions and tx.utf8:
         words.append("SMTPUTF8")
     return " ".join(words + _dsn(tx.mail_parameters, ("RET", "ENVID"), extensions))

@@ -16,7 +16,6 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import TypeVar
 
-from qpsmtpd.mail import dsn
 from qpsmtpd.nexthop.client import Client, connect
 from qpsmtpd.nexthop.hopreply import NextHopError
 from qpsmtpd.nexthop.target import Target
@@ -51,8 +50,8 @@ class Pool:
         self._timer: asyncio.TimerHandle | None = None
         # The targets that have failed, with the loop time until which others come first.
         self._avoided: dict[Target, float] = {}
-        #: Whether the next hop offered DSN last; not before the first connection.
-        self.takes_dsn = False
+        #: The keywords that the next hop offered last; none before the first connection.
+        self.extensions: frozenset[str] = frozenset()
 
     def __str__(self) -> str:
         return ",".join(map(str, (self.target, *self.others)))
@@ -92,7 +91,7 @@ class Pool:
 
     async def _connect(self, target: Target) -> Client:
         client = await connect(target)
-        self.takes_dsn = dsn.KEYWORD in client.extensions
+        self.extensions = frozenset(client.extensions)
         return client
 
     @contextlib.asynccontextmanager

@@ -117,6 +117,8 @@ class Plugin(Generic[O]):
     verifies_recipients: that its `hook_verify_recipient`, if it has one, refuses recipients that do
       not exist, and is not about something else.
     can_hold: that it delivers to a mail system which keeps messages aside (`Transaction.hold`).
+    takes_binary: that it can hand over messages whose body has no lines (BINARYMIME); others that
+      deliver are not asked to.
     warning: what check-config says about every line with it, for instance that it loses mail.
     """
 
@@ -134,6 +136,7 @@ class Plugin(Generic[O]):
     takes_every_recipient: ClassVar[bool] = False
     verifies_recipients: ClassVar[bool] = True
     can_hold: ClassVar[bool] = False
+    takes_binary: ClassVar[bool] = False
     warning: ClassVar[str] = ""
 
     #: How many connections of a client beyond max_from_ip this plugin decides about; if there are

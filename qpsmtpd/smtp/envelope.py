@@ -24,6 +24,7 @@ from qpsmtpd.smtp.reply import Reply
 _MAIL_PARSERS = frozenset({"mail_parse", "mail_pre"})
 _RCPT_PARSERS = frozenset({"rcpt_parse", "rcpt_pre"})
 _BODY_TYPES = ("7BIT", "8BITMIME")
+_BINARY = "BINARYMIME"
 _ESMTP_MAIL_PARAMETERS = frozenset({"SIZE", "BODY", "SMTPUTF8", "AUTH"}) | dsn.MAIL_PARAMETERS
 
 
@@ -61,6 +62,8 @@ async def mail(connection: Connection, argument: str) -> Reply:
 async def _begin(connection: Connection, transaction: Transaction) -> Reply:
     """Ask the plugins about a new transaction; if they agree, it replaces the one there is."""
     session = connection.session
+    if connection.incoming is not None:
+        return replies.UNFINISHED
     current = session.transaction
     ended: Transaction | None = transaction
     goes_on = current
@@ -83,13 +86,13 @@ async def _begin(connection: Connection, transaction: Transaction) -> Reply:
 def _mail_parameter_fault(
     connection: Connection, parameters: dict[str, str | None]
 ) -> Reply | None:
-    """What is wrong with the ESMTP parameters of MAIL: RFC 1870, 6152, 6531, 4954, 3461.
+    """What is wrong with the ESMTP parameters of MAIL: RFC 1870, 6152, 3030, 6531, 4954, 3461.
 
     After HELO they are accepted too, as in the Perl version; parse_addr_withhelo refuses them.
     """
     if not parameters.keys() <= _ESMTP_MAIL_PARAMETERS:
         return replies.UNKNOWN_PARAMETER
-    if "BODY" in parameters and (parameters["BODY"] or "").upper() not in _BODY_TYPES:
+    if "BODY" in parameters and not _takes_body(connection, (parameters["BODY"] or "").upper()):
         return replies.BAD_PARAMETER
     if "SMTPUTF8" in parameters and not connection.snapshot.settings.smtputf8:
         return replies.UNKNOWN_PARAMETER
@@ -102,6 +105,13 @@ def _mail_parameter_fault(
     if "SIZE" in parameters:
         return _size_fault(parameters["SIZE"] or "", connection.snapshot.settings.databytes)
     return None
+
+
+def _takes_body(connection: Connection, body_type: str) -> bool:
+    """BINARYMIME only from those to whom a plugin that can hand it over has offered it."""
+    if body_type == _BINARY:
+        return _BINARY in connection.session.capabilities
+    return body_type in _BODY_TYPES
 
 
 def _is_submitter(value: str) -> bool:
@@ -127,6 +137,8 @@ async def rcpt(connection: Connection, argument: str) -> Reply:
     transaction = connection.session.transaction
     if transaction is None:
         return replies.MAIL_FIRST
+    if connection.incoming is not None:
+        return replies.UNFINISHED
     parsed = _split(argument, "TO", replies.BAD_RECIPIENT)
     if connection.snapshot.chain.hooks & _RCPT_PARSERS:
         parsed = await _ask_parsers(connection, "rcpt", argument, parsed)

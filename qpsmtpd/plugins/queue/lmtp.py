@@ -82,7 +82,7 @@ from qpsmtpd.nexthop import (
     log_refusals,
     make_pool,
     mixed,
-    offer_dsn,
+    offer_extensions,
     refused,
     remember_refusals,
     taken,
@@ -130,6 +130,8 @@ class LmtpOptions(NextHopOptions):
 class Lmtp(Plugin[LmtpOptions]):
     """Deliver by LMTP."""
 
+    takes_binary = True
+
     async def start(self) -> None:
         files = self.services.config.path
         self._pool = await make_pool(self.name, self.options, self._target(), files)
@@ -146,8 +148,7 @@ class Lmtp(Plugin[LmtpOptions]):
         return await self._prober.verify(recipient.address, sender)
 
     async def hook_ehlo(self, session: Session, host: str) -> None:
-        if self._pool.takes_dsn:
-            offer_dsn(session)
+        offer_extensions(session, [self._pool.extensions])
 
     async def hook_verify_recipient(self, tx: Transaction, recipient: Recipient) -> Verdict | None:
         if known := self._refusals.of(tx, recipient):

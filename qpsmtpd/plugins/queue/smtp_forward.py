@@ -26,6 +26,7 @@ the id it gave is in the reply and in the log. Nothing is stored here and nothin
         mixed=accept-rest                                     250; the refused recipients get
                                                               nothing, which only the log says
     has no SMTPUTF8 and the message needs it                  554 5.6.7
+    has no BINARYMIME any more and the message needs it       451 4.6.3
 
 The reply to a message is one for all its recipients. So it never says 5xx because of some of them,
 unless you choose that. With mixed=defer, the recipients that were refused for good are remembered
@@ -56,10 +57,14 @@ The file of the option `routes` has the next hops of some domains; the other opt
 hold for all next hops. A transaction has recipients of one next hop only: others get 452 4.5.3, and
 the client sends them the message in another transaction, at once or when it tries again.
 
-PIPELINING, SIZE, 8BITMIME, SMTPUTF8 and DSN are used where offered (RFC 2920, 1870, 6152, 6531,
-3461). DSN is offered to clients once a connection has shown that the next hop takes it. What they
-ask for by NOTIFY, ORCPT, RET and ENVID, offered or not, is passed on if it does, else dropped. A
+PIPELINING, SIZE, 8BITMIME, SMTPUTF8, DSN and CHUNKING are used where offered (RFC 2920, 1870, 6152,
+6531, 3461, 3030); by CHUNKING go messages of 64 KB and more, and those to several recipients. A
 message with 8-bit text goes unchanged to a next hop without 8BITMIME.
+
+DSN is offered to clients once a connection has shown that the next hop takes it. What they ask for
+by NOTIFY, ORCPT, RET and ENVID, offered or not, is passed on if it does, else dropped. BINARYMIME
+is offered in the same way, and such messages are taken only then. One that comes to a next hop
+without it, such as another host that stands in, is deferred; the client can convert it.
 
 With `user` and `password_file` we log in, by SCRAM-SHA-256, SCRAM-SHA-1 or CRAM-MD5 where offered;
 PLAIN and LOGIN show the password, and are used only with TLS or within this machine. If the next
@@ -121,7 +126,7 @@ from qpsmtpd.nexthop import (
     log_refusals,
     make_pool,
     mixed,
-    offer_dsn,
+    offer_extensions,
     refused,
     remember_refusals,
     taken,
@@ -176,6 +181,8 @@ class Hop:
 class SmtpForward(Plugin[SmtpForwardOptions]):
     """Forward by SMTP."""
 
+    takes_binary = True
+
     async def start(self) -> None:
         self._routes = await self._read_routes()
         self._hops = {each: await self._make_hop(each) for each in self._routes.destinations}
@@ -198,8 +205,7 @@ class SmtpForward(Plugin[SmtpForwardOptions]):
         return await self._hop_of(recipient).prober.verify(recipient.address, sender)
 
     async def hook_ehlo(self, session: Session, host: str) -> None:
-        if all(hop.pool.takes_dsn for hop in self._hops.values()):
-            offer_dsn(session)
+        offer_extensions(session, (hop.pool.extensions for hop in self._hops.values()))
 
     async def hook_verify_recipient(self, tx: Transaction, recipient: Recipient) -> Verdict | None:
         hop = self._hop_of(recipient)

@@ -91,14 +91,15 @@ async def test_an_ipv6_client_is_greeted_with_its_address_literal(verb: str) -> 
 async def test_ehlo(more: dict[str, Any], keywords: str) -> None:
     (reply,) = await replies_to("EHLO a.example", **more)
     lines = [line[4:] for line in reply.splitlines()]
-    assert lines[:5] == [
+    assert lines[:6] == [
         "mx.example greets [192.0.2.1]",
         "PIPELINING",
         "8BITMIME",
+        "CHUNKING",
         "SMTPUTF8",
         "ENHANCEDSTATUSCODES",
     ]
-    assert "\n".join(lines[5:]) == keywords
+    assert "\n".join(lines[6:]) == keywords
 
 
 async def test_plugins_announce_extensions_once() -> None:
@@ -257,7 +258,7 @@ async def test_verdicts(line: str, hook: str, verdict: Any, reply: str) -> None:
 
 async def test_help_names_all_commands() -> None:
     (reply,) = await replies_to("HELP")
-    assert reply.startswith("214-2.0.0 This is qpsmtpd\n214 2.0.0 Commands: AUTH DATA EHLO ")
+    assert reply.startswith("214-2.0.0 This is qpsmtpd\n214 2.0.0 Commands: AUTH BDAT DATA EHLO ")
     assert set(COMMANDS) <= set(reply.split())
 
 

@@ -58,7 +58,6 @@ MISTAKES = [
     "*",
     "FLY high",
     "MAILFROM <a@b.example>",
-    "BDAT 5",
     "XCLIENT NAME=x",
     "XFORWARD ADDR=192.0.2.1",
     "ETRN x.example",
