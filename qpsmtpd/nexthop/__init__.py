@@ -29,6 +29,7 @@ from qpsmtpd.nexthop.submit import (
     mixed,
     refused,
     remember_refusals,
+    room_for,
     taken,
     unavailable,
 )
@@ -66,6 +67,7 @@ __all__ = [
     "offer_extensions",
     "refused",
     "remember_refusals",
+    "room_for",
     "smtp_target",
     "taken",
     "unavailable",

@@ -19,8 +19,10 @@ import base64
 from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass, replace
 
+from qpsmtpd.nexthop import hoplimits
 from qpsmtpd.nexthop.dots import DotStuffer
 from qpsmtpd.nexthop.hopauth import STATUS, Credentials, choose
+from qpsmtpd.nexthop.hoplimits import least, read_limits
 from qpsmtpd.nexthop.hopreply import HopReply, NextHopError
 from qpsmtpd.nexthop.target import Target
 from qpsmtpd.nexthop.wire import HopWire, TlsError
@@ -70,7 +72,8 @@ class Client:
     @property
     def harmless(self) -> bool:
         """Whether the next message would be as well off as on a new connection."""
-        return not self.refused and self.transactions < self._target.messages
+        most = read_limits(self.extensions.get(hoplimits.KEYWORD, "")).transactions
+        return not self.refused and self.transactions < least((self._target.messages, most))
 
     @property
     def reused(self) -> bool:

@@ -6,7 +6,15 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from qpsmtpd.mail import dsn
+from qpsmtpd.mail.capabilities import (
+    announce_limit,
+    offer_extension,
+    offers_extension,
+    withdraw_extension,
+)
 from qpsmtpd.mail.session import Recipient, Session, Transaction
+from qpsmtpd.nexthop import hoplimits
+from qpsmtpd.nexthop.hoplimits import least, read_limits
 
 BINARY = "BINARYMIME"
 
@@ -36,23 +44,27 @@ def takes_binary(extensions: Collection[str]) -> bool:
     return BINARY in extensions and "CHUNKING" in extensions
 
 
-def offer_extensions(session: Session, hops: Iterable[Collection[str]]) -> None:
-    """Offer what all next hops can take, whose keywords these are, to a client that says EHLO."""
-    keywords = list(hops)
+def offer_extensions(session: Session, hops: Iterable[Mapping[str, str] | None]) -> None:
+    """Offer what all next hops can take to a client that says EHLO, and nothing that one cannot.
+
+    hops: the keywords of each with their parameters; None if they are not known yet.
+    """
+    known = list(hops)
+    if any(hop is not None and "SMTPUTF8" not in hop for hop in known):
+        withdraw_extension(session, "SMTPUTF8")
+    keywords = [hop or {} for hop in known]
     if all(dsn.KEYWORD in hop for hop in keywords):
         offer_dsn(session)
-    if "CHUNKING" in session.capabilities and all(map(takes_binary, keywords)):
-        _offer(session, BINARY)
-
-
-def _offer(session: Session, keyword: str) -> None:
-    if keyword not in session.capabilities:
-        session.capabilities.append(keyword)
+    if offers_extension(session, "CHUNKING") and all(map(takes_binary, keywords)):
+        offer_extension(session, BINARY)
+    limits = [read_limits(hop.get(hoplimits.KEYWORD, "")) for hop in keywords]
+    announce_limit(session, "RCPTMAX", least(each.recipients for each in limits))
+    announce_limit(session, "RCPTDOMAINMAX", least(each.domains for each in limits))
 
 
 def offer_dsn(session: Session) -> None:
     """Offer DSN to a client that says EHLO, since the next hop takes its parameters."""
-    _offer(session, dsn.KEYWORD)
+    offer_extension(session, dsn.KEYWORD)
 
 
 def mail_command(tx: Transaction, extensions: Mapping[str, str]) -> str:

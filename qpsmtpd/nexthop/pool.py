@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import TypeVar
 
 from qpsmtpd.nexthop.client import Client, connect
@@ -50,8 +50,9 @@ class Pool:
         self._timer: asyncio.TimerHandle | None = None
         # The targets that have failed, with the loop time until which others come first.
         self._avoided: dict[Target, float] = {}
-        #: The keywords that the next hop offered last; none before the first connection.
-        self.extensions: frozenset[str] = frozenset()
+        #: The keywords that the next hop offered last, with what follows them; None before the
+        #: first connection.
+        self.extensions: Mapping[str, str] | None = None
 
     def __str__(self) -> str:
         return ",".join(map(str, (self.target, *self.others)))
@@ -91,7 +92,7 @@ class Pool:
 
     async def _connect(self, target: Target) -> Client:
         client = await connect(target)
-        self.extensions = frozenset(client.extensions)
+        self.extensions = client.extensions
         return client
 
     @contextlib.asynccontextmanager

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from qpsmtpd.mail.session import Recipient, Transaction
 from qpsmtpd.mail.verdict import Verdict, accept, defer, deny
-from qpsmtpd.nexthop import blame
+from qpsmtpd.nexthop import blame, hoplimits
 from qpsmtpd.nexthop.client import Client, EnvelopeReplies
 from qpsmtpd.nexthop.hopenvelope import (
     mail_command,
@@ -21,6 +21,7 @@ from qpsmtpd.nexthop.hopenvelope import (
     rcpt_command,
     takes_binary,
 )
+from qpsmtpd.nexthop.hoplimits import read_limits
 from qpsmtpd.nexthop.hopreply import HopReply, NextHopError
 from qpsmtpd.nexthop.metadata import xforward_commands
 from qpsmtpd.nexthop.pool import Pool
@@ -36,6 +37,10 @@ NO_UTF8 = HopReply(554, ("5.6.7 no SMTPUTF8",))
 #: What stands for a next hop without BINARYMIME (RFC 3463: conversion required).  For now, as it
 #: was offered to the client: at the next attempt it is not, and the client can convert the message.
 NO_BINARY = HopReply(451, ("4.6.3 no BINARYMIME",))
+
+#: RFC 9422 section 4: what is beyond a limit of the next hop.
+TOO_MANY = defer("Too many recipients", status="4.5.3", code=452)
+SEVERAL_DOMAINS = defer("Recipient needs a transaction of its own", status="4.5.3", code=452)
 
 #: Octets from which on a message goes in a chunk: nothing of it is copied to double dots.
 LARGE = 64 << 10
@@ -214,6 +219,20 @@ async def ask(
 
 def _lacks_utf8(client: Client, tx: Transaction, recipients: Sequence[Recipient]) -> bool:
     return "SMTPUTF8" not in client.extensions and needs_utf8(tx, recipients)
+
+
+def room_for(pool: Pool, tx: Transaction, recipient: Recipient) -> Verdict | None:
+    """The refusal of a recipient that the next hop would not take in the same transaction.
+
+    It is for now: the client sends that recipient the message in another one.
+    """
+    if not pool.extensions or (text := pool.extensions.get(hoplimits.KEYWORD)) is None:
+        return None
+    limits = read_limits(text)
+    domains = {each.address.domain for each in (*tx.recipients, recipient)}
+    if len(domains) > limits.domains > 0:
+        return SEVERAL_DOMAINS
+    return TOO_MANY if len(tx.recipients) >= limits.recipients > 0 else None
 
 
 async def check_recipient(

@@ -11,6 +11,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Literal
 
+from qpsmtpd.mail.capabilities import limits_line
 from qpsmtpd.mail.trail import Answer
 from qpsmtpd.smtp import authenticate, chunks, envelope, replies, transfer
 from qpsmtpd.smtp.connection import Connection
@@ -49,14 +50,17 @@ def _welcome(connection: Connection) -> str:
 def _extensions(connection: Connection) -> list[str]:
     """The EHLO keywords, each of which works.
 
-    RFC 2920, 6152, 3030, 6531, 2034, 1870, 3207 and 4954, in this order.
+    RFC 2920, 6152, 3030, 6531, 2034, 9422, 1870, 3207 and 4954, in this order.
     """
     snapshot = connection.snapshot
     databytes = snapshot.settings.databytes
     mechanisms = authenticate.offered(connection)
     utf8 = ["SMTPUTF8"] if snapshot.settings.smtputf8 else []
     chunking = ["CHUNKING"] if snapshot.settings.chunking else []
+    limits = limits_line(RCPTMAX=snapshot.settings.max_recipients)
     lines = ["PIPELINING", "8BITMIME", *chunking, *utf8, "ENHANCEDSTATUSCODES"]
+    if limits:
+        lines.append(limits)
     if databytes:
         lines.append(f"SIZE {int(databytes)}")
     if snapshot.tls_context is not None and connection.session.tls is None:

@@ -14,6 +14,7 @@ from qpsmtpd.mail.address import (
     parse_reverse_path,
     split_arguments,
 )
+from qpsmtpd.mail.capabilities import offers_extension
 from qpsmtpd.mail.session import Recipient, Transaction
 from qpsmtpd.plugin.base import ParsedPath
 from qpsmtpd.smtp import replies
@@ -94,7 +95,7 @@ def _mail_parameter_fault(
         return replies.UNKNOWN_PARAMETER
     if "BODY" in parameters and not _takes_body(connection, (parameters["BODY"] or "").upper()):
         return replies.BAD_PARAMETER
-    if "SMTPUTF8" in parameters and not connection.snapshot.settings.smtputf8:
+    if "SMTPUTF8" in parameters and not _takes_utf8(connection):
         return replies.UNKNOWN_PARAMETER
     if parameters.get("SMTPUTF8") is not None:
         return replies.BAD_PARAMETER
@@ -110,8 +111,16 @@ def _mail_parameter_fault(
 def _takes_body(connection: Connection, body_type: str) -> bool:
     """BINARYMIME only from those to whom a plugin that can hand it over has offered it."""
     if body_type == _BINARY:
-        return _BINARY in connection.session.capabilities
+        return offers_extension(connection.session, _BINARY)
     return body_type in _BODY_TYPES
+
+
+def _takes_utf8(connection: Connection) -> bool:
+    """Whether SMTPUTF8 is offered; after HELO, whether it would be."""
+    session = connection.session
+    if session.hello == "helo":
+        return connection.snapshot.settings.smtputf8
+    return offers_extension(session, "SMTPUTF8")
 
 
 def _is_submitter(value: str) -> bool:

@@ -73,7 +73,7 @@ from qpsmtpd.milter import codec, packets, verdicts
 from qpsmtpd.milter.edits import Edits
 from qpsmtpd.milter.link import Change
 from qpsmtpd.milter.wire import MilterError
-from qpsmtpd.nexthop import cleanup, dots, hopreply, metadata, prober, wire
+from qpsmtpd.nexthop import cleanup, dots, hoplimits, hopreply, metadata, prober, wire
 from qpsmtpd.plugin import place
 from qpsmtpd.plugin.services import Entry
 from qpsmtpd.recipients import qmail, socketmap
@@ -727,6 +727,13 @@ NEXT_HOP_PARSERS = (
         _IN_REPLIES,
         (),
         _same_dribbled,
+    ),
+    Parser(
+        "limits of a next hop",
+        lambda octets: hoplimits.read_limits(decoded(octets)),
+        (hoplimits.read_limits,),
+        (b"RCPTMAX=20 MAILMAX=3 RCPTDOMAINMAX=1",),
+        (*words("RCPTMAX MAILMAX RCPTDOMAINMAX = 0 1 9 é ٣"), b" ", b"\xff"),
     ),
     Parser(
         "told the next hop",
@@ -1791,6 +1798,10 @@ ELSEWHERE = {
     "lists.listcodes.is_among": "an address that answers.read_answer has read",
     "lists.lines.read_each": "lines that another function reads",
     "lists.lines.read_all": "lines that another function reads",
+    "mail.capabilities.announce_limit": "a plugin's",
+    "mail.capabilities.offer_extension": "a plugin's",
+    "mail.capabilities.offers_extension": "a plugin's",
+    "mail.capabilities.withdraw_extension": "a plugin's",
     "mail.session.Challenge.of": "our own text",
     "mail.scratch.scratch_descriptor": "names of ours",
     "nexthop.hopauth.read_password": "the administrator's",

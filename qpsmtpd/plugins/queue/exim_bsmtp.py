@@ -23,8 +23,8 @@ users, aliases (`:fail:` is unknown, `:defer:` is unsure), and with Debian's con
 recipient of a relay domain whose mail can be routed. What Exim's ACLs would say does not matter, as
 they are not asked about messages from here either.
 
-Batch SMTP has no ESMTP parameters: an address with a domain in Unicode (RFC 6531) is refused with
-5.6.7.
+Batch SMTP has no ESMTP parameters, so SMTPUTF8 is not offered: an address with a domain in Unicode
+(RFC 6531) would be refused with 5.6.7.
 
 Differences from the Perl version: a 4xx defers; the message is not copied to a file first.
 """
@@ -43,6 +43,7 @@ from qpsmtpd.api import (
     Recipient,
     ReversePath,
     Seconds,
+    Session,
     System,
     Transaction,
     Verdict,
@@ -55,6 +56,7 @@ from qpsmtpd.api import (
     opt,
     printable_ascii,
     unsure,
+    withdraw_extension,
 )
 from qpsmtpd.nexthop import DotStuffer
 from qpsmtpd.nexthop.eximtrust import PROGRAM, check_trust
@@ -106,6 +108,9 @@ class EximBsmtp(Plugin[EximOptions]):
         if not recipient.address.is_ascii:
             return unsure("not asked: internationalized address")
         return await self._verifier.verify(str(recipient.address))
+
+    async def hook_ehlo(self, session: Session, host: str) -> None:
+        withdraw_extension(session, "SMTPUTF8")
 
     async def hook_queue(self, tx: Transaction) -> Verdict:
         if not all(domain.isascii() for domain in _domains(tx)):

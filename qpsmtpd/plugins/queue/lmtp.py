@@ -85,6 +85,7 @@ from qpsmtpd.nexthop import (
     offer_extensions,
     refused,
     remember_refusals,
+    room_for,
     taken,
     unavailable,
 )
@@ -153,6 +154,8 @@ class Lmtp(Plugin[LmtpOptions]):
     async def hook_verify_recipient(self, tx: Transaction, recipient: Recipient) -> Verdict | None:
         if known := self._refusals.of(tx, recipient):
             return refused(self._pool, [known], [recipient])
+        if full := room_for(self._pool, tx, recipient):
+            return full
         if not self.options.check_recipients:
             return None
 

@@ -98,6 +98,7 @@ from qpsmtpd.api import (
     Verdict,
     Verification,
     accept,
+    announce_limit,
     defer,
     made_of,
     matching,
@@ -129,6 +130,7 @@ from qpsmtpd.nexthop import (
     offer_extensions,
     refused,
     remember_refusals,
+    room_for,
     taken,
     unavailable,
     xclient_commands,
@@ -206,6 +208,8 @@ class SmtpForward(Plugin[SmtpForwardOptions]):
 
     async def hook_ehlo(self, session: Session, host: str) -> None:
         offer_extensions(session, (hop.pool.extensions for hop in self._hops.values()))
+        if len(self._hops) > 1:
+            announce_limit(session, "RCPTDOMAINMAX", 1)
 
     async def hook_verify_recipient(self, tx: Transaction, recipient: Recipient) -> Verdict | None:
         hop = self._hop_of(recipient)
@@ -213,6 +217,8 @@ class SmtpForward(Plugin[SmtpForwardOptions]):
             return defer("Recipient needs a transaction of its own", status="4.5.3", code=452)
         if known := self._refusals.of(tx, recipient):
             return refused(hop.pool, [known], [recipient])
+        if full := room_for(hop.pool, tx, recipient):
+            return full
         if not self.options.check_recipients:
             return None
 
