@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+import time
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
-from qpsmtpd.mail import dsn
+from qpsmtpd.mail import dsn, passedon
 from qpsmtpd.mail.capabilities import (
     announce_limit,
     offer_extension,
@@ -17,6 +18,8 @@ from qpsmtpd.nexthop import hoplimits
 from qpsmtpd.nexthop.hoplimits import least, read_limits
 
 BINARY = "BINARYMIME"
+#: Characters of what follows the keyword of a next hop, for clients.
+_LONGEST = 100
 
 
 def needs_utf8(tx: Transaction, recipients: Iterable[Recipient]) -> bool:
@@ -57,9 +60,25 @@ def offer_extensions(session: Session, hops: Iterable[Mapping[str, str] | None])
         offer_dsn(session)
     if offers_extension(session, "CHUNKING") and all(map(takes_binary, keywords)):
         offer_extension(session, BINARY)
+    for extension in passedon.PASSED_ON:
+        _offer_alike(session, extension.keyword, keywords)
     limits = [read_limits(hop.get(hoplimits.KEYWORD, "")) for hop in keywords]
     announce_limit(session, "RCPTMAX", least(each.recipients for each in limits))
     announce_limit(session, "RCPTDOMAINMAX", least(each.domains for each in limits))
+
+
+def _offer_alike(session: Session, keyword: str, hops: Sequence[Mapping[str, str]]) -> None:
+    """Offer what all next hops offer with the same parameters, such as the longest delay."""
+    found = {hop.get(keyword) for hop in hops}
+    text = found.pop() if len(found) == 1 else None
+    if text is not None and len(text) <= _LONGEST and text.isascii() and text.isprintable():
+        offer_extension(session, f"{keyword} {text}".rstrip())
+
+
+def lacking(tx: Transaction, extensions: Collection[str]) -> str:
+    """The keyword of what the client has asked for and a next hop does not offer; "" if none."""
+    needed = passedon.keywords_of(tx.mail_parameters) if tx.mail_parameters else set()
+    return min(needed.difference(extensions), default="")
 
 
 def offer_dsn(session: Session) -> None:
@@ -67,8 +86,12 @@ def offer_dsn(session: Session) -> None:
     offer_extension(session, dsn.KEYWORD)
 
 
-def mail_command(tx: Transaction, extensions: Mapping[str, str]) -> str:
-    """MAIL with SIZE, BODY, SMTPUTF8 and the parameters of DSN (RFC 3461), where offered."""
+def mail_command(tx: Transaction, extensions: Mapping[str, str], *, logged_in: bool = False) -> str:
+    """MAIL with all parameters that the next hop has offered.
+
+    logged_in: we are, so that AUTH may say who has submitted the message (RFC 4954 section 5):
+    <> unless the client has logged in with us.
+    """
     words = [f"MAIL FROM:{tx.reverse_path.path if tx.reverse_path else '<>'}"]
     if "SIZE" in extensions and tx.message is not None:
         words.append(f"SIZE={message_size(tx)}")
@@ -78,7 +101,20 @@ def mail_command(tx: Transaction, extensions: Mapping[str, str]) -> str:
         words.append(f"BODY={BINARY}")
     if "SMTPUTF8" in extensions and tx.utf8:
         words.append("SMTPUTF8")
+    if logged_in and "AUTH" in tx.mail_parameters:
+        submitter = tx.mail_parameters["AUTH"] or ""
+        known = tx.session.auth_user and submitter.isascii()
+        words.append(f"AUTH={submitter if known else '<>'}")
+    words += _passed_on(tx, extensions)
     return " ".join(words + _dsn(tx.mail_parameters, ("RET", "ENVID"), extensions))
+
+
+def _passed_on(tx: Transaction, extensions: Mapping[str, str]) -> Iterator[str]:
+    for name, extension in passedon.PARAMETERS.items():
+        value = tx.mail_parameters.get(name)
+        if value and extension.keyword in extensions:
+            passed = time.monotonic() - tx.started
+            yield f"{name}={passedon.time_left(value, passed) if name == 'BY' else value}"
 
 
 def rcpt_command(recipient: Recipient, extensions: Mapping[str, str]) -> str:

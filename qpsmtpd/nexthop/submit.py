@@ -15,6 +15,7 @@ from qpsmtpd.mail.verdict import Verdict, accept, defer, deny
 from qpsmtpd.nexthop import blame, hoplimits
 from qpsmtpd.nexthop.client import Client, EnvelopeReplies
 from qpsmtpd.nexthop.hopenvelope import (
+    lacking,
     mail_command,
     message_size,
     needs_utf8,
@@ -103,6 +104,8 @@ async def hand_over(
         return Outcome(False, (NO_UTF8,) * len(recipients))
     if tx.binary and not takes_binary(client.extensions):
         return Outcome(False, (NO_BINARY,) * len(recipients))
+    if keyword := lacking(tx, client.extensions):
+        return Outcome(False, (HopReply(451, (f"4.3.3 no {keyword}",)),) * len(recipients))
     judge = _Judge(tx, recipients, as_client)
     size = message_size(tx)
     in_chunk = _is_for_chunk(client, tx, recipients, size)
@@ -182,7 +185,7 @@ async def _begin(
     extensions = client.extensions
     before = xforward_commands(tx, extensions.get("XFORWARD", "")) if xforward else []
     return await client.begin(
-        mail_command(tx, extensions),
+        mail_command(tx, extensions, logged_in=client.target.credentials is not None),
         [rcpt_command(recipient, extensions) for recipient in recipients],
         before=before,
         data=data and len(recipients) == 1,

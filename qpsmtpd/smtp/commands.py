@@ -195,7 +195,10 @@ async def unrecognized(connection: Connection, verb: str, argument: str) -> Repl
         session.auth_tried = True
     log.debug("unrecognized command %r", session.loggable(verb, argument))
     answer = await connection.run("unrecognized_command", session, verb.lower(), argument)
-    reply = replies.UNRECOGNIZED if answer is None else reply_to(answer)
+    if answer is not None:
+        reply = reply_to(answer)
+    else:
+        reply = replies.NOT_IMPLEMENTED if verb in _NOT_IMPLEMENTED else replies.UNRECOGNIZED
     if reply.positive or reply.disconnect:
         return reply
     return not_smtp(connection, f"{verb} {argument}".rstrip(" ")) or reply
@@ -227,6 +230,10 @@ COMMANDS: dict[str, Callable[[Connection, str], Awaitable[Reply | None]]] = {
     "STARTTLS": starttls,
     "VRFY": vrfy,
 }
+
+#: Commands of SMTP that we know and do not have (RFC 5321 section 4.2.4: 502): we expand no lists,
+#: and have no queue to send.
+_NOT_IMPLEMENTED = frozenset({"ETRN", "EXPN", "SAML", "SEND", "SOML", "TURN"})
 
 #: Commands that advance a message; the others are counted (`max_junk_commands`).
 USEFUL = frozenset({"BDAT", "DATA", "MAIL", "RCPT", "QUIT"})

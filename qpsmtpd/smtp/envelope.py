@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from qpsmtpd.mail import dsn
+from qpsmtpd.mail import dsn, passedon
 from qpsmtpd.mail.address import (
     PathError,
     decode_xtext,
@@ -91,8 +91,10 @@ def _mail_parameter_fault(
 
     After HELO they are accepted too, as in the Perl version; parse_addr_withhelo refuses them.
     """
-    if not parameters.keys() <= _ESMTP_MAIL_PARAMETERS:
-        return replies.UNKNOWN_PARAMETER
+    if not parameters.keys() <= _ESMTP_MAIL_PARAMETERS and (
+        fault := _passed_on_fault(connection, parameters)
+    ):
+        return fault
     if "BODY" in parameters and not _takes_body(connection, (parameters["BODY"] or "").upper()):
         return replies.BAD_PARAMETER
     if "SMTPUTF8" in parameters and not _takes_utf8(connection):
@@ -106,6 +108,16 @@ def _mail_parameter_fault(
     if "SIZE" in parameters:
         return _size_fault(parameters["SIZE"] or "", connection.snapshot.settings.databytes)
     return None
+
+
+def _passed_on_fault(connection: Connection, parameters: dict[str, str | None]) -> Reply | None:
+    """What is wrong with parameters that are not ours: they have to be of what was offered."""
+    others = parameters.keys() - _ESMTP_MAIL_PARAMETERS
+    if not others <= passedon.PARAMETERS.keys():
+        return replies.UNKNOWN_PARAMETER
+    if not all(offers_extension(connection.session, each) for each in passedon.keywords_of(others)):
+        return replies.UNKNOWN_PARAMETER
+    return replies.BAD_PARAMETER if passedon.has_wrong_value(parameters) else None
 
 
 def _takes_body(connection: Connection, body_type: str) -> bool:

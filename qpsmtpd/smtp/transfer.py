@@ -16,6 +16,7 @@ from collections.abc import Callable
 
 from qpsmtpd.config.snapshot import Snapshot
 from qpsmtpd.logs.lines import write_line
+from qpsmtpd.mail import passedon
 from qpsmtpd.mail.headers import Headers
 from qpsmtpd.mail.limits import DataLimits
 from qpsmtpd.mail.message import Message, Spool
@@ -213,8 +214,9 @@ async def _queue(connection: Connection, transaction: Transaction) -> Reply:
         dropped = Answer(transaction.dropped_by, "queue", accept())
         transaction.trail.decide(dropped)
         return reply_to(dropped)
-    if transaction.mail_parameters and transaction.binary:
-        transaction.left_out |= connection.snapshot.chain.without_binary
+    parameters = transaction.mail_parameters
+    if parameters and (transaction.binary or passedon.keywords_of(parameters)):
+        transaction.left_out |= connection.snapshot.chain.plain_deliverers
     answer = await connection.run("queue", transaction)
     if answer is None:
         log.error(

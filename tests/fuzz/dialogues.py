@@ -39,6 +39,7 @@ _PARAMETERS = (
     *(b" SIZE=1000", b" SIZE=99999999999", b" BODY=8BITMIME", b" BODY=8BITMIME SMTPUTF8"),
     *(b" AUTH=<>", b" AUTH=a+40b", b" RET=HDRS ENVID=x", b" NOTIFY=NEVER", b" X=" + b"y" * 900),
     *(b"  ", b" =", b" SIZE=-1", b" SIZE=1 SIZE=2", b"\tBODY=7BIT", b" \xc3\xa9=1"),
+    *(b" BODY=BINARYMIME", b" BY=120;R", b" HOLDFOR=60", b" MT-PRIORITY=3", b" REQUIRETLS"),
 )
 _SMALL = (
     *(b"NOOP", b"NOOP x", b"RSET", b"HELP", b"HELP DATA", b"VRFY user", b"EXPN list", b"QUIT x"),

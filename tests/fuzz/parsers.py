@@ -1799,6 +1799,7 @@ ELSEWHERE = {
     "lists.lines.read_each": "lines that another function reads",
     "lists.lines.read_all": "lines that another function reads",
     "mail.capabilities.announce_limit": "a plugin's",
+    "mail.passedon.time_left": "what passedon.has_wrong_value has passed",
     "mail.capabilities.offer_extension": "a plugin's",
     "mail.capabilities.offers_extension": "a plugin's",
     "mail.capabilities.withdraw_extension": "a plugin's",

@@ -131,7 +131,7 @@ class LmtpOptions(NextHopOptions):
 class Lmtp(Plugin[LmtpOptions]):
     """Deliver by LMTP."""
 
-    takes_binary = True
+    passes_on = True
 
     async def start(self) -> None:
         files = self.services.config.path

@@ -183,7 +183,7 @@ class Hop:
 class SmtpForward(Plugin[SmtpForwardOptions]):
     """Forward by SMTP."""
 
-    takes_binary = True
+    passes_on = True
 
     async def start(self) -> None:
         self._routes = await self._read_routes()

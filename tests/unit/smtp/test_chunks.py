@@ -298,7 +298,7 @@ async def test_binary_only_where_it_is_offered() -> None:
 
 
 class BinaryCatcher(Catcher):
-    takes_binary = True
+    passes_on = True
 
 
 async def offer(session: Session, _host: str) -> None:

@@ -60,7 +60,6 @@ MISTAKES = [
     "MAILFROM <a@b.example>",
     "XCLIENT NAME=x",
     "XFORWARD ADDR=192.0.2.1",
-    "ETRN x.example",
     "PROXY TCP4 192.0.2.8 198.51.100.25 40000 25",
     "AUTHPLAIN AHg=",
     "c2VjcmV0",
