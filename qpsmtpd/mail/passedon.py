@@ -31,10 +31,15 @@ _moment = re.compile(
     re.IGNORECASE,
 ).fullmatch
 
+#: The keyword and the parameter of RFC 8689, which has no value.
+REQUIRETLS = "REQUIRETLS"
+_nothing = re.compile("").fullmatch
+
 PASSED_ON = (
     PassedOn("DELIVERBY", {"BY": _deadline}),
     PassedOn("MT-PRIORITY", {"MT-PRIORITY": _priority}),
     PassedOn("FUTURERELEASE", {"HOLDFOR": _interval, "HOLDUNTIL": _moment}),
+    PassedOn(REQUIRETLS, {REQUIRETLS: _nothing}),
 )
 PARAMETERS: Mapping[str, PassedOn] = {
     name: extension for extension in PASSED_ON for name in extension.parameters

@@ -19,6 +19,7 @@ import base64
 from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass, replace
 
+from qpsmtpd.mail.passedon import REQUIRETLS
 from qpsmtpd.nexthop import hoplimits
 from qpsmtpd.nexthop.dots import DotStuffer
 from qpsmtpd.nexthop.hopauth import STATUS, Credentials, choose
@@ -118,6 +119,9 @@ class Client:
             return "HELO", await self._command(f"HELO {name}")
         words = (line.partition(" ") for line in reply.lines[1:])
         self.extensions = {keyword.upper(): rest.strip() for keyword, _, rest in words}
+        if not (self.encrypted and self._target.tls == "verify"):
+            # RFC 8689 section 4.2.1: it counts only from who has proved who it is.
+            self.extensions.pop(REQUIRETLS, None)
         return verb, reply
 
     async def _handshake(self) -> None:

@@ -61,7 +61,8 @@ def offer_extensions(session: Session, hops: Iterable[Mapping[str, str] | None])
     if offers_extension(session, "CHUNKING") and all(map(takes_binary, keywords)):
         offer_extension(session, BINARY)
     for extension in passedon.PASSED_ON:
-        _offer_alike(session, extension.keyword, keywords)
+        if extension.keyword != passedon.REQUIRETLS or session.tls is not None:
+            _offer_alike(session, extension.keyword, keywords)
     limits = [read_limits(hop.get(hoplimits.KEYWORD, "")) for hop in keywords]
     announce_limit(session, "RCPTMAX", least(each.recipients for each in limits))
     announce_limit(session, "RCPTDOMAINMAX", least(each.domains for each in limits))
@@ -111,10 +112,12 @@ def mail_command(tx: Transaction, extensions: Mapping[str, str], *, logged_in: b
 
 def _passed_on(tx: Transaction, extensions: Mapping[str, str]) -> Iterator[str]:
     for name, extension in passedon.PARAMETERS.items():
-        value = tx.mail_parameters.get(name)
-        if value and extension.keyword in extensions:
-            passed = time.monotonic() - tx.started
-            yield f"{name}={passedon.time_left(value, passed) if name == 'BY' else value}"
+        if name not in tx.mail_parameters or extension.keyword not in extensions:
+            continue
+        value = tx.mail_parameters[name] or ""
+        if name == "BY":
+            value = passedon.time_left(value, time.monotonic() - tx.started)
+        yield f"{name}={value}" if value else name
 
 
 def rcpt_command(recipient: Recipient, extensions: Mapping[str, str]) -> str:

@@ -66,6 +66,11 @@ by NOTIFY, ORCPT, RET and ENVID, offered or not, is passed on if it does, else d
 is offered in the same way, and such messages are taken only then. One that comes to a next hop
 without it, such as another host that stands in, is deferred; the client can convert it.
 
+DELIVERBY, MT-PRIORITY and FUTURERELEASE (RFC 2852, 6710, 4865) are offered and passed on in the
+same way, and so is REQUIRETLS (RFC 8689), if the client has begun TLS and the next hop has proved
+by its certificate who it is (tls=verify). LIMITS of the next hop (RFC 9422) are kept, and clients
+are told.
+
 With `user` and `password_file` we log in, by SCRAM-SHA-256, SCRAM-SHA-1 or CRAM-MD5 where offered;
 PLAIN and LOGIN show the password, and are used only with TLS or within this machine. If the next
 hop refuses the login, all mail is deferred, and the log has an ERROR each time.

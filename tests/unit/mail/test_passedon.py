@@ -13,7 +13,7 @@ from qpsmtpd.mail.passedon import has_wrong_value, keywords_of, time_left
     [
         *("BY=120;R", "BY=-120;N", "BY=0;n", "BY=999999999;RT", "MT-PRIORITY=-9", "MT-PRIORITY=3"),
         *("HOLDFOR=1", "HOLDFOR=999999999", "HOLDUNTIL=2026-12-01T08:00:00Z"),
-        *("HOLDUNTIL=2026-12-01T08:00:00.5+01:00", "SIZE=x"),
+        *("HOLDUNTIL=2026-12-01T08:00:00.5+01:00", "SIZE=x", "REQUIRETLS"),
     ],
 )
 def test_right(text: str) -> None:
@@ -33,7 +33,7 @@ def test_right(text: str) -> None:
             "HOLDFOR=x",
             "HOLDFOR=-1",
         ),
-        *("HOLDUNTIL=tomorrow", "HOLDUNTIL=2026-12-01", "HOLDFOR=1234567890"),
+        *("REQUIRETLS=x", "HOLDUNTIL=tomorrow", "HOLDUNTIL=2026-12-01", "HOLDFOR=1234567890"),
     ],
 )
 def test_wrong(text: str) -> None:

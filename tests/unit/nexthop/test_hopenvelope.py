@@ -6,10 +6,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import trustme
 
+from qpsmtpd.api import TlsInfo
 from qpsmtpd.testing import a_session
 from tests.unit.nexthop.fake import KEYWORDS, FakeHop
 from tests.unit.nexthop.sasl import Sasl
+from tests.unit.nexthop.test_tls import server_context
 from tests.unit.plugins.queue.test_smtp_forward import a_mail, forward, forwarder, routing, summary
 
 OFFERED = ("DELIVERBY 240", "MT-PRIORITY MIXER", "FUTURERELEASE 86400 2027-01-01T00:00:00Z")
@@ -72,3 +75,34 @@ async def test_nobody_is_told_where_we_have_not_logged_in() -> None:
     hop = FakeHop(keywords=("AUTH PLAIN",))
     assert (await forward(hop, a_mail(parameters={"AUTH": "a@x.test"}))).accepted
     assert hop.commands[1] == "MAIL FROM:<from@example.com>"
+
+
+@pytest.mark.parametrize(("tls", "counts"), [("verify", True), ("require", False), ("may", False)])
+async def test_requiretls_needs_a_certificate(tls: str, counts: bool, tmp_path: Path) -> None:
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    line = f"tls={tls}" + (f" ca={tmp_path}/ca.pem" if tls == "verify" else "")
+    keywords = (*KEYWORDS, "STARTTLS", "REQUIRETLS")
+    hop = FakeHop(keywords=keywords, context=server_context(authority))
+    async with hop, forwarder(hop, line) as plugin:
+        assert (await plugin.hook_queue(a_mail())).accepted
+        session = a_session()
+        await plugin.hook_ehlo(session, "client.example")
+        assert session.capabilities == ["DSN"]
+        session.tls = TlsInfo("TLSv1.3", "TLS_AES_256_GCM_SHA384")
+        await plugin.hook_ehlo(session, "client.example")
+        assert session.capabilities == ["DSN", *["REQUIRETLS"] * counts]
+        verdict = await plugin.hook_queue(a_mail(parameters={"REQUIRETLS": None}))
+    if counts:
+        assert verdict.accepted
+        assert any(command.endswith(" REQUIRETLS") for command in hop.commands)
+    else:
+        assert summary(verdict) == ("defer", 451, "4.3.3")
+        assert len(hop.messages) == 1
+
+
+async def test_requiretls_in_the_clear_does_not_count() -> None:
+    hop = FakeHop(keywords=(*KEYWORDS, "REQUIRETLS"))
+    verdict = await forward(hop, a_mail(parameters={"REQUIRETLS": None}))
+    assert summary(verdict) == ("defer", 451, "4.3.3")
+    assert not hop.messages
