@@ -247,7 +247,7 @@ def exim_sends_in_chunks(setting: Setting) -> None:
     config.write_text(EXIM_CLIENT.format(server=LISTEN[0]))
     sent = len(EXIM_LOG.read_text())
     message = setting.mere_message.replace(b"\r\n", b"\n") + BODY + b"\n"
-    command = ("exim4", "-C", str(config), "-odi", "-f", SENDER, RECIPIENT)
+    command = ("exim4", "-C", str(config), "-odi", "-oi", "-f", SENDER, RECIPIENT)
     subprocess.run(command, input=message, check=True)
     body = setting.arrived().partition(b"\n\nHello\n")[2]
     expect(body.rstrip(b"\n") == BODY, f"the body became {body!r}")
