@@ -37,6 +37,7 @@ NONE_CONFIRM = "qpsmtpd/queue_none_confirm"
 RCPTHOSTS = "qpsmtpd/rcpthosts"
 PROTECTION = "qpsmtpd/protection"
 LEAVE_OUT = "qpsmtpd/leave_out_plugins"
+STOP = "qpsmtpd/stop_upgrade"
 
 METHODS = ("exim", "postfix", "qmail", "proxy", "maildir", "none")
 #: The graded chains; each has all plugins of the one before it.
@@ -167,6 +168,7 @@ class Facts:
     graded: whether the level of filters counts: the file plugins includes it, or is yet to come.
     missing: the lines that stop the start because this version has no such plugin, as
         "FILE:NUMBER: LINE".
+    replaces_old: an upgrade is about to replace the older version, which is not in Python.
     """
 
     mta: str = ""
@@ -179,6 +181,7 @@ class Facts:
     listeners: tuple[tuple[str, str], ...] = ()
     graded: bool = True
     missing: tuple[str, ...] = ()
+    replaces_old: bool = False
 
 
 def packages_of(status: Path) -> set[str]:
@@ -232,6 +235,7 @@ def detect(
         listeners=tuple(_listeners(root)),
         graded=_is_graded(root),
         missing=tuple(os.environ.get("QPSMTPD_MISSING", "").splitlines()),
+        replaces_old="SERVER" in variables(root / SETTINGS),
     )
 
 
@@ -684,10 +688,14 @@ def _ask_to_leave_out(db: Debconf, facts: Facts) -> None:
     Whoever wants to see only what is critical sees it as well: otherwise no mail is taken.
     """
     lines = (line.split(": ", 1) for line in facts.missing)
-    named = (f"{text} ({where.rpartition('/')[2]})" for where, text in lines)
-    db.command("SUBST", LEAVE_OUT, "LINES", ", ".join(named))
+    named = ", ".join(f"{text} ({where.rpartition('/')[2]})" for where, text in lines)
+    db.command("SUBST", LEAVE_OUT, "LINES", named)
     db.command("INPUT", "critical", LEAVE_OUT)
     db.command("GO")
+    if facts.replaces_old and db.get(LEAVE_OUT) != "true":
+        db.command("SUBST", STOP, "LINES", named)  # preinst does what is answered here
+        db.command("INPUT", "critical", STOP)
+        db.command("GO")
 
 
 def _pose(

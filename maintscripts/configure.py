@@ -21,7 +21,7 @@ import os
 import pwd
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from debian.deb822 import Packages
@@ -167,7 +167,7 @@ def apply(root: Path, db: Debconf, facts: Facts, execute: Run, owner: Owner, old
     for secret in (configuration / "flat_auth_pw", *configuration.glob("dkim/*/*private")):
         protect(secret, owner.gid)
     if facts.missing:
-        _leave_out(root, db, facts.missing)
+        _leave_out(root, db, why_missing(root))
     for question in QUESTIONS:
         db.command("FSET", question.name, "pending", "false")
     if answers.startup_enabled and not answers.wanted:
@@ -223,31 +223,39 @@ def _write_settings(root: Path, answers: Answers) -> None:
     write_atomically(root / SETTINGS, render(answers)[f"/{SETTINGS}"])
 
 
-def _leave_out(root: Path, db: Debconf, missing: Sequence[str]) -> None:
-    """Let the daemon start without these plugins if the administrator agreed; name them anyway."""
+def _leave_out(root: Path, db: Debconf, missing: Mapping[str, str]) -> None:
+    """Let the daemon start without these plugins if the administrator agreed; name them anyway.
+
+    missing: what is to be said of each line.
+    """
     path = root / MISSING_PLUGINS
     if db.get(LEAVE_OUT) == "true" and not lines_of(text_of(path)):
         write_atomically(path, f"{text_of(path) or _MISSING_HEADER}skip\n")
     skipped = lines_of(text_of(path))[:1] == ["skip"]
-    for line in missing:
-        note(f"{line}: {'left out' if skipped else 'there is no such plugin'}")
+    for line, reason in missing.items():
+        note(f"{line}: {'left out' if skipped else 'it cannot start with this'}: {reason}")
     if not skipped:
         note(
-            "it does not start with these lines: remove them and start it (systemctl restart "
-            "qpsmtpd), or have them left out (dpkg-reconfigure qpsmtpd)"
+            "remove these lines and start it (systemctl restart qpsmtpd), or have them left out "
+            "(dpkg-reconfigure qpsmtpd)"
         )
 
 
 def missing_in(root: Path) -> tuple[str, ...]:
-    """The lines of the configuration whose plugin is missed.  No plugin is run."""
+    """The lines of the configuration whose plugin is missed, as "FILE:NUMBER: LINE"."""
+    return tuple(why_missing(root))
+
+
+def why_missing(root: Path) -> dict[str, str]:
+    """The same, with what is to be said of each: what can stand in.  No plugin is run."""
     files = ConfigFiles([root / "etc/qpsmtpd"])
     try:
         finder = PluginFinder([root / line.lstrip("/") for line in files.lines("plugin_dirs")])
-        found = [entry for entry, _ in missing_lines(files, finder)]
+        found = list(missing_lines(files, finder))
     except ConfigError:
-        return ()  # check-config says what is wrong
+        return {}  # check-config says what is wrong
     start = len(str(root).rstrip("/"))
-    return tuple(f"{entry.where[start:]}: {entry.text}" for entry in found)
+    return {f"{entry.where[start:]}: {entry.text}": str(why) for entry, why in found}
 
 
 def _make_maildir(root: Path, path: str, owner: Owner) -> None:

@@ -170,8 +170,12 @@ class _Loading:
             self._place_warnings(line)
 
     def _in_the_clear(self) -> list[Problem]:
-        """A warning if users log in without TLS, and nobody has said that they may."""
-        if self.context is not None or not self.settings.tls_before_auth:
+        """A warning if users log in without TLS, and nobody has said that they may.
+
+        None where TLS is wanted and does not work: that is an error by itself.
+        """
+        wanted = any(line.cls.tls_context is not Plugin.tls_context for line in self.lines.all)
+        if wanted or not self.settings.tls_before_auth:
             return []
         judges = [each for each in self.started if _mechanisms([each.plugin])]
         return [

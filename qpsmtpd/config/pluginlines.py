@@ -17,7 +17,6 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Literal
 
-from qpsmtpd.config.absent import Loss
 from qpsmtpd.config.files import ConfigFiles
 from qpsmtpd.config.names import implied_instance, todays_name
 from qpsmtpd.config.pluginfinder import PluginFinder, import_shipped
@@ -219,8 +218,10 @@ def _missing(text: str, entry: Entry, error: MissingPluginError, *, skip: bool) 
     return Problem(entry.where, text)
 
 
-def missing_lines(files: ConfigFiles, finder: PluginFinder) -> Iterator[tuple[Entry, Loss]]:
-    """The lines that stop the start because there is no such plugin, and what would be missing.
+def missing_lines(
+    files: ConfigFiles, finder: PluginFinder
+) -> Iterator[tuple[Entry, MissingPluginError]]:
+    """The lines that stop the start as there is no such plugin, and what is to be said of each.
 
     No plugin is run.  Raises ConfigError if a file cannot be read.
     """
@@ -228,7 +229,7 @@ def missing_lines(files: ConfigFiles, finder: PluginFinder) -> Iterator[tuple[En
         for entry in files.entries(file):
             missing = finder.missing(_split_name(_first_word(entry))[0])
             if missing is not None and missing.loss != "idle":
-                yield entry, missing.loss
+                yield entry, missing
 
 
 def _split_name(word: str) -> tuple[str, Sequence[str], str]:

@@ -102,7 +102,11 @@ class Settings:
         "tolerant (make them end in CRLF). Either way only CRLF.CRLF ends a message, and a bare CR "
         "is refused.",
     )
-    databytes: Size = opt(Size(0), doc="Largest message accepted; 0 means no limit.")
+    databytes: Size = opt(
+        Size(0),
+        doc="Largest message accepted; 0 means no limit. What the mail system behind us takes is "
+        "the limit if that is less and it says so.",
+    )
     size_threshold: Size = opt(
         Size(256 << 10), doc="Messages up to this size stay in memory instead of a file (was 0)."
     )

@@ -65,12 +65,12 @@ class Snapshot:
         store = self.services.store.scoped("failed logins")
         return SharedCounts(store, self.services.clock, FAILED_LOGINS_WINDOW)
 
-    @functools.cached_property
+    @property
     def data_limits(self) -> DataLimits:
         """What a message may not exceed."""
         settings = self.settings
         return DataLimits(
-            settings.databytes,
+            self.largest_message,
             settings.max_line_length,
             settings.max_header_size,
             settings.max_headers,
@@ -83,6 +83,12 @@ class Snapshot:
         return functools.partial(
             Spool, settings.spool_dir, settings.size_threshold, mode=settings.spool_mode
         )
+
+    @property
+    def largest_message(self) -> int:
+        """How many octets a message may have, by `databytes` and by the next hop; 0 for any."""
+        limits = (int(self.settings.databytes), self.chain.largest_message())
+        return min(filter(None, limits), default=0)
 
     async def stop(self) -> None:
         """Stop all plugins, the last one first, then the resolver and the store.

@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import os
+import select
 import socket
-from collections.abc import Mapping, MutableMapping, Sequence
+import time
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from contextlib import suppress
 
 from qpsmtpd.config.runoptions import ListenAddress
@@ -100,21 +102,35 @@ def _listen(listening: socket.socket, name: tuple[object, ...]) -> None:
     listening.listen(BACKLOG)
 
 
-def turn_away(listeners: Sequence[Listener]) -> None:
-    """Tell the clients that have connected already to come back later; nobody would serve them.
+def turn_away(listeners: Sequence[Listener]) -> int:
+    """Tell the clients that have connected already to come back later; how many there were.
 
-    As long as systemd holds the socket, they would wait for minutes, and a daemon would be started
-    for each.  Those on a socket for TLS are only let go: they expect no plain text.
+    Nobody would serve them: as long as systemd holds the socket, they would wait for minutes.
+    Those on a socket for TLS are only let go, as they expect no plain text.
     """
+    count = 0
     for listener in listeners:
         for _ in range(BACKLOG):
             try:
                 client, _ = listener.socket.accept()
             except OSError:
                 break
+            count += 1
             with client, suppress(OSError):
                 if not listener.tls:
                     client.send(INTERNAL_ERROR.encode(), socket.MSG_DONTWAIT)
+    return count
+
+
+def turn_away_for(
+    listeners: Sequence[Listener], seconds: float, now: Callable[[], float] = time.monotonic
+) -> None:
+    """Do so for a while, as they come."""
+    sockets = [listener.socket for listener in listeners]
+    end = now() + seconds
+    while (left := end - now()) > 0:
+        select.select(sockets, (), (), left)
+        turn_away(listeners)
 
 
 def describe(listener: Listener) -> str:

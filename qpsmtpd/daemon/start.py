@@ -13,6 +13,7 @@ import logging
 import os
 import pwd
 import signal
+import sys
 from collections.abc import Sequence
 from contextlib import suppress
 
@@ -21,7 +22,7 @@ from qpsmtpd.daemon import notify
 from qpsmtpd.daemon.overseer import ServiceManager
 from qpsmtpd.daemon.pidfile import write_pid_file
 from qpsmtpd.daemon.server import Listener
-from qpsmtpd.daemon.sockets import bind, passed_by_systemd, turn_away
+from qpsmtpd.daemon.sockets import bind, passed_by_systemd, turn_away, turn_away_for
 from qpsmtpd.daemon.supervisor import Supervisor
 from qpsmtpd.daemon.worker import EXIT_CONFIG, HANDLED_LATER, Worker
 from qpsmtpd.errors import QpsmtpdError
@@ -30,12 +31,17 @@ from qpsmtpd.logs.levels import LogLevel
 
 log = logging.getLogger(__name__)
 
+#: For how long one look at a wrong configuration counts.  Six starts a minute are a third of what
+#: the unit allows (StartLimitBurst), and whoever has mended it need not wait long.
+TURN_AWAY_SECONDS = 10.0
+
 
 def run(options: RunOptions) -> int:
     """Run the daemon; the exit status of the process."""
     install(LogLevel.LOGDEBUG if options.debug else LogLevel.LOGWARN)
     try:
-        listeners = passed_by_systemd(os.environ) or bind(options.listen)
+        passed = passed_by_systemd(os.environ)
+        listeners = passed or bind(options.listen)
         if not listeners:
             raise QpsmtpdError("nothing to listen on: give --listen, or sockets from systemd")
         if options.pid_file is not None:
@@ -46,7 +52,7 @@ def run(options: RunOptions) -> int:
         log.critical("%s", error)
         return 1
     try:
-        return _serve(options, listeners)
+        return _serve(options, listeners, stay_open=bool(passed))
     finally:
         if options.pid_file is not None:
             # The unprivileged user may not be allowed to; a stale file is recognised at start.
@@ -54,17 +60,31 @@ def run(options: RunOptions) -> int:
                 options.pid_file.unlink()
 
 
-def _serve(options: RunOptions, listeners: Sequence[Listener]) -> int:
+def _serve(options: RunOptions, listeners: Sequence[Listener], *, stay_open: bool) -> int:
+    """Serve; stay_open: somebody else holds the sockets, and clients can connect without us."""
     signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED_LATER)
     # A watchdog's SIGABRT shows where a process hangs.
     faulthandler.enable()
     if options.worker_count > 1:
-        return Supervisor(options, listeners, options.worker_count).run()
-    status = Worker(options, listeners, ServiceManager(), log_warnings=True).run()
+        status = Supervisor(options, listeners, options.worker_count).run()
+    else:
+        status = Worker(options, listeners, ServiceManager(), log_warnings=True).run()
     if status == EXIT_CONFIG:
-        notify.misconfigured()
-        turn_away(listeners)
+        _put_off(listeners, stay_open=stay_open)
     return status
+
+
+def _put_off(listeners: Sequence[Listener], *, stay_open: bool) -> None:
+    """Tell the clients that wait, and if there are any, those that come next as well.
+
+    The first one after that has the configuration looked at again.  If each did, the service
+    manager would see too many starts, and close the socket.
+    """
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: sys.exit(0))
+    notify.misconfigured()
+    if turn_away(listeners) and stay_open:
+        turn_away_for(listeners, TURN_AWAY_SECONDS)
 
 
 def drop_privileges(user: str) -> None:

@@ -33,7 +33,6 @@ from qpsmtpd.daemon.overseer import ALIVE, NOT_RELOADED, READY, RELOADED, ToSupe
 from qpsmtpd.daemon.reloads import Reloads
 from qpsmtpd.daemon.scoreboard import Scoreboard
 from qpsmtpd.daemon.server import Listener
-from qpsmtpd.daemon.sockets import turn_away
 from qpsmtpd.daemon.worker import HANDLED_LATER, Worker, check_configuration
 
 log = logging.getLogger(__name__)
@@ -268,8 +267,6 @@ class Supervisor:
             self._reload_workers()
         elif status:
             self._status = max(status, 1)
-            notify.misconfigured()
-            turn_away(self._listeners)
             self._stop()
         else:
             for _ in range(self._count):
@@ -311,11 +308,14 @@ class Supervisor:
             self._reload()
 
     def _stop(self) -> None:
-        """Let the workers finish; new connections are refused, unless systemd holds the sockets."""
-        if not self._stopping:
+        """Let the workers finish; new connections are refused, unless systemd holds the sockets.
+
+        After a start that failed, the sockets are left to whoever called us.
+        """
+        if self._started and not self._stopping:
             notify.stopping()
         self._stopping = True
-        for listener in self._listeners:
+        for listener in self._listeners if self._started else ():
             listener.socket.close()
         self._tell_workers(signal.SIGTERM)
         if self._checker is not None:

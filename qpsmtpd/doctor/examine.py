@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from qpsmtpd.config.runoptions import ListenAddress
+from qpsmtpd.doctor.clockchecks import check_clock
 from qpsmtpd.doctor.configuration import check_configuration
 from qpsmtpd.doctor.credentials import awaited
 from qpsmtpd.doctor.dnschecks import check_dns
@@ -19,6 +20,7 @@ from qpsmtpd.doctor.machine import Machine
 from qpsmtpd.doctor.mailsystems import check_mail_systems
 from qpsmtpd.doctor.pluginchecks import examine_plugins
 from qpsmtpd.doctor.ports import check_ports
+from qpsmtpd.doctor.proxychecks import check_proxies
 from qpsmtpd.doctor.report import errors_in, exit_status, json_report, text_report
 from qpsmtpd.doctor.service import check_units, check_user
 from qpsmtpd.doctor.storechecks import check_store
@@ -49,6 +51,8 @@ AREAS: dict[str, Area] = {
     "Store": check_store,
     "Certificates": _certificates,
     "DNS": check_dns,
+    "Clock": check_clock,
+    "Proxies": check_proxies,
     OTHERS: _others,
 }
 

@@ -52,7 +52,7 @@ def _check(
     elif foreign:
         yield _clash(installation, subject, foreign)
     elif sockets:
-        yield Finding.ok(subject, f"{sockets[0]} listens for qpsmtpd")
+        yield Finding.ok(subject, f"is held for qpsmtpd by {sockets[0]}")
     else:
         start = f"systemctl start {SOCKET}" if installation.machine.systemd else ""
         advice = "Start it when everything else is in order:" if start else ""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Store: whether the daemon's user can use the Redis that the file `store` names.
+"""Store: whether the daemon's user can use the Redis that the file `store` names, or its file.
 
 Every part is asked by itself, for the daemon needs only one Sentinel, or one node of a Cluster, to
 find the rest: the others would be missed when that one goes.  An entry that ends within a minute is
@@ -9,19 +9,20 @@ written, as the daemon does when it looks whether the store works again.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from qpsmtpd.doctor.examination import Examination
 from qpsmtpd.doctor.installation import Installation
+from qpsmtpd.doctor.storefile import AREA, check_store_file, default_file
 from qpsmtpd.doctor.storewords import meaning_of
 from qpsmtpd.errors import StoreError
 from qpsmtpd.plugin.finding import Finding
 from qpsmtpd.plugin.services import Clock
 from qpsmtpd.store.cluster import SLOTS, ClusterBackend, slot_of
-from qpsmtpd.store.location import Address, RedisLocation, missing_package, parse_location
+from qpsmtpd.store.location import Address, Location, RedisLocation, missing_package, parse_location
 from qpsmtpd.store.operation import PROBE, Put
 from qpsmtpd.store.redis import RedisBackend
 from qpsmtpd.store.redisentries import key_of
@@ -29,30 +30,35 @@ from qpsmtpd.store.sentinel import ask_sentinel
 
 #: Fewer Sentinels cannot agree when one of them is gone.
 _ENOUGH_SENTINELS = 3
-AREA = "Store"
 
 
 def check_store(installation: Installation) -> Iterator[Finding]:
-    """The findings about a Redis; none for a file, and for a location that is wrong."""
+    """The findings about a Redis or a file; none for a location that is wrong."""
     yield from installation.found(AREA)
     location = _location(installation)
     if location is None or not installation.machine.can_be(installation.account):
         return
-    timeout = float(installation.settings.store_timeout)
-    ask = partial(_in_process, location, timeout)
     try:
-        words = installation.machine.as_user(installation.account, ask)
-        yield from Examination.of("store", words).findings
+        if isinstance(location, RedisLocation):
+            yield from _of_redis(installation, location)
+        else:
+            yield from check_store_file(installation, location)
     except (OSError, ValueError) as failure:
         yield Finding.warning("store", f"cannot be examined: {failure}")
 
 
-def _location(installation: Installation) -> RedisLocation | None:
+def _location(installation: Installation) -> Location | None:
+    """What the file `store` says, or the default; None if it is wrong, which is said elsewhere."""
     text = installation.settings.store
-    location = parse_location(text) if text else None
-    if not isinstance(location, RedisLocation) or missing_package(location):
-        return None
-    return location
+    location = parse_location(text) if text else default_file(installation)
+    return None if isinstance(location, RedisLocation) and missing_package(location) else location
+
+
+def _of_redis(installation: Installation, location: RedisLocation) -> Sequence[Finding]:
+    timeout = float(installation.settings.store_timeout)
+    ask = partial(_in_process, location, timeout)
+    words = installation.machine.as_user(installation.account, ask)
+    return Examination.of("store", words).findings
 
 
 def _in_process(location: RedisLocation, timeout: float) -> list[Any]:

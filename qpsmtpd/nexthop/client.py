@@ -91,6 +91,12 @@ class Client:
         """Whether TLS is in use."""
         return self._wire.encrypted
 
+    @property
+    def largest_message(self) -> int:
+        """How many octets of a message the next hop says that it takes; 0 if it has no limit."""
+        size = self.extensions.get("SIZE", "")
+        return int(size) if size.isascii() and size.isdecimal() and len(size) <= 20 else 0
+
     # --- beginning --------------------------------------------------------------------------
 
     async def greet(self) -> None:

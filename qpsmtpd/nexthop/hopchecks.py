@@ -95,13 +95,14 @@ async def _talk(subject: str, target: Target, as_client: bool) -> AsyncIterator[
         )
         yield Finding.error(subject, str(failure), advice)
         return
+    largest = f" (up to {client.largest_message} octets)" if client.largest_message else ""
     offers = " ".join(sorted(client.extensions)) or "nothing (no EHLO)"
     encrypted = ", with TLS" if client.encrypted else ""
     refusal = None if as_client else await _refusal_of_us(client)
     client.leave()
     await client.wait_closed(TIMEOUT)
     if refusal is None:
-        yield Finding.ok(subject, f"answers{encrypted}, and offers {offers}")
+        yield Finding.ok(subject, f"answers{encrypted}, and offers {offers}{largest}")
     else:
         advice = "All mail is deferred until it lets us hand over; change that there, or log in."
         yield Finding.error(subject, f"refuses us: {refusal}", advice)

@@ -53,6 +53,8 @@ class Pool:
         #: The keywords that the next hop offered last, with what follows them; None before the
         #: first connection.
         self.extensions: Mapping[str, str] | None = None
+        #: How many octets of a message it said that it takes (RFC 1870); 0 if it has no limit.
+        self.largest_message = 0
 
     def __str__(self) -> str:
         return ",".join(map(str, (self.target, *self.others)))
@@ -93,6 +95,7 @@ class Pool:
     async def _connect(self, target: Target) -> Client:
         client = await connect(target)
         self.extensions = client.extensions
+        self.largest_message = client.largest_message
         return client
 
     @contextlib.asynccontextmanager

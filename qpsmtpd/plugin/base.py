@@ -230,6 +230,14 @@ class Plugin(Generic[O]):
         """
         return KNOWN if self.takes_every_recipient else unsure("cannot be asked")
 
+    def largest_message(self) -> int:
+        """How many octets a message may have for the mail system that `hook_queue` hands over to.
+
+        It is announced to clients (RFC 1870), who then need not send what would be refused.  0 if
+        there is no limit, or if it is not known (yet).
+        """
+        return 0
+
     @classmethod
     def can_be_asked(cls) -> bool:
         """Whether `knows_recipient` is there to ask somebody."""

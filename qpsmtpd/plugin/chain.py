@@ -114,6 +114,7 @@ class Chain:
         #: The hooks that at least one plugin has, by their names without the prefix ("rcpt").
         self.hooks = frozenset(hook for hook, handlers in self._handlers.items() if handlers)
         self._observed = bool(self.hooks & {"ok", "deny"})
+        self._delivering = [p.plugin for p in self.plugins if "queue" in p.plugin.hooks()]
         #: Whether a plugin adds header fields instead of refusing.
         self.tags = any(chained.plugin.mode == "tag" for chained in self.plugins)
 
@@ -142,6 +143,14 @@ class Chain:
     def handlers(self, hook: str) -> tuple[Handler, ...]:
         """The plugins that have this hook, in the order in which they are asked."""
         return self._handlers[hook]
+
+    def largest_message(self) -> int:
+        """How many octets the mail systems behind the plugins take; 0 if one has no limit.
+
+        Of several, each has its turn if the one before it does not take a message.
+        """
+        found = [plugin.largest_message() for plugin in self._delivering]
+        return max(found) if found and all(found) else 0
 
     async def run(self, hook: str, session: Session, *args: Any) -> Answer | None:
         """Ask the plugins until one answers, with a verdict or with the value of this hook.

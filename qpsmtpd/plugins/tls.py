@@ -15,6 +15,10 @@ credentials ($CREDENTIALS_DIRECTORY).
 CERTIFICATE holds the server's certificate, followed by those of the authorities between it and the
 root; authorities may be in CA instead. Clients are never asked for a certificate.
 
+File `tls_certificates`: certificates for other names, on each line a certificate and its key, which
+are looked up as the first ones are. A client that asks for one of the names in a certificate (SNI)
+gets that one; all others get the first. With `*.example.org` a certificate is for one label more.
+
 File `tls_ciphers`: the ciphers up to TLS 1.2 as OpenSSL's ciphers(1) writes them, on one line;
 without it the safe ones. File `tls_protocols`: the versions to speak, without it
 `TLSv1_2:TLSv1_3`. `SSLv23` means these two, `!NAME` takes one away; everything between the lowest
@@ -22,7 +26,9 @@ and the highest is spoken. To serve clients with TLS 1.0, write `TLSv1:TLSv1_1:T
 usually `DEFAULT@SECLEVEL=0` in `tls_ciphers` as well.
 
 A file that cannot be read, or a key that does not belong to the certificate, is an error: the
-daemon does not start, and a reload keeps the old certificate. New ones are read on reload.
+daemon does not start, and a reload keeps the old certificate. A renewed certificate is used within
+ten seconds, without a reload, as soon as both files are there and fit. What systemd passes as
+credentials stays as it was when the daemon started.
 
 Differences from the Perl version: that ran without TLS when a file was missing. TLS before 1.2 has
 to be named explicitly. STARTTLS works after MAIL and RSET too. Commands after a failed negotiation
@@ -31,13 +37,16 @@ are not refused one by one: the connection is closed.
 
 from __future__ import annotations
 
+import logging
 import ssl
 import warnings
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from qpsmtpd.api import ConfigError, Entry, Finding, Plugin, System, check_certificate, opt
+
+log = logging.getLogger(__name__)
 
 VERSIONS = {
     "tlsv1": ssl.TLSVersion.TLSv1,
@@ -51,6 +60,9 @@ VERSIONS = {
 SAFE = frozenset({ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3})
 ANY = frozenset({"sslv23", "sslv2/3"})
 NEVER = frozenset({"sslv2", "sslv3"})
+
+#: Seconds between two looks at the files.
+LOOK_EVERY = 10.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,40 +84,134 @@ def _exists(path: Path) -> bool:
         return True  # in a directory that we may not enter; reading it will say so
 
 
+@dataclass
+class Pair:
+    """A certificate, its key, and what a client is shown of them.
+
+    make: makes a context without a certificate.
+    seen: what the files looked like when they were read.
+    names: those that the certificate is for, in lower case.
+    """
+
+    cert: Path
+    key: Path
+    make: Callable[[], ssl.SSLContext]
+    seen: object = None
+    names: frozenset[str] = frozenset()
+    context: ssl.SSLContext = field(init=False)
+
+    def load(self) -> None:
+        """Read the files.  Raises ConfigError, and then goes on with what was read before."""
+        self.seen = self._looks()
+        context = self.make()
+        _load_pair(context, self.cert, self.key)
+        self.names = _names_in(self.cert)
+        self.context = context
+
+    def renew(self) -> None:
+        """Read the files again if they have changed since."""
+        if self._looks() == self.seen:
+            return
+        try:
+            self.load()
+        except ConfigError as error:
+            # One file may have come already, and the other not yet.
+            log.warning("the old certificate stays in use: %s", error)
+        else:
+            log.info("certificate renewed file=%s", self.cert)
+
+    def is_for(self, name: str) -> bool:
+        """Whether a client that asks for this name gets this certificate (RFC 6125 6.4.3)."""
+        return name in self.names or f"*.{name.partition('.')[2]}" in self.names
+
+    def _looks(self) -> list[tuple[int, int, int]]:
+        try:
+            found = [path.stat() for path in (self.cert, self.key)]
+        except OSError:
+            return []
+        return [(each.st_ino, each.st_size, each.st_mtime_ns) for each in found]
+
+
 class Tls(Plugin[TlsOptions]):
-    """Lends the daemon an SSL context."""
+    """Lends the daemon an SSL context, which has the right certificate for each client."""
 
     files = {
+        "tls_certificates": "Certificates for other names: a certificate and its key on each line.",
         "tls_ciphers": "Ciphers up to TLS 1.2, as ciphers(1ssl) has them.",
         "tls_protocols": "Versions of TLS, such as TLSv1_2:TLSv1_3.",
     }
 
     async def start(self) -> None:
         config = self.services.config
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.options |= ssl.OP_NO_RENEGOTIATION
-        _set_versions(context, next(iter(await config.entries("tls_protocols")), None))
-        _set_ciphers(context, next(iter(await config.entries("tls_ciphers")), None))
-        self._load_files(context)
-        self._context = context
+        protocols = next(iter(await config.entries("tls_protocols")), None)
+        ciphers = next(iter(await config.entries("tls_ciphers")), None)
+
+        def make() -> ssl.SSLContext:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.options |= ssl.OP_NO_RENEGOTIATION
+            _set_versions(context, protocols)
+            _set_ciphers(context, ciphers)
+            self._load_extras(context)
+            return context
+
+        self._pairs = [Pair(*files, make) for files in await self._files()]
+        for pair in self._pairs:
+            pair.load()
+        self._context = make()
+        _load_pair(self._context, self._pairs[0].cert, self._pairs[0].key)
+        self._context.sni_callback = self._choose
+        self._look_at = self.services.clock.monotonic() + LOOK_EVERY
 
     def tls_context(self) -> ssl.SSLContext:
         return self._context
 
-    def examine(self, system: System) -> Iterator[Finding]:
-        """Whether certificate and key can be read, fit, are for our name, and for how long."""
-        options = self.options
-        cert = self._first(options.cert, "qpsmtpd-server.crt", system.exists)
-        key = self._first(options.key, "qpsmtpd-server.key", system.exists)
-        yield from check_certificate(system, cert, key, self.services.me)
+    async def examine(self, system: System) -> AsyncIterator[Finding]:
+        """Whether certificates and keys can be read, fit, are for our name, and for how long."""
+        first, *others = await self._files(system.exists)
+        for found in check_certificate(system, *first, self.services.me):
+            yield found
+        for cert, key in others:
+            name = min(_names_in(system.path(cert)), default=self.services.me)
+            for found in check_certificate(system, cert, key, name):
+                yield found
 
-    def _load_files(self, context: ssl.SSLContext) -> None:
+    # --- in a handshake ---------------------------------------------------------------------
+
+    def _choose(self, handshake: ssl.SSLObject, name: str | None, _: ssl.SSLContext) -> None:
+        """Called for every client, with the name that it asks for (RFC 6066 section 3)."""
+        self._look_for_renewed()
+        wanted = (name or "").lower()
+        pair = next((pair for pair in self._pairs if pair.is_for(wanted)), self._pairs[0])
+        handshake.context = pair.context
+
+    def _look_for_renewed(self) -> None:
+        now = self.services.clock.monotonic()
+        if now >= self._look_at:
+            self._look_at = now + LOOK_EVERY
+            for pair in self._pairs:
+                pair.renew()
+
+    # --- files ------------------------------------------------------------------------------
+
+    async def _files(self, exists: Callable[[Path], bool] = _exists) -> list[tuple[Path, Path]]:
+        """The certificates with their keys, the one for everybody first.  Raises ConfigError."""
         options = self.options
-        _load_pair(
-            context,
-            self._first(options.cert, "qpsmtpd-server.crt"),
-            self._first(options.key, "qpsmtpd-server.key"),
+        first = (
+            self._first(options.cert, "qpsmtpd-server.crt", exists),
+            self._first(options.key, "qpsmtpd-server.key", exists),
         )
+        entries = await self.services.config.entries("tls_certificates")
+        return [first, *(self._pair_of(entry, exists) for entry in entries)]
+
+    def _pair_of(self, entry: Entry, exists: Callable[[Path], bool]) -> tuple[Path, Path]:
+        words = entry.text.split()
+        if len(words) != 2:
+            raise ConfigError(entry.where, "a certificate and its key are wanted: CERTIFICATE KEY")
+        cert, key = (self._first(word, "", exists) for word in words)
+        return cert, key
+
+    def _load_extras(self, context: ssl.SSLContext) -> None:
+        options = self.options
         if ca := self._optional(options.ca, "qpsmtpd-ca.crt"):
             _load_authorities(context, ca)
         if dhparam := self._optional(options.dhparam, "qpsmtpd-dhparam.pem"):
@@ -177,6 +283,19 @@ def _load_pair(context: ssl.SSLContext, cert: Path, key: Path) -> None:
         raise ConfigError(
             str(cert), f"this and {key} must be a certificate and its key, PEM, without a password"
         ) from None
+
+
+def _names_in(cert: Path) -> frozenset[str]:
+    """The names that a certificate is for; none if it cannot be read, which is said elsewhere."""
+    from cryptography import x509
+
+    try:
+        certificate = x509.load_pem_x509_certificate(cert.read_bytes())
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        found = names.get_values_for_type(x509.DNSName)
+    except (OSError, ValueError, x509.ExtensionNotFound):
+        return frozenset()
+    return frozenset(str(name).lower() for name in found)
 
 
 def _load_authorities(context: ssl.SSLContext, ca: Path) -> None:

@@ -53,7 +53,7 @@ def _extensions(connection: Connection) -> list[str]:
     RFC 2920, 6152, 3030, 6531, 2034, 9422, 1870, 3207 and 4954, in this order.
     """
     snapshot = connection.snapshot
-    databytes = snapshot.settings.databytes
+    largest = snapshot.largest_message
     mechanisms = authenticate.offered(connection)
     utf8 = ["SMTPUTF8"] if snapshot.settings.smtputf8 else []
     chunking = ["CHUNKING"] if snapshot.settings.chunking else []
@@ -61,8 +61,8 @@ def _extensions(connection: Connection) -> list[str]:
     lines = ["PIPELINING", "8BITMIME", *chunking, *utf8, "ENHANCEDSTATUSCODES"]
     if limits:
         lines.append(limits)
-    if databytes:
-        lines.append(f"SIZE {int(databytes)}")
+    if largest:
+        lines.append(f"SIZE {largest}")
     if snapshot.tls_context is not None and connection.session.tls is None:
         lines.append("STARTTLS")
     if mechanisms:

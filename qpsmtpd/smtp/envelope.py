@@ -106,7 +106,7 @@ def _mail_parameter_fault(
     if dsn.has_wrong_value(parameters, utf8=False):
         return replies.BAD_PARAMETER
     if "SIZE" in parameters:
-        return _size_fault(parameters["SIZE"] or "", connection.snapshot.settings.databytes)
+        return _size_fault(parameters["SIZE"] or "", connection.snapshot.largest_message)
     return None
 
 

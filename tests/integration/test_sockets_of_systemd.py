@@ -42,9 +42,19 @@ async def test_who_waits_for_a_daemon_that_cannot_start_is_told_so(
         directory = configure(tmp_path, {"plugins": "no_such_plugin"})
         async with running(directory, passed=[passed], listen=[], workers=workers) as daemon:
             assert (await daemon.notified())[0].startswith("STATUS=The configuration is wrong")
+            for client in waiting:
+                with client:
+                    client.settimeout(PATIENCE)
+                    text = client.makefile().read()
+                    assert text == "421 4.3.0 Internal error, closing connection\n"
+            daemon.signal(signal.SIGTERM)  # or a few seconds later it ends by itself
+            assert await daemon.ended() in (0, EXIT_CONFIG)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+async def test_without_clients_it_ends_at_once(tmp_path: Path, workers: int) -> None:
+    """So that whoever starts it sees that it does not start."""
+    with socket.create_server(("127.0.0.1", 0)) as passed:
+        directory = configure(tmp_path, {"plugins": "no_such_plugin"})
+        async with running(directory, passed=[passed], listen=[], workers=workers) as daemon:
             assert await daemon.ended() == EXIT_CONFIG
-        for client in waiting:
-            with client:
-                client.settimeout(PATIENCE)
-                text = client.makefile().read()
-                assert text == "421 4.3.0 Internal error, closing connection\n"

@@ -297,6 +297,21 @@ def test_lines_that_cannot_work_are_named_and_asked_about(system: System) -> Non
     assert system.values()["leave_out_plugins"] == "true"
 
 
+@pytest.mark.parametrize("agrees", ["true", "false"])
+def test_an_upgrade_that_would_stop_mail_can_be_stopped(system: System, agrees: str) -> None:
+    system.preseed("qpsmtpd qpsmtpd/startup_enabled boolean true\n")
+    system.write("etc/qpsmtpd/debconf-settings", 'ENABLED="1"\nSERVER="forkserver"\n')  # Perl's
+    system.write("etc/qpsmtpd/plugins", MISSING)
+    person = Person(answers={"leave_out_plugins": agrees, "stop_upgrade": "true"})
+    system.config_with(person, priority="critical")
+    shown = [name for name, _ in person.shown]
+    assert shown == ["leave_out_plugins", "stop_upgrade"][: 1 if agrees == "true" else 2]
+    if agrees == "false":
+        lines = "our_own_filter strict 1 (plugins:3), virus/uvscan (plugins:4)"
+        assert person.substituted["qpsmtpd/stop_upgrade"] == lines
+        assert system.values()["stop_upgrade"] == "true"
+
+
 @pytest.mark.parametrize("enabled, plugins", [("false", MISSING), ("true", "rcpt_ok\n")])
 def test_nothing_is_asked_about_plugins_without_need(
     system: System, enabled: str, plugins: str
@@ -376,8 +391,9 @@ def test_names_and_values_of_the_older_package_are_kept() -> None:
         "queue_maildir_destination": "string",
         "queue_none_confirm": "boolean",
         "rcpthosts": "string",
-        "protection": "select",  # of our own, as the next one
+        "protection": "select",  # of our own, as the next two
         "leave_out_plugins": "boolean",
+        "stop_upgrade": "boolean",
     }
     choices = found["queue_plugin"]["Choices-C"]
     assert choices == "exim, postfix, qmail, proxy, maildir, none"

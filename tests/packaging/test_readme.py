@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.debian_system import RELEASES
+from tests.debian_system import RELEASES, System
 from tests.packaging import systems
 from tests.packaging.guest.readme import CHECKS
 from tests.packaging.guest.units import LISTEN
@@ -28,11 +28,16 @@ CASES = [
 ]
 
 
+def with_tcpserver(system: System) -> None:
+    """What section 9 is about."""
+    system.install(("ucspi-tcp", "openbsd-inetd"))
+
+
 @pytest.mark.parametrize(("release", "mail_system", "check"), CASES)
 def test_recipes(release: str, mail_system: str, check: str) -> None:
     """One recipe in one guest; tests/packaging/guest/readme.py says what it does."""
     answers = _ANSWERS.format(method=_METHODS[mail_system])
     tar = systems.layer(release, mail_system)
-    failure = systems.boot(tar, f"readme {mail_system}", answers).failure(check)
+    failure = systems.boot(tar, f"readme {mail_system}", answers, with_tcpserver).failure(check)
     if failure:
         pytest.fail(failure, pytrace=False)

@@ -22,7 +22,7 @@ from qpsmtpd.commands.main import make_parser
 from qpsmtpd.config.pluginfinder import shipped_plugins
 from qpsmtpd.logs.handler import LogSink, PluginHandler
 from qpsmtpd.logs.levels import LogLevel
-from qpsmtpd.logs.records import bind, format_record, record_text
+from qpsmtpd.logs.records import bind, format_record
 from qpsmtpd.mail.ip import Endpoint
 from qpsmtpd.mail.session import Session
 from qpsmtpd.manpages.pages import PAGES
@@ -101,21 +101,20 @@ def in_log_file(path: Path) -> str:
 
 
 class Journal:
-    """Keeps the lines as the journal shows them: with ids from stderr, or of logging/journald."""
+    """Keeps the lines as the journal shows them, from stderr or of logging/journald."""
 
     log_level = logging.DEBUG
 
-    def __init__(self, *, ids: bool) -> None:
-        self.ids = ids
+    def __init__(self) -> None:
         self.text = ""
 
     def hook_logging(self, record: logging.LogRecord) -> None:
-        text = format_record(record) if self.ids else record_text(record)
+        text = format_record(record)
         self.text += f"Nov 22 22:10:10 mx qpsmtpd[815]: {text}\n"
 
 
-def in_journal(*, ids: bool) -> str:
-    journal = Journal(ids=ids)
+def in_journal() -> str:
+    journal = Journal()
     with logged_by(journal):
         refuse_all()
     return journal.text
@@ -129,8 +128,7 @@ def in_journal(*, ids: bool) -> str:
 def test_fail2ban_finds_whom_to_ban(release: str, tmp_path: Path) -> None:
     texts = {
         "file": in_log_file(tmp_path / "log"),
-        "journal": in_journal(ids=True),
-        "journald": in_journal(ids=False),
+        "journal": in_journal(),
     }
     assert all(text.count("\n") == len(REFUSED) for text in texts.values())
     found: dict[str, set[str]] = {}
@@ -169,8 +167,7 @@ def ignored_by_logcheck(text: str) -> bool:
 
 
 def test_logcheck_ignores_what_was_refused() -> None:
-    assert ignored_by_logcheck(in_journal(ids=True))
-    assert ignored_by_logcheck(in_journal(ids=False))
+    assert ignored_by_logcheck(in_journal())
 
 
 @pytest.mark.parametrize(

@@ -202,12 +202,51 @@ def test_lines_that_cannot_work_are_named_before_unpacking(release: str, agreed:
         assert text(system, PLUGINS).endswith("our_own_filter strict 1\nvirus/sophie\n")
         assert enabled_units(system) == UNITS
         if agreed == "true":
-            assert f"{line}: left out" in after
+            assert f"{line}: left out: there is no plugin our_own_filter" in after
             system.run("qpsmtpd", "check-config")
         else:
-            assert f"{line}: there is no such plugin" in after
+            assert f"{line}: it cannot start with this: there is no plugin our_own_filter" in after
             with pytest.raises(RuntimeError, match="our_own_filter"):
                 system.run("qpsmtpd", "check-config")
+
+
+@pytest.mark.parametrize("release", RELEASES)
+def test_an_upgrade_that_would_stop_mail_can_be_stopped(release: str) -> None:
+    with perl_version(release, answers=answers_for(METHODS[0], "true")) as system:
+        before = text(system, PLUGINS)
+        system.write(PLUGINS, f"{before}our_own_filter strict 1\n")
+        answer = "qpsmtpd qpsmtpd/stop_upgrade boolean true\n"
+        system.run("debconf-set-selections", stdin=answer)
+        with pytest.raises(RuntimeError) as failure:
+            upgrade(system)
+        said = str(failure.value)
+        assert re.search(r"qpsmtpd: the upgrade is stopped, and version 0\.94-\S+ stays", said), (
+            said
+        )
+        assert f"  {PLUGINS}:{len(before.splitlines()) + 1}: our_own_filter strict 1" in said
+        show = "--showformat=${db:Status-Status} ${Version}"
+        assert "installed 0.94-" in system.run("dpkg-query", "--show", show, "qpsmtpd")
+        assert (system.root / "etc/init.d/qpsmtpd").exists()
+        system.write(PLUGINS, before)
+        assert "the upgrade is stopped" not in upgrade(system)
+        assert enabled_units(system) == UNITS
+
+
+@pytest.mark.parametrize("release", RELEASES)
+def test_questions_of_the_perl_version_are_forgotten(release: str) -> None:
+    gone = {"qpsmtpd/server_type", "qpsmtpd/pre094_checkplugin_warning"}
+    with perl_version(release, answers=answers_for(METHODS[0], "true")) as system:
+        assert gone & asked(system)
+        upgrade(system)
+        assert not gone & asked(system)
+        assert "qpsmtpd/queue_plugin" in asked(system)
+
+
+def asked(system: System) -> set[str]:
+    """The questions that debconf knows, by name."""
+    return set(
+        re.findall(r"^Name: (qpsmtpd/\S+)", text(system, "/var/cache/debconf/config.dat"), re.M)
+    )
 
 
 @pytest.mark.parametrize("release", RELEASES)

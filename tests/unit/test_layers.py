@@ -70,6 +70,7 @@ FOR_PLUGINS = {
     "nexthop.eximtrust",
     "nexthop.eximverify",
     "nexthop.program",
+    "nexthop.sizelimit",
     "recipients",
     "recipients.databases",
     "recipients.ldap",

@@ -6,10 +6,12 @@
 Sends what reaches LEVEL by the journal's own protocol.  Besides MESSAGE and PRIORITY an entry has
 SYSLOG_IDENTIFIER, SYSLOG_FACILITY (mail), LOGGER and, where they are known, QPSMTPD_SESSION,
 QPSMTPD_IP (of the client), QPSMTPD_TRANSACTION, QPSMTPD_HOOK and QPSMTPD_PLUGIN: `journalctl
-QPSMTPD_SESSION=65F1C0DE.4D2.7` shows one connection.  Messages are cut at 32 KiB.
+QPSMTPD_SESSION=65F1C0DE.4D2.7` shows one connection.  MESSAGE is the line as it would be in a file,
+with the ids, the hook and the plugin, so that `journalctl -u qpsmtpd` alone tells why something was
+refused.  Messages are cut at 32 KiB.
 
 The daemon does not wait for the journal: what the journal does not take at once is lost; a message
-on stderr says so, at most once a minute.
+on stderr says so, at most once a minute.  On a machine without a journal it does nothing.
 
 Differences from the Perl version: the Perl version has no such plugin.
 """
@@ -22,7 +24,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from qpsmtpd.api import DatagramOutlet, LogLevel, Plugin, opt, record_text
+from qpsmtpd.api import DatagramOutlet, LogLevel, Plugin, format_record, opt
 
 #: Bytes of a message; a datagram has to hold the whole entry.
 MESSAGE_LIMIT = 32 * 1024
@@ -43,14 +45,18 @@ class Journald(Plugin[JournaldOptions]):
     """Send records to the journal."""
 
     async def start(self) -> None:
-        self._outlet = DatagramOutlet(self.options.socket)
+        place = self.options.socket
+        self._outlet = DatagramOutlet(place) if place.parent.is_dir() else None
 
     def hook_logging(self, record: logging.LogRecord) -> None:
+        if self._outlet is None:
+            return
         fields = _fields(record, self.options.ident)
         self._outlet.write(b"".join(_encode(name, value) for name, value in fields if value))
 
     async def stop(self) -> None:
-        self._outlet.close()
+        if self._outlet is not None:
+            self._outlet.close()
 
 
 def _fields(record: logging.LogRecord, ident: str) -> Iterator[tuple[str, str]]:
@@ -60,7 +66,7 @@ def _fields(record: logging.LogRecord, ident: str) -> Iterator[tuple[str, str]]:
     for name in ("session", "ip", "transaction", "hook", "plugin"):
         yield f"QPSMTPD_{name.upper()}", getattr(record, name, "")
     yield "LOGGER", record.name
-    yield "MESSAGE", record_text(record)
+    yield "MESSAGE", format_record(record)
 
 
 def _encode(name: str, value: str) -> bytes:

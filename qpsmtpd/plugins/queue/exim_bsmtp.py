@@ -26,6 +26,9 @@ they are not asked about messages from here either.
 Batch SMTP has no ESMTP parameters, so SMTPUTF8 is not offered: an address with a domain in Unicode
 (RFC 6531) would be refused with 5.6.7.
 
+Clients are told (SIZE) how large a message Exim takes: the macro MESSAGE_SIZE_LIMIT of Debian's
+configuration when ours is loaded, or 50 MiB, which is Exim's default.
+
 Differences from the Perl version: a 4xx defers; the message is not copied to a file first.
 """
 
@@ -62,6 +65,7 @@ from qpsmtpd.nexthop import DotStuffer
 from qpsmtpd.nexthop.eximtrust import PROGRAM, check_trust
 from qpsmtpd.nexthop.eximverify import EximVerifier
 from qpsmtpd.nexthop.program import Finished, ProgramError, Programs
+from qpsmtpd.nexthop.sizelimit import EXIM, of_exim, size_findings
 
 #: Where Debian has Exim's name for `exim -bS`.
 DEFAULT_PROGRAM = "/usr/sbin/rsmtp"
@@ -90,6 +94,7 @@ class EximBsmtp(Plugin[EximOptions]):
     async def start(self) -> None:
         self._commands = Programs(self.options.processes)
         self._verifier = EximVerifier([self._verifying_program, "-bv"])
+        self._largest = of_exim()
         if not os.access(self._program, os.X_OK):
             self.log.error("%s cannot be run; every message is deferred", self._program)
 
@@ -103,6 +108,8 @@ class EximBsmtp(Plugin[EximOptions]):
             question = f"{self._verifying_program} -bv"
             fine = Finding.ok(question, "says which recipients Exim does not have")
             yield system.set_id_problem(question) or fine
+            announced = of_exim(system.read)
+            yield from size_findings("Exim", EXIM, system, announced, self.services.databytes)
 
     async def knows_recipient(self, recipient: Recipient, sender: ReversePath) -> Verification:
         if not recipient.address.is_ascii:
@@ -111,6 +118,9 @@ class EximBsmtp(Plugin[EximOptions]):
 
     async def hook_ehlo(self, session: Session, host: str) -> None:
         withdraw_extension(session, "SMTPUTF8")
+
+    def largest_message(self) -> int:
+        return self._largest
 
     async def hook_queue(self, tx: Transaction) -> Verdict:
         if not all(domain.isascii() for domain in _domains(tx)):

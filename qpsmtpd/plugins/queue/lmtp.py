@@ -148,6 +148,9 @@ class Lmtp(Plugin[LmtpOptions]):
     async def knows_recipient(self, recipient: Recipient, sender: ReversePath) -> Verification:
         return await self._prober.verify(recipient.address, sender)
 
+    def largest_message(self) -> int:
+        return self._pool.largest_message
+
     async def hook_ehlo(self, session: Session, host: str) -> None:
         offer_extensions(session, [self._pool.extensions])
 

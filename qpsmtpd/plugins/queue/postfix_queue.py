@@ -33,6 +33,9 @@ recipient of a relay domain is known), each with recipient_delimiter, as Postfix
 the word Postfix, and else through a socket behind which systemd runs `sendmail -bs` as Postfix's
 user (qpsmtpd-postfix.socket). `ask` names another place, such as a Postfix on another port.
 
+Clients are told (SIZE) how large a message Postfix takes: its message_size_limit when our
+configuration is loaded.
+
 A message that another plugin wants to be kept aside gets FLAG_HOLD, for instance when a milter
 quarantines it.
 
@@ -85,6 +88,7 @@ from qpsmtpd.nexthop import (
     smtp_target,
 )
 from qpsmtpd.nexthop.cleanup import Cleanup, CleanupError, CleanupFlag, CleanupResult, CleanupStatus
+from qpsmtpd.nexthop.sizelimit import POSTCONF, of_postfix, size_findings
 
 Flag = Literal[
     "FLAG_NONE", "FLAG_BOUNCE", "FLAG_FILTER", "FLAG_HOLD", "FLAG_DISCARD", "FLAG_BCC_OK",
@@ -166,6 +170,8 @@ class PostfixQueue(Plugin[PostfixOptions]):
         for name in self.options.flags:
             self._flags |= CleanupFlag[name]
         self._probers = self._places_to_ask()
+        here = any(socket.startswith("/") for socket in self._sockets)
+        self._largest = await self.services.run_blocking(of_postfix) if here else 0
 
     async def examine(self, system: System) -> AsyncIterator[Finding]:
         """Whether the daemon's user can reach each socket, Postfix answers there, and can be asked
@@ -177,6 +183,11 @@ class PostfixQueue(Plugin[PostfixOptions]):
                 works = works and finding.severity is not Severity.ERROR
         if works:
             yield await check_questions("Postfix", self._places_to_ask(), self.services.me)
+            announced = of_postfix()
+            for found in size_findings(
+                "Postfix", POSTCONF, system, announced, self.services.databytes
+            ):
+                yield found
 
     async def knows_recipient(self, recipient: Recipient, sender: ReversePath) -> Verification:
         verification = unavailable("there is no place to ask Postfix")
@@ -185,6 +196,9 @@ class PostfixQueue(Plugin[PostfixOptions]):
             if verification.answer != "unavailable":
                 break
         return verification
+
+    def largest_message(self) -> int:
+        return self._largest
 
     async def hook_ehlo(self, session: Session, host: str) -> None:
         offer_dsn(session)

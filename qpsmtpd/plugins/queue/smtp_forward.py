@@ -211,6 +211,10 @@ class SmtpForward(Plugin[SmtpForwardOptions]):
     async def knows_recipient(self, recipient: Recipient, sender: ReversePath) -> Verification:
         return await self._hop_of(recipient).prober.verify(recipient.address, sender)
 
+    def largest_message(self) -> int:
+        found = [hop.pool.largest_message for hop in self._hops.values()]
+        return max(found) if all(found) else 0
+
     async def hook_ehlo(self, session: Session, host: str) -> None:
         offer_extensions(session, (hop.pool.extensions for hop in self._hops.values()))
         if len(self._hops) > 1:

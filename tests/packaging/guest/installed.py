@@ -7,6 +7,8 @@ Called as `python3 -m tests.packaging.guest.installed MAIL_SYSTEM`.  The checks 
 from __future__ import annotations
 
 import re
+import smtplib
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -25,7 +27,7 @@ from tests.packaging.guest.apt import (
     preseed,
     reconfigure,
 )
-from tests.packaging.guest.client import DOMAIN, SENDER, send, wait_until_served
+from tests.packaging.guest.client import CLIENT_ADDRESS, DOMAIN, SENDER, send, wait_until_served
 from tests.packaging.guest.clients import open_transaction, undisturbed_clients
 from tests.packaging.guest.next_hop import (
     ADDRESS,
@@ -82,6 +84,36 @@ def refuses_an_unknown_domain(mail_system: str) -> None:
     dialogue = send(f"{USER}@elsewhere.example", "refused", server=service.SERVER)
     reply = dialogue.reply_to("RCPT")
     expect(reply.startswith("550 "), f"RCPT was answered {reply!r}")
+
+
+def the_journal_says_why(mail_system: str) -> None:
+    """One line for each message and each refusal, in the journal as in the file."""
+    journal = run("journalctl", "--unit=qpsmtpd", "--boot", "--no-pager", "--output=cat")
+    for text in (journal, LOG.read_text()):
+        refused = [line for line in text.splitlines() if f"{USER}@elsewhere.example" in line]
+        expect(len(refused) == 1 and "plugin=rcpt_ok" in refused[0], str(refused))
+        expect("reply=550 5.7.1" in refused[0], refused[0])
+        accepted = [line for line in text.splitlines() if "message accepted" in line]
+        expect(re.search(r" plugin=queue/\S+ ", accepted[0]), accepted[0])
+        expect(" message_id=" in accepted[0], accepted[0])
+        if mail_system == "postfix":  # Exim tells none in this way
+            expect(re.search(r" next_hop_id=[0-9A-Za-z]{6,} ", accepted[0]), accepted[0])
+
+
+def clients_are_told_what_the_mail_system_takes(mail_system: str) -> None:
+    """By default, and the doctor says the same."""
+    largest = {"postfix": 10240000, "exim4": 52428800}[mail_system]
+    with smtplib.SMTP(*LISTEN, source_address=(CLIENT_ADDRESS, 0)) as client:
+        client.ehlo()
+        expect(client.esmtp_features.get("size") == str(largest), str(client.esmtp_features))
+        code, text = client.mail(SENDER, [f"SIZE={largest + 1}"])
+        expect(code == 552, f"{code} {text!r}")
+    said = subprocess.run(("qpsmtpd", "doctor"), capture_output=True, text=True, check=False).stdout
+    expect(
+        f"takes messages of up to {largest} octets, clients send up to {largest}"
+        in " ".join(said.split()),
+        said,
+    )
 
 
 def reconfigures_to_proxy(mail_system: str) -> None:
@@ -170,6 +202,8 @@ CHECKS: tuple[Check, ...] = (
     defect_13_joins_postdrop_for_postfix_only,
     defect_01_delivers_and_keeps_the_envelope_sender,
     refuses_an_unknown_domain,
+    the_journal_says_why,
+    clients_are_told_what_the_mail_system_takes,
     *service.CHECKS,
     reconfigures_to_proxy,
     reconfigures_to_maildir,

@@ -6,20 +6,25 @@ Called as `python3 -m tests.packaging.guest.readme MAIL_SYSTEM`.
 
 from __future__ import annotations
 
+import contextlib
+import json
+import os
 import re
 import smtplib
 import ssl
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import takewhile
 from pathlib import Path
+from typing import Any
 
 from tests.debian_system import CHECKOUT
-from tests.packaging.guest.client import CLIENT_ADDRESS, wait_until_served
+from tests.packaging.guest.client import CLIENT_ADDRESS, send, wait_until_served
 from tests.packaging.guest.next_hop import ADDRESS, EXIM_LOG, RECIPIENT, USER
 from tests.packaging.guest.report import check, expect, keep_log, run
+from tests.packaging.guest.service import SERVER
 from tests.packaging.guest.units import CONFIG, LISTEN, LOG, accepted, arrived_once
 
 README = (CHECKOUT / "debian/README.Debian").read_text()
@@ -28,19 +33,6 @@ UNITS = Path("/etc/systemd/system")
 
 #: Blocks that no check below runs, by their first words, and where else they are tried.
 NOT_RUN = {
-    "dpkg-reconfigure qpsmtpd": "a dialog: tests/packaging/test_dialog.py",
-    "/etc/qpsmtpd/debian-queue-method": "a list of files: tests/packaging/test_package.py",
-    "qpsmtpd run --listen :25": "runs until it is stopped: tests/packaging/guest/daemon.py",
-    "minimal    writes": "a table of the graded chains: tests/unit/config/"
-    "test_shipped_configuration.py",
-    "$include /etc/qpsmtpd/debian-protection": "a line of the file that is shipped: "
-    "tests/packaging/test_deb.py",
-    "qpsmtpd dkim-key": "tests/unit/commands/test_dkim_key.py",
-    "qpsmtpd scram-verifier": "tests/unit/commands/test_scram_verifier.py",
-    "report_via=/usr/sbin/sendmail": "words for two files: tests/unit/reports/test_handover.py",
-    "dpkg-reconfigure exim4-config": "a dialog of Exim's package",
-    "tcpserver -u": "tests/packaging/test_inetd.py",
-    "smtp stream tcp nowait": "tests/packaging/test_inetd.py",
     "listen smtp": "tests/scaling/test_haproxy.py",
 }
 
@@ -91,15 +83,27 @@ def section(text: str) -> str:
     return "\n".join(line.strip() for line in lines) + "\n"
 
 
-def make_certificate() -> None:
+def make_certificate(name: str = "mx") -> None:
     """Where the text has it, and with a key that only root can read."""
-    directory = Path("/etc/letsencrypt/live/mx")
-    directory.mkdir(parents=True)
+    directory = Path("/etc/letsencrypt/live", name)
+    directory.mkdir(parents=True, exist_ok=True)
     run(
-        *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=mx"),
+        *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", f"/CN={name}"),
+        *("-days", "90"),
+        *("-addext", f"subjectAltName=DNS:{name}.example.org"),
         *("-keyout", str(directory / "privkey.pem"), "-out", str(directory / "fullchain.pem")),
     )
     (directory / "privkey.pem").chmod(0o600)
+
+
+def is_shown(name: str) -> bool:
+    """Whether a client that asks for this name gets the certificate that is on disk."""
+    pem = Path("/etc/letsencrypt/live", name, "fullchain.pem").read_text()
+    with connect(*LISTEN) as client:
+        client._host = f"{name}.example.org"  # type: ignore[attr-defined] # what it asks for
+        client.starttls(context=any_certificate())
+        assert isinstance(client.sock, ssl.SSLSocket)
+        return client.sock.getpeercert(binary_form=True) == ssl.PEM_cert_to_DER_cert(pem)
 
 
 def connect(host: str, port: int) -> smtplib.SMTP:
@@ -113,7 +117,110 @@ def any_certificate() -> ssl.SSLContext:
     return context
 
 
+@contextlib.contextmanager
+def running(command: str) -> Iterator[None]:
+    """A command that runs until it is stopped."""
+    process = subprocess.Popen(("sh", "-xc", f"exec {command}"))
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def served_at(host: str) -> None:
+    wait_until_served((host, 25))
+    with connect(host, 25) as client:
+        expect(client.ehlo()[0] == 250, "no EHLO")
+
+
+def first_word(line: str) -> str:
+    return line.split()[0]
+
+
 # --- recipes --------------------------------------------------------------------------------
+
+
+def the_questions() -> None:
+    os.environ["DEBIAN_FRONTEND"] = "noninteractive"
+    before = (CONFIG / "debconf-settings").read_text()
+    shell(after("1. Start it\n-----------"))
+    expect((CONFIG / "debconf-settings").read_text() == before, "the answers are others")
+    for line in after("The answers are kept in files, and the files win").splitlines():
+        expect(Path(first_word(line)).is_file(), line)
+
+
+def a_first_message() -> None:
+    """From an address that is not this machine's, as far as qpsmtpd knows."""
+    block = after("Then send it something from another machine")
+    for example, here in (("192.0.2.1", LISTEN[0]), ("user@example.org", RECIPIENT)):
+        block = block.replace(example, here)
+    stranger, accepted_one = block.splitlines()
+    options = f"--local-interface {CLIENT_ADDRESS}"
+    done = subprocess.run(("sh", "-xc", f"{stranger} {options}"), check=False, capture_output=True)
+    expect(b"550 5.7.1 Relaying denied" in done.stdout, done.stdout.decode())
+    shell(f"{accepted_one} {options}")
+
+
+def lines_that_the_package_has() -> None:
+    for line in after("says what it does, what it costs (delays, DNS) and what it refuses:").split(
+        "\n"
+    ):
+        if not line.startswith(" "):
+            expect(Path("/usr/share/qpsmtpd/chains", first_word(line)).is_file(), line)
+    line = after("To have a grade there, put the line")
+    expect(f"\n{line}\n" in (CONFIG / "plugins").read_text(), "plugins has another line")
+
+
+def a_key_that_signs() -> None:
+    """There is no DNS here, so the second command finds nothing, and says so."""
+    make, look = after("this prints the record that its DNS zone needs:").splitlines()
+    expect("v=DKIM1" in run("sh", "-exc", make), "no record")
+    done = subprocess.run(("sh", "-xc", look), check=False, capture_output=True, text=True)
+    expect("example.org" in done.stdout and "Traceback" not in done.stderr, done.stderr)
+
+
+def a_line_for_a_user() -> None:
+    command = after("line of the file flat_auth_pw that does not show the password:")
+    done = subprocess.run(
+        ("sh", "-exc", command), input=f"{PASSWORD}\n", capture_output=True, text=True, check=True
+    )
+    expect(done.stdout.startswith("user@example.org:"), done.stdout)
+    expect(PASSWORD not in done.stdout, done.stdout)
+
+
+def what_the_doctor_prints() -> None:
+    """Its commands, as they are, put everything right."""
+    for trouble in (
+        "systemctl stop qpsmtpd.socket qpsmtpd.service",
+        "systemctl stop postfix*",
+        "gpasswd --delete qpsmtpd postdrop; systemctl restart qpsmtpd.service",
+        "systemctl stop qpsmtpd.socket qpsmtpd.service; postconf -e inet_interfaces=all; "
+        "systemctl restart postfix; systemctl start qpsmtpd.socket || true",
+    ):
+        follow_the_doctor(trouble)
+        wait_until_served(LISTEN)
+
+
+def findings() -> list[dict[str, Any]]:
+    """What the doctor finds, but for the name servers, which are not there."""
+    done = subprocess.run(("qpsmtpd", "doctor", "--json"), check=False, capture_output=True)
+    found: list[dict[str, Any]] = json.loads(done.stdout)["findings"]
+    return [each for each in found if each["area"] != "DNS"]
+
+
+def follow_the_doctor(trouble: str) -> None:
+    """Cause trouble, and run the commands of all that is wrong, until nothing is."""
+    shell(trouble)
+    for turn in range(4):
+        wrong = [found for found in findings() if found["severity"] in ("error", "warning")]
+        commands = list(dict.fromkeys(command for found in wrong for command in found["commands"]))
+        expect(turn or commands, f"after {trouble!r} there is nothing to do: {wrong}")
+        if not commands:
+            return
+        for command in commands:  # one may need what the next one does: then in the next turn
+            subprocess.run(("sh", "-xc", command), check=False)
+    raise AssertionError(f"after {trouble!r}, still wrong: {wrong}")
 
 
 def starttls_with_a_key_that_only_root_can_read() -> None:
@@ -126,6 +233,25 @@ def starttls_with_a_key_that_only_root_can_read() -> None:
         code, _ = client.starttls(context=any_certificate())
         expect(code == 220, str(code))
         expect(client.ehlo()[0] == 250, "no EHLO after STARTTLS")
+
+
+def a_renewed_certificate() -> None:
+    shell(after("With certbot, this restarts the daemon after a renewal:"))
+    make_certificate()
+    expect(not is_shown("mx"), "it is shown before")
+    shell("/etc/letsencrypt/renewal-hooks/deploy/qpsmtpd")
+    expect(is_shown("mx"), "the old one is shown")
+
+
+def certificates_for_several_names() -> None:
+    make_certificate("other")
+    override = UNITS / "qpsmtpd.service.d/override.conf"
+    drop_in("qpsmtpd.service", f"{override.read_text()}{after('Add two')}\n")
+    shell(after("and restart the daemon after"))
+    shell("systemctl restart qpsmtpd.service")
+    for name in ("mx", "other"):
+        expect(is_shown(name), f"another certificate is shown for {name}")
+    shell("qpsmtpd check-config")
 
 
 def users_of_this_machine() -> None:
@@ -189,7 +315,9 @@ def commands_for_daily_use() -> None:
     for line in after("Commands for daily use:").splitlines():
         if not line.startswith(" "):
             shell(re.split(" {2,}", line)[0])
-    shell(after("Errors\nare in the journal as well:"))
+    reply = send(f"{USER}@elsewhere.example", "refused", server=SERVER).reply_to("RCPT")
+    expect(reply.startswith("550 "), reply)
+    shell(after("the journal and in /var/log/qpsmtpd/qpsmtpd.log:"))
 
 
 def after_a_wrong_configuration() -> None:
@@ -199,7 +327,7 @@ def after_a_wrong_configuration() -> None:
     tried = subprocess.run(("systemctl", "restart", "qpsmtpd.service"), check=False)
     expect(tried.returncode != 0, "it starts")
     plugins.write_text(good)
-    shell(after("attempts in a minute systemd closes the port. Then"))
+    shell(after("mended: the port stays open, and no command is needed after that, but"))
     wait_until_served(LISTEN)
 
 
@@ -282,6 +410,21 @@ def out_of_service() -> None:
     raise AssertionError("it still listens")
 
 
+def without_the_units() -> None:
+    """The other ways to start it, while nobody else has port 25."""
+    shell("systemctl stop qpsmtpd.socket qpsmtpd.service postfix*")
+    with running(after("or start the daemon from a supervisor of your own:")):
+        served_at("127.0.0.4")
+    with running(after("units disabled (dpkg-reconfigure qpsmtpd, first question), then")):
+        served_at("127.0.0.4")
+    with Path("/etc/inetd.conf").open("a") as file:
+        file.write(f"{after('or in /etc/inetd.conf:')}\n")
+    shell("systemctl restart openbsd-inetd")
+    served_at("127.0.0.1")
+    shell("systemctl stop openbsd-inetd; systemctl start postfix qpsmtpd.socket qpsmtpd.service")
+    wait_until_served(LISTEN)
+
+
 def postfix_on_loopback_only() -> None:
     shell(after("Take port 25 of the public addresses from Postfix:"))
     wait_until_served(ADDRESS)
@@ -318,6 +461,43 @@ def exim_trusts_us() -> None:
     arrived_once("trusted")
 
 
+def exims_own_questions() -> None:
+    """A command, and what to answer."""
+    os.environ["DEBIAN_FRONTEND"] = "noninteractive"
+    shell(re.split(" {2,}", after("Either with its own questions,").splitlines()[0])[0])
+    wait_until_served(ADDRESS)
+
+
+def what_the_doctor_prints_about_exim() -> None:
+    follow_the_doctor(
+        "systemctl stop qpsmtpd.socket qpsmtpd.service; "
+        f"sed -i 's/^dc_local_interfaces=.*/dc_local_interfaces=/' {_EXIM}; "
+        "update-exim4.conf; systemctl restart exim4; systemctl start qpsmtpd.socket || true"
+    )
+    accepted("the-doctor")
+
+
+def reports_by_exims_sendmail() -> None:
+    """The words go into two files, and both are understood."""
+    words, command = after("there says:").splitlines()
+    line = after("and a timer sends them, if\nyou want that:").replace(
+        "report_via=127.0.0.1:25", words
+    )
+    filters, protection = CONFIG / "filters", CONFIG / "debian-protection"
+    before = protection.read_text()
+    chain = Path("/usr/share/qpsmtpd/chains/standard").read_text()
+    filters.write_text(re.sub(r"^dmarc\b", line, chain, flags=re.MULTILINE))
+    protection.write_text(f"$include {filters}\n")
+    unit = Path("/usr/lib/systemd/system/qpsmtpd-handover@.service").read_text()
+    (start,) = re.findall(r"^ExecStart=(?:.*\\\n)*.*", unit, re.MULTILINE)
+    drop_in("qpsmtpd-handover@.service", f"[Service]\nExecStart=\n{start} {command}\n")
+    shell("qpsmtpd check-config; systemctl reload qpsmtpd")
+    accepted("with-reports")
+    protection.write_text(before)
+    (UNITS / "qpsmtpd-handover@.service.d/override.conf").unlink()
+    shell("systemctl daemon-reload; systemctl reload qpsmtpd")
+
+
 def exim_on_another_port() -> None:
     line = after("give Exim another port, and qpsmtpd can have all addresses")
     shell(f'sed -i "s/^dc_local_interfaces=.*/{line}/" {_EXIM}')
@@ -332,7 +512,12 @@ def exim_on_another_port() -> None:
 
 _EXIM = "/etc/exim4/update-exim4.conf.conf"
 _ALL = (
+    the_questions,
     commands_for_daily_use,
+    a_first_message,
+    lines_that_the_package_has,
+    a_key_that_signs,
+    a_line_for_a_user,
     another_grade_of_filters,
     other_addresses,
     after_a_wrong_configuration,
@@ -344,18 +529,28 @@ _ALL = (
     dmarc_reports,
     local_plugins,
     starttls_with_a_key_that_only_root_can_read,
+    a_renewed_certificate,
+    certificates_for_several_names,
     users_of_this_machine,
     a_port_with_tls_from_the_first_byte,
 )
 CHECKS: dict[str, tuple[Callable[[], None], ...]] = {
     "postfix": (
+        what_the_doctor_prints,
+        without_the_units,
         *_ALL,
         postfix_on_loopback_only,
         postfix_without_the_public_port,
         postfix_by_smtp,
         out_of_service,
     ),
-    "exim4": (exim_trusts_us, exim_on_another_port),
+    "exim4": (
+        exims_own_questions,
+        what_the_doctor_prints_about_exim,
+        exim_trusts_us,
+        reports_by_exims_sendmail,
+        exim_on_another_port,
+    ),
 }
 
 

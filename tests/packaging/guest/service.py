@@ -25,7 +25,7 @@ MAILDIR = Path("/var/spool/qpsmtpd/Maildir")
 SOCKET_DROP_IN = Path("/etc/systemd/system/qpsmtpd.socket.d/debconf.conf")
 TLS_DROP_IN = Path("/etc/systemd/system/qpsmtpd.service.d/tls.conf")
 QUEUE_PLUGINS = {"postfix": "queue/postfix-queue", "exim4": "queue/exim-bsmtp"}
-MOST_EXPOSED = 1.2  # of systemd-analyze security
+MOST_EXPOSED = 1.1  # of systemd-analyze security
 
 
 def state(question: str, unit: str) -> str:
@@ -81,9 +81,13 @@ def defect_19_runs_as_its_user_without_privileges(mail_system: str) -> None:
 
 
 def defect_14_complains_about_nothing(mail_system: str) -> None:
-    """Neither about its own spool directory, as the Perl version did, nor anything else."""
+    """Neither about its own spool directory, as the Perl version did, nor anything else.
+
+    But for the name servers, which are not there.
+    """
     said = run("journalctl", "--boot", "--no-pager", "--priority=warning", "--unit=qpsmtpd.service")
-    expect("qpsmtpd" not in said, said)
+    lines = [line for line in said.splitlines() if "no name server answers" not in line]
+    expect("qpsmtpd" not in "\n".join(lines), said)
     overrides = Path("/var/lib/dpkg/statoverride").read_text()
     expect("qpsmtpd" not in overrides, overrides)
 

@@ -417,6 +417,17 @@ async def test_passwords_in_the_clear_are_told_of(
     assert not any("in the clear" in each.text for each in (await configuration.load()).warnings)
 
 
+async def test_passwords_are_not_in_the_clear_if_tls_does_not_work(
+    configuration: Configuration,
+) -> None:
+    """That is an error by itself, and may be none for the daemon (credentials of systemd)."""
+    configuration.file("plugins", "taker\nkeeper\nauth/auth_pam\ntls /nowhere/crt /nowhere/key\n")
+    with pytest.raises(ConfigErrors) as failure:
+        await configuration.load(check_only=True)
+    assert "/nowhere/crt" in str(failure.value)
+    assert "in the clear" not in str(failure.value)
+
+
 async def test_a_mechanism_that_no_plugin_can_use_is_not_offered(
     configuration: Configuration,
 ) -> None:

@@ -57,7 +57,7 @@ SCANNERS = {
     "rspamd": "rspamd.service",
     "spamassassin": "spamd.service",
 }
-BEFORE = ["logging/file", "relay", "badmailfrom", "badrcptto"]
+BEFORE = ["logging/journald", "logging/file", "relay", "badmailfrom", "badrcptto"]
 AFTER = ["rcpt_ok", "verify_recipients", "queue/maildir"]
 
 
@@ -135,7 +135,7 @@ def test_the_plugins_in_comments_exist(installed: Path) -> None:
     (installed / "plugins").write_text(re.sub(r"(?m)^#(?=\S)", "", text))
     lines = read_plugin_lines(ConfigFiles([installed]), PluginFinder())
     assert lines.problems == []
-    names = [*BEFORE[1:], *PLUGINS["standard"].split(), *AFTER]
+    names = [*BEFORE[2:], *PLUGINS["standard"].split(), *AFTER]
     assert len(lines.plugins) == len(names) + len(examples)
 
 

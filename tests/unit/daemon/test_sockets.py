@@ -13,7 +13,14 @@ import pytest
 from qpsmtpd.config.runoptions import ListenAddress
 from qpsmtpd.daemon import sockets
 from qpsmtpd.daemon.server import Listener
-from qpsmtpd.daemon.sockets import ListenError, bind, describe, passed_by_systemd, turn_away
+from qpsmtpd.daemon.sockets import (
+    ListenError,
+    bind,
+    describe,
+    passed_by_systemd,
+    turn_away,
+    turn_away_for,
+)
 from tests.unit.client import PATIENCE
 
 LOOPBACK = "127.0.0.1"
@@ -179,8 +186,8 @@ def test_turn_away(listeners: list[Listener]) -> None:
     ]
     # Who has left meanwhile is no obstacle.
     clients[-1].close()
-    turn_away(listeners)
-    turn_away(listeners)
+    assert turn_away(listeners) == len(clients)
+    assert turn_away(listeners) == 0
     assert clients[0].makefile("rb").read().startswith(b"421 4.3.0 ")
     assert clients[1].makefile("rb").read() == b""
     for client in clients:
@@ -191,3 +198,22 @@ def test_turn_away_from_a_closed_socket() -> None:
     (listener,) = bind([ListenAddress(LOOPBACK, 0)])
     listener.socket.close()
     turn_away([listener])
+
+
+def test_turn_away_for_a_while() -> None:
+    """Whoever comes meanwhile hears the same, and then it is over."""
+    (listener,) = bind([ListenAddress(LOOPBACK, 0)])
+    clients = []
+
+    def now() -> float:
+        address = (LOOPBACK, port_of(listener))
+        clients.append(socket.create_connection(address, timeout=PATIENCE))
+        return 10.0 * len(clients)
+
+    turn_away_for([listener], 35.0, now)
+    assert len(clients) == 5  # at 10 s, then up to 45 s
+    for client in clients[:4]:
+        with client:
+            assert client.makefile("rb").read().startswith(b"421 4.3.0 ")
+    clients[4].close()
+    listener.socket.close()

@@ -36,7 +36,8 @@ def forward(
 async def test_answers(machine: FakeMachine) -> None:
     async with FakeHop() as hop:
         assert await check(forward(machine, hop.port)) == [
-            "ok answers, and offers 8BITMIME DSN HELP PIPELINING SIZE SMTPUTF8",
+            "ok answers, and offers 8BITMIME DSN HELP PIPELINING SIZE SMTPUTF8 "
+            "(up to 1000000 octets)",
             ALL,
         ]
         await hop.left.wait()

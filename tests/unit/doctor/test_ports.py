@@ -37,7 +37,7 @@ def test_ours(machine: FakeMachine) -> None:
     a_table(machine, "127.0.0.2:25 5")
     a_process(machine, 9, "qpsmtpd", "/usr/bin/qpsmtpd run", 5)
     assert summary(check_ports(an_installation(machine, listen=["127.0.0.2:25"]))) == [
-        "ok qpsmtpd (process 9) listens for qpsmtpd"
+        "ok is held for qpsmtpd by qpsmtpd (process 9)"
     ]
 
 
@@ -102,7 +102,7 @@ def test_systemd_holds_the_socket(machine: FakeMachine) -> None:
     installation = an_installation(machine, listen=[":25"])
     assert summary(check_ports(installation))[0].startswith("warning systemd (process 1) listens")
     machine.command("systemctl is-active qpsmtpd.socket", "active")
-    assert summary(check_ports(installation)) == ["ok systemd (process 1) listens for qpsmtpd"]
+    assert summary(check_ports(installation)) == ["ok is held for qpsmtpd by systemd (process 1)"]
 
 
 def test_nothing_says_where(machine: FakeMachine) -> None:

@@ -25,9 +25,31 @@ def only(machine: FakeMachine, store: str) -> Finding:
     return finding
 
 
-def test_a_file_and_a_wrong_location_are_not_examined(machine: FakeMachine) -> None:
-    for store in ("", "/var/lib/qpsmtpd/store", "redis://:secret@"):
-        assert found(machine, store) == []
+def test_a_wrong_location_is_not_examined(machine: FakeMachine) -> None:
+    assert found(machine, "redis://:secret@") == []
+
+
+def test_no_file_yet(machine: FakeMachine) -> None:
+    assert found(machine, "") == []
+    (finding,) = found(machine, "/srv/nowhere/store")
+    assert finding.subject == "store /srv/nowhere"
+
+
+@pytest.mark.parametrize("store", ["", "/srv/store"])
+def test_a_file(machine: FakeMachine, store: str) -> None:
+    unit = "[Service]\nStateDirectory=qpsmtpd\n"
+    machine.file("/usr/lib/systemd/system/qpsmtpd.service", unit)
+    name = store or "/var/lib/qpsmtpd/store.sqlite"
+    path = machine.file(name, "")
+    assert found(machine, store) == [Finding.ok(name, "can be written to", area="Store")]
+    path.write_text("nonsense " * 1000)
+    (finding,) = found(machine, store)
+    assert finding.severity is Severity.WARNING
+    assert finding.text == "is damaged: file is not a database"
+    assert path.read_text() == "nonsense " * 1000
+    path.unlink()
+    path.mkdir()
+    assert "cannot be used" in only(machine, store).text
 
 
 def test_one_server(machine: FakeMachine) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from maintscripts.ask import LEAVE_OUT, lines_of
-from maintscripts.configure import MISSING_PLUGINS, _leave_out, missing_in
+from maintscripts.configure import MISSING_PLUGINS, _leave_out, missing_in, why_missing
 from qpsmtpd.config.absent import ABSENT, harmless_names
 from qpsmtpd.config.names import old_names
 from qpsmtpd.config.pluginfinder import shipped_plugins
@@ -102,6 +102,12 @@ def test_without_a_configuration(tmp_path: Path, awk: str) -> None:
     assert missing_in(tmp_path) == ()
 
 
+def test_what_stands_in_is_said(tmp_path: Path) -> None:
+    write(tmp_path, f"{ETC}/plugins", "virus/uvscan\n")
+    (reason,) = why_missing(tmp_path).values()
+    assert reason == f"not available in this version: {ABSENT['virus/uvscan'].stands_in}"
+
+
 def test_a_configuration_that_cannot_be_read(tmp_path: Path) -> None:
     write(tmp_path, f"{ETC}/plugins", "$include plugins\n")
     assert missing_in(tmp_path) == ()
@@ -117,10 +123,10 @@ def test_harmless_is_what_works_or_is_not_missed() -> None:
 
 # --- after the answer ---------------------------------------------------------------------------
 
-LINES = (
-    "/etc/qpsmtpd/plugins:4: our_own_filter strict 1",
-    "/etc/qpsmtpd/plugins:5: virus/x:1 /usr",
-)
+LINES = {
+    "/etc/qpsmtpd/plugins:4: our_own_filter strict 1": "rewrite it",
+    "/etc/qpsmtpd/plugins:5: virus/x:1 /usr": "virus/y stands in",
+}
 
 
 @pytest.mark.parametrize("before", ["", "# mine\n"])
@@ -134,7 +140,7 @@ def test_who_agrees_reads_what_is_left_out(
         assert lines_of(text) == ["skip"]
         assert text.startswith(before or "# What happens with lines")
         said = capsys.readouterr().err
-        assert all(f"{line}: left out" in said for line in LINES)
+        assert all(f"{line}: left out: {reason}\n" in said for line, reason in LINES.items())
 
 
 @pytest.mark.parametrize("answer, there", [("false", ""), ("true", "stop\n")])
@@ -148,5 +154,7 @@ def test_otherwise_the_lines_stand_there(
     path = tmp_path / MISSING_PLUGINS
     assert (path.read_text() if path.exists() else "") == there
     said = capsys.readouterr().err
-    assert all(f"{line}: there is no such plugin" in said for line in LINES)
+    assert all(
+        f"{line}: it cannot start with this: {reason}\n" in said for line, reason in LINES.items()
+    )
     assert "dpkg-reconfigure qpsmtpd" in said

@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qpsmtpd.api import ConfigError, Entry
-from qpsmtpd.plugins.tls import SAFE, VERSIONS, Tls, _parse_versions
-from qpsmtpd.testing import a_plugin
+from qpsmtpd.plugins.tls import LOOK_EVERY, SAFE, VERSIONS, Tls, _parse_versions
+from qpsmtpd.testing import FakeClock, a_plugin
 
 AUTHORITY = trustme.CA()
 CERTIFICATE = AUTHORITY.issue_cert("mx.example")
@@ -38,10 +38,12 @@ def write_pair(directory: Path, cert: str = "cert.pem", key: str = "key.pem") ->
     (directory / key).write_bytes(CERTIFICATE.private_key_pem.bytes())
 
 
-def handshake(server: ssl.SSLContext, client: ssl.SSLContext) -> ssl.SSLObject:
+def handshake(
+    server: ssl.SSLContext, client: ssl.SSLContext, name: str | None = "mx.example"
+) -> ssl.SSLObject:
     """Negotiate in memory; returns the client's end."""
     to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
-    client_end = client.wrap_bio(to_client, to_server, server_hostname="mx.example")
+    client_end = client.wrap_bio(to_client, to_server, server_hostname=name)
     ends = [client_end, server.wrap_bio(to_server, to_client, server_side=True)]
     for _ in range(5):
         for end in list(ends):
@@ -213,3 +215,82 @@ def test_old_versions_only_by_name(words: list[str]) -> None:
         return
     assert versions
     assert versions <= SAFE | {VERSIONS[word] for word in words if word in VERSIONS}
+
+
+# --- several certificates, and renewed ones ---------------------------------------------------
+
+
+def put(directory: Path, name: str, certificate: trustme.LeafCert) -> str:
+    """Write a pair; the words that name it."""
+    cert, key = directory / f"{name}.crt", directory / f"{name}.key"
+    cert.write_bytes(certificate.cert_chain_pems[0].bytes())
+    key.write_bytes(certificate.private_key_pem.bytes())
+    return f"{cert} {key}"
+
+
+def shown(plugin: Tls, name: str | None) -> bytes:
+    """The certificate that a client sees who asks for this name."""
+    client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    client.check_hostname, client.verify_mode = False, ssl.CERT_NONE
+    found = handshake(plugin.tls_context(), client, name).getpeercert(binary_form=True)
+    assert found is not None
+    return found
+
+
+def der(certificate: trustme.LeafCert) -> bytes:
+    return ssl.PEM_cert_to_DER_cert(certificate.cert_chain_pems[0].bytes().decode())
+
+
+async def test_a_client_gets_the_certificate_that_it_asks_for(tmp_path: Path) -> None:
+    wide = AUTHORITY.issue_cert("*.wide.example", "Third.example")
+    config = {"tls_certificates": [put(tmp_path, "other", OTHER), put(tmp_path, "wide", wide)]}
+    plugin = await a_plugin(Tls, put(tmp_path, "mx", CERTIFICATE), config=config)
+    for name in ("other.example", "OTHER.example"):
+        assert shown(plugin, name) == der(OTHER)
+    for name in ("a.wide.example", "third.example"):
+        assert shown(plugin, name) == der(wide)
+    unknown = ("unknown.example", "a.b.wide.example", "wide.example")
+    for asked in ("mx.example", None, *unknown):
+        assert shown(plugin, asked) == der(CERTIFICATE)
+
+
+@pytest.mark.parametrize("line", ["only.crt", "a.crt a.key more"])
+async def test_a_line_that_is_no_pair(tmp_path: Path, line: str) -> None:
+    with pytest.raises(ConfigError, match="tls_certificates:1: a certificate and its key are"):
+        config = {"tls_certificates": [line]}
+        await a_plugin(Tls, put(tmp_path, "mx", CERTIFICATE), config=config)
+
+
+async def test_a_renewed_certificate_is_used(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock = FakeClock()
+    config = {"tls_certificates": [put(tmp_path, "other", OTHER)]}
+    plugin = await a_plugin(Tls, put(tmp_path, "mx", CERTIFICATE), config=config, clock=clock)
+    new, new_other = AUTHORITY.issue_cert("mx.example"), AUTHORITY.issue_cert("other.example")
+    put(tmp_path, "mx", new)
+    put(tmp_path, "other", new_other)
+    assert shown(plugin, "mx.example") == der(CERTIFICATE)
+    clock.time += LOOK_EVERY
+    assert shown(plugin, "mx.example") == der(new)
+    assert shown(plugin, "other.example") == der(new_other)
+    assert caplog.text == ""
+
+
+async def test_half_a_renewal_changes_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock = FakeClock()
+    plugin = await a_plugin(Tls, put(tmp_path, "mx", CERTIFICATE), clock=clock)
+    new = AUTHORITY.issue_cert("mx.example")
+    (tmp_path / "mx.crt").write_bytes(new.cert_chain_pems[0].bytes())
+    for _ in range(3):
+        clock.time += LOOK_EVERY
+        assert shown(plugin, None) == der(CERTIFICATE)
+    assert caplog.text.count("the old certificate stays in use") == 1
+    (tmp_path / "mx.key").write_bytes(new.private_key_pem.bytes())
+    clock.time += LOOK_EVERY
+    assert shown(plugin, None) == der(new)
+    (tmp_path / "mx.crt").unlink()
+    clock.time += LOOK_EVERY
+    assert shown(plugin, None) == der(new)

@@ -9,7 +9,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qpsmtpd.api import ParsedPath, Recipient, Session, Transaction, accept, defer, deny
+from qpsmtpd.api import (
+    NoOptions,
+    ParsedPath,
+    Plugin,
+    Recipient,
+    Session,
+    Transaction,
+    Verdict,
+    accept,
+    defer,
+    deny,
+)
+from qpsmtpd.testing import a_plugin
 from tests.unit.fakewire import (
     MESSAGE,
     Catcher,
@@ -322,3 +334,27 @@ async def test_any_argument_gets_one_reply(commands: list[tuple[str, bytes]]) ->
     wire: FakeWire = await talk(EHLO, *lines)
     assert len(wire.replies) == 2 + len(lines)
     assert not {421, 451} & set(wire.codes)
+
+
+# --- what the mail system behind us takes -----------------------------------------------------
+
+
+class Behind(Plugin[NoOptions]):
+    """Hands over to a mail system that takes 500 octets."""
+
+    async def hook_queue(self, tx: Transaction) -> Verdict | None:
+        return accept()
+
+    def largest_message(self) -> int:
+        return 500
+
+
+@pytest.mark.parametrize(("databytes", "largest"), [(0, 500), (1000, 500), (400, 400)])
+async def test_a_message_may_be_as_large_as_the_mail_system_takes(
+    databytes: int, largest: int
+) -> None:
+    lines = ("EHLO a.example", f"MAIL FROM:<> SIZE={largest + 1}", f"MAIL FROM:<> SIZE={largest}")
+    text = "".join(f"{line}\r\n" for line in lines).encode()
+    wire = await talk(text, plugins=(await a_plugin(Behind),), databytes=databytes)
+    assert any(f"SIZE {largest}" in reply for reply in wire.replies)
+    assert wire.replies[-2:] == ["552 5.3.4 Message too big", "250 2.1.0 Sender OK"]

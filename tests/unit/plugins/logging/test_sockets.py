@@ -105,16 +105,25 @@ async def test_journal_entry(tmp_path: Path, receiver: socket.socket) -> None:
         "QPSMTPD_TRANSACTION": b"S1.1",
         "QPSMTPD_HOOK": b"rcpt",
         "LOGGER": b"qpsmtpd.test",
-        "MESSAGE": b"hello",
+        "MESSAGE": b"S1.1 hook=rcpt: hello",
     }
     await plugin.stop()
+
+
+async def test_without_a_journal_nothing_is_lost(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plugin = await a_plugin(Journald, f"socket {tmp_path}/journal/socket")
+    pass_on(plugin, a_record())
+    await plugin.stop()
+    assert capsys.readouterr().err == ""
 
 
 async def test_journal_entry_of_several_lines(tmp_path: Path, receiver: socket.socket) -> None:
     plugin = await a_plugin(Journald, f"socket {tmp_path}/log")
     pass_on(plugin, a_record_of_a_fault())
     message = entry(receiver.recv(9000))["MESSAGE"].decode()
-    assert message.startswith("hello\nTraceback")
+    assert "hello\n    Traceback" in message
     assert message.endswith("ValueError: broken")
     await plugin.stop()
 

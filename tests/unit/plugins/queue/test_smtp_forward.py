@@ -133,6 +133,20 @@ async def test_dsn_is_offered_if_the_next_hop_offers_it(
         assert session.capabilities == offered
 
 
+async def test_the_size_is_that_of_the_next_hop() -> None:
+    async with FakeHop(keywords=("SIZE 1000",)) as hop, forwarder(hop) as plugin:
+        assert plugin.largest_message() == 0
+        assert (await plugin.hook_queue(a_mail())).accepted
+        assert plugin.largest_message() == 1000
+
+
+@pytest.mark.parametrize("size", ["SIZE", "SIZE 0", "SIZE x", "SIZE -1", "SIZE " + "9" * 21])
+async def test_no_size_is_no_limit(size: str) -> None:
+    async with FakeHop(keywords=(size,)) as hop, forwarder(hop) as plugin:
+        assert (await plugin.hook_queue(a_mail())).accepted
+        assert plugin.largest_message() == 0
+
+
 @pytest.mark.parametrize("keywords", [KEYWORDS, ()])
 async def test_pipelining_only_where_offered(keywords: tuple[str, ...]) -> None:
     hop = FakeHop(keywords=keywords)
@@ -500,6 +514,14 @@ async def test_dsn_is_offered_if_all_next_hops_offer_it() -> None:
             assert (await plugin.hook_queue(a_mail(address))).accepted
         await plugin.hook_ehlo(session, "client.example")
         assert "DSN" not in session.capabilities
+
+
+@pytest.mark.parametrize(("other", "largest"), [("SIZE 900", 1000), ("HELP", 0)])
+async def test_the_size_is_the_largest_of_all_next_hops(other: str, largest: int) -> None:
+    async with routing(FakeHop(keywords=("SIZE 1000",)), FakeHop(keywords=(other,))) as plugin:
+        for address in ("a@x.test", "a@other.test"):
+            assert (await plugin.hook_queue(a_mail(address))).accepted
+        assert plugin.largest_message() == largest
 
 
 async def test_wrong_routes() -> None:
