@@ -41,6 +41,12 @@ from qpsmtpd.mail.address import (
     parse_reverse_path,
 )
 from qpsmtpd.mail.authresult import AuthResult
+from qpsmtpd.mail.capabilities import (
+    announce_limit,
+    offer_extension,
+    offers_extension,
+    withdraw_extension,
+)
 from qpsmtpd.mail.domain import (
     Domain,
     Spellings,
@@ -254,6 +260,7 @@ __all__ = [
     "VirusResult",
     "accept",
     "address_key",
+    "announce_limit",
     "arc_auth_result",
     "canonical_domain",
     "check_certificate",
@@ -281,6 +288,8 @@ __all__ = [
     "looks_like_address",
     "made_of",
     "matching",
+    "offer_extension",
+    "offers_extension",
     "opt",
     "our_domains",
     "parse_forward_path",
@@ -316,5 +325,6 @@ __all__ = [
     "unsure",
     "verdict_from_word",
     "with_defaults",
+    "withdraw_extension",
     "write_stderr",
 ]

@@ -157,6 +157,11 @@ class Settings:
         doc="Our name in Authentication-Results, in place of me; with none no such field is added.",
     )
     # --- files of our own ---
+    chunking: bool = opt(
+        True,
+        doc="Whether messages may come in chunks (BDAT: RFC 3030), which some large senders prefer "
+        "to DATA.",
+    )
     auth_results_of_others: Literal["keep", "rename"] = opt(
         "keep",
         doc="What to do with Authentication-Results of other servers: keep them, or rename them to "

@@ -14,6 +14,9 @@ from typing import Any
 
 from qpsmtpd.config.problems import Problem
 from qpsmtpd.config.settings import Settings
+from qpsmtpd.mail.limits import DataLimits
+from qpsmtpd.mail.message import Spool
+from qpsmtpd.mail.spoolmemory import SpoolMemory
 from qpsmtpd.plugin.base import Plugin
 from qpsmtpd.plugin.chain import Chain, ChainedPlugin
 from qpsmtpd.plugin.services import Services
@@ -61,6 +64,25 @@ class Snapshot:
         # No plugin can have a name with a space.
         store = self.services.store.scoped("failed logins")
         return SharedCounts(store, self.services.clock, FAILED_LOGINS_WINDOW)
+
+    @property
+    def data_limits(self) -> DataLimits:
+        """What a message may not exceed."""
+        settings = self.settings
+        return DataLimits(
+            self.largest_message,
+            settings.max_line_length,
+            settings.max_header_size,
+            settings.max_headers,
+        )
+
+    @functools.cached_property
+    def new_spool(self) -> Callable[[SpoolMemory], Spool]:
+        """Makes an empty spool for a message; what all of them have in memory is counted."""
+        settings = self.settings
+        return functools.partial(
+            Spool, settings.spool_dir, settings.size_threshold, mode=settings.spool_mode
+        )
 
     @property
     def largest_message(self) -> int:

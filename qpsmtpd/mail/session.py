@@ -122,6 +122,7 @@ class Session(TaskOwner):
         "proxy",
         "relay_client",
         "reverse_name",
+        "sends_chunk",
         "started",
         "tls",
         "trail",
@@ -139,8 +140,7 @@ class Session(TaskOwner):
         early_input: EarlyInput = _no_early_input,
     ) -> None:
         self.id = f"{_START:X}.{os.getpid():X}.{next(_numbers):X}"
-        self.client = client
-        self.local = local
+        self.client, self.local = client, local
         #: What passed the connection on and named client and local (PROXY protocol), or None.
         self.proxy: Endpoint | None = None
         #: The client's name, once `resolve_client_name` has found one: its address has the name,
@@ -153,8 +153,7 @@ class Session(TaskOwner):
         #: What `resolve_client_name` has found, for Authentication-Results.
         self.iprev: Iprev = ""
         self._name_is_known = False
-        self._reverse_lookup = reverse_lookup
-        self._early_input = early_input
+        self._reverse_lookup, self._early_input = reverse_lookup, early_input
         #: Seconds of the monotonic clock at accept.
         self.started = time.monotonic()
         self.hello: Literal["helo", "ehlo"] | None = None
@@ -162,10 +161,11 @@ class Session(TaskOwner):
         #: The client may send mail to any destination.
         self.relay_client = False
         self.tls: TlsInfo | None = None
+        #: Whether a chunk of a message follows the command (BDAT), so that input is in order.
+        self.sends_chunk = False
         #: The client has said AUTH: whatever it says out of place may be its password.
         self.auth_tried = False
-        self.auth_user = ""
-        self.auth_mechanism = ""
+        self.auth_user = self.auth_mechanism = ""
         #: Set by a plugin that knows this client to be good; see `Plugin.immune`.
         self.whitelisted_host = ""
         #: Texts of rejections for the plugin naughty to give later, and the type of the first.
@@ -218,7 +218,7 @@ class Session(TaskOwner):
 
     async def early_input(self, seconds: float) -> bool:
         """Wait for the client to send something unasked; False if it kept quiet this long."""
-        return await self._early_input(seconds)
+        return not self.sends_chunk and await self._early_input(seconds)
 
     def loggable(self, verb: str, argument: str) -> str:
         """An unknown command as the log may show it: no more than its verb.
@@ -451,13 +451,21 @@ class Transaction(TaskOwner):
 
     @property
     def body_type(self) -> str:
-        """The BODY parameter of MAIL (RFC 6152), "" when there was none.
+        """The BODY parameter of MAIL (RFC 6152, 3030), "" when there was none.
 
-        8BITMIME also when a plugin has given the message a body that needs it.
+        8BITMIME also when a plugin has given the message a body that needs it, or one of lines in
+        place of a BINARYMIME one.
         """
-        if self.message is not None and self.message.eight_bit:
-            return "8BITMIME"
-        return (self.mail_parameters.get("BODY") or "").upper()
+        declared = (self.mail_parameters.get("BODY") or "").upper()
+        if (message := self.message) is None:
+            return declared
+        replaced = declared == "BINARYMIME" and not message.body_as_received
+        return "8BITMIME" if message.eight_bit or replaced else declared
+
+    @property
+    def binary(self) -> bool:
+        """Whether the body may have any octets, and no lines (BINARYMIME: RFC 3030 section 3)."""
+        return self.body_type == "BINARYMIME"
 
     @property
     def sender(self) -> str:

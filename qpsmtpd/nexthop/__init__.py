@@ -13,7 +13,7 @@ from qpsmtpd.nexthop.client import Client, EnvelopeReplies, connect
 from qpsmtpd.nexthop.delivered import Delivered, fingerprint
 from qpsmtpd.nexthop.dots import DotStuffer
 from qpsmtpd.nexthop.hopchecks import check_cleanup, check_next_hop, check_questions
-from qpsmtpd.nexthop.hopenvelope import offer_dsn
+from qpsmtpd.nexthop.hopenvelope import offer_dsn, offer_extensions
 from qpsmtpd.nexthop.hopoptions import NextHopOptions, is_host, make_pool
 from qpsmtpd.nexthop.hopreply import HopReply, NextHopError
 from qpsmtpd.nexthop.metadata import hello_of, xclient_commands
@@ -29,6 +29,7 @@ from qpsmtpd.nexthop.submit import (
     mixed,
     refused,
     remember_refusals,
+    room_for,
     taken,
     unavailable,
 )
@@ -63,8 +64,10 @@ __all__ = [
     "make_pool",
     "mixed",
     "offer_dsn",
+    "offer_extensions",
     "refused",
     "remember_refusals",
+    "room_for",
     "smtp_target",
     "taken",
     "unavailable",

@@ -19,8 +19,11 @@ import base64
 from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass, replace
 
+from qpsmtpd.mail.passedon import REQUIRETLS
+from qpsmtpd.nexthop import hoplimits
 from qpsmtpd.nexthop.dots import DotStuffer
 from qpsmtpd.nexthop.hopauth import STATUS, Credentials, choose
+from qpsmtpd.nexthop.hoplimits import least, read_limits
 from qpsmtpd.nexthop.hopreply import HopReply, NextHopError
 from qpsmtpd.nexthop.target import Target
 from qpsmtpd.nexthop.wire import HopWire, TlsError
@@ -55,7 +58,8 @@ class Client:
         self.transactions = 0
         #: Whether anything was refused in one of them.
         self.refused = False
-        #: Whether the end of the current message was sent: only then can it have been taken.
+        #: Whether the end of the current message was sent (the dot, or the last octets of a chunk):
+        #: only then can it have been taken.
         self.dot_sent = False
         self._in_step = True
         # Whether there is a transaction that has to be left before the next one.
@@ -69,7 +73,8 @@ class Client:
     @property
     def harmless(self) -> bool:
         """Whether the next message would be as well off as on a new connection."""
-        return not self.refused and self.transactions < self._target.messages
+        most = read_limits(self.extensions.get(hoplimits.KEYWORD, "")).transactions
+        return not self.refused and self.transactions < least((self._target.messages, most))
 
     @property
     def reused(self) -> bool:
@@ -120,6 +125,9 @@ class Client:
             return "HELO", await self._command(f"HELO {name}")
         words = (line.partition(" ") for line in reply.lines[1:])
         self.extensions = {keyword.upper(): rest.strip() for keyword, _, rest in words}
+        if not (self.encrypted and self._target.tls == "verify"):
+            # RFC 8689 section 4.2.1: it counts only from who has proved who it is.
+            self.extensions.pop(REQUIRETLS, None)
         return verb, reply
 
     async def _handshake(self) -> None:
@@ -238,6 +246,31 @@ class Client:
             return [refusal] * replies
         self.dot_sent = True
         await self._wire.send(stuffer.end(), self._target.timeout)
+        return await self._final_replies(replies)
+
+    async def send_chunk(
+        self, blocks: AsyncIterator[bytes], size: int, replies: int
+    ) -> list[HopReply]:
+        """The same as `send_message` by BDAT (RFC 3030), in one chunk of `size` octets.
+
+        RuntimeError if the blocks have another size; then the connection is to be aborted.
+        """
+        head = b"BDAT %d LAST\r\n" % size
+        self._in_step = False
+        try:
+            async for block in blocks:
+                size -= len(block)
+                if size < 0:
+                    break
+                self.dot_sent = size == 0
+                await self._wire.send(head + block if head else block, self._target.timeout)
+                head = b""
+        except NextHopError:
+            if (refusal := self._early_refusal()) is None:
+                raise
+            return [refusal] * replies
+        if size or head:
+            raise RuntimeError("the message does not have the size that was announced")
         return await self._final_replies(replies)
 
     async def _final_replies(self, count: int) -> list[HopReply]:

@@ -84,6 +84,11 @@ class NextHopOptions:
         doc="Messages per connection, and recipients that are only asked about. Exim delivers "
         "those after the tenth late, as long as smtp_accept_queue_per_connection is 10.",
     )
+    chunking: bool = opt(
+        True,
+        doc="Whether messages go by BDAT where that is offered and saves something: large ones, "
+        "and those to several recipients.",
+    )
     idle: Seconds = opt(
         Seconds(5),
         doc="How long an unused connection is kept; 0 is a connection per message. Meanwhile it "
@@ -137,6 +142,7 @@ def complete(options: NextHopOptions, target: Target, files: Paths) -> Target:
         source=options.source,
         words=options.words,
         messages=options.messages,
+        chunking=options.chunking,
         timeout=options.timeout,
         dot_timeout=options.dot_timeout,
     )

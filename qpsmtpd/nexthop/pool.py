@@ -13,10 +13,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import TypeVar
 
-from qpsmtpd.mail import dsn
 from qpsmtpd.nexthop.client import Client, connect
 from qpsmtpd.nexthop.hopreply import NextHopError
 from qpsmtpd.nexthop.target import Target
@@ -51,8 +50,9 @@ class Pool:
         self._timer: asyncio.TimerHandle | None = None
         # The targets that have failed, with the loop time until which others come first.
         self._avoided: dict[Target, float] = {}
-        #: Whether the next hop offered DSN last; not before the first connection.
-        self.takes_dsn = False
+        #: The keywords that the next hop offered last, with what follows them; None before the
+        #: first connection.
+        self.extensions: Mapping[str, str] | None = None
         #: How many octets of a message it said that it takes (RFC 1870); 0 if it has no limit.
         self.largest_message = 0
 
@@ -94,7 +94,7 @@ class Pool:
 
     async def _connect(self, target: Target) -> Client:
         client = await connect(target)
-        self.takes_dsn = dsn.KEYWORD in client.extensions
+        self.extensions = client.extensions
         self.largest_message = client.largest_message
         return client
 

@@ -12,9 +12,17 @@ from dataclasses import dataclass
 
 from qpsmtpd.mail.session import Recipient, Transaction
 from qpsmtpd.mail.verdict import Verdict, accept, defer, deny
-from qpsmtpd.nexthop import blame
+from qpsmtpd.nexthop import blame, hoplimits
 from qpsmtpd.nexthop.client import Client, EnvelopeReplies
-from qpsmtpd.nexthop.hopenvelope import mail_command, needs_utf8, rcpt_command
+from qpsmtpd.nexthop.hopenvelope import (
+    lacking,
+    mail_command,
+    message_size,
+    needs_utf8,
+    rcpt_command,
+    takes_binary,
+)
+from qpsmtpd.nexthop.hoplimits import read_limits
 from qpsmtpd.nexthop.hopreply import HopReply, NextHopError
 from qpsmtpd.nexthop.metadata import xforward_commands
 from qpsmtpd.nexthop.pool import Pool
@@ -27,6 +35,16 @@ _CODES = frozenset({450, 451, 452, 550, 551, 552, 553, 554})
 
 #: What a next hop without SMTPUTF8 would say to a message that needs it (RFC 6531 section 3.5).
 NO_UTF8 = HopReply(554, ("5.6.7 no SMTPUTF8",))
+#: What stands for a next hop without BINARYMIME (RFC 3463: conversion required).  For now, as it
+#: was offered to the client: at the next attempt it is not, and the client can convert the message.
+NO_BINARY = HopReply(451, ("4.6.3 no BINARYMIME",))
+
+#: RFC 9422 section 4: what is beyond a limit of the next hop.
+TOO_MANY = defer("Too many recipients", status="4.5.3", code=452)
+SEVERAL_DOMAINS = defer("Recipient needs a transaction of its own", status="4.5.3", code=452)
+
+#: Octets from which on a message goes in a chunk: nothing of it is copied to double dots.
+LARGE = 64 << 10
 
 GoOn = Callable[[Sequence[HopReply]], bool]
 #: Says who the client is; returns the refusal, if the next hop refuses that.
@@ -84,19 +102,43 @@ async def hand_over(
     assert tx.message is not None
     if _lacks_utf8(client, tx, recipients):
         return Outcome(False, (NO_UTF8,) * len(recipients))
+    if tx.binary and not takes_binary(client.extensions):
+        return Outcome(False, (NO_BINARY,) * len(recipients))
+    if keyword := lacking(tx, client.extensions):
+        return Outcome(False, (HopReply(451, (f"4.3.3 no {keyword}",)),) * len(recipients))
     judge = _Judge(tx, recipients, as_client)
-    envelope = await _begin(client, tx, recipients, xforward)
+    size = message_size(tx)
+    in_chunk = _is_for_chunk(client, tx, recipients, size)
+    envelope = await _begin(client, tx, recipients, xforward, data=not in_chunk)
     refusals = judge.envelope(envelope)
     accepted = sum(reply.positive for reply in refusals)
     if not accepted or (accepted < len(refusals) and not go_on(refusals)):
         return Outcome(False, refusals)
-    answer = envelope.data or await client.start_data()
-    if answer.code != 354:
-        refusal = judge.answer(_refusal(answer), "DATA")
-        return Outcome(False, _merged(refusals, [refusal] * accepted))
-    answers = await client.send_message(tx.message.stream(), accepted if lmtp else 1)
+    expected = accepted if lmtp else 1
+    if in_chunk:
+        answers = await client.send_chunk(tx.message.stream(), size, expected)
+    else:
+        answer = envelope.data or await client.start_data()
+        if answer.code != 354:
+            refusal = judge.answer(_refusal(answer), "DATA")
+            return Outcome(False, _merged(refusals, [refusal] * accepted))
+        answers = await client.send_message(tx.message.stream(), expected)
     answers = [judge.answer(answer, "message") for answer in answers]
     return Outcome(True, _merged(refusals, answers if lmtp else answers * accepted))
+
+
+def _is_for_chunk(
+    client: Client, tx: Transaction, recipients: Sequence[Recipient], size: int
+) -> bool:
+    """Whether the message goes by BDAT: if it has to, or if that saves copying or a round trip.
+
+    With PIPELINING, DATA of a message to one recipient travels with the envelope.
+    """
+    if tx.binary:
+        return True
+    if "CHUNKING" not in client.extensions or not client.target.chunking:
+        return False
+    return len(recipients) > 1 or size >= LARGE
 
 
 class _Judge:
@@ -133,15 +175,20 @@ class _Judge:
 
 
 async def _begin(
-    client: Client, tx: Transaction, recipients: Sequence[Recipient], xforward: bool
+    client: Client,
+    tx: Transaction,
+    recipients: Sequence[Recipient],
+    xforward: bool,
+    *,
+    data: bool,
 ) -> EnvelopeReplies:
     extensions = client.extensions
     before = xforward_commands(tx, extensions.get("XFORWARD", "")) if xforward else []
     return await client.begin(
-        mail_command(tx, extensions),
+        mail_command(tx, extensions, logged_in=client.target.credentials is not None),
         [rcpt_command(recipient, extensions) for recipient in recipients],
         before=before,
-        data=len(recipients) == 1,
+        data=data and len(recipients) == 1,
     )
 
 
@@ -175,6 +222,20 @@ async def ask(
 
 def _lacks_utf8(client: Client, tx: Transaction, recipients: Sequence[Recipient]) -> bool:
     return "SMTPUTF8" not in client.extensions and needs_utf8(tx, recipients)
+
+
+def room_for(pool: Pool, tx: Transaction, recipient: Recipient) -> Verdict | None:
+    """The refusal of a recipient that the next hop would not take in the same transaction.
+
+    It is for now: the client sends that recipient the message in another one.
+    """
+    if not pool.extensions or (text := pool.extensions.get(hoplimits.KEYWORD)) is None:
+        return None
+    limits = read_limits(text)
+    domains = {each.address.domain for each in (*tx.recipients, recipient)}
+    if len(domains) > limits.domains > 0:
+        return SEVERAL_DOMAINS
+    return TOO_MANY if len(tx.recipients) >= limits.recipients > 0 else None
 
 
 async def check_recipient(

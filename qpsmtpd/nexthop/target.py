@@ -33,6 +33,7 @@ class Target:
     source: our own address for the connection; "" is any.
     words: whether our replies have its words.
     messages: how many transactions a connection may carry.
+    chunking: whether messages may go in chunks, where it offers that.
     timeout, dot_timeout: seconds for each step, and for the reply to a complete message.
     """
 
@@ -50,6 +51,7 @@ class Target:
     source: str = ""
     words: bool = False
     messages: int = MESSAGES
+    chunking: bool = True
     timeout: float = 60.0
     dot_timeout: float = 300.0
 

@@ -117,6 +117,9 @@ class Plugin(Generic[O]):
     verifies_recipients: that its `hook_verify_recipient`, if it has one, refuses recipients that do
       not exist, and is not about something else.
     can_hold: that it delivers to a mail system which keeps messages aside (`Transaction.hold`).
+    passes_on: that it hands messages over with what only the mail system behind can do, and has
+      offered: BINARYMIME, DELIVERBY, MT-PRIORITY, FUTURERELEASE.  Others that deliver are not asked
+      to take such messages.
     warning: what check-config says about every line with it, for instance that it loses mail.
     """
 
@@ -134,6 +137,7 @@ class Plugin(Generic[O]):
     takes_every_recipient: ClassVar[bool] = False
     verifies_recipients: ClassVar[bool] = True
     can_hold: ClassVar[bool] = False
+    passes_on: ClassVar[bool] = False
     warning: ClassVar[str] = ""
 
     #: How many connections of a client beyond max_from_ip this plugin decides about; if there are

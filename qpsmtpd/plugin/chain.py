@@ -118,6 +118,13 @@ class Chain:
         #: Whether a plugin adds header fields instead of refusing.
         self.tags = any(chained.plugin.mode == "tag" for chained in self.plugins)
 
+        #: Plugins that deliver, but can pass on nothing that asks more than that.
+        self.plain_deliverers = frozenset(
+            chained.plugin.name
+            for chained in self.plugins
+            if "queue" in chained.plugin.hooks() and not chained.plugin.passes_on
+        )
+
     def _handlers_of(self, method: str) -> tuple[Handler, ...]:
         hook = method.removeprefix("hook_")
         default = QUEUE_TIMEOUT if hook == "queue" else self._timeout

@@ -2,7 +2,7 @@
 """The commands of SMTP, one function each, and the table of all of them.
 
 Every command has the same shape: it gets the connection and the argument, and returns the reply.
-MAIL and RCPT live in envelope.py, DATA in transfer.py, AUTH in authenticate.py.
+MAIL and RCPT live in envelope.py, DATA in transfer.py, BDAT in chunks.py, AUTH in authenticate.py.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Literal
 
+from qpsmtpd.mail.capabilities import limits_line
 from qpsmtpd.mail.trail import Answer
-from qpsmtpd.smtp import authenticate, envelope, replies, transfer
+from qpsmtpd.smtp import authenticate, chunks, envelope, replies, transfer
 from qpsmtpd.smtp.connection import Connection
 from qpsmtpd.smtp.otherprotocols import protocol_of
 from qpsmtpd.smtp.replies import reply_to
@@ -47,12 +48,19 @@ def _welcome(connection: Connection) -> str:
 
 
 def _extensions(connection: Connection) -> list[str]:
-    """The EHLO keywords, each of which works (RFC 2920, 6152, 1870, 6531, 2034, 3207, 4954)."""
+    """The EHLO keywords, each of which works.
+
+    RFC 2920, 6152, 3030, 6531, 2034, 9422, 1870, 3207 and 4954, in this order.
+    """
     snapshot = connection.snapshot
     largest = snapshot.largest_message
     mechanisms = authenticate.offered(connection)
     utf8 = ["SMTPUTF8"] if snapshot.settings.smtputf8 else []
-    lines = ["PIPELINING", "8BITMIME", *utf8, "ENHANCEDSTATUSCODES"]
+    chunking = ["CHUNKING"] if snapshot.settings.chunking else []
+    limits = limits_line(RCPTMAX=snapshot.settings.max_recipients)
+    lines = ["PIPELINING", "8BITMIME", *chunking, *utf8, "ENHANCEDSTATUSCODES"]
+    if limits:
+        lines.append(limits)
     if largest:
         lines.append(f"SIZE {largest}")
     if snapshot.tls_context is not None and connection.session.tls is None:
@@ -168,6 +176,8 @@ async def starttls(connection: Connection, argument: str) -> Reply | None:
     if session.auth_user:
         # What was learned before TLS must be forgotten, including a login (RFC 3207 section 4.2).
         return replies.TLS_AFTER_AUTH
+    if connection.incoming is not None:
+        return replies.UNFINISHED
     if connection.wire.pending_input:
         # Commands smuggled in after STARTTLS would be taken for protected ones.
         return replies.TLS_INJECTION
@@ -185,7 +195,10 @@ async def unrecognized(connection: Connection, verb: str, argument: str) -> Repl
         session.auth_tried = True
     log.debug("unrecognized command %r", session.loggable(verb, argument))
     answer = await connection.run("unrecognized_command", session, verb.lower(), argument)
-    reply = replies.UNRECOGNIZED if answer is None else reply_to(answer)
+    if answer is not None:
+        reply = reply_to(answer)
+    else:
+        reply = replies.NOT_IMPLEMENTED if verb in _NOT_IMPLEMENTED else replies.UNRECOGNIZED
     if reply.positive or reply.disconnect:
         return reply
     return not_smtp(connection, f"{verb} {argument}".rstrip(" ")) or reply
@@ -204,6 +217,7 @@ def not_smtp(connection: Connection, line: str) -> Reply | None:
 #: All commands by their verb.  STARTTLS returns None because it has replied already.
 COMMANDS: dict[str, Callable[[Connection, str], Awaitable[Reply | None]]] = {
     "AUTH": authenticate.auth,
+    "BDAT": chunks.bdat,
     "DATA": transfer.data,
     "EHLO": ehlo,
     "HELO": helo,
@@ -217,5 +231,9 @@ COMMANDS: dict[str, Callable[[Connection, str], Awaitable[Reply | None]]] = {
     "VRFY": vrfy,
 }
 
+#: Commands of SMTP that we know and do not have (RFC 5321 section 4.2.4: 502): we expand no lists,
+#: and have no queue to send.
+_NOT_IMPLEMENTED = frozenset({"ETRN", "EXPN", "SAML", "SEND", "SOML", "TURN"})
+
 #: Commands that advance a message; the others are counted (`max_junk_commands`).
-USEFUL = frozenset({"DATA", "MAIL", "RCPT", "QUIT"})
+USEFUL = frozenset({"BDAT", "DATA", "MAIL", "RCPT", "QUIT"})

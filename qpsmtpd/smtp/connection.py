@@ -52,6 +52,19 @@ class Wire(Protocol):
     async def read_block(self) -> bytes:
         """Whatever has arrived, at least one byte."""
 
+    async def read_octets(self, most: int) -> bytes:
+        """What has arrived of a chunk, one byte to `most`."""
+
+    @property
+    def message_deadline(self) -> float:
+        """When the message that is being read has to be complete."""
+
+    def resume_message(self, deadline: float) -> None:
+        """Go on with a message, of which `message_deadline` was this; 0 for a new one.
+
+        Raises ClientTimeoutError after that time.
+        """
+
     def unread(self, data: bytes) -> None:
         """Put back what was read but not used."""
 
@@ -84,6 +97,13 @@ class Counters:
     auth_failures: int = 0
 
 
+class Incoming(Protocol):
+    """A message of which some chunks have come (chunks.py)."""
+
+    def close(self) -> None:
+        """Forget what has come, unless it is complete."""
+
+
 @dataclass
 class Connection:
     """One client connection; every command function gets it as its first argument."""
@@ -94,6 +114,8 @@ class Connection:
     counters: Counters = field(default_factory=Counters)
     #: What the messages of all connections have in memory.
     memory: SpoolMemory = field(default_factory=SpoolMemory)
+    #: What has come of a message, between two chunks of it; None if there is none.
+    incoming: Incoming | None = None
     #: No further command is read.
     closing: bool = False
     #: The client has said QUIT, so that it expects the end.
@@ -187,6 +209,9 @@ class Connection:
             return
         if "reset_transaction" in self.snapshot.chain.hooks:
             await self.snapshot.chain.notify("reset_transaction", self.session, transaction)
+        if self.incoming is not None:
+            self.incoming.close()
+            self.incoming = None
         transaction.close()
         self.session.transaction = None
         if transaction.tasks is not None:

@@ -85,22 +85,22 @@ async def _serve(connection: Connection) -> None:
             try:
                 line = await wire.read_line(MAX_COMMAND_LINE)
             except LineTooLongError:
-                reply = replies.LINE_TOO_LONG
+                reply = connection.refuse("command", replies.LINE_TOO_LONG)
             else:
                 reply = await execute(connection, line)
         if reply is not None:
-            connection.say(reply if reply.code < 400 else connection.refuse("command", reply))
+            connection.say(reply)
 
 
 def _enough(connection: Connection) -> Reply | None:
     """The reply that ends the connection before the next command, if it is to end."""
     settings = connection.snapshot.settings
     if connection.counters.errors > settings.max_errors:
-        return replies.TOO_MANY_ERRORS
+        return connection.refuse("command", replies.TOO_MANY_ERRORS)
     if connection.counters.junk_commands > settings.max_junk_commands:
-        return replies.TOO_MUCH_JUNK
+        return connection.refuse("command", replies.TOO_MUCH_JUNK)
     if connection.draining and connection.session.transaction is None:
-        return replies.SHUTTING_DOWN
+        return connection.refuse("command", replies.SHUTTING_DOWN)
     return None
 
 
@@ -110,18 +110,19 @@ async def execute(connection: Connection, line: bytes) -> Reply | None:
     session.commands += 1
     if session.hello != "ehlo" and (refusal := connection.out_of_step()) is not None:
         # We have not said yet that commands may come in groups.
-        return refusal
+        return connection.refuse("command", refusal)
     text = line.decode("utf-8", "surrogateescape")
     # Most lines are plain, which costs no call of ours.
     if not text.isprintable() and (fault := _fault(connection, line, text)) is not None:
-        return fault
+        return connection.refuse("command", fault)
     verb, _, argument = text.partition(" ")
     verb = verb.upper()
     command = COMMANDS.get(verb)
     if verb not in USEFUL:
         connection.counters.junk_commands += 1
     if command is None:
-        return await unrecognized(connection, verb, argument)
+        unknown = await unrecognized(connection, verb, argument)
+        return unknown if unknown.code < 400 else connection.refuse("command", unknown)
     log.debug("command %r", verb if verb == "AUTH" else text)
     reply = await command(connection, argument.strip(" \t"))
     if reply is None or reply.code < 400:

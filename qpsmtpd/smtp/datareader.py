@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """DataReader: finds the end of a message in the stream and takes the message out of it.
 
+Reader is what it shares with the one of BDAT (chunkreader.py), which is told where a message ends.
+
 Theory of operation.  Bytes come in blocks of any size.  End of data is CRLF "." CRLF and nothing
 else (RFC 5321 section 4.1.1.4); the CRLF that ended the DATA command counts as its first CRLF, so
 the reader starts as if it held one.  A suffix of a block that may be the start of the terminator
@@ -22,8 +24,8 @@ from __future__ import annotations
 import enum
 import re
 from collections.abc import Callable
-from typing import NamedTuple
 
+from qpsmtpd.mail.limits import DataLimits
 from qpsmtpd.mail.message import Spool, only_crlf
 
 TERMINATOR = b"\r\n.\r\n"
@@ -48,17 +50,9 @@ class DataFault(enum.Enum):
     NO_MEMORY = "no memory for the header section"
 
 
-class DataLimits(NamedTuple):
-    """Limits enforced while reading, in bytes unless noted; size 0 means unlimited.
-
-    size, line and header count the message as it is stored: without dot-stuffing; line also
-    without its CRLF, header_fields without continuation lines.
-    """
-
-    size: int = 0
-    line: int = 65536
-    header: int = 262144
-    header_fields: int = 1000
+def with_crlf(block: bytes) -> bytes:
+    """The block with CRLF wherever it had a bare LF.  Linear."""
+    return _bare_lf.sub(b"\r\n", block)
 
 
 def whole_message(block: bytes, limits: DataLimits) -> tuple[bytes, bytes] | None:
@@ -67,12 +61,20 @@ def whole_message(block: bytes, limits: DataLimits) -> tuple[bytes, bytes] | Non
     None of a message that the reader has to look at, because something about it is not usual.  Most
     mail is small and comes like this, and then takes a third of the time.
     """
-    text = block[: -len(TERMINATOR) + 2]
+    if not block.endswith(TERMINATOR) or block.find(_DOT_LINE) != len(block) - len(TERMINATOR):
+        return None
+    return _whole(block[: -len(TERMINATOR) + 2], limits)
+
+
+def whole_text(text: bytes, limits: DataLimits) -> tuple[bytes, bytes] | None:
+    """The same for a message that ends where the text does."""
+    return _whole(text, limits) if text.endswith(b"\r\n") else None
+
+
+def _whole(text: bytes, limits: DataLimits) -> tuple[bytes, bytes] | None:
     size = len(text)
     if (
-        not block.endswith(TERMINATOR)
-        or block.find(_DOT_LINE) != size - 2
-        or block.startswith((b".", b"\r\n"))
+        text.startswith((b".", b"\r\n"))
         or size > limits.line
         or 0 < limits.size < size
         or b"\0" in text
@@ -86,31 +88,28 @@ def whole_message(block: bytes, limits: DataLimits) -> tuple[bytes, bytes] | Non
     return header, text[end:]
 
 
-class DataReader:
-    """Reads one message into a spool.  Feed it until it returns what follows the end of data."""
+class Reader:
+    """Writes the blocks of one message to a spool, and looks whether anything is wrong with them.
+
+    No block may be split within a CRLF, nor, in the header section, behind one.
+    """
 
     __slots__ = (
-        "_at_start",
         "_fields",
         "_header",
-        "_held",
         "_limits",
         "_line",
         "_spool",
-        "_tolerant",
         "_write",
         "fault",
         "header",
         "size",
     )
 
-    def __init__(self, spool: Spool, limits: DataLimits, *, tolerant: bool = False) -> None:
+    def __init__(self, spool: Spool, limits: DataLimits) -> None:
         self._spool = spool
-        self._tolerant = tolerant
         self._write = spool.write
         self._limits = limits
-        self._held = b"\r\n"
-        self._at_start = True
         self._line = 0
         self._header = bytearray()
         self._fields = 0
@@ -120,28 +119,6 @@ class DataReader:
         #: Bytes of the message: header section, empty line and body, CRLF line ends, unstuffed.
         self.size = 0
         self.fault: DataFault | None = None
-
-    def feed(self, data: bytes) -> bytes | None:
-        """Take the next bytes of the stream.
-
-        Returns None while the message goes on, else the bytes after the end of data.
-        Raises SpoolError when the message cannot be stored.
-        """
-        work = self._held + data
-        # Most blocks have no line that begins with a dot, and those of attachments no dot at all.
-        dot = work.find(_DOT_LINE) if b"." in work else -1
-        end = work.find(TERMINATOR, dot) if dot >= 0 else -1
-        if self._tolerant and _lone_dot(work if end < 0 else work[: end + 2]):
-            self._refuse(DataFault.BARE_LINE_END)
-        if end >= 0:
-            self._take(work[: end + 2], stuffed=True)
-            self._finish_header()
-            return work[end + len(TERMINATOR) :]
-        cut = len(work) - (_holdable_if_tolerant(work) if self._tolerant else _holdable(work))
-        self._held = work[cut:]
-        if cut:
-            self._take(work[:cut], stuffed=dot >= 0)
-        return None
 
     def tap(self, listen: Callable[[bytes], None]) -> None:
         """Pass the body to a function as well, block by block as it goes to the spool.
@@ -158,17 +135,10 @@ class DataReader:
             listen(block)
         self._write = store_and_tell
 
-    def _take(self, block: bytes, *, stuffed: bool) -> None:
+    def _keep(self, block: bytes) -> None:
+        """Take a block of the message, unless it or an earlier one is at fault."""
         if self.fault is not None:
             return
-        if self._tolerant and not only_crlf(block):
-            block = _bare_lf.sub(b"\r\n", block)
-            stuffed = True
-        if stuffed:
-            block = block.replace(_DOT_LINE, b"\r\n")
-        if self._at_start:
-            self._at_start = False
-            block = block[2:]
         self.size += len(block)
         self.fault = self._fault_of(block)
         if self.fault is None:
@@ -177,9 +147,9 @@ class DataReader:
             else:
                 self._write(block)
         if self.fault is not None:
-            self._refuse(self.fault)
+            self.refuse(self.fault)
 
-    def _refuse(self, fault: DataFault) -> None:
+    def refuse(self, fault: DataFault) -> None:
         """From now on nothing is stored; the first fault counts."""
         self.fault = self.fault or fault
         self._spool.discard()
@@ -251,6 +221,51 @@ class DataReader:
         if self.header is None and self.fault is None:
             self.header = bytes(self._header)
             self._header.clear()
+
+
+class DataReader(Reader):
+    """Reads the message of DATA into a spool.  Feed it until it returns what follows the end."""
+
+    __slots__ = ("_at_start", "_held", "_tolerant")
+
+    def __init__(self, spool: Spool, limits: DataLimits, *, tolerant: bool = False) -> None:
+        super().__init__(spool, limits)
+        self._tolerant = tolerant
+        self._held = b"\r\n"
+        self._at_start = True
+
+    def feed(self, data: bytes) -> bytes | None:
+        """Take the next bytes of the stream.
+
+        Returns None while the message goes on, else the bytes after the end of data.
+        Raises SpoolError when the message cannot be stored.
+        """
+        work = self._held + data
+        # Most blocks have no line that begins with a dot, and those of attachments no dot at all.
+        dot = work.find(_DOT_LINE) if b"." in work else -1
+        end = work.find(TERMINATOR, dot) if dot >= 0 else -1
+        if self._tolerant and _lone_dot(work if end < 0 else work[: end + 2]):
+            self.refuse(DataFault.BARE_LINE_END)
+        if end >= 0:
+            self._take(work[: end + 2], stuffed=True)
+            self._finish_header()
+            return work[end + len(TERMINATOR) :]
+        cut = len(work) - (_holdable_if_tolerant(work) if self._tolerant else _holdable(work))
+        self._held = work[cut:]
+        if cut:
+            self._take(work[:cut], stuffed=dot >= 0)
+        return None
+
+    def _take(self, block: bytes, *, stuffed: bool) -> None:
+        if self._tolerant and not only_crlf(block):
+            block = with_crlf(block)
+            stuffed = True
+        if stuffed:
+            block = block.replace(_DOT_LINE, b"\r\n")
+        if self._at_start:
+            self._at_start = False
+            block = block[2:]
+        self._keep(block)
 
 
 def _holdable(work: bytes) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from qpsmtpd.mail import dsn
+from qpsmtpd.mail import dsn, passedon
 from qpsmtpd.mail.address import (
     PathError,
     decode_xtext,
@@ -14,6 +14,7 @@ from qpsmtpd.mail.address import (
     parse_reverse_path,
     split_arguments,
 )
+from qpsmtpd.mail.capabilities import offers_extension
 from qpsmtpd.mail.session import Recipient, Transaction
 from qpsmtpd.plugin.base import ParsedPath
 from qpsmtpd.smtp import replies
@@ -24,6 +25,7 @@ from qpsmtpd.smtp.reply import Reply
 _MAIL_PARSERS = frozenset({"mail_parse", "mail_pre"})
 _RCPT_PARSERS = frozenset({"rcpt_parse", "rcpt_pre"})
 _BODY_TYPES = ("7BIT", "8BITMIME")
+_BINARY = "BINARYMIME"
 _ESMTP_MAIL_PARAMETERS = frozenset({"SIZE", "BODY", "SMTPUTF8", "AUTH"}) | dsn.MAIL_PARAMETERS
 
 
@@ -61,6 +63,8 @@ async def mail(connection: Connection, argument: str) -> Reply:
 async def _begin(connection: Connection, transaction: Transaction) -> Reply:
     """Ask the plugins about a new transaction; if they agree, it replaces the one there is."""
     session = connection.session
+    if connection.incoming is not None:
+        return replies.UNFINISHED
     current = session.transaction
     ended: Transaction | None = transaction
     goes_on = current
@@ -83,15 +87,17 @@ async def _begin(connection: Connection, transaction: Transaction) -> Reply:
 def _mail_parameter_fault(
     connection: Connection, parameters: dict[str, str | None]
 ) -> Reply | None:
-    """What is wrong with the ESMTP parameters of MAIL: RFC 1870, 6152, 6531, 4954, 3461.
+    """What is wrong with the ESMTP parameters of MAIL: RFC 1870, 6152, 3030, 6531, 4954, 3461.
 
     After HELO they are accepted too, as in the Perl version; parse_addr_withhelo refuses them.
     """
-    if not parameters.keys() <= _ESMTP_MAIL_PARAMETERS:
-        return replies.UNKNOWN_PARAMETER
-    if "BODY" in parameters and (parameters["BODY"] or "").upper() not in _BODY_TYPES:
+    if not parameters.keys() <= _ESMTP_MAIL_PARAMETERS and (
+        fault := _passed_on_fault(connection, parameters)
+    ):
+        return fault
+    if "BODY" in parameters and not _takes_body(connection, (parameters["BODY"] or "").upper()):
         return replies.BAD_PARAMETER
-    if "SMTPUTF8" in parameters and not connection.snapshot.settings.smtputf8:
+    if "SMTPUTF8" in parameters and not _takes_utf8(connection):
         return replies.UNKNOWN_PARAMETER
     if parameters.get("SMTPUTF8") is not None:
         return replies.BAD_PARAMETER
@@ -102,6 +108,31 @@ def _mail_parameter_fault(
     if "SIZE" in parameters:
         return _size_fault(parameters["SIZE"] or "", connection.snapshot.largest_message)
     return None
+
+
+def _passed_on_fault(connection: Connection, parameters: dict[str, str | None]) -> Reply | None:
+    """What is wrong with parameters that are not ours: they have to be of what was offered."""
+    others = parameters.keys() - _ESMTP_MAIL_PARAMETERS
+    if not others <= passedon.PARAMETERS.keys():
+        return replies.UNKNOWN_PARAMETER
+    if not all(offers_extension(connection.session, each) for each in passedon.keywords_of(others)):
+        return replies.UNKNOWN_PARAMETER
+    return replies.BAD_PARAMETER if passedon.has_wrong_value(parameters) else None
+
+
+def _takes_body(connection: Connection, body_type: str) -> bool:
+    """BINARYMIME only from those to whom a plugin that can hand it over has offered it."""
+    if body_type == _BINARY:
+        return offers_extension(connection.session, _BINARY)
+    return body_type in _BODY_TYPES
+
+
+def _takes_utf8(connection: Connection) -> bool:
+    """Whether SMTPUTF8 is offered; after HELO, whether it would be."""
+    session = connection.session
+    if session.hello == "helo":
+        return connection.snapshot.settings.smtputf8
+    return offers_extension(session, "SMTPUTF8")
 
 
 def _is_submitter(value: str) -> bool:
@@ -127,6 +158,8 @@ async def rcpt(connection: Connection, argument: str) -> Reply:
     transaction = connection.session.transaction
     if transaction is None:
         return replies.MAIL_FIRST
+    if connection.incoming is not None:
+        return replies.UNFINISHED
     parsed = _split(argument, "TO", replies.BAD_RECIPIENT)
     if connection.snapshot.chain.hooks & _RCPT_PARSERS:
         parsed = await _ask_parsers(connection, "rcpt", argument, parsed)

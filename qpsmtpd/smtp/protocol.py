@@ -394,6 +394,33 @@ class SmtpProtocol(SMTP):
         deadlines.allow_for(len(block))
         return block
 
+    async def read_octets(self, most: int) -> bytes:
+        """What has arrived of a chunk, one byte to `most`; what follows stays."""
+        if len(self._buffer) - self._read <= most:
+            block = await self.read_block()
+            if len(block) > most:
+                self.unread(block[most:])
+                block = block[:most]
+            return block
+        start = self._read
+        self._read = start + most
+        self._deadlines.allow_for(most)
+        return self._buffer[start : self._read]
+
+    @property
+    def message_deadline(self) -> float:
+        """When the message that is being read has to be complete."""
+        return self._deadlines.message_end
+
+    def resume_message(self, deadline: float) -> None:
+        """Go on with a message, of which `message_deadline` was this; 0 for a new one."""
+        if not deadline:
+            self._deadlines.begin_message()
+            return
+        self._deadlines.message_end = deadline
+        if self._loop.time() >= deadline:
+            raise ClientTimeoutError(self._deadlines.exceeded)
+
     def unread(self, data: bytes) -> None:
         """Put back what was read but not used."""
         self._buffer = data + self._buffer[self._read :]

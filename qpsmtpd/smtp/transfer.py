@@ -4,31 +4,38 @@
 One message flows through here in one direction: stream → DataReader → Spool → Message → hooks →
 queue hook → reply → log line.  250 is sent only after the queue hook has accepted; until then the
 responsibility is the client's, so every other way out is a refusal or a closed connection.
+
+What comes in chunks (BDAT: chunks.py) joins this way when it is complete.
 """
 
 from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 
 from qpsmtpd.config.snapshot import Snapshot
-from qpsmtpd.errors import SpoolError
 from qpsmtpd.logs.lines import write_line
+from qpsmtpd.mail import passedon
 from qpsmtpd.mail.headers import Headers
-from qpsmtpd.mail.message import NOT_READ_YET, Message, Spool
+from qpsmtpd.mail.limits import DataLimits
+from qpsmtpd.mail.message import Message, Spool
 from qpsmtpd.mail.session import Transaction
 from qpsmtpd.mail.text import printable_ascii
 from qpsmtpd.mail.trail import Answer
 from qpsmtpd.mail.verdict import accept
-from qpsmtpd.plugin.taps import Taps
 from qpsmtpd.smtp import replies, trace
 from qpsmtpd.smtp.connection import Connection
-from qpsmtpd.smtp.datareader import DataLimits, DataReader, whole_message
+from qpsmtpd.smtp.datareader import DataReader, whole_message
 from qpsmtpd.smtp.foreignresults import remove_claims
+from qpsmtpd.smtp.receiver import Receiver
 from qpsmtpd.smtp.replies import reply_to
 from qpsmtpd.smtp.reply import Reply
 
 log = logging.getLogger(__name__)
+
+#: Finds header section and body in a message that is complete, unless it is unusual.
+Split = Callable[[bytes, DataLimits], tuple[bytes, bytes] | None]
 
 #: Characters of a Message-ID that are logged.
 MAX_LOGGED_ID = 250
@@ -44,15 +51,10 @@ async def data(connection: Connection, argument: str) -> Reply:
     transaction.envelope_changeable = True
     reply = None
     if "data" in connection.snapshot.chain.hooks:
-        reply = await _ask(connection, transaction, "data")
+        reply = await ask(connection, transaction, "data")
     if reply is None:
         reply = await _receive_and_decide(connection, transaction)
-    if reply.positive:
-        connection.session.messages += 1
-        connection.counters.junk_commands = 0
-    else:
-        reply = connection.refuse("data", reply)
-    _log_summary(connection, transaction, reply)
+    reply = conclude(connection, transaction, reply)
     await connection.reset_transaction()
     return reply
 
@@ -63,39 +65,36 @@ def _sequence_fault(connection: Connection, argument: str) -> Reply | None:
         return replies.NO_PARAMETERS
     if transaction is None:
         return replies.MAIL_FIRST
+    if connection.incoming is not None:
+        return replies.UNFINISHED
+    if transaction.mail_parameters and transaction.binary:
+        return replies.DATA_IS_BINARY
     return None if transaction.recipients else replies.RCPT_FIRST
 
 
 async def _receive_and_decide(connection: Connection, transaction: Transaction) -> Reply:
-    settings = connection.snapshot.settings
     if (refusal := connection.out_of_step()) is not None:
         return refusal
     connection.say(replies.GO_AHEAD)
     block = await connection.wire.read_block()
-    spool = Spool(
-        settings.spool_dir, settings.size_threshold, connection.memory, settings.spool_mode
-    )
-    limits = DataLimits(
-        connection.snapshot.largest_message,
-        settings.max_line_length,
-        settings.max_header_size,
-        settings.max_headers,
-    )
-    if not _take_whole(connection, transaction, block, limits, spool):
-        reader = DataReader(spool, limits, tolerant=settings.barelf == "tolerant")
-        reply = await _take_in_pieces(connection, transaction, reader, spool, block)
+    spool = connection.snapshot.new_spool(connection.memory)
+    if not take_whole(connection, transaction, block, spool, whole_message):
+        reply = await _take_in_pieces(connection, transaction, spool, block)
         if reply is not None:
             return reply
-    return await _decide(connection, transaction, connection.snapshot.chain.hooks)
+    return await decide(connection, transaction)
 
 
-def _take_whole(
-    connection: Connection, transaction: Transaction, block: bytes, limits: DataLimits, spool: Spool
+def take_whole(
+    connection: Connection, transaction: Transaction, block: bytes, spool: Spool, split: Split
 ) -> bool:
     """Take a small message that is there already, as most are; False if it needs the long way."""
-    if transaction.taps or "data_headers_end" in connection.snapshot.chain.hooks:
+    snapshot = connection.snapshot
+    if transaction.taps or "data_headers_end" in snapshot.chain.hooks:
         return False
-    if not spool.keeps_in_memory(len(block)) or (whole := whole_message(block, limits)) is None:
+    if not spool.keeps_in_memory(len(block)):
+        return False
+    if (whole := split(block, snapshot.data_limits)) is None:
         return False
     header, body = whole
     transaction.taps = None
@@ -107,135 +106,54 @@ def _take_whole(
 
 
 async def _take_in_pieces(
-    connection: Connection,
-    transaction: Transaction,
-    reader: DataReader,
-    spool: Spool,
-    block: bytes,
+    connection: Connection, transaction: Transaction, spool: Spool, block: bytes
 ) -> Reply | None:
     """Read any message, of which `block` is the beginning.  The refusal when it cannot be taken."""
+    snapshot = connection.snapshot
+    tolerant = snapshot.settings.barelf == "tolerant"
+    reader = DataReader(spool, snapshot.data_limits, tolerant=tolerant)
+    receiver = Receiver(connection, transaction, reader, spool)
     try:
-        reply = await _read(connection, transaction, reader, spool, block)
-        if reply is None:
-            body = await spool.seal()
-            headers = _header_section(transaction, reader)
-            transaction.message = Message(headers, body, reader.size, spool)
-    except SpoolError as error:
-        log.error("spool failed: %s ip=%s", error, connection.session.client.ip)
-        return replies.SPOOL_FULL if error.full else replies.SPOOL_FAILED
+        reply = await _read(connection, reader, receiver, block)
+        return reply or await receiver.finish()
     finally:
-        spool.discard()
-    transaction.size = reader.size
-    return reply
-
-
-def _header_section(transaction: Transaction, reader: DataReader) -> Headers:
-    """What `hook_data_headers_end` has seen and perhaps changed, if it was asked."""
-    if transaction.message is not None:
-        return transaction.message.headers
-    transaction.received_header = reader.header or b""
-    return Headers.parse(transaction.received_header)
+        receiver.close()
 
 
 async def _read(
-    connection: Connection,
-    transaction: Transaction,
-    reader: DataReader,
-    spool: Spool,
-    block: bytes,
+    connection: Connection, reader: DataReader, receiver: Receiver, block: bytes
 ) -> Reply | None:
-    """Read to the end of data.  Returns the refusal when the message cannot be taken."""
-    wire = connection.wire
-    awaits_header = "data_headers_end" in connection.snapshot.chain.hooks or bool(transaction.taps)
-    if not awaits_header:
-        transaction.taps = None
-    taps: Taps | None = None
-    failure: SpoolError | None = None
-    while True:
-        rest = reader.feed(block)
-        if awaits_header and reader.header is not None:
-            awaits_header = False
-            if (reply := await _headers_end(connection, transaction, reader.header)) is not None:
-                return reply
-            taps = _begin_taps(transaction, reader)
-        if spool.needs_flush and reader.fault is None and failure is None:
-            try:
-                await spool.flush()
-            except SpoolError as error:
-                failure = error
-        if failure is not None:
-            # The session stays in step: the rest is read and thrown away.
-            spool.discard()
-        if rest is not None:
-            break
-        block = await wire.read_block()
+    """Read to the end of data, unless a plugin does not want to hear the rest."""
+    while (rest := reader.feed(block)) is None:
+        if (reply := await receiver.settle()) is not None:
+            return reply
+        block = await connection.wire.read_block()
     if rest:
-        wire.unread(rest)
-    if failure is not None:
-        raise failure
-    if reader.fault is not None:
-        return replies.DATA_FAULTS[reader.fault]
-    return None if taps is None else _tap_fault(connection, transaction, taps)
+        connection.wire.unread(rest)
+    return await receiver.settle()
 
 
-async def _headers_end(
-    connection: Connection, transaction: Transaction, header: bytes
-) -> Reply | None:
-    """Only a refusal that disconnects, or a fault, counts: the client is still sending."""
-    if "data_headers_end" not in connection.snapshot.chain.hooks:
-        return None
-    transaction.received_header = header
-    transaction.message = Message(Headers.parse(header), NOT_READ_YET, len(header))
-    answer = await connection.run("data_headers_end", transaction)
-    if answer is None or answer.verdict is None:
-        return None
-    if not (answer.verdict.disconnect or answer.broken):
-        return None
-    return connection.refusal(answer, transaction.sender)
-
-
-def _begin_taps(transaction: Transaction, reader: DataReader) -> Taps | None:
-    """From here on the body is passed to whoever asked for it."""
-    wanted, transaction.taps = transaction.taps, None
-    if not wanted:
-        return None
-    taps = Taps(wanted)
-    reader.tap(taps.listen)
-    return taps
-
-
-def _tap_fault(connection: Connection, transaction: Transaction, taps: Taps) -> Reply | None:
-    """The refusal that a failed tap causes.  Without one, its plugin skips this message."""
-    for plugin, error in taps.faults:
-        answer = connection.snapshot.chain.tap_fault(plugin, error)
-        transaction.trail.add(answer)
-        if answer.refused:
-            transaction.trail.decision = answer
-            return connection.refusal(answer, transaction.sender)
-        transaction.left_out |= {plugin}
-    return None
-
-
-async def _decide(connection: Connection, transaction: Transaction, hooks: frozenset[str]) -> Reply:
+async def decide(connection: Connection, transaction: Transaction) -> Reply:
     """Ask the hooks about the whole message, in the order of the Perl version."""
+    hooks = connection.snapshot.chain.hooks
     reply = None
     if "data_post_headers" in hooks:
-        reply = await _ask(connection, transaction, "data_post_headers")
+        reply = await ask(connection, transaction, "data_post_headers")
     if reply is None:
         reply = await _add_trace(connection, transaction, hooks)
     for hook in ("data_post", "queue_pre"):
         if reply is None and hook in hooks:
-            reply = await _ask(connection, transaction, hook)
+            reply = await ask(connection, transaction, hook)
     if reply is None:
         transaction.envelope_changeable = False
         if connection.snapshot.chain.tags:
             _add_tags(transaction)
         if "sign" in hooks:
-            reply = await _ask(connection, transaction, "sign")
+            reply = await ask(connection, transaction, "sign")
     return await _queue(connection, transaction) if reply is None else reply
 
 
-async def _ask(connection: Connection, transaction: Transaction, hook: str) -> Reply | None:
+async def ask(connection: Connection, transaction: Transaction, hook: str) -> Reply | None:
     """Run a hook; the reply when it refused."""
     return connection.refusal(await connection.run(hook, transaction), transaction.sender)
 
@@ -296,6 +214,9 @@ async def _queue(connection: Connection, transaction: Transaction) -> Reply:
         dropped = Answer(transaction.dropped_by, "queue", accept())
         transaction.trail.decide(dropped)
         return reply_to(dropped)
+    parameters = transaction.mail_parameters
+    if parameters and (transaction.binary or passedon.keywords_of(parameters)):
+        transaction.left_out |= connection.snapshot.chain.plain_deliverers
     answer = await connection.run("queue", transaction)
     if answer is None:
         log.error(
@@ -311,15 +232,20 @@ async def _queue(connection: Connection, transaction: Transaction) -> Reply:
     return reply_to(answer)
 
 
-def _log_summary(connection: Connection, transaction: Transaction, reply: Reply) -> None:
-    """The one line that every message leaves in the log."""
+def conclude(connection: Connection, transaction: Transaction, reply: Reply) -> Reply:
+    """Record the reply to a message, and leave the one line in the log that every message does."""
     session = connection.session
+    if positive := reply.positive:
+        session.messages += 1
+        connection.counters.junk_commands = 0
+    else:
+        reply = connection.refuse("data", reply)
     write_line(
         log,
         session,
         "message %s ip=%s name=%s helo=%r from=%r to=%r count=%d size=%d plugin=%s next_hop_id=%s"
         " seconds=%.3f message_id=%r reply=%s",
-        "accepted" if reply.positive else "refused",
+        "accepted" if positive else "refused",
         session.client.ip,
         session.client_name or "-",
         session.hello_host,
@@ -333,6 +259,7 @@ def _log_summary(connection: Connection, transaction: Transaction, reply: Reply)
         _message_id(transaction),
         reply,
     )
+    return reply
 
 
 def _message_id(transaction: Transaction) -> str:

@@ -39,12 +39,19 @@ _PARAMETERS = (
     *(b" SIZE=1000", b" SIZE=99999999999", b" BODY=8BITMIME", b" BODY=8BITMIME SMTPUTF8"),
     *(b" AUTH=<>", b" AUTH=a+40b", b" RET=HDRS ENVID=x", b" NOTIFY=NEVER", b" X=" + b"y" * 900),
     *(b"  ", b" =", b" SIZE=-1", b" SIZE=1 SIZE=2", b"\tBODY=7BIT", b" \xc3\xa9=1"),
+    *(b" BODY=BINARYMIME", b" BY=120;R", b" HOLDFOR=60", b" MT-PRIORITY=3", b" REQUIRETLS"),
 )
 _SMALL = (
     *(b"NOOP", b"NOOP x", b"RSET", b"HELP", b"HELP DATA", b"VRFY user", b"EXPN list", b"QUIT x"),
     *(
         b"BDAT 10 LAST",
         b"BDAT 5",
+        b"BDAT 0",
+        b"BDAT 0 LAST",
+        b"BDAT",
+        b"BDAT x",
+        b"BDAT 99999999999999999999",
+        b"bdat  7  last ",
         b"ETRN x",
         b"TURN",
         b"XCLIENT ADDR=127.0.0.1",
@@ -158,6 +165,9 @@ class _Writer:
         yield from self._few_small()
         if self._maybe(0.05):
             return
+        if self._maybe(0.3):
+            yield from self._chunks()
+            return
         yield from self._lines(b"DATA", wait=self._maybe(0.9))
         message = self._message()
         if self._maybe(self._malice / 6):
@@ -168,6 +178,28 @@ class _Writer:
         yield self._cut(message + b".\r\n")
         if not self._maybe(self._hurry):
             yield Wait()
+
+    def _chunks(self) -> Iterator[Step]:
+        """The message by BDAT, with other commands between the chunks or wrong sizes at times."""
+        chance = self._chance
+        message = self._message().replace(b"\r\n..", b"\r\n.")
+        message = message.removesuffix(CRLF) if self._maybe(0.1) else message
+        count = chance.choice((1, 1, 2, 3, 8))
+        places = sorted(chance.randint(0, len(message)) for _ in range(count - 1))
+        for begin, end in itertools.pairwise((0, *places, len(message))):
+            last = end == len(message) and not self._maybe(self._malice / 4)
+            size = (
+                end - begin + (chance.choice((-1, 1, 20)) if self._maybe(self._malice / 8) else 0)
+            )
+            command = b"BDAT %d%s" % (max(size, 0), b" LAST" if last else b"")
+            yield self._cut(command + CRLF + message[begin:end])
+            if self._maybe(self._malice / 8):
+                yield Leave(chance.choice(("half-close", "close", "reset")))
+                return
+            if not self._maybe(self._hurry):
+                yield Wait()
+            if self._maybe(self._malice / 2):
+                yield from self._few_small()
 
     def _few_small(self) -> Iterator[Step]:
         while self._maybe(self._malice):

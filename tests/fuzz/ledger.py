@@ -3,7 +3,8 @@
 
 A Ledger knows no more of SMTP than a client does.  Every line gets one reply; after a 354
 everything up to the dot does, and after a 334 the next line belongs to the exchange.  So which
-octets are commands follows from the replies, even where the client did not wait for them.
+octets are commands follows from the replies, even where the client did not wait for them.  The
+octets that BDAT announces are never commands, whatever the reply is (RFC 3030).
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ END = b"\r\n.\r\n"
 #: Octets of the longest line of a reply (RFC 5321 section 4.5.3.1.5), CRLF included.
 LONGEST_LINE = 512
 
+_is_chunk = re.compile(rb"BDAT [ \t]*([0-9]{1,20})( +LAST)?[ \t]*\r", re.IGNORECASE).fullmatch
+_last_chunk = re.compile(rb"\bLAST\b", re.IGNORECASE)
 _is_line = re.compile(rb"[2-5]\d\d[ -][ -~\t]*\r\n|[2-5]\d\d\r\n").fullmatch
 #: After these the server hangs up: RFC 5321 section 3.8, RFC 7504.
 _LAST = (221, 421, 521)
@@ -26,10 +29,20 @@ class LedgerError(AssertionError):
 
 @dataclass
 class Message:
-    """What was sent after a 354, and the reply to it; None while there is none."""
+    """What was sent after a 354 or in chunks, and the reply to it; None while there is none."""
 
     stream: bytes
     code: int | None = None
+    in_chunks: bool = False
+
+    @property
+    def text(self) -> bytes:
+        """The message as it was meant; with a line end that a chunk may lack."""
+        if self.in_chunks:
+            ends = self.stream.endswith(b"\r\n") or not self.stream
+            return self.stream if ends else self.stream + b"\r\n"
+        lines = self.stream.removeprefix(b"\r\n").removesuffix(END[2:]).split(b"\r\n")
+        return b"\r\n".join(line.removeprefix(b".") for line in lines)
 
 
 @dataclass
@@ -44,6 +57,7 @@ class Ledger:
     _sent: bytes = b""
     _received: bytes = b""
     _lines: list[bytes] = field(default_factory=list)
+    _chunks: bytes = b""
 
     def said(self, octets: bytes) -> None:
         self._sent += octets
@@ -62,12 +76,13 @@ class Ledger:
             return True
         if self.mode == "data":
             return END in self._sent
-        return self.mode != "over" and b"\n" in self._sent
+        return self.mode != "over" and self._complete(self._sent)
 
     @property
     def unheard(self) -> int:
         """How many messages may have been sent behind the last reply."""
-        return self._sent.count(END) + (END not in self._sent and b"\n.\r\n" in self._sent)
+        dots = self._sent.count(END) + (END not in self._sent and b"\n.\r\n" in self._sent)
+        return dots + len(_last_chunk.findall(self._sent))
 
     @property
     def code(self) -> int:
@@ -86,6 +101,12 @@ class Ledger:
         """TLS begins: nothing that was sent or received before counts any more."""
         self.mode, self.tls_begins = "command", False
         self._sent = b""
+
+    def _complete(self, sent: bytes) -> bool:
+        """Whether a reply is due to the first line: a chunk has to be there as well."""
+        line, end, rest = sent.partition(b"\n")
+        chunk = _is_chunk(line) if self.mode == "command" else None
+        return bool(end) and (chunk is None or len(rest) >= int(chunk[1]))
 
     def _line(self, line: bytes) -> None:
         if len(line) > LONGEST_LINE or not _is_line(line):
@@ -129,8 +150,13 @@ class Ledger:
             # A client of another protocol is told so before its line ends.
             raise LedgerError(f"{code}, a reply to nothing; not answered yet: {line!r}")
         self.replies.append((line, code))
+        if self.mode == "command" and end and (chunk := _is_chunk(line)):
+            self._answer_chunk(int(chunk[1]), bool(chunk[2]), code, rest)
+            return
         in_exchange, self.mode, self._sent = self.mode == "auth", "command", rest
         verb = line.strip().upper()
+        if code == 250 and verb[:4] in (b"MAIL", b"RSET", b"EHLO", b"HELO"):
+            self._chunks = b""
         if code == 354:
             # The CRLF of DATA may be that of the dot.
             self.mode, self._sent = "data", b"\r\n" + rest
@@ -145,3 +171,15 @@ class Ledger:
             self.authenticated = True
         elif code == 220:
             self.tls_begins = True
+
+    def _answer_chunk(self, size: int, last: bool, code: int, rest: bytes) -> None:
+        """A reply to BDAT: 250 until the last chunk; any other ends the message."""
+        if len(rest) < size and code < 400:
+            raise LedgerError(f"{code} before the end of a chunk of {size}: {rest!r}")
+        self._sent = rest[size:]
+        if len(rest) < size:
+            self.mode = "over"
+        self._chunks += rest[:size]
+        if last or code >= 400:
+            self.messages.append(Message(self._chunks, code, in_chunks=True))
+            self._chunks = b""

@@ -41,6 +41,7 @@ from qpsmtpd.logins import (
 from qpsmtpd.logins.attempts import Login
 from qpsmtpd.mail import address, domain, headers, ip, message, text, verdict
 from qpsmtpd.mail.authresult import AuthResult
+from qpsmtpd.mail.limits import DataLimits
 from qpsmtpd.mail.session import AuthAttempt, Transaction
 from qpsmtpd.mailauth import (
     aggregate,
@@ -72,14 +73,22 @@ from qpsmtpd.milter import codec, packets, verdicts
 from qpsmtpd.milter.edits import Edits
 from qpsmtpd.milter.link import Change
 from qpsmtpd.milter.wire import MilterError
-from qpsmtpd.nexthop import cleanup, dots, hopreply, metadata, prober, wire
+from qpsmtpd.nexthop import cleanup, dots, hoplimits, hopreply, metadata, prober, wire
 from qpsmtpd.plugin import place
 from qpsmtpd.plugin.services import Entry
 from qpsmtpd.recipients import qmail, socketmap
 from qpsmtpd.scanners import clamd, fields, http, rspamd, spamd
 from qpsmtpd.scanners.content import Content
 from qpsmtpd.scanners.wire import ScannerError, ScannerWire
-from qpsmtpd.smtp import datareader, foreignresults, otherprotocols, proxyheader, replies, trace
+from qpsmtpd.smtp import (
+    chunkreader,
+    datareader,
+    foreignresults,
+    otherprotocols,
+    proxyheader,
+    replies,
+    trace,
+)
 from qpsmtpd.smtp.conversation import converse
 from qpsmtpd.testing import FakeResolver, a_session, a_transaction
 from tests.dns_wire import Record, an_answer, label
@@ -350,7 +359,7 @@ def _check_field(octets: bytes) -> None:
 def _read_data(octets: bytes, size: int = 0) -> Any:
     """The message up to its end, fed in pieces of this size."""
     spool = message.Spool(Path("/nonexistent"), 1 << 30)
-    limits = datareader.DataLimits(line=1000, header=20_000)
+    limits = DataLimits(line=1000, header=20_000)
     reader = datareader.DataReader(spool, limits)
     datareader.whole_message(octets, limits)
     size = size or len(octets) or 1
@@ -360,6 +369,28 @@ def _read_data(octets: bytes, size: int = 0) -> Any:
             body = None if reader.fault else b"".join(spool.in_memory)
             return reader.fault, reader.header, body, rest
     return None
+
+
+def _read_chunks(octets: bytes, size: int = 0) -> Any:
+    """The same octets as a message in chunks: of lines, tolerated ones, and without lines."""
+    found = []
+    for way in ({}, {"tolerant": True}, {"binary": True}):
+        spool = message.Spool(Path("/nonexistent"), 1 << 30)
+        limits = DataLimits(line=1000, header=20_000)
+        reader = chunkreader.ChunkReader(spool, limits, **way)
+        datareader.whole_text(octets, limits)
+        size = size or len(octets) or 1
+        for start in range(0, len(octets), size):
+            reader.feed(octets[start : start + size])
+        reader.finish()
+        body = None if reader.fault else b"".join(spool.in_memory)
+        found.append((reader.fault is None, body and (reader.header, body, reader.size)))
+    return found
+
+
+def _same_chunks_in_pieces(octets: bytes, result: Any) -> None:
+    if len(octets) < 3000:
+        assert _read_chunks(octets, 1) == result
 
 
 def _same_in_pieces(octets: bytes, result: Any) -> None:
@@ -436,6 +467,20 @@ MESSAGE_PARSERS = (
         (*_IN_HEADERS, b".", b"\r\n.\r\n", b"\n.\n", b"\r\n.", b".\r\n"),
         (),
         _same_in_pieces,
+    ),
+    Parser(
+        "chunks",
+        _read_chunks,
+        (chunkreader.ChunkReader.feed, datareader.whole_text, datareader.with_crlf),
+        (
+            b"Subject: x\r\n\r\nHello.\r\n.\r\n..dot",
+            b"Subject: x\n\n\0\n",
+            b"\r\n\r\nx\r",
+            b"a: b\n c",
+        ),
+        (*_IN_HEADERS, b".", b"\r\n", b"\n\n", b"\r\n\r\n", b"\0"),
+        (),
+        _same_chunks_in_pieces,
     ),
     Parser(
         "message",
@@ -682,6 +727,13 @@ NEXT_HOP_PARSERS = (
         _IN_REPLIES,
         (),
         _same_dribbled,
+    ),
+    Parser(
+        "limits of a next hop",
+        lambda octets: hoplimits.read_limits(decoded(octets)),
+        (hoplimits.read_limits,),
+        (b"RCPTMAX=20 MAILMAX=3 RCPTDOMAINMAX=1",),
+        (*words("RCPTMAX MAILMAX RCPTDOMAINMAX = 0 1 9 é ٣"), b" ", b"\xff"),
     ),
     Parser(
         "told the next hop",
@@ -1746,6 +1798,11 @@ ELSEWHERE = {
     "lists.listcodes.is_among": "an address that answers.read_answer has read",
     "lists.lines.read_each": "lines that another function reads",
     "lists.lines.read_all": "lines that another function reads",
+    "mail.capabilities.announce_limit": "a plugin's",
+    "mail.passedon.time_left": "what passedon.has_wrong_value has passed",
+    "mail.capabilities.offer_extension": "a plugin's",
+    "mail.capabilities.offers_extension": "a plugin's",
+    "mail.capabilities.withdraw_extension": "a plugin's",
     "mail.session.Challenge.of": "our own text",
     "mail.scratch.scratch_descriptor": "names of ours",
     "nexthop.hopauth.read_password": "the administrator's",

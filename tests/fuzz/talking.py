@@ -12,7 +12,7 @@ import struct
 from dataclasses import dataclass, field
 
 from tests.fuzz.dialogues import Dialogue, Leave, Leaving, Send, StartTls, Step, Wait
-from tests.fuzz.ledger import END, Ledger, LedgerError
+from tests.fuzz.ledger import Ledger, LedgerError, Message
 
 #: Seconds without progress after which the server has failed; a busy machine takes its time.
 PATIENCE = 60.0
@@ -66,7 +66,7 @@ def judge(outcome: Outcome, delivered: list[Delivered]) -> list[str]:
     if not len(accepted) <= len(delivered) <= most:
         problems.append(f"{len(accepted)} were accepted, {len(delivered)} delivered")
     for message, found in zip(accepted, delivered, strict=False):
-        problems += _differences(message.stream, found)
+        problems += _differences(message, found)
     if not ledger.authenticated:
         problems += [
             f"relayed to {recipient}"
@@ -77,12 +77,11 @@ def judge(outcome: Outcome, delivered: list[Delivered]) -> list[str]:
     return problems
 
 
-def _differences(stream: bytes, found: Delivered) -> list[str]:
-    """How a delivered message differs from what RFC 5321 makes of the octets up to the dot."""
-    text = stream.removeprefix(b"\r\n").removesuffix(END[2:])
-    if _BARE.search(text):
-        return [f"accepted with a bare CR, LF or NUL: {text!r}"]
-    wanted = b"\r\n".join(line.removeprefix(b".") for line in text.split(b"\r\n"))
+def _differences(message: Message, found: Delivered) -> list[str]:
+    """How a delivered message differs from what RFC 5321 or 3030 makes of what was sent."""
+    wanted = message.text
+    if _BARE.search(wanted):
+        return [f"accepted with a bare CR, LF or NUL: {wanted!r}"]
     if wanted.startswith((b" ", b"\t")):
         wanted = b"X-Unparsed:" + wanted
     elif _MBOX.match(wanted):

@@ -63,6 +63,12 @@ MESSAGE = (b"DATA\r\n", b"354 go on\r\n", b"a: b\r\n\r\n..x\r\n.\r\n", b"250 OK\
         (b"", b"421 too slow\r\n"),
         (b"NOO", b""),
         (b"DATA\r\n", b"354 go on\r\n", b"a: b\r\n", b"554 refused\r\n"),
+        (b"BDAT 5 LAST\r\nQUIT\n", b"250 OK\r\n"),
+        (b"BDAT 5\r\nQUI", b""),
+        (b"BDAT 5\r\nQUIT\nbdat 0 last\r\n", b"250 OK\r\n250 OK\r\n"),
+        (b"BDAT 5\r\nQUIT\nBDAT 4\r\n", b"550 no\r\n", b"QUIT", b"503 no\r\n"),
+        (b"BDAT 5\r\nQ", b"421 shutting down\r\n"),
+        (b"BDAT x\r\n", b"521 no\r\n"),
     ],
 )
 def test_right_replies(events: tuple[bytes, ...]) -> None:
@@ -85,6 +91,8 @@ def test_right_replies(events: tuple[bytes, ...]) -> None:
         (b"NOOP\r\n", b"334 x\r\n"),
         (b"QUIT\r\nNOOP\r\n", b"221 bye\r\n250 OK\r\n"),
         (b"DATA\r\n", b"354 go on\r\n", b"a: b\r\n", b"250 OK\r\n"),
+        (b"BDAT 5 LAST\r\nQUIT", b"250 OK\r\n"),
+        (b"BDAT 5 LAST\r\nNOOP\n", b"250 OK\r\n250 OK\r\n"),
     ],
 )
 def test_wrong_replies(events: tuple[bytes, ...]) -> None:
@@ -100,6 +108,14 @@ def test_a_server_that_says_nothing() -> None:
 
 
 RIGHT = b"Received: from x\r\n\tby y\r\na: b\r\n\r\n.x\r\n"
+
+
+def test_the_text_of_chunks() -> None:
+    (message,) = ledger(b"BDAT 3\r\n..xBDAT 3 LAST\r\n\r\n.", b"250 OK\r\n250 OK\r\n").messages
+    assert (message.text, message.code) == (b"..x\r\n.\r\n", 250)
+    (refused,) = ledger(b"BDAT 3\r\n..x", b"550 no\r\n").messages
+    assert refused.code == 550
+    assert not ledger(b"BDAT 3\r\n..xRSET\r\n", b"250 OK\r\n250 OK\r\n").messages
 
 
 @pytest.mark.parametrize(

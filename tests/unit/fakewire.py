@@ -44,6 +44,7 @@ class FakeWire:
         self._script = list(script)
         self._buffer = b""
         self._collected = b""
+        self.message_deadline = 0.0
         self.writes: list[bytes] = []
         self.gone = False
         self.tls: ssl.SSLContext | None = None
@@ -62,6 +63,14 @@ class FakeWire:
             await self._more()
         block, self._buffer = self._buffer, b""
         return block
+
+    async def read_octets(self, most: int) -> bytes:
+        block = await self.read_block()
+        self.unread(block[most:])
+        return block[:most]
+
+    def resume_message(self, deadline: float) -> None:
+        self.message_deadline = deadline
 
     async def _more(self) -> None:
         await self.flush()

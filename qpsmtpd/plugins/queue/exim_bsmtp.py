@@ -24,11 +24,11 @@ users, aliases (`:fail:` is unknown, `:defer:` is unsure), and with Debian's con
 recipient of a relay domain whose mail can be routed. What Exim's ACLs would say does not matter, as
 they are not asked about messages from here either.
 
+Batch SMTP has no ESMTP parameters, so SMTPUTF8 is not offered: an address with a domain in Unicode
+(RFC 6531) would be refused with 5.6.7.
+
 Clients are told (SIZE) how large a message Exim takes: the macro MESSAGE_SIZE_LIMIT of Debian's
 configuration when ours is loaded, or 50 MiB, which is Exim's default.
-
-Batch SMTP has no ESMTP parameters: an address with a domain in Unicode (RFC 6531) is refused with
-5.6.7.
 
 Differences from the Perl version: a 4xx defers; the message is not copied to a file first.
 """
@@ -47,6 +47,7 @@ from qpsmtpd.api import (
     Recipient,
     ReversePath,
     Seconds,
+    Session,
     System,
     Transaction,
     Verdict,
@@ -59,6 +60,7 @@ from qpsmtpd.api import (
     opt,
     printable_ascii,
     unsure,
+    withdraw_extension,
 )
 from qpsmtpd.nexthop import DotStuffer
 from qpsmtpd.nexthop.eximtrust import PROGRAM, check_trust
@@ -114,6 +116,9 @@ class EximBsmtp(Plugin[EximOptions]):
         if not recipient.address.is_ascii:
             return unsure("not asked: internationalized address")
         return await self._verifier.verify(str(recipient.address))
+
+    async def hook_ehlo(self, session: Session, host: str) -> None:
+        withdraw_extension(session, "SMTPUTF8")
 
     def largest_message(self) -> int:
         return self._largest

@@ -85,9 +85,10 @@ from qpsmtpd.nexthop import (
     log_refusals,
     make_pool,
     mixed,
-    offer_dsn,
+    offer_extensions,
     refused,
     remember_refusals,
+    room_for,
     taken,
     unavailable,
 )
@@ -133,6 +134,8 @@ class LmtpOptions(NextHopOptions):
 class Lmtp(Plugin[LmtpOptions]):
     """Deliver by LMTP."""
 
+    passes_on = True
+
     async def start(self) -> None:
         files = self.services.config.path
         self._pool = await make_pool(self.name, self.options, self._target(), files)
@@ -152,12 +155,13 @@ class Lmtp(Plugin[LmtpOptions]):
         return self._pool.largest_message
 
     async def hook_ehlo(self, session: Session, host: str) -> None:
-        if self._pool.takes_dsn:
-            offer_dsn(session)
+        offer_extensions(session, [self._pool.extensions])
 
     async def hook_verify_recipient(self, tx: Transaction, recipient: Recipient) -> Verdict | None:
         if known := self._refusals.of(tx, recipient):
             return refused(self._pool, [known], [recipient])
+        if full := room_for(self._pool, tx, recipient):
+            return full
         if not self.options.check_recipients:
             return None
 

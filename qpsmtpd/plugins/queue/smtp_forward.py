@@ -30,6 +30,7 @@ the id it gave is in the reply and in the log. Nothing is stored here and nothin
         mixed=accept-rest                250; the refused recipients get
                                          nothing, as only the log says
     has no SMTPUTF8 that is needed       554 5.6.7
+    has no BINARYMIME any more           451 4.6.3
 
 The reply to a message is one for all its recipients. So it never says 5xx because of some of them,
 unless you choose that. With mixed=defer, the recipients that were refused for good are remembered
@@ -60,10 +61,19 @@ The file of the option `routes` has the next hops of some domains; the other opt
 hold for all next hops. A transaction has recipients of one next hop only: others get 452 4.5.3, and
 the client sends them the message in another transaction, at once or when it tries again.
 
-PIPELINING, SIZE, 8BITMIME, SMTPUTF8 and DSN are used where offered (RFC 2920, 1870, 6152, 6531,
-3461). DSN is offered to clients once a connection has shown that the next hop takes it. What they
-ask for by NOTIFY, ORCPT, RET and ENVID, offered or not, is passed on if it does, else dropped. A
+PIPELINING, SIZE, 8BITMIME, SMTPUTF8, DSN and CHUNKING are used where offered (RFC 2920, 1870, 6152,
+6531, 3461, 3030); by CHUNKING go messages of 64 KB and more, and those to several recipients. A
 message with 8-bit text goes unchanged to a next hop without 8BITMIME.
+
+DSN is offered to clients once a connection has shown that the next hop takes it. What they ask for
+by NOTIFY, ORCPT, RET and ENVID, offered or not, is passed on if it does, else dropped. BINARYMIME
+is offered in the same way, and such messages are taken only then. One that comes to a next hop
+without it, such as another host that stands in, is deferred; the client can convert it.
+
+DELIVERBY, MT-PRIORITY and FUTURERELEASE (RFC 2852, 6710, 4865) are offered and passed on in the
+same way, and so is REQUIRETLS (RFC 8689), if the client has begun TLS and the next hop has proved
+by its certificate who it is (tls=verify). LIMITS of the next hop (RFC 9422) are kept, and clients
+are told.
 
 With `user` and `password_file` we log in, by SCRAM-SHA-256, SCRAM-SHA-1 or CRAM-MD5 where offered;
 PLAIN and LOGIN show the password, and are used only with TLS or within this machine. If the next
@@ -97,6 +107,7 @@ from qpsmtpd.api import (
     Verdict,
     Verification,
     accept,
+    announce_limit,
     defer,
     made_of,
     matching,
@@ -125,9 +136,10 @@ from qpsmtpd.nexthop import (
     log_refusals,
     make_pool,
     mixed,
-    offer_dsn,
+    offer_extensions,
     refused,
     remember_refusals,
+    room_for,
     taken,
     unavailable,
     xclient_commands,
@@ -180,6 +192,8 @@ class Hop:
 class SmtpForward(Plugin[SmtpForwardOptions]):
     """Forward by SMTP."""
 
+    passes_on = True
+
     async def start(self) -> None:
         self._routes = await self._read_routes()
         self._hops = {each: await self._make_hop(each) for each in self._routes.destinations}
@@ -206,8 +220,9 @@ class SmtpForward(Plugin[SmtpForwardOptions]):
         return max(found) if all(found) else 0
 
     async def hook_ehlo(self, session: Session, host: str) -> None:
-        if all(hop.pool.takes_dsn for hop in self._hops.values()):
-            offer_dsn(session)
+        offer_extensions(session, (hop.pool.extensions for hop in self._hops.values()))
+        if len(self._hops) > 1:
+            announce_limit(session, "RCPTDOMAINMAX", 1)
 
     async def hook_verify_recipient(self, tx: Transaction, recipient: Recipient) -> Verdict | None:
         hop = self._hop_of(recipient)
@@ -215,6 +230,8 @@ class SmtpForward(Plugin[SmtpForwardOptions]):
             return defer("Recipient needs a transaction of its own", status="4.5.3", code=452)
         if known := self._refusals.of(tx, recipient):
             return refused(hop.pool, [known], [recipient])
+        if full := room_for(hop.pool, tx, recipient):
+            return full
         if not self.options.check_recipients:
             return None
 

@@ -54,9 +54,7 @@ CASES = (
             Dialogue(
                 "lower case", ("ehlo c.example", MAIL.lower(), RCPT.lower(), "data", message())
             ),
-            Dialogue(
-                "verbs nobody knows", ("EXPN list", "TURN", "ETRN x", "BDAT 1", "XCLIENT A=B")
-            ),
+            Dialogue("verbs nobody knows", ("EXPN list", "TURN", "ETRN x", "XCLIENT A=B")),
             Dialogue("AUTH without plugin", (HELLO, "AUTH PLAIN AGEAYg==")),
             Dialogue("STARTTLS without plugin", (HELLO, "STARTTLS")),
             Dialogue("an empty line", ("",)),

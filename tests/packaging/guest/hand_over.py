@@ -6,8 +6,10 @@ Called as `python3 -m tests.packaging.guest.hand_over MAIL_SYSTEM AIOSMTPD_VERSI
 
 from __future__ import annotations
 
+import itertools
 import re
 import smtplib
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -51,6 +53,19 @@ UNIT = f"""\
 [Service]
 Environment=PYTHONPATH={GUEST_CHECKOUT} PYTHONDONTWRITEBYTECODE=1
 ExecStart=/usr/bin/python3 -m qpsmtpd run --config {daemon.CONFIG} --listen {SERVER} --user qpsmtpd
+"""
+#: An Exim that sends everything to us; K in its log says that it has used CHUNKING.
+EXIM_CLIENT = """\
+begin routers
+to_qpsmtpd:
+  driver = manualroute
+  route_list = * {server}
+  self = send
+  transport = to_qpsmtpd
+begin transports
+to_qpsmtpd:
+  driver = smtp
+  hosts_avoid_tls = *
 """
 
 
@@ -196,6 +211,50 @@ def passes_on_wishes_for_notices(setting: Setting) -> None:
     wait_for("notice of the delivery", notice)
 
 
+def takes_chunks(setting: Setting) -> None:
+    """By BDAT, cut in the middle of a line end, and with dots that no dot precedes."""
+    header = f"From: <{SENDER}>\r\nSubject: {setting.subject}\r\n\r\n".encode()
+    message = header + BODY.replace(b"\n", b"\r\n") + b"\r\n"
+    places = (0, 10, message.index(b"\r\n.\r\n") + 1, len(message))
+    with _session() as session:
+        session.ehlo()
+        expect(session.has_extn("CHUNKING"), "CHUNKING is not offered")
+        session.mail(SENDER)
+        session.rcpt(RECIPIENT)
+        for begin, end in itertools.pairwise(places):
+            last = " LAST" if end == len(message) else ""
+            session.putcmd(f"BDAT {end - begin}{last}")
+            session.send(message[begin:end])
+            code, reply = session.getreply()
+            expect(code == 250, f"a chunk was answered {code} {reply!r}")
+    body = setting.arrived().partition(b"\n\n")[2]
+    expect(body.rstrip(b"\n") == BODY, f"the body became {body!r}")
+
+
+def hands_over_in_chunks(setting: Setting) -> None:
+    """A message of 200 KB, with dots at the beginnings of lines."""
+    text = b"".join(b".%06d %s\r\n" % (number, b"x" * 60) for number in range(3000))
+    with _session() as session:
+        session.sendmail(SENDER, RECIPIENT, setting.mere_message + text)
+    body = setting.arrived().partition(b"\n\nHello\n")[2]
+    expect(body.rstrip(b"\n") == text.replace(b"\r\n", b"\n").rstrip(b"\n"), "the text differs")
+    wait_for("BDAT in the log", setting.mail_system.has_taken_chunks)
+
+
+def exim_sends_in_chunks(setting: Setting) -> None:
+    """Exim's own client, which uses BDAT wherever it is offered."""
+    config = Path("/etc/exim4/to-qpsmtpd.conf")
+    config.write_text(EXIM_CLIENT.format(server=LISTEN[0]))
+    sent = len(EXIM_LOG.read_text())
+    message = setting.mere_message.replace(b"\r\n", b"\n") + BODY + b"\n"
+    command = ("exim4", "-C", str(config), "-odi", "-oi", "-f", SENDER, RECIPIENT)
+    subprocess.run(command, input=message, check=True)
+    body = setting.arrived().partition(b"\n\nHello\n")[2]
+    expect(body.rstrip(b"\n") == BODY, f"the body became {body!r}")
+    line = re.search(rf"=> {RECIPIENT} .*T=to_qpsmtpd .*", EXIM_LOG.read_text()[sent:])
+    expect(line is not None and " K " in line[0], f"not by BDAT: {line and line[0]!r}")
+
+
 def refuses_an_unknown_user(setting: Setting) -> None:
     """At RCPT, by verify_recipients; without it the hand-over itself is tried above."""
     daemon.configure(setting.method.plugin, "verify_recipients")
@@ -221,6 +280,9 @@ CHECKS = (
     many_messages_arrive_at_once,
     refused_recipients_delay_nobody,
     passes_on_wishes_for_notices,
+    takes_chunks,
+    hands_over_in_chunks,
+    exim_sends_in_chunks,
     defers_during_an_outage,
     refuses_an_unknown_user,
 )
@@ -230,6 +292,8 @@ ONLY_WITH: dict[Callable[[Setting], None], Callable[[Method], bool]] = {
     many_messages_arrive_at_once: lambda method: method.keeps_connections,
     refused_recipients_delay_nobody: lambda method: method.refuses_unknown_users,
     passes_on_wishes_for_notices: lambda method: method.sends_notices,
+    hands_over_in_chunks: lambda method: method.keeps_connections,
+    exim_sends_in_chunks: lambda method: method.is_exim,
 }
 
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import mailbox
+import re
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
@@ -33,6 +34,7 @@ class Method:
     tells_queue_id: bool = True
     keeps_connections: bool = False
     refuses_unknown_users: bool = False  # Exim takes everything from hosts that may relay
+    is_exim: bool = False
     sends_notices: bool = False  # Exim offers DSN only to hosts in dsn_advertise_hosts
 
 
@@ -43,6 +45,7 @@ class MailSystem:
     prepare: Callable[[], None]
     delivered: Callable[[str], bool]  # does the log say so of this queue id?
     queued: Callable[[], bool]  # is anything waiting?
+    has_taken_chunks: Callable[[], bool]  # does the log say that a message came by BDAT?
     methods: tuple[Method, ...]
 
     def wait_until_idle(self) -> None:
@@ -105,9 +108,12 @@ def _prepare_postfix() -> None:
     run("systemctl", "restart", "postfix*")
 
 
+def _journal() -> list[str]:
+    return run("journalctl", "--boot", "--no-pager", "--output=cat").splitlines()
+
+
 def _postfix_delivered(queue_id: str) -> bool:
-    lines = run("journalctl", "--boot", "--no-pager", "--output=cat").splitlines()
-    return any(line.startswith(f"{queue_id}: to=") and "status=sent" in line for line in lines)
+    return any(line.startswith(f"{queue_id}: to=") and "status=sent" in line for line in _journal())
 
 
 def _exim_delivered(queue_id: str) -> bool:
@@ -124,6 +130,9 @@ MAIL_SYSTEMS = {
         prepare=_prepare_postfix,
         delivered=_postfix_delivered,
         queued=lambda: "Mail queue is empty" not in run("postqueue", "-p"),
+        has_taken_chunks=lambda: any(
+            line.startswith("disconnect from ") and " bdat=" in line for line in _journal()
+        ),
         methods=(
             Method("postfix-queue", "queue/postfix-queue", stopped("postfix"), sends_notices=True),
             replace(_by_smtp(stopped("postfix")), refuses_unknown_users=True, sends_notices=True),
@@ -133,10 +142,17 @@ MAIL_SYSTEMS = {
         prepare=lambda: None,
         delivered=_exim_delivered,
         queued=lambda: run("exim4", "-bpc").strip() != "0",
+        has_taken_chunks=lambda: bool(re.search(r" <= .* K S=", EXIM_LOG.read_text())),
         methods=(
             # Batch SMTP answers nothing, so there is no queue id to pass on.
-            Method("exim-bsmtp", "queue/exim-bsmtp", exim_misconfigured, tells_queue_id=False),
-            _by_smtp(stopped("exim4", kill=True)),
+            Method(
+                "exim-bsmtp",
+                "queue/exim-bsmtp",
+                exim_misconfigured,
+                tells_queue_id=False,
+                is_exim=True,
+            ),
+            replace(_by_smtp(stopped("exim4", kill=True)), is_exim=True),
         ),
     ),
 }

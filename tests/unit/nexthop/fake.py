@@ -8,7 +8,7 @@ A reply is one of: text, whose lines are separated by newlines; DROP, to close t
 SILENT, to say nothing any more; a list of these, for one time after the other, the last of them for
 ever.  The names are greeting, the verbs, and `dot` for the reply to a message; `rcpt` has those of
 single recipients, `dots` those to a message in LMTP.  `breaks_off` has, for one message after the
-other, the number of lines after which the connection is reset; 0 is never.
+other, the number of lines (octets of BDAT) after which the connection is reset; 0 is never.
 """
 
 from __future__ import annotations
@@ -143,6 +143,9 @@ class FakeHop:
             if verb == "AUTH" and self._sasl is not None:
                 await self._log_in(reader, writer, command)
                 continue
+            if verb == "BDAT":
+                await self._chunk(reader, writer, command, accepted)
+                continue
             reply = self._reply(command, verb)
             if verb in ("EHLO", "LHLO", "MAIL", "RSET"):
                 accepted = 0
@@ -193,6 +196,26 @@ class FakeHop:
             if len(lines) == last:
                 _reset(writer)
         self.messages.append(b"".join(lines))
+        await self._answer_message(writer, accepted)
+
+    async def _chunk(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        command: str,
+        accepted: int,
+    ) -> None:
+        """One BDAT, which has to have the whole message."""
+        _, size, last = command.split()
+        assert last == "LAST"
+        await self.proceed.wait()
+        if self._breaks_off and (most := self._breaks_off.pop(0)):
+            await reader.readexactly(most)
+            _reset(writer)
+        self.messages.append(await reader.readexactly(int(size)))
+        await self._answer_message(writer, accepted)
+
+    async def _answer_message(self, writer: asyncio.StreamWriter, accepted: int) -> None:
         for _ in range(accepted if self._lmtp else 1):
             answer = self._dots.pop(0) if self._dots else self._take("dot")
             assert isinstance(answer, str)

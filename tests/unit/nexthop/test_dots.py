@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from qpsmtpd.mail.limits import DataLimits
 from qpsmtpd.mail.message import Spool
 from qpsmtpd.nexthop.dots import DotStuffer
-from qpsmtpd.smtp.datareader import DataLimits, DataReader
+from qpsmtpd.smtp.datareader import DataReader
 
 PIECES = st.sampled_from([b".", b"..", b"a", b"\r\n", b"\r\n.", b"\r\n.\r\n", b".\r\n", b"x" * 50])
 TEXT = st.lists(PIECES, max_size=30).map(b"".join)

@@ -91,14 +91,16 @@ async def test_an_ipv6_client_is_greeted_with_its_address_literal(verb: str) -> 
 async def test_ehlo(more: dict[str, Any], keywords: str) -> None:
     (reply,) = await replies_to("EHLO a.example", **more)
     lines = [line[4:] for line in reply.splitlines()]
-    assert lines[:5] == [
+    assert lines[:7] == [
         "mx.example greets [192.0.2.1]",
         "PIPELINING",
         "8BITMIME",
+        "CHUNKING",
         "SMTPUTF8",
         "ENHANCEDSTATUSCODES",
+        "LIMITS RCPTMAX=1000",
     ]
-    assert "\n".join(lines[5:]) == keywords
+    assert "\n".join(lines[7:]) == keywords
 
 
 async def test_plugins_announce_extensions_once() -> None:
@@ -255,9 +257,14 @@ async def test_verdicts(line: str, hook: str, verdict: Any, reply: str) -> None:
     assert await replies_to(line, plugins=(a_plugin_with(**{hook: always(verdict)}),)) == [reply]
 
 
+async def test_a_limit_of_seven_digits_cannot_be_announced() -> None:
+    (reply,) = await replies_to("EHLO a.example", max_recipients=1_000_000)
+    assert "LIMITS" not in reply
+
+
 async def test_help_names_all_commands() -> None:
     (reply,) = await replies_to("HELP")
-    assert reply.startswith("214-2.0.0 This is qpsmtpd\n214 2.0.0 Commands: AUTH DATA EHLO ")
+    assert reply.startswith("214-2.0.0 This is qpsmtpd\n214 2.0.0 Commands: AUTH BDAT DATA EHLO ")
     assert set(COMMANDS) <= set(reply.split())
 
 

@@ -13,9 +13,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from qpsmtpd.mail.limits import DataLimits
 from qpsmtpd.mail.message import Spool, only_crlf
 from qpsmtpd.mail.spoolmemory import ALLOWANCE, SpoolMemory
-from qpsmtpd.smtp.datareader import DataFault, DataLimits, DataReader, whole_message
+from qpsmtpd.smtp.datareader import DataFault, DataReader, whole_message
 from qpsmtpd.smtp.replies import DATA_FAULTS
 
 END = b"\r\n.\r\n"

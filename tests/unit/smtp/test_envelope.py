@@ -14,6 +14,7 @@ from qpsmtpd.api import (
     ParsedPath,
     Plugin,
     Recipient,
+    Session,
     Transaction,
     Verdict,
     accept,
@@ -124,6 +125,35 @@ async def test_parameters_are_taken_after_helo_too() -> None:
 )
 async def test_rcpt(line: str, reply: str) -> None:
     assert await rcpt(line) == reply
+
+
+@pytest.mark.parametrize(
+    ("parameters", "reply"),
+    [
+        ("BY=120;R", "250 2.1.0 Sender OK"),
+        ("BY=120", "501 5.5.4 Bad parameter value"),
+        ("BY=120;R BY=120;R", "501 5.5.4 Syntax error in command"),
+        ("HOLDFOR=5", "555 5.5.4 Parameter not recognized"),
+        ("BY=120;R FLY=HIGH", "555 5.5.4 Parameter not recognized"),
+    ],
+)
+async def test_what_was_offered_for_the_next_hop(parameters: str, reply: str) -> None:
+    async def offer(session: Session, _host: str) -> None:
+        session.capabilities.append("DELIVERBY 240")
+
+    plugins = (a_plugin_with(ehlo=offer),)
+    assert await after_ehlo(f"MAIL FROM:<> {parameters}", plugins=plugins) == [reply]
+
+
+async def test_who_cannot_pass_it_on_is_not_asked() -> None:
+    async def offer(session: Session, _host: str) -> None:
+        session.capabilities.append("FUTURERELEASE 86400 2027-01-01T00:00:00Z")
+
+    catcher = Catcher()
+    mail = b"MAIL FROM:<> HOLDFOR=60\r\nRCPT TO:<a@example.test>\r\nDATA\r\n"
+    wire = await talk(EHLO + mail, MESSAGE, plugins=(a_plugin_with(ehlo=offer), catcher))
+    assert wire.replies[-1].startswith("451 4.3.0")
+    assert not catcher.messages
 
 
 async def test_utf8_original_recipient() -> None:

@@ -97,7 +97,7 @@ async def test_replies_to_a_group_of_commands_are_one_write() -> None:
     await until(lambda: len(transport.writes) > 2)
     greeting, to_data, rest = transport.writes
     assert greeting.startswith(b"220 ")
-    assert to_data.count(b"\r\n") == 5 + 3
+    assert to_data.count(b"\r\n") == 7 + 3
     assert to_data.endswith(b"\r\n354 Go ahead, end with a dot on a line by itself\r\n")
     assert rest == b"250 2.0.0 Caught\r\n" + b"250 2.0.0 OK\r\n" * 3
     await hang_up(wire)
