@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import io
 import os
+import sys
 import textwrap
 from typing import TextIO
 
@@ -15,6 +17,22 @@ def styled(stream: TextIO, style: str, text: str) -> str:
     """The text in a style, if the stream is a terminal and nobody said NO_COLOR."""
     plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" or not stream.isatty()
     return text if plain else f"\033[{_CODES[style]}m{text}\033[0m"
+
+
+def shown(text: str) -> str:
+    """Text that strangers have written, for a terminal: what cannot be printed is escaped.
+
+    Neither control sequences nor changes of the direction of writing get through.
+    """
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
+
+
+def print_whatever_comes() -> None:
+    """Let `print` escape what the terminal, or what stands in for it, cannot encode."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def indented(text: str, columns: int) -> str:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The program `qpsmtpd`: run | inetd | reload | check-config | plugins | karma | dialogue |
+"""The program `qpsmtpd`: run | inetd | reload | check-config | plugins | karma | log | dialogue |
 doctor | dkim-key | dmarc-report | scram-verifier.
 
 Without a command it is `qpsmtpd inetd` if tcpserver or inetd has started it, as the program of the
@@ -28,6 +28,7 @@ _MODULES = {
     "check-config": "check_config",
     "plugins": "plugins",
     "karma": "karma",
+    "log": "log",
     "dialogue": "dialogue",
     "doctor": "doctor",
     "dkim-key": "dkim_key",

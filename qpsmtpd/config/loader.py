@@ -292,11 +292,16 @@ def resolver_by(environment: Mapping[str, str]) -> DnsResolver:
         raise ConfigError("QPSMTPD_RESOLVER", f"{text!r} is not IP:PORT") from None
 
 
-def new_store(settings: Settings, environment: Mapping[str, str]) -> SharedStore:
-    """The store that the settings name; it connects when it is used."""
+def new_store(
+    settings: Settings, environment: Mapping[str, str], *, read_only: bool = False
+) -> SharedStore:
+    """The store that the settings name; it connects when it is used.
+
+    read_only: a file is neither made nor changed.
+    """
     text = settings.store
-    default = default_location(environment, settings.spool_dir)
-    return shared_store(parse_location(text) if text else default, settings.store_timeout)
+    location = parse_location(text) if text else default_location(environment, settings.spool_dir)
+    return shared_store(location, settings.store_timeout, read_only=read_only)
 
 
 def _mechanisms(plugins: Sequence[Plugin[Any]]) -> tuple[str, ...]:

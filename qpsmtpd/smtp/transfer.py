@@ -42,6 +42,7 @@ async def data(connection: Connection, argument: str) -> Reply:
     transaction = connection.session.transaction
     assert transaction is not None
     transaction.envelope_changeable = True
+    connection.deciding = True
     reply = None
     if "data" in connection.snapshot.chain.hooks:
         reply = await _ask(connection, transaction, "data")
@@ -53,6 +54,7 @@ async def data(connection: Connection, argument: str) -> Reply:
     else:
         reply = connection.refuse("data", reply)
     _log_summary(connection, transaction, reply)
+    connection.deciding = False
     await connection.reset_transaction()
     return reply
 
@@ -312,8 +314,10 @@ async def _queue(connection: Connection, transaction: Transaction) -> Reply:
 
 
 def _log_summary(connection: Connection, transaction: Transaction, reply: Reply) -> None:
-    """The one line that every message leaves in the log."""
-    session = connection.session
+    """The one line that every message leaves in the log; and what is kept of it."""
+    session, keeper = connection.session, connection.snapshot.decisions
+    seconds, message_id = time.monotonic() - transaction.started, _message_id(transaction)
+    shown = str(reply)
     write_line(
         log,
         session,
@@ -329,10 +333,12 @@ def _log_summary(connection: Connection, transaction: Transaction, reply: Reply)
         transaction.size,
         transaction.trail.decided_by,
         transaction.next_hop_id or "-",
-        time.monotonic() - transaction.started,
-        _message_id(transaction),
-        reply,
+        seconds,
+        message_id,
+        shown,
     )
+    if keeper is not None:
+        keeper.keep_message(transaction, reply.code, shown, message_id, seconds)
 
 
 def _message_id(transaction: Transaction) -> str:

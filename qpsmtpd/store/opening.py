@@ -31,10 +31,11 @@ class SharedStore(StoreClient):
         await self._guard.close()
 
 
-def shared_store(location: Location, timeout: float) -> SharedStore:
-    """The store at this location."""
+def shared_store(location: Location, timeout: float, *, read_only: bool = False) -> SharedStore:
+    """The store at this location; `read_only`: a file is neither made nor changed."""
     if not isinstance(location, RedisLocation):
-        return SharedStore(SqliteBackend(location, timeout, Clock()), timeout)
+        backend = SqliteBackend(location, timeout, Clock(), read_only=read_only)
+        return SharedStore(backend, timeout)
     if location.cluster:
         return SharedStore(ClusterBackend(location, timeout, Clock()), timeout)
     return SharedStore(RedisBackend(location, timeout), timeout)

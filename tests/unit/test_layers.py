@@ -37,7 +37,7 @@ LAYERS = {
         """,
     "plugins": "plugins",
     "configuration and decisions": """
-        plugin.chain config dns store daemon.clientnames smtp.datareader smtp.proxyheader
+        plugin.chain config decisions dns store daemon.clientnames smtp.datareader smtp.proxyheader
         smtp.replies smtp.trace
         """,
     "the SMTP conversation": "smtp",
