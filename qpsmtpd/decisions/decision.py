@@ -7,12 +7,16 @@ import json
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
+from qpsmtpd.mail import verdict
 from qpsmtpd.mail.trail import Answer
 
 #: Characters of a text that are kept, recipients of one message, and answers of one trail.
 MOST_TEXT = 200
 MOST_RECIPIENTS = 20
 MOST_ANSWERS = 30
+
+#: Made once: to make an encoder costs more than to use it.
+_json = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
 
 Outcome = Literal["accepted", "deferred", "refused"]
 
@@ -66,7 +70,7 @@ class Decision(NamedTuple):
 
     def encode(self) -> bytes:
         """As a line of JSON, without the line end; ASCII, whatever clients have sent."""
-        return json.dumps(self, separators=(",", ":")).encode("ascii")
+        return _json(self).encode("ascii")
 
     @classmethod
     def decode(cls, line: bytes) -> Decision:
@@ -97,16 +101,15 @@ def said_in(answers: Sequence[Answer]) -> tuple[Said, ...]:
     if len(answers) > MOST_ANSWERS:
         half = MOST_ANSWERS // 2
         answers = [*answers[:half], *answers[-half:]]
-    return tuple(map(_said, answers))
+    return tuple([_said(*answer) for answer in answers])
 
 
-def _said(answer: Answer) -> Said:
-    verdict = answer.verdict
-    return Said(
-        answer.hook,
-        answer.plugin,
-        answer.outcome,
-        "" if verdict is None else verdict.decision.value,
-        answer.reason[:MOST_TEXT],
-        round(answer.seconds, 4),
-    )
+def _said(plugin: str, hook: str, value: Any, outcome: str, seconds: float) -> Said:
+    if not isinstance(value, verdict.Verdict):
+        return Said(hook, plugin, outcome, "", "", round(seconds, 4))
+    if value.decision is verdict.Decision.ACCEPT:
+        said = "accept"
+    else:
+        said = "deny" if value.decision is verdict.Decision.DENY else "defer"
+    reason = (value.reason or value.text)[:MOST_TEXT]
+    return Said(hook, plugin, outcome, said, reason, round(seconds, 4))
