@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""The program `qpsmtpd`: run | inetd | reload | check-config | plugins | karma | log | dialogue |
-doctor | dkim-key | dmarc-report | scram-verifier.
+"""The program `qpsmtpd`: run | inetd | reload | check-config | plugins | karma | log | try |
+dialogue | doctor | dkim-key | dmarc-report | scram-verifier.
 
 Without a command it is `qpsmtpd inetd` if tcpserver or inetd has started it, as the program of the
 Perl version was.
@@ -29,6 +29,7 @@ _MODULES = {
     "plugins": "plugins",
     "karma": "karma",
     "log": "log",
+    "try": "trial",
     "dialogue": "dialogue",
     "doctor": "doctor",
     "dkim-key": "dkim_key",

@@ -226,6 +226,13 @@ class Plugin(Generic[O]):
         """
         return KNOWN if self.takes_every_recipient else unsure("cannot be asked")
 
+    def would_take(self, tx: Transaction) -> bool:
+        """Whether `hook_queue` has an opinion about the message, if nothing goes wrong.
+
+        `qpsmtpd try` asks this in place of that hook.
+        """
+        return True
+
     @classmethod
     def can_be_asked(cls) -> bool:
         """Whether `knows_recipient` is there to ask somebody."""

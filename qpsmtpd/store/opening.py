@@ -24,7 +24,9 @@ class SharedStore(StoreClient):
     def __init__(self, backend: Backend, timeout: float) -> None:
         """`timeout`: the most seconds that anybody waits."""
         self._guard = Guard(backend, timeout)
-        super().__init__(self._guard.ask)
+        #: Carries out one operation.
+        self.ask = self._guard.ask
+        super().__init__(self.ask)
 
     async def close(self) -> None:
         """Close what was opened."""
