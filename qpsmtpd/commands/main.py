@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """The program `qpsmtpd`: run | inetd | reload | check-config | plugins | karma | log | try |
-dialogue | doctor | dkim-key | dmarc-report | scram-verifier.
+explain | dialogue | doctor | dkim-key | dmarc-report | scram-verifier.
 
 Without a command it is `qpsmtpd inetd` if tcpserver or inetd has started it, as the program of the
 Perl version was.
@@ -30,6 +30,7 @@ _MODULES = {
     "karma": "karma",
     "log": "log",
     "try": "trial",
+    "explain": "explain",
     "dialogue": "dialogue",
     "doctor": "doctor",
     "dkim-key": "dkim_key",

@@ -117,6 +117,8 @@ class Plugin(Generic[O]):
     verifies_recipients: that its `hook_verify_recipient`, if it has one, refuses recipients that do
       not exist, and is not about something else.
     can_hold: that it delivers to a mail system which keeps messages aside (`Transaction.hold`).
+    remedy: what an administrator can do when the plugin has refused mail that is good, besides its
+      files and its option `reject`; for `qpsmtpd explain`.
     warning: what check-config says about every line with it, for instance that it loses mail.
     """
 
@@ -135,6 +137,7 @@ class Plugin(Generic[O]):
     verifies_recipients: ClassVar[bool] = True
     can_hold: ClassVar[bool] = False
     warning: ClassVar[str] = ""
+    remedy: ClassVar[str] = ""
 
     #: How many connections of a client beyond max_from_ip this plugin decides about; if there are
     #: more, the daemon turns the client away before any hook.

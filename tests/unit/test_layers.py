@@ -43,7 +43,7 @@ LAYERS = {
     "the SMTP conversation": "smtp",
     "the wire": "smtp.protocol smtp.proxyhandshake",
     "processes": "daemon testing",
-    "tools": "dialogue doctor reports trial",
+    "tools": "dialogue doctor explain reports trial",
     "the command line": "commands __main__ manpages",
 }
 
