@@ -15,6 +15,9 @@ MOST_TEXT = 200
 MOST_RECIPIENTS = 20
 MOST_ANSWERS = 30
 
+#: Of a second: so exactly are times kept.
+_TICKS = 10_000
+
 #: Made once: to make an encoder costs more than to use it.
 _json = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
 
@@ -69,8 +72,14 @@ class Decision(NamedTuple):
     trail: tuple[Said, ...]
 
     def encode(self) -> bytes:
-        """As a line of JSON, without the line end; ASCII, whatever clients have sent."""
-        return _json(self).encode("ascii")
+        """As a line of JSON, without the line end; ASCII, whatever clients have sent.
+
+        Times are whole numbers in it: to write a float takes ten times as long.
+        """
+        time, *texts, seconds, message_id, next_hop_id, trail = self
+        said = [(*texts, int(seconds * _TICKS)) for *texts, seconds in trail]
+        begin, lasted = int(time * _TICKS), int(seconds * _TICKS)
+        return _json((begin, *texts, lasted, message_id, next_hop_id, said)).encode("ascii")
 
     @classmethod
     def decode(cls, line: bytes) -> Decision:
@@ -80,8 +89,10 @@ class Decision(NamedTuple):
             raise ValueError("not a decision")
         decision = cls(*values)
         return decision._replace(
+            time=decision.time / _TICKS,
+            seconds=decision.seconds / _TICKS,
             recipients=tuple(decision.recipients),
-            trail=tuple(Said(*said) for said in decision.trail),
+            trail=tuple(_read_said(*said) for said in decision.trail),
         )
 
     def as_dict(self) -> dict[str, Any]:
@@ -104,12 +115,18 @@ def said_in(answers: Sequence[Answer]) -> tuple[Said, ...]:
     return tuple([_said(*answer) for answer in answers])
 
 
+def _read_said(
+    hook: str, plugin: str, outcome: str, verdict: str, reason: str, ticks: float
+) -> Said:
+    return Said(hook, plugin, outcome, verdict, reason, ticks / _TICKS)
+
+
 def _said(plugin: str, hook: str, value: Any, outcome: str, seconds: float) -> Said:
     if not isinstance(value, verdict.Verdict):
-        return Said(hook, plugin, outcome, "", "", round(seconds, 4))
+        return Said(hook, plugin, outcome, "", "", seconds)
     if value.decision is verdict.Decision.ACCEPT:
         said = "accept"
     else:
         said = "deny" if value.decision is verdict.Decision.DENY else "defer"
     reason = (value.reason or value.text)[:MOST_TEXT]
-    return Said(hook, plugin, outcome, said, reason, round(seconds, 4))
+    return Said(hook, plugin, outcome, said, reason, seconds)

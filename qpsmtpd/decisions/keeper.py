@@ -60,7 +60,7 @@ class Keeper:
         recipients = [each.address.address for each in transaction.recipients[:MOST_RECIPIENTS]]
         self._take(
             Decision(
-                round(self._clock.now(), 3),
+                self._clock.now(),
                 transaction.id,
                 outcome_of(code),
                 "message",
@@ -77,7 +77,7 @@ class Keeper:
                 tuple(recipients),
                 len(transaction.recipients),
                 transaction.size,
-                round(seconds, 3),
+                seconds,
                 message_id,
                 transaction.next_hop_id[:MOST_TEXT],
                 said_in((*session.trail, *trail)),
@@ -92,7 +92,7 @@ class Keeper:
         trail = (transaction or session).trail
         self._take(
             Decision(
-                round(self._clock.now(), 3),
+                self._clock.now(),
                 session.id if transaction is None else transaction.id,
                 outcome_of(code),
                 hook,
