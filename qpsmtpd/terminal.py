@@ -19,9 +19,19 @@ def styled(stream: TextIO, style: str, text: str) -> str:
 
 
 def print_anything(stream: TextIO) -> None:
-    """Have a stream show what its encoding lacks as a question mark (LC_ALL=de_DE.ISO-8859-1)."""
+    """Have a stream escape what its encoding lacks (LC_ALL=de_DE.ISO-8859-1)."""
     if isinstance(stream, io.TextIOWrapper):
-        stream.reconfigure(errors="replace")
+        stream.reconfigure(errors="backslashreplace")
+
+
+def shown(text: str) -> str:
+    """Text that strangers have written, for a terminal: what cannot be printed is escaped.
+
+    Neither control sequences nor changes of the direction of writing get through.
+    """
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
 
 
 def indented(text: str, columns: int) -> str:

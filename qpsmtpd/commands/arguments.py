@@ -7,12 +7,17 @@ import argparse
 import logging
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from qpsmtpd.config.runoptions import ListenAddress, config_directories, parse_listen
+
+#: Of the number in an age.
+_MOST_DIGITS = 8
 
 Command = Callable[[argparse.Namespace], int]
 
@@ -52,6 +57,21 @@ def number_type(least: int) -> Callable[[str], int]:
         return int(text)
 
     return read
+
+
+def time_type(text: str) -> float:
+    """An argparse type: a date, a date and a time of day, or an age; seconds since the epoch."""
+    units = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+    number, unit = text[:-1], text[-1:]
+    if unit in units and number.isascii() and number.isdigit() and len(number) < _MOST_DIGITS:
+        return time.time() - int(number) * units[unit]
+    try:
+        moment = datetime.fromisoformat(text)
+        return (moment if moment.tzinfo else moment.astimezone()).timestamp()
+    except (ValueError, OverflowError):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is neither a date (2026-11-29, 2026-11-29 12:00) nor an age (90m, 2h, 3d)"
+        ) from None
 
 
 def directories_of(config: Path | None) -> tuple[Path, ...]:

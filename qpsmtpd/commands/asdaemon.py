@@ -9,6 +9,7 @@ both already.
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 from qpsmtpd.config.settings import Settings
@@ -46,17 +47,29 @@ def become_owner(status: os.stat_result) -> None:
         os.setuid(status.st_uid)
 
 
-def become_daemon(machine: Machine, file: Path | None) -> None:
+def _give(directory: Path, user: str | int) -> None:
+    """Let a directory and the files in it belong to a user."""
+    for path in (directory, *directory.iterdir()):
+        shutil.chown(path, user)
+
+
+def become_daemon(machine: Machine, file: Path | None, *, own: Path | None = None) -> None:
     """Root becomes the user of the unit, or else the owner of the store's file; others stay.
 
+    own: a directory that is to belong to that user.
     Raises QpsmtpdError if root would have to make that file.
     """
     if os.geteuid() != 0:
         return
     if user := Unit(machine, SERVICE).value("User"):
+        if own is not None:
+            _give(own, user)
         drop_privileges(user)
     elif file is not None:
         try:
-            become_owner(file.stat())
+            status = file.stat()
         except FileNotFoundError:
             raise QpsmtpdError(f"there is no store yet ({file})") from None
+        if own is not None:
+            _give(own, status.st_uid)
+        become_owner(status)

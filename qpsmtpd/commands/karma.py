@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: MIT
 """`qpsmtpd karma`: lists and changes what the plugin karma remembers (`karma_tool` in Perl).
 
-The store is that of the running daemon.  A SQLite file belongs to the daemon's user, and so must
-everything that SQLite makes beside it: root becomes its owner before it is opened.
+The store is that of the running daemon.
 """
 
 from __future__ import annotations
@@ -18,18 +17,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from qpsmtpd.commands.arguments import add_command, add_config, directories_of, silence
-from qpsmtpd.commands.asdaemon import become_owner, environment_of_daemon, store_file
+from qpsmtpd.commands.daemonstore import DaemonStore
 from qpsmtpd.config.files import ConfigFiles
-from qpsmtpd.config.loader import new_store
 from qpsmtpd.config.pluginfinder import PluginFinder
 from qpsmtpd.config.pluginlines import plugin_name
-from qpsmtpd.config.settings import Settings, load_settings
-from qpsmtpd.doctor.machine import Machine
 from qpsmtpd.errors import QpsmtpdError, StoreError
 from qpsmtpd.lists.clientrecords import DAY, ClientRecord, ClientRecords, client_key
 from qpsmtpd.mail.ip import IPAddress, parse_ip
 from qpsmtpd.plugin.options import read_words
-from qpsmtpd.store.location import parse_location
 from qpsmtpd.terminal import styled
 
 _PLUGIN = "karma"
@@ -56,58 +51,31 @@ def add_karma(commands: Any) -> None:
 def _karma(arguments: argparse.Namespace) -> int:
     action, wanted = _ACTIONS[arguments.action], _read(arguments.action, arguments.wanted)
     site = _site(directories_of(arguments.config))
-    site.become_owner()
+    site.store.become_owner()
     try:
         with silence():
             return asyncio.run(_act(site, action, wanted))
     except StoreError as error:
-        raise QpsmtpdError(f"the store {site.place} does not answer: {error}") from None
+        raise QpsmtpdError(f"the store {site.store.place} does not answer: {error}") from None
 
 
 class _Site(NamedTuple):
-    """What the configuration says: the settings, and the line of the plugin."""
+    """What the configuration says: the store, and the line of the plugin."""
 
-    settings: Settings
-    environment: dict[str, str]
+    store: DaemonStore
     name: str
     options: Any
-
-    @property
-    def file(self) -> Path | None:
-        """The file of the store, None if it is elsewhere."""
-        return store_file(self.settings, self.environment)
-
-    @property
-    def place(self) -> str:
-        """Where the store is, without a password."""
-        return str(self.file or parse_location(self.settings.store))
-
-    def become_owner(self) -> None:
-        """Become the owner of the store's file.  Raises QpsmtpdError."""
-        if self.file is None:
-            return
-        try:
-            status = self.file.stat()
-        except FileNotFoundError:
-            raise QpsmtpdError(f"there is no store yet ({self.file})") from None
-        except OSError as error:
-            raise QpsmtpdError(f"{self.file}: {error.strerror}") from None
-        become_owner(status)
 
     @asynccontextmanager
     async def records(self) -> AsyncIterator[ClientRecords]:
         """The records, for as long as the store is open."""
-        store = new_store(self.settings, self.environment)
         days = max(self.options.history_days, self.options.penalty_days)
-        try:
+        async with self.store.opened() as store:
             yield ClientRecords(store.scoped(self.name), days)
-        finally:
-            await store.close()
 
 
 def _site(directories: tuple[Path, ...]) -> _Site:
     files = ConfigFiles(directories)
-    settings, _ = load_settings(files)
     cls = PluginFinder().find(_PLUGIN)
     name, options = _PLUGIN, cls.Options()
     for entry in files.entries("plugins"):
@@ -115,7 +83,7 @@ def _site(directories: tuple[Path, ...]) -> _Site:
             name = plugin_name(entry)
             options = read_words(cls.Options, entry.text.split()[1:]).options or options
             break
-    return _Site(settings, environment_of_daemon(Machine()), name, options)
+    return _Site(DaemonStore.of(files), name, options)
 
 
 # --- actions --------------------------------------------------------------------------------

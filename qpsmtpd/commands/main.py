@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""The program `qpsmtpd`: run | inetd | reload | check-config | plugins | karma | dialogue |
-doctor | dkim-key | dmarc-report | scram-verifier.
+"""The program `qpsmtpd`: run | inetd | reload | check-config | plugins | karma | log | try |
+explain | dialogue | doctor | dkim-key | dmarc-report | scram-verifier.
 
 Without a command it is `qpsmtpd inetd` if tcpserver or inetd has started it, as the program of the
 Perl version was.
@@ -28,6 +28,9 @@ _MODULES = {
     "check-config": "check_config",
     "plugins": "plugins",
     "karma": "karma",
+    "log": "log",
+    "try": "trial",
+    "explain": "explain",
     "dialogue": "dialogue",
     "doctor": "doctor",
     "dkim-key": "dkim_key",

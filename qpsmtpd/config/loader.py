@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from qpsmtpd import __version__
 from qpsmtpd.config.exposed import exposed
@@ -51,12 +51,20 @@ _IN_THE_CLEAR = (
 _REMEDY = "leave out a repetition, or let those in a row take different characters"
 
 
+class Rehearsal(NamedTuple):
+    """What is used in place of the real thing while messages are only tried."""
+
+    store: Store
+    spool_dir: Path
+
+
 async def load(
     directories: Sequence[Path],
     environment: Mapping[str, str],
     *,
     resolver: Resolver | None = None,
     check_only: bool = False,
+    rehearsal: Rehearsal | None = None,
 ) -> Snapshot:
     """Load the configuration in these directories.  Raises ConfigErrors, with nothing left open.
 
@@ -64,10 +72,11 @@ async def load(
     resolver: in place of the real one.
     check_only: create no directories, and warn about files that nothing reads or everybody can
         change, and expressions that can hold up a worker; trying these takes a second or more.
+    rehearsal: messages are only to be tried, and nothing outside may change.
     """
     files = ConfigFiles(directories)
     name = await _name_without(files)
-    loading = _Loading(files, environment, resolver, check_only, name)
+    loading = _Loading(files, environment, resolver, check_only, name, rehearsal)
     try:
         await loading.run()
     except BaseException:
@@ -112,10 +121,15 @@ class _Loading:
         resolver: Resolver | None,
         check_only: bool,
         host_name: str,
+        rehearsal: Rehearsal | None = None,
     ) -> None:
         self.files = files
         self.environment = environment
         self.settings, self.problems = load_settings(files, host_name)
+        if rehearsal is not None:
+            self.settings = replace(
+                self.settings, spool_dir=rehearsal.spool_dir, decisions_days=0.0
+            )
         finder = PluginFinder(self.settings.plugin_dirs)
         skip = self.settings.missing_plugins == "skip"
         self.lines = read_plugin_lines(files, finder, skip_missing=skip)
@@ -128,9 +142,10 @@ class _Loading:
             self.settings,
             config=self.config,
             resolver=resolver or self._resolver(),
-            store=self._store(),
+            store=self._store() if rehearsal is None else rehearsal.store,
             environment=environment,
             check_only=check_only,
+            rehearsal=rehearsal is not None,
         )
         self.releases.append(self.services.blocking.close)
 
@@ -265,6 +280,7 @@ def services_by(
     store: Store,
     environment: Mapping[str, str],
     check_only: bool,
+    rehearsal: bool = False,
 ) -> Services:
     """What plugins may borrow under these settings."""
     return Services(
@@ -276,6 +292,7 @@ def services_by(
         version=__version__,
         environment=environment,
         check_only=check_only,
+        rehearsal=rehearsal,
         plugin_dirs=settings.plugin_dirs,
         databytes=settings.databytes,
     )
@@ -296,11 +313,16 @@ def resolver_by(environment: Mapping[str, str]) -> DnsResolver:
         raise ConfigError("QPSMTPD_RESOLVER", f"{text!r} is not IP:PORT") from None
 
 
-def new_store(settings: Settings, environment: Mapping[str, str]) -> SharedStore:
-    """The store that the settings name; it connects when it is used."""
+def new_store(
+    settings: Settings, environment: Mapping[str, str], *, read_only: bool = False
+) -> SharedStore:
+    """The store that the settings name; it connects when it is used.
+
+    read_only: a file is neither made nor changed.
+    """
     text = settings.store
-    default = default_location(environment, settings.spool_dir)
-    return shared_store(parse_location(text) if text else default, settings.store_timeout)
+    location = parse_location(text) if text else default_location(environment, settings.spool_dir)
+    return shared_store(location, settings.store_timeout, read_only=read_only)
 
 
 def _mechanisms(plugins: Sequence[Plugin[Any]]) -> tuple[str, ...]:

@@ -272,6 +272,29 @@ class Settings:
         least=0.05,
         doc="How long to wait for the store; one that is down or slow does not stop mail.",
     )
+    decisions_days: float = opt(
+        14.0,
+        least=0,
+        most=3650,
+        doc="Days for which the store keeps what became of each message and each refusal, for "
+        "`qpsmtpd log`; 0 means that nothing is kept. Subjects and bodies are never kept.",
+    )
+    decisions_size: Size = opt(
+        Size(32 << 20),
+        least=1 << 20,
+        doc="Size of all decisions together, as they lie in the store; then the oldest ones are "
+        "dropped. One message takes about 100 bytes.",
+    )
+    decisions_addresses: Literal["whole", "hashed", "domain"] = opt(
+        "whole",
+        doc="What is kept of mail addresses: the whole address; hashed (the domain, and a hash by "
+        "which a known address can still be found); or domain (nothing else).",
+    )
+    decisions_clients: Literal["whole", "network"] = opt(
+        "whole",
+        doc="What is kept of clients: address, name and HELO (whole), or only the network, see "
+        "network_prefix_ipv4.",
+    )
     reverse_lookup: bool = opt(True, doc="Whether the client's name is looked up in the DNS.")
     reverse_timeout: Seconds = opt(
         Seconds(5), least=0.1, doc="How long to wait for the client's name."

@@ -14,6 +14,8 @@ from typing import Any
 
 from qpsmtpd.config.problems import Problem
 from qpsmtpd.config.settings import Settings
+from qpsmtpd.decisions.keeper import Keeper, Limits
+from qpsmtpd.decisions.privacy import Privacy
 from qpsmtpd.mail.limits import DataLimits
 from qpsmtpd.mail.message import Spool
 from qpsmtpd.mail.spoolmemory import SpoolMemory
@@ -90,11 +92,31 @@ class Snapshot:
         limits = (int(self.settings.databytes), self.chain.largest_message())
         return min(filter(None, limits), default=0)
 
+    @functools.cached_property
+    def decisions(self) -> Keeper | None:
+        """Keeps what became of messages; None if nothing is to be kept."""
+        settings = self.settings
+        if not settings.decisions_days:
+            return None
+        return Keeper(
+            self.services.store,
+            self.services.clock,
+            Limits(settings.decisions_days, settings.decisions_size),
+            Privacy(
+                settings.decisions_addresses,
+                settings.decisions_clients,
+                settings.network_prefix_ipv4,
+                settings.network_prefix_ipv6,
+            ),
+        )
+
     async def stop(self) -> None:
         """Stop all plugins, the last one first, then the resolver and the store.
 
         Faults are only logged.
         """
+        if "decisions" in vars(self) and self.decisions is not None:
+            await self.decisions.close()
         await stop(self.chain.plugins, self.releases)
 
 

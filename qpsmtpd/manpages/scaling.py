@@ -261,6 +261,8 @@ forgotten first.
 SCOPES = {
     "auth_flat_file": "value `scram secret`, from which users who do not exist get "
     "their salts: ten years.",
+    "decisions kept": "value `state`, and NUMBER with about 100 decisions: decisions_days; `key`, "
+    "the secret for hashes of addresses: ten years.",
     "dmarc reports": "value `policy`, `domains`, `rows`, `claim`, `sent`, `done` and count `row`, "
     "`all`, each with |DAY and what it is about: eight days.",
     "failed logins": "count CLIENT: an hour.",

@@ -120,6 +120,8 @@ class Plugin(Generic[O]):
     passes_on: that it hands messages over with what only the mail system behind can do, and has
       offered: BINARYMIME, DELIVERBY, MT-PRIORITY, FUTURERELEASE.  Others that deliver are not asked
       to take such messages.
+    remedy: what an administrator can do when the plugin has refused mail that is good, besides its
+      files and its option `reject`; for `qpsmtpd explain`.
     warning: what check-config says about every line with it, for instance that it loses mail.
     """
 
@@ -139,6 +141,7 @@ class Plugin(Generic[O]):
     can_hold: ClassVar[bool] = False
     passes_on: ClassVar[bool] = False
     warning: ClassVar[str] = ""
+    remedy: ClassVar[str] = ""
 
     #: How many connections of a client beyond max_from_ip this plugin decides about; if there are
     #: more, the daemon turns the client away before any hook.
@@ -237,6 +240,13 @@ class Plugin(Generic[O]):
         there is no limit, or if it is not known (yet).
         """
         return 0
+
+    def would_take(self, tx: Transaction) -> bool:
+        """Whether `hook_queue` has an opinion about the message, if nothing goes wrong.
+
+        `qpsmtpd try` asks this in place of that hook.
+        """
+        return True
 
     @classmethod
     def can_be_asked(cls) -> bool:

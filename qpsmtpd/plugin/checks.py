@@ -176,6 +176,7 @@ _DECLARATIONS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "speaks_rejections": (_is_bool, "True, or leave it out"),
     "takes_every_recipient": (_is_bool, "True, or leave it out"),
     "warning": (_is_text, '"What an administrator has to know"'),
+    "remedy": (_is_text, '"What an administrator can do about a refusal"'),
 }
 
 

@@ -224,6 +224,7 @@ class Services:
     store: what is shared with other workers; me: our host name; spool_dir: a directory for
     scratch files; environment: the daemon's.
     check_only: the configuration is only being checked: nothing may be created or changed.
+    rehearsal: messages are only tried (`qpsmtpd try`): the same holds, but hooks are run.
     plugin_dirs: where the administrator's own Python files are.
     databytes: the largest message accepted; 0 means no limit.
     jobs, blocking: what `every` and `run_blocking` use.
@@ -239,6 +240,7 @@ class Services:
     clock: Clock = field(default_factory=Clock)
     environment: Mapping[str, str] = field(default_factory=dict)
     check_only: bool = False
+    rehearsal: bool = False
     plugin_dirs: tuple[Path, ...] = ()
     databytes: int = 0
     jobs: list[Job] = field(default_factory=list)

@@ -304,6 +304,9 @@ class Aiosmtpd(Plugin[AiosmtpdOptions]):
         delivers = "DATA" in self._hooks and not self.options.filter_
         return await super().knows_recipient(recipient, sender) if delivers else None
 
+    def would_take(self, tx: Transaction) -> bool:
+        return "DATA" in self._hooks and not self.options.filter_
+
     async def hook_queue(self, tx: Transaction) -> Verdict | None:
         if self.options.filter_:
             return None

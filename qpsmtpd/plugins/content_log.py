@@ -46,7 +46,7 @@ class ContentLog(Plugin[NoOptions]):
         self._turn = asyncio.Lock()
 
     async def hook_data_post(self, tx: Transaction) -> None:
-        if not self._enabled or tx.message is None:
+        if not self._enabled or tx.message is None or self.services.rehearsal:
             return
         name = time.strftime(self._pattern, time.localtime(self.services.clock.now()))
         try:

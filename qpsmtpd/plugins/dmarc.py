@@ -151,6 +151,12 @@ class DmarcOptions(RejectOptions, DmarcReportOptions):
 class Dmarc(Plugin[DmarcOptions]):
     """Checks whether the author's domain stands for a message."""
 
+    remedy = (
+        "the domain of the author asks for this (p=reject) and neither SPF nor DKIM pass for "
+        "it: its owner has to see to that; trusted mailing lists may sign with ARC (plugin "
+        "arc)"
+    )
+
     after = ("sender_permitted_from", "dkim")
     needs = ("sender_permitted_from", "dkim")
 

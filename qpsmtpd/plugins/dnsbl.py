@@ -118,6 +118,8 @@ class Listing(NamedTuple):
 class Dnsbl(Plugin[DnsblOptions]):
     """Blocklists of clients in the DNS."""
 
+    remedy = "whoever runs the list says on its web site why the address is there, and takes it off"
+
     files = {
         "dnsbl_zones": "DNS lists of clients, with the text of the refusal after a colon.",
         "dnsbl_allow": "Clients that are not looked up: addresses or networks.",

@@ -309,6 +309,11 @@ class Passing:
 class Greylisting(Plugin[GreylistingOptions]):
     """Has unknown clients wait."""
 
+    remedy = (
+        "a mail server tries again by itself, after some minutes; `suspects` on its line has "
+        "only those wait that give a reason"
+    )
+
     files = {
         "denysoft_greylist": "Options of greylisting, one a line, that its line does not give.",
         "greylist_exclude_files": "Files of clients that need not wait, in the format of postgrey.",

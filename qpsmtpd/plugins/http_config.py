@@ -143,7 +143,7 @@ class HttpConfig(Plugin[HttpConfigOptions]):
                 raise ConfigError(self.name, f"{url}: {error}, and there is no copy") from error
             self.log.warning("%s: %s; the copy that is kept is used", url, error)
             return copy
-        if text != (copy or "") and not self.services.check_only:
+        if text != (copy or "") and not (self.services.check_only or self.services.rehearsal):
             await self._keep(url, text)
         return text
 

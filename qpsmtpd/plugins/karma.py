@@ -178,6 +178,8 @@ _DECISIONS = {
 class Karma(Plugin[KarmaOptions]):
     """Keeps the records, and refuses those who are in the penalty box."""
 
+    remedy = "`qpsmtpd karma release IP` lets a client out of the penalty box"
+
     files = {
         "karma_awards": "Points for what plugins say: plugin, accept|deny|defer|refuse, points.",
         "karma_tlds": "Points for the top level domains of senders, after a colon.",

@@ -132,6 +132,8 @@ _Applicable = tuple[Limit, str]
 class RateLimit(Plugin[RateLimitOptions]):
     """Counts, and refuses what exceeds a limit."""
 
+    remedy = "the limits are on its line; clients that may relay and exempt ones are not limited"
+
     async def start(self) -> None:
         self._store = self.services.store.scoped(self.name)
         self._limits: dict[str, list[Limit]] = {}

@@ -53,6 +53,11 @@ class RcptOkOptions:
 class RcptOk(Plugin[RcptOkOptions]):
     """The gate of the relay: local recipients, and relay clients."""
 
+    remedy = (
+        "the domain has to be in the file rcpthosts if its mail comes here, and the client in"
+        " relayclients if it may relay"
+    )
+
     accepts_recipients = True
     files = OUR_DOMAINS
 

@@ -145,6 +145,11 @@ class SenderPermittedFromOptions:
 class SenderPermittedFrom(Plugin[SenderPermittedFromOptions]):
     """SPF for the sender, or for the HELO name of a client without one."""
 
+    remedy = (
+        "the domain of the sender says in the DNS who may send its mail, and its owner has to"
+        " add the client; `reject` on the line says what is refused"
+    )
+
     files = {"spfbehavior": "The level of sender_permitted_from, if its line has no `reject`."}
 
     async def start(self) -> None:

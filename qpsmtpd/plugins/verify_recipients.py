@@ -135,6 +135,8 @@ class VerifyOptions:
 class VerifyRecipients(Plugin[VerifyOptions]):
     """Asks the plugins that deliver, and remembers what they say."""
 
+    remedy = "the mail system behind does not know the recipient: ask it about the address"
+
     files = OUR_DOMAINS
 
     async def start(self) -> None:

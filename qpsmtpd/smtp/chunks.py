@@ -62,6 +62,7 @@ async def bdat(connection: Connection, argument: str) -> Reply:
         return refusal
     transaction = connection.session.transaction
     assert transaction is not None
+    connection.deciding = True
     reply = await _begin(connection, transaction) if connection.incoming is None else None
     if reply is None:
         reply = await _take(connection, transaction, chunk)
@@ -71,6 +72,7 @@ async def bdat(connection: Connection, argument: str) -> Reply:
         reply = conclude(connection, transaction, reply)
         await connection.reset_transaction()
         return reply
+    connection.deciding = False
     if not chunk.size:
         # Nothing that is worth anything: so nobody can go on like this for ever.
         connection.counters.junk_commands += 1

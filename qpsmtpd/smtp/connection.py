@@ -23,6 +23,9 @@ from qpsmtpd.smtp.reply import Recorded, Reply
 
 log = logging.getLogger(__name__)
 
+#: Refusals of one session that are kept, so that one client does not drive out all others.
+MOST_KEPT_REFUSALS = 50
+
 
 class ClientGoneError(Exception):
     """The client has closed or reset the connection."""
@@ -95,6 +98,7 @@ class Counters:
     errors: int = 0
     junk_commands: int = 0
     auth_failures: int = 0
+    kept_refusals: int = 0
 
 
 class Incoming(Protocol):
@@ -120,6 +124,8 @@ class Connection:
     closing: bool = False
     #: The client has said QUIT, so that it expects the end.
     said_goodbye: bool = False
+    #: A message is being decided on, so that a refusal is not a decision of its own.
+    deciding: bool = False
     #: The server is stopping: the connection ends after the transaction.
     draining: bool = False
 
@@ -201,6 +207,11 @@ class Connection:
             hook=hook,
             plugin=plugin,
         )
+        keeper = self.snapshot.decisions
+        if keeper is None or self.deciding or self.counters.kept_refusals >= MOST_KEPT_REFUSALS:
+            return
+        self.counters.kept_refusals += 1
+        keeper.keep_refusal(self.session, hook, plugin, reply.code, str(reply), about)
 
     async def reset_transaction(self) -> None:
         """End the transaction, if there is one, and tell the plugins."""

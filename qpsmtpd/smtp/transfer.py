@@ -49,6 +49,7 @@ async def data(connection: Connection, argument: str) -> Reply:
     transaction = connection.session.transaction
     assert transaction is not None
     transaction.envelope_changeable = True
+    connection.deciding = True
     reply = None
     if "data" in connection.snapshot.chain.hooks:
         reply = await ask(connection, transaction, "data")
@@ -233,13 +234,18 @@ async def _queue(connection: Connection, transaction: Transaction) -> Reply:
 
 
 def conclude(connection: Connection, transaction: Transaction, reply: Reply) -> Reply:
-    """Record the reply to a message, and leave the one line in the log that every message does."""
-    session = connection.session
+    """Record the reply to a message, and leave the one line in the log that every message does.
+
+    What became of the message is kept, too.
+    """
+    session, keeper = connection.session, connection.snapshot.decisions
     if positive := reply.positive:
         session.messages += 1
         connection.counters.junk_commands = 0
     else:
         reply = connection.refuse("data", reply)
+    seconds, message_id = time.monotonic() - transaction.started, _message_id(transaction)
+    shown = str(reply)
     write_line(
         log,
         session,
@@ -255,10 +261,13 @@ def conclude(connection: Connection, transaction: Transaction, reply: Reply) -> 
         transaction.size,
         transaction.trail.decided_by,
         transaction.next_hop_id or "-",
-        time.monotonic() - transaction.started,
-        _message_id(transaction),
-        reply,
+        seconds,
+        message_id,
+        shown,
     )
+    if keeper is not None:
+        keeper.keep_message(transaction, reply.code, shown, message_id, seconds)
+    connection.deciding = False
     return reply
 
 

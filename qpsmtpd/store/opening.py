@@ -24,17 +24,20 @@ class SharedStore(StoreClient):
     def __init__(self, backend: Backend, timeout: float) -> None:
         """`timeout`: the most seconds that anybody waits."""
         self._guard = Guard(backend, timeout)
-        super().__init__(self._guard.ask)
+        #: Carries out one operation.
+        self.ask = self._guard.ask
+        super().__init__(self.ask)
 
     async def close(self) -> None:
         """Close what was opened."""
         await self._guard.close()
 
 
-def shared_store(location: Location, timeout: float) -> SharedStore:
-    """The store at this location."""
+def shared_store(location: Location, timeout: float, *, read_only: bool = False) -> SharedStore:
+    """The store at this location; `read_only`: a file is neither made nor changed."""
     if not isinstance(location, RedisLocation):
-        return SharedStore(SqliteBackend(location, timeout, Clock()), timeout)
+        backend = SqliteBackend(location, timeout, Clock(), read_only=read_only)
+        return SharedStore(backend, timeout)
     if location.cluster:
         return SharedStore(ClusterBackend(location, timeout, Clock()), timeout)
     return SharedStore(RedisBackend(location, timeout), timeout)

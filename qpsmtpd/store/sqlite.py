@@ -127,10 +127,16 @@ def _base(last: _Clock | None, ticks: float, wall: float) -> float:
 class SqliteBackend:
     """Implements guard.Backend."""
 
-    def __init__(self, path: Path, timeout: float, clock: Clock) -> None:
-        """`timeout`: seconds to wait for other processes; `clock`: for the times of entries."""
+    def __init__(
+        self, path: Path, timeout: float, clock: Clock, *, read_only: bool = False
+    ) -> None:
+        """Nothing is opened before the first batch.
+
+        timeout: seconds to wait for other processes.  clock: for the times of entries.
+        read_only: make and change nothing; whatever would is an error.
+        """
         self.place = str(path)
-        self._file = _File(path, timeout, clock)
+        self._file = _File(path, timeout, clock, read_only)
         self._jobs: queue.SimpleQueue[_Job] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
 
@@ -191,8 +197,9 @@ def _settle(answers: asyncio.Future[Sequence[Any]], outcome: Sequence[Any] | Exc
 class _File:
     """The database; everything here happens in one thread."""
 
-    def __init__(self, path: Path, timeout: float, clock: Clock) -> None:
+    def __init__(self, path: Path, timeout: float, clock: Clock, read_only: bool = False) -> None:
         self._path = path
+        self._read_only = read_only
         self._timeout = timeout
         self._clock = clock
         self._connection: sqlite3.Connection | None = None
@@ -206,7 +213,7 @@ class _File:
             try:
                 return self._run(batch)
             except sqlite3.DatabaseError as error:
-                if not _damaged(error):
+                if self._read_only or not _damaged(error):
                     raise
                 self._replace(f"is damaged: {error}")
                 return self._run(batch)
@@ -256,6 +263,8 @@ class _File:
         if self._connection is not None and _inode(self._path) == self._inode:
             return self._connection
         self.close()
+        if self._read_only:
+            return self._open_to_read()
         if self._inode and not self._path.parent.exists():
             make_again(self._path.parent)
         # The file is made, and moved aside, by one process at a time.
@@ -275,6 +284,24 @@ class _File:
                 return connection
         self._replace(f"has version {version}, not {_VERSION}")
         return self._open()
+
+    def _open_to_read(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            f"{self._path.absolute().as_uri()}?mode=ro",
+            uri=True,
+            timeout=self._timeout,
+            isolation_level=None,
+        )
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        if version != _VERSION:
+            connection.close()
+            raise StoreError(f"has version {version}, not {_VERSION}")
+        row = connection.execute(_CLOCK).fetchone()
+        self._base = _base(
+            _Clock(*row) if row else None, self._clock.monotonic(), self._clock.now()
+        )
+        self._connection, self._inode = connection, _inode(self._path)
+        return connection
 
     def _replace(self, why: str) -> None:
         """Move the file aside, unless another process has done so already."""

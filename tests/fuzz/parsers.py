@@ -24,6 +24,8 @@ from qpsmtpd.content import decoders, headertext, linkhosts, links, mimereader, 
 from qpsmtpd.content.registered import DomainRules
 from qpsmtpd.dns import answers, names, resolvconf, udpport
 from qpsmtpd.errors import ConfigError, DnsError
+from qpsmtpd.explain import logfiles
+from qpsmtpd.explain.story import story
 from qpsmtpd.handlers import statuses
 from qpsmtpd.lists import addresses, clientrecords, dnslists, domains, dynamicnames, hosts
 from qpsmtpd.logins import (
@@ -91,6 +93,7 @@ from qpsmtpd.smtp import (
 )
 from qpsmtpd.smtp.conversation import converse
 from qpsmtpd.testing import FakeResolver, a_session, a_transaction
+from qpsmtpd.trial import envelope
 from tests.dns_wire import Record, an_answer, label
 from tests.unit.fakewire import Catcher, FakeWire, a_connection, a_plugin_with
 
@@ -1759,6 +1762,44 @@ CONTENT_PARSERS = (
     ),
 )
 
+
+def _decision(octets: bytes) -> Any:
+    """What a log file tells; the first line that anybody may have written."""
+    found = logfiles.decision_in(decoded(octets).partition("\n")[0])
+    return None if found is None else (found, found.encode(), list(story(found)))
+
+
+def _decision_is_printable(_octets: bytes, found: Any) -> None:
+    assert found is None or all(line.isprintable() for line in found[2])
+
+
+TOOL_PARSERS = (
+    Parser(
+        "log lines",
+        _decision,
+        (logfiles.decision_in,),
+        (
+            b"Sun Nov 29 22:40:18 2026 h[1]: 6B.3E.1.1: message refused ip=192.0.2.7 name=- "
+            b"helo='a' from='b@c' to='d@e' count=1 size=2 plugin=dmarc next_hop_id=- "
+            b"seconds=0.5 message_id='<1@c>' reply=550 5.7.1 no",
+            b"h[1]: 6B.3E.1 hook=rcpt plugin=p: refused ip=192.0.2.7 helo='a' reply=450 4.7.1 no",
+            b'{"session": "6B.3E.1", "message": "refused ip=192.0.2.7 reply=550 no"}',
+        ),
+        words(": refused ip= helo=' \\' \" reply= 6B.3E.1 hook= message accepted { } \\x"),
+        check=_decision_is_printable,
+    ),
+    Parser(
+        "trace fields",
+        lambda octets: envelope.attempt_of("m", octets, envelope.Given(recipients=("a@b",))),
+        (envelope.read_trace, envelope.with_crlf),
+        (
+            b"Return-Path: <a@b>\r\nDelivered-To: c@d\r\nReceived: from h (n [192.0.2.7])\r\n"
+            b"\tby mx (qpsmtpd/2) with ESMTP id 1 for <c@d>; Mon\r\nFrom: a@b\r\n\r\nbody\r\n",
+        ),
+        words("Received: from by [ ] ( ) helo= IPv6: for < > 192.0.2.7 2001:db8::1 To: , @"),
+    ),
+)
+
 PARSERS = (
     *ADDRESS_PARSERS,
     *MESSAGE_PARSERS,
@@ -1771,6 +1812,7 @@ PARSERS = (
     *SCANNER_PARSERS,
     *LOGIN_PARSERS,
     *RECIPIENT_PARSERS,
+    *TOOL_PARSERS,
 )
 
 #: Functions that take no foreign text, or only what another function has read.

@@ -37,13 +37,13 @@ LAYERS = {
         """,
     "plugins": "plugins",
     "configuration and decisions": """
-        plugin.chain config dns store daemon.clientnames smtp.datareader smtp.proxyheader
+        plugin.chain config decisions dns store daemon.clientnames smtp.datareader smtp.proxyheader
         smtp.replies smtp.trace
         """,
     "the SMTP conversation": "smtp",
     "the wire": "smtp.protocol smtp.proxyhandshake",
     "processes": "daemon testing",
-    "tools": "dialogue doctor reports",
+    "tools": "dialogue doctor explain reports trial",
     "the command line": "commands __main__ manpages",
 }
 

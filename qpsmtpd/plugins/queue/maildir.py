@@ -152,7 +152,7 @@ class Maildir(Plugin[MaildirOptions]):
         self._mode = int(self.options.mode, 8)
         self._host = socket.gethostname().replace("/", r"\057").replace(":", r"\072")
         self._numbers = itertools.count()
-        if self.services.check_only:
+        if self.services.check_only or self.services.rehearsal:
             return
         try:
             await asyncio.to_thread(self._prepare)

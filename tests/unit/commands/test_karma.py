@@ -188,5 +188,5 @@ def test_root_becomes_the_owner_of_the_file(
         monkeypatch.setattr(os, name, lambda value, name=name: called.append(f"{name} {value}"))
     monkeypatch.setattr(os, "geteuid", lambda: user)
     monkeypatch.setattr(Path, "stat", lambda _: SimpleNamespace(st_uid=owner, st_gid=567))
-    site.become_owner()
+    site.store.become_owner()
     assert called == done

@@ -41,7 +41,9 @@ def plain(roff: str) -> str:
 
 def terms(text: str) -> set[str]:
     """What has an entry of its own."""
-    return {line.split(" ")[0] for line in re.findall(r"^\.TP\n(.*)$", text, re.MULTILINE)}
+    return {
+        line.split(" ")[0].rstrip(",") for line in re.findall(r"^\.TP\n(.*)$", text, re.MULTILINE)
+    }
 
 
 def test_every_page_is_named(texts: dict[str, str]) -> None:

@@ -429,3 +429,19 @@ async def test_the_thread_ends(path: Path) -> None:
     await store.close()
     await asyncio.to_thread(thread.join, PATIENCE)
     assert not thread.is_alive()
+
+
+async def test_who_only_reads_makes_and_changes_nothing(tmp_path: Path) -> None:
+    file = tmp_path / "store.sqlite"
+    reader = SqliteBackend(file, 10, FakeClock(), read_only=True)
+    with pytest.raises(StoreError):
+        await reader.run([Get(b"name")])
+    assert not list(tmp_path.iterdir())
+    writer = SqliteBackend(file, 10, FakeClock())
+    await writer.run([Put(b"name", b"value", 60)])
+    assert await reader.run([Get(b"name")]) == [b"value"]
+    with pytest.raises(StoreError):
+        await reader.run([Put(b"name", b"other", 60)])
+    assert await writer.run([Get(b"name")]) == [b"value"]
+    await reader.close()
+    await writer.close()

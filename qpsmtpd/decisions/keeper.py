@@ -1,0 +1,217 @@
+# SPDX-License-Identifier: MIT
+"""Keeper: collects decisions, and writes them to the store every other second.
+
+Nobody waits for it.  What it holds is bounded: while the store is down or slow, further decisions
+are dropped, and counted.  Values are taken down at once, and encoded in one go when they are
+written.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from contextvars import Context
+from typing import NamedTuple
+
+from qpsmtpd.decisions.book import CHUNK_SECONDS, FULL, Book, Chunk
+from qpsmtpd.decisions.decision import MOST_RECIPIENTS, MOST_TEXT, Decision, outcome_of, said_in
+from qpsmtpd.decisions.privacy import Privacy
+from qpsmtpd.errors import StoreError
+from qpsmtpd.mail.session import Session, Transaction
+from qpsmtpd.plugin.services import Clock, Store
+
+log = logging.getLogger(__name__)
+
+#: Seconds from a decision until it is written.
+DELAY = 2.0
+#: So many are written earlier; and more are not held.
+MANY = 500
+MOST = 5000
+_NO_KEY = b""
+
+
+class Limits(NamedTuple):
+    """How long decisions are kept, and how many octets of them."""
+
+    days: float
+    size: int
+
+
+class Keeper:
+    """Writes the decisions of one configuration and one process."""
+
+    def __init__(self, store: Store, clock: Clock, limits: Limits, privacy: Privacy) -> None:
+        self._book = Book(store)
+        self._clock = clock
+        self._limits = limits
+        self._privacy = privacy
+        self._taken: list[Decision] = []
+        self._closed = False
+        self._chunk = _OpenChunk()
+        self._timer: asyncio.TimerHandle | None = None
+        self._writing: asyncio.Task[None] | None = None
+        self._lost = 0
+
+    def keep_message(
+        self, transaction: Transaction, code: int, reply: str, message_id: str, seconds: float
+    ) -> None:
+        """Keep what became of a message."""
+        session, trail = transaction.session, transaction.trail
+        recipients = [each.address.address for each in transaction.recipients[:MOST_RECIPIENTS]]
+        self._take(
+            Decision(
+                self._clock.now(),
+                transaction.id,
+                outcome_of(code),
+                "message",
+                trail.decided_by,
+                reply[:MOST_TEXT],
+                "" if trail.decision is None else trail.decision.reason[:MOST_TEXT],
+                session.client.ip,
+                session.client_name or "",
+                session.hello_host[:MOST_TEXT],
+                "" if session.tls is None else session.tls.version,
+                session.auth_user[:MOST_TEXT],
+                transaction.sender,
+                "",
+                tuple(recipients),
+                len(transaction.recipients),
+                transaction.size,
+                seconds,
+                message_id,
+                transaction.next_hop_id[:MOST_TEXT],
+                said_in((*session.trail, *trail)),
+            )
+        )
+
+    def keep_refusal(
+        self, session: Session, hook: str, plugin: str, code: int, reply: str, about: str
+    ) -> None:
+        """Keep what was refused before there was a message."""
+        transaction = session.transaction
+        trail = (transaction or session).trail
+        self._take(
+            Decision(
+                self._clock.now(),
+                session.id if transaction is None else transaction.id,
+                outcome_of(code),
+                hook,
+                plugin,
+                reply[:MOST_TEXT],
+                "" if trail.decision is None else trail.decision.reason[:MOST_TEXT],
+                session.client.ip,
+                session.client_name or "",
+                session.hello_host[:MOST_TEXT],
+                "" if session.tls is None else session.tls.version,
+                session.auth_user[:MOST_TEXT],
+                "" if transaction is None else transaction.sender,
+                about[:MOST_TEXT],
+                (),
+                0,
+                0,
+                0.0,
+                "",
+                "",
+                said_in((*session.trail, *(() if transaction is None else transaction.trail))),
+            )
+        )
+
+    def _take(self, decision: Decision) -> None:
+        count = len(self._taken)
+        if count >= MOST:
+            self._lost += 1
+            return
+        self._taken.append(decision)
+        if self._writing is None and (self._timer is None or count == MANY):
+            self._write_in(0.0 if count >= MANY else DELAY)
+
+    def _write_in(self, seconds: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        # Not in the context of the session that happens to be first: its ids are not ours.
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(seconds, self._begin, context=Context())
+
+    def _begin(self) -> None:
+        self._timer = None
+        self._writing = asyncio.get_running_loop().create_task(self._write())
+
+    async def close(self) -> None:
+        """Write what is left."""
+        self._closed = True
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._writing is not None:
+            await self._writing
+        while self._taken and self._lost == 0:
+            await self._write()
+
+    # --- writing --------------------------------------------------------------------------------
+
+    async def _write(self) -> None:
+        """Write up to MANY decisions; what comes meanwhile is for the next time."""
+        taken, self._taken = self._taken[:MANY], self._taken[MANY:]
+        try:
+            await self._write_all(taken)
+        except StoreError as error:
+            log.debug("decisions not kept: %s", error)
+            self._lost += len(taken)
+            self._chunk = _OpenChunk()
+        except Exception:
+            log.exception("fault: decisions are not kept")
+            self._lost += len(taken)
+            self._chunk = _OpenChunk()
+        else:
+            self._say_lost()
+        finally:
+            self._writing = None
+            if self._taken and not self._closed:
+                self._write_in(0.0 if len(self._taken) >= MANY else DELAY)
+
+    def _say_lost(self) -> None:
+        if self._lost:
+            log.warning("decisions were not kept, as the store was down count=%d", self._lost)
+            self._lost = 0
+
+    async def _write_all(self, taken: Sequence[Decision]) -> None:
+        if not taken:
+            return
+        days = self._limits.days
+        hashes = self._privacy.addresses == "hashed"
+        key = await self._book.secret() if hashes else _NO_KEY
+        privacy = self._privacy
+        lines = [privacy.applied(each, key).encode() for each in taken]
+        chunk = self._chunk
+        chunk.add(lines, taken[0].time)
+        packed = Chunk.of(chunk.begin, chunk.lines)
+        size = len(packed.packed)
+        if chunk.number is None:
+            state = await self._book.begin(size, days)
+            chunk.number, chunk.before = state.end - 1, state.written - size
+        else:
+            state = await self._book.grow(size - chunk.size, days)
+        chunk.size = size
+        await self._book.put(chunk.number, packed.encode(chunk.before), days)
+        if chunk.is_full(taken[-1].time):
+            self._chunk = _OpenChunk()
+            await self._book.drop(state, self._limits.size, days)
+
+
+class _OpenChunk:
+    """The chunk that is being added to; number: None until it has one."""
+
+    def __init__(self) -> None:
+        self.lines: list[bytes] = []
+        self.begin = 0.0
+        self.number: int | None = None
+        self.before = 0
+        self.size = 0
+
+    def add(self, lines: list[bytes], time: float) -> None:
+        self.begin = self.begin or time
+        self.lines += lines
+
+    def is_full(self, time: float) -> bool:
+        return len(self.lines) >= FULL or time >= self.begin + CHUNK_SECONDS

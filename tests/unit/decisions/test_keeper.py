@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: MIT
+import asyncio
+
+import pytest
+
+from qpsmtpd.decisions import keeper as module
+from qpsmtpd.decisions.book import FULL, Book
+from qpsmtpd.decisions.decision import Decision
+from qpsmtpd.decisions.keeper import MANY, MOST, Keeper, Limits
+from qpsmtpd.decisions.privacy import Privacy
+from qpsmtpd.mail.trail import Answer
+from qpsmtpd.mail.verdict import deny
+from qpsmtpd.testing import FakeClock, FakeStore, a_session, a_transaction
+
+LIMITS = Limits(1.0, 1 << 20)
+
+
+class Site:
+    """A keeper, and what it has written."""
+
+    def __init__(self, privacy: Privacy | None = None, limits: Limits = LIMITS) -> None:
+        self.clock = FakeClock()
+        self.store = FakeStore(self.clock)
+        self.book = Book(self.store)
+        self.keeper = Keeper(self.store, self.clock, limits, privacy or Privacy())
+
+    async def kept(self) -> list[Decision]:
+        return [decision async for decision in self.book.oldest_first()]
+
+
+def refuse(keeper: Keeper, about: str = "user@example.test") -> None:
+    keeper.keep_refusal(a_session(helo="h"), "rcpt", "badrcptto", 550, "550 5.1.1 no", about)
+
+
+async def test_a_message_is_kept_with_what_plugins_said() -> None:
+    site = Site()
+    tx = a_transaction("from@a.example", "to@example.test", message="Subject: secret\n\nbody\n")
+    tx.session.trail.add(Answer("dnsbl", "connect", deny("listed"), "shadow", 0.25))
+    tx.trail.decide(Answer("dmarc", "data_post", deny("policy", reason="p=reject")))
+    site.keeper.keep_message(tx, 550, "550 5.7.1 policy", "<1@a.example>", 1.5)
+    await site.keeper.close()
+    (kept,) = await site.kept()
+    assert (kept.outcome, kept.hook, kept.plugin) == ("refused", "message", "dmarc")
+    assert (kept.sender, kept.recipients) == ("from@a.example", ("to@example.test",))
+    assert (kept.reason, kept.reply, kept.seconds) == ("p=reject", "550 5.7.1 policy", 1.5)
+    assert [(said.plugin, said.outcome) for said in kept.trail] == [
+        ("dnsbl", "shadow"),
+        ("dmarc", "decided"),
+    ]
+    assert b"secret" not in kept.encode()
+
+
+async def test_refusals_are_kept() -> None:
+    site = Site()
+    refuse(site.keeper)
+    await site.keeper.close()
+    (kept,) = await site.kept()
+    assert (kept.hook, kept.plugin, kept.about) == ("rcpt", "badrcptto", "user@example.test")
+
+
+async def test_it_is_written_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "DELAY", 0.0)
+    site = Site()
+    async with asyncio.timeout(10):
+        for count in range(1, 4):
+            refuse(site.keeper)
+            while len(await site.kept()) < count:
+                await asyncio.sleep(0)
+    assert (await site.book.state()).end == 1
+
+
+async def test_many_are_written_in_chunks() -> None:
+    site = Site()
+    for _ in range(2 * MANY + 1):
+        refuse(site.keeper)
+    await site.keeper.close()
+    assert len(await site.kept()) == 2 * MANY + 1
+    assert (await site.book.state()).end == 3
+    assert MANY > FULL
+
+
+async def test_nothing_waits_for_a_store_that_is_down_and_memory_is_bounded(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "DELAY", 0.0)
+    site = Site()
+    site.store.down = True
+    for _ in range(MOST + 7):
+        refuse(site.keeper)
+    assert len(site.keeper._taken) == MOST
+    async with asyncio.timeout(10):
+        while site.keeper._taken or site.keeper._writing:
+            await asyncio.sleep(0)
+        assert not caplog.records
+        site.store.down = False
+        refuse(site.keeper)
+        while not await site.kept():
+            await asyncio.sleep(0)
+    await site.keeper.close()
+    assert f"decisions were not kept, as the store was down count={MOST + 7}" in caplog.text
+
+
+async def test_a_fault_of_ours_costs_decisions_and_nothing_else(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = Site()
+    monkeypatch.setattr(Book, "begin", None)
+    refuse(site.keeper)
+    await site.keeper.close()
+    assert "fault: decisions are not kept" in caplog.text
+
+
+async def test_addresses_are_hashed_with_the_secret_of_the_store() -> None:
+    site = Site(Privacy(addresses="hashed"))
+    refuse(site.keeper)
+    await site.keeper.close()
+    (kept,) = await site.kept()
+    assert kept.about.endswith("@example.test")
+    assert "user@" not in kept.about
+
+
+async def test_the_store_holds_no_more_than_the_limit() -> None:
+    site = Site(limits=Limits(1.0, 20_000))
+    for number in range(100):
+        for each in range(FULL):
+            refuse(site.keeper, f"{hash((number, each)):x}@example.test")
+        await site.keeper._write()
+    kept = await site.kept()
+    sizes = [len(value) async for _, value in site.store.scoped("decisions kept").items()]
+    assert FULL < len(kept) < 100 * FULL
+    assert sum(sizes) < 30_000
+    await site.keeper.close()
+
+
+async def test_text_of_clients_is_cut() -> None:
+    site = Site()
+    session = a_session(helo="h" * 2000)
+    site.keeper.keep_refusal(session, "rcpt", "p", 550, "x" * 999, "y" * 999)
+    await site.keeper.close()
+    (kept,) = await site.kept()
+    assert max(map(len, (kept.helo, kept.reply, kept.about))) == 200
