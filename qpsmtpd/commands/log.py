@@ -33,6 +33,14 @@ _FEW = 50
 _LOOK = 1.0
 
 
+_EPILOG = (
+    f"Without --since, --until and --last, text has the last {_FEW}, other formats have all. "
+    "Decisions are in the store of the running daemon, for as long as decisions_days and "
+    "decisions_size say; the log of the daemon is the long memory. Control characters are "
+    "escaped, in SQL as %XX. The exit status is 1 when nothing was found."
+)
+
+
 def add_log(commands: Any) -> None:
     """Add the command `log`."""
     text = "Show, follow and export what became of messages and refused clients lately."
@@ -44,12 +52,7 @@ def add_log(commands: Any) -> None:
         "--format", choices=tuple(FORMATS), default="text", help="text, or for other programs"
     )
     add_config(parser)
-    parser.epilog = (
-        f"Without --since, --until and --last, text has the last {_FEW}, other formats have all. "
-        "Decisions are in the store of the running daemon, for as long as decisions_days and "
-        "decisions_size say; the log of the daemon is the long memory. Control characters are "
-        "escaped, in SQL as %XX. The exit status is 1 when nothing was found."
-    )
+    parser.epilog = _EPILOG
 
 
 def add_selection(parser: argparse.ArgumentParser) -> None:

@@ -253,17 +253,21 @@ def _lines(
     courses: tuple[Course, ...], arguments: argparse.Namespace, *, single: bool
 ) -> Iterator[str]:
     if arguments.json:
-        if len(courses) == 1:
-            yield json.dumps(courses[0].as_dict())
-        elif courses[0].verdict != courses[-1].verdict:
-            before, after = (each.as_dict() for each in courses)
-            yield json.dumps({"name": courses[0].name, "before": before, "after": after})
+        yield from _json(courses)
     elif len(courses) > 1:
         yield from report.change(*courses)
     elif arguments.full or (single and not courses[0].name.rpartition(":")[2].isdigit()):
         yield from report.in_full(courses[0])
     else:
         yield report.one_line(courses[0])
+
+
+def _json(courses: tuple[Course, ...]) -> Iterator[str]:
+    if len(courses) == 1:
+        yield json.dumps(courses[0].as_dict())
+    elif courses[0].verdict != courses[-1].verdict:
+        before, after = (each.as_dict() for each in courses)
+        yield json.dumps({"name": courses[0].name, "before": before, "after": after})
 
 
 async def _play_scripts(

@@ -136,13 +136,7 @@ class Book:
 
     async def drop(self, state: State, size: int, days: float) -> None:
         """Drop the oldest chunks if all together are larger than so many octets."""
-        first = state.first
-        while first < min(state.end - 1, state.first + _DROPPED):
-            data = await self._store.get(_name(first))
-            if data is not None and not _is_too_much(data, state, size):
-                break
-            await self._store.delete(_name(first))
-            first += 1
+        first = await self._drop(state, size)
         if first == state.first:
             return
 
@@ -151,6 +145,17 @@ class Book:
             return json.dumps((max(now.first, first), now.end, now.written)).encode()
 
         await self._store.update(_STATE, moved, days * _DAY)
+
+    async def _drop(self, state: State, size: int) -> int:
+        """Which chunk is the first one then."""
+        first = state.first
+        while first < min(state.end - 1, state.first + _DROPPED):
+            data = await self._store.get(_name(first))
+            if data is not None and not _is_too_much(data, state, size):
+                break
+            await self._store.delete(_name(first))
+            first += 1
+        return first
 
     # --- reading --------------------------------------------------------------------------------
 

@@ -39,6 +39,15 @@ def text_lines(decision: Decision) -> Iterator[str]:
 
 def _words(decision: Decision) -> Iterator[str]:
     yield f"{decision.ip}{f' ({decision.name})' if decision.name else ''}"
+    yield from _what(decision)
+    yield f"by {decision.plugin}: {decision.reply}"
+    if decision.reason and decision.reason not in decision.reply:
+        yield f"[{decision.reason}]"
+    yield f"id={decision.id}"
+
+
+def _what(decision: Decision) -> Iterator[str]:
+    """What was decided about."""
     if decision.hook == "message":
         first = decision.recipients[0] if decision.recipients else ""
         yield f"from=<{decision.sender}> to=<{first}>"
@@ -48,10 +57,6 @@ def _words(decision: Decision) -> Iterator[str]:
         yield f"{decision.hook}={decision.about}"
     else:
         yield decision.hook
-    yield f"by {decision.plugin}: {decision.reply}"
-    if decision.reason and decision.reason not in decision.reply:
-        yield f"[{decision.reason}]"
-    yield f"id={decision.id}"
 
 
 def json_lines(decision: Decision) -> Iterator[str]:

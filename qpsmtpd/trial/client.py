@@ -110,8 +110,10 @@ async def _introduce(talk: _Talk, attempt: Attempt, password: str) -> bool:
         await talk.start_tls()
         if (await talk.say("HELO", f"{verb} {attempt.helo}")).code >= 400:
             return False
-    if not attempt.user:
-        return True
+    return not attempt.user or await _log_in(talk, attempt, password)
+
+
+async def _log_in(talk: _Talk, attempt: Attempt, password: str) -> bool:
     secret = base64.b64encode(f"\0{attempt.user}\0{password}".encode()).decode()
     shown = f"AUTH PLAIN (as {attempt.user})"
     return (await talk.say("AUTH", f"AUTH PLAIN {secret}", shown)).code < 400
