@@ -296,6 +296,26 @@ See who is in the penalty box or was, and let one of them out:
     qpsmtpd karma search naughty
     qpsmtpd karma release 192.0.2.25
 """,
+    "log": """\
+See what was refused today, follow what happens, and keep a month for a spreadsheet:
+
+    qpsmtpd log --outcome refused --since 1d
+    qpsmtpd log --follow
+    qpsmtpd log --since 30d --format csv >decisions.csv
+""",
+    "explain": """\
+Somebody says that mail does not arrive, or came without its attachment:
+
+    qpsmtpd explain last refused for anna@example.org
+    qpsmtpd explain 192.0.2.25
+""",
+    "try": """\
+Ask what would happen to a message, and what another configuration would change for a whole folder:
+
+    qpsmtpd try message.eml
+    qpsmtpd try --client 192.0.2.25 --from news@example.org --to anna@example.org message.eml
+    qpsmtpd try --compare ./config ~/Maildir
+""",
     "dialogue": """\
 Lines of a script are sent (C:) or expected (S:), where an asterisk stands for any text:
 

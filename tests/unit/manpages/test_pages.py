@@ -80,7 +80,7 @@ def test_every_command_has_examples_that_it_understands() -> None:
         lines = re.findall(rf"^    (?:.* )?(qpsmtpd {name}(?: .*)?)$", text, re.MULTILINE)
         assert lines, name
         for line in lines:
-            words = shlex.split(re.sub(r"\$\(.*?\)", "1234", re.split("&&|>>", line)[0]))
+            words = shlex.split(re.sub(r"\$\(.*?\)", "1234", re.split("&&|>+", line)[0]))
             make_parser().parse_args(words[1:])
 
 
