@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import smtplib
 import ssl
 import subprocess
@@ -34,12 +35,14 @@ UNITS = Path("/etc/systemd/system")
 #: Blocks that no check below runs, by their first words, and where else they are tried.
 NOT_RUN = {
     "listen smtp": "tests/scaling/test_haproxy.py",
+    "aa-enforce ": "no kernel here has AppArmor; the profile: tests/packaging/guest/confined.py",
 }
 
 #: What the examples of the text are in this system.
 _HERE = {
     "192.0.2.1:25": "127.0.0.3:25",
     "[2001:db8::1]:25": "[::1]:2525",
+    "192.0.2.7": CLIENT_ADDRESS,
 }
 
 
@@ -181,7 +184,7 @@ def a_key_that_signs() -> None:
 
 
 def a_line_for_a_user() -> None:
-    command = after("line of the file flat_auth_pw that does not show the password:")
+    command = after("A line of the file flat_auth_pw that does not show the password:")
     done = subprocess.run(
         ("sh", "-exc", command), input=f"{PASSWORD}\n", capture_output=True, text=True, check=True
     )
@@ -318,6 +321,50 @@ def commands_for_daily_use() -> None:
     reply = send(f"{USER}@elsewhere.example", "refused", server=SERVER).reply_to("RCPT")
     expect(reply.startswith("550 "), reply)
     shell(after("the journal and in /var/log/qpsmtpd/qpsmtpd.log:"))
+
+
+def what_became_of_mail() -> None:
+    """What is written now is in the store when the daemon has stopped, or two seconds later."""
+    reply = send("user@example.org", "unknown", server=SERVER).reply_to("RCPT")
+    expect(reply.startswith("550 "), reply)
+    shell("systemctl restart qpsmtpd.service")
+    follow, *search = after(
+        "(files decisions_days and decisions_size), and quicker to search:"
+    ).splitlines()
+    with running(follow):
+        for command in search:
+            prints_or_finds_nothing(command)
+    shell(after("Why something was refused, and what to do if that was wrong:"))
+    expect("user@example.org" in run("sh", "-exc", search[0]), "not found")
+
+
+def prints_or_finds_nothing(command: str) -> None:
+    done = subprocess.run(("sh", "-xc", command), check=False, capture_output=True, text=True)
+    expect(done.returncode in (0, 1) and not done.stderr.count("Traceback"), done.stderr)
+
+
+def what_would_become_of_mail() -> None:
+    message = f"Return-Path: <x@sender.example>\nTo: {RECIPIENT}\nSubject: x\n\nx\n"
+    Path("message.eml").write_text(message)
+    mailbox = Path("/var/mail", USER)
+    before = mailbox.read_bytes() if mailbox.exists() else b""
+    mailbox.write_text(f"From x@sender.example Thu Nov 26 10:00:00 2026\n{message}")
+    shutil.copytree(CONFIG, "/etc/qpsmtpd.new")
+    Path("/etc/qpsmtpd.new/badrcptto").write_text(f"{RECIPIENT}\n")
+    one, compared = after("without delivering it:").splitlines()
+    done = subprocess.run(("sh", "-xc", one), check=False, capture_output=True, text=True)
+    expect(done.returncode in (0, 3, 4) and RECIPIENT in done.stdout, done.stdout + done.stderr)
+    done = subprocess.run(("sh", "-xc", compared), check=False, capture_output=True, text=True)
+    expect("badrcptto" in done.stdout, done.stdout + done.stderr)
+    mailbox.write_bytes(before)
+    shutil.rmtree("/etc/qpsmtpd.new")
+
+
+def more_than_the_profile_allows() -> None:
+    rules = Path("/etc/apparmor.d/local/qpsmtpd")
+    rules.parent.mkdir(parents=True, exist_ok=True)
+    rules.write_text(f"{after('goes into /etc/apparmor.d/local/qpsmtpd, for instance')}\n")
+    run("apparmor_parser", "--skip-kernel-load", "--skip-cache", "/etc/apparmor.d/qpsmtpd")
 
 
 def after_a_wrong_configuration() -> None:
@@ -515,6 +562,9 @@ _ALL = (
     the_questions,
     commands_for_daily_use,
     a_first_message,
+    what_became_of_mail,
+    what_would_become_of_mail,
+    more_than_the_profile_allows,
     lines_that_the_package_has,
     a_key_that_signs,
     a_line_for_a_user,
