@@ -208,7 +208,7 @@ async def _answer_to(connection: Connection, challenge: str) -> bytes:
     """Send a challenge that is base64 already, and return the line that answers it."""
     connection.say(Reply(334, "", challenge))
     try:
-        line = await connection.wire.read_line(MAX_LINE)
+        line = await connection.wire.read_line(MAX_LINE, answer=True)
     except LineTooLongError:
         raise _ExchangeEndedError(replies.AUTH_TOO_LONG) from None
     if (fault := replies.line_fault(line)) is not None:

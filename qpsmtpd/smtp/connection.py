@@ -49,8 +49,12 @@ class Wire(Protocol):
     Reading raises ClientGoneError, ClientTimeoutError or ShutdownError.
     """
 
-    async def read_line(self, limit: int) -> bytes:
-        """The next line without its CRLF.  Raises LineTooLongError beyond `limit` bytes."""
+    async def read_line(self, limit: int, *, answer: bool = False) -> bytes:
+        """The next line without its CRLF.  Raises LineTooLongError beyond `limit` bytes.
+
+        answer: to a challenge.  Else an octet with which no command begins is returned with all
+        that has come, as whoever speaks another protocol may send no line at all.
+        """
 
     async def read_block(self) -> bytes:
         """Whatever has arrived, at least one byte."""

@@ -326,7 +326,7 @@ class SmtpProtocol(SMTP):
 
     # --- Wire -------------------------------------------------------------------------------
 
-    async def read_line(self, limit: int) -> bytes:
+    async def read_line(self, limit: int, *, answer: bool = False) -> bytes:
         """The next line without CRLF; one that ends in a bare LF keeps it, to be refused."""
         deadlines = self._deadlines
         deadlines.idle, deadlines.message_end = deadlines.command, NEVER
@@ -346,17 +346,17 @@ class SmtpProtocol(SMTP):
         if 1 < length == buffer.find(b"\n") + 1 < limit + 3 and not self._read:
             self._buffer = b""
             return buffer[:-2] if buffer[-2] == _CR else buffer
-        return await self._read_pieces(limit, waited)
+        return await self._read_pieces(limit, waited, answer)
 
-    async def _read_pieces(self, limit: int, waited: bool) -> bytes:
+    async def _read_pieces(self, limit: int, waited: bool, answer: bool) -> bytes:
         """The next line, however it comes."""
         deadlines = self._deadlines
         skipped, searched, end = False, 0, -1
         while not self._buffer or (end := self._buffer.find(b"\n", self._read + searched)) < 0:
             if self._buffer:
                 searched = len(self._buffer) - self._read
-                if not skipped and self._buffer[self._read] in BINARY:
-                    # This will never become a line of SMTP: it is looked at now.
+                if not (skipped or answer) and self._buffer[self._read] in BINARY:
+                    # This will never become a command of SMTP: it is looked at now.
                     line = self._buffer[self._read :]
                     self._drop()
                     return line

@@ -50,7 +50,7 @@ class FakeWire:
         self.tls: ssl.SSLContext | None = None
         self.pauses: list[float] = []
 
-    async def read_line(self, limit: int) -> bytes:
+    async def read_line(self, limit: int, *, answer: bool = False) -> bytes:
         while b"\n" not in self._buffer:
             await self._more()
         line, _, self._buffer = self._buffer.partition(b"\n")

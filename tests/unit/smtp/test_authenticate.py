@@ -126,7 +126,7 @@ class CramWire(FakeWire):
         super().__init__(EHLO, b"AUTH CRAM-MD5\r\n")
         self.user, self.password = user, password
 
-    async def read_line(self, limit: int) -> bytes:
+    async def read_line(self, limit: int, *, answer: bool = False) -> bytes:
         await self.flush()
         last = self.replies[-1]
         if last.startswith("334 "):

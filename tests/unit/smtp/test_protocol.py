@@ -173,6 +173,20 @@ async def test_lines(pieces: list[bytes], line: bytes | None) -> None:
     wire.connection_lost(None)
 
 
+@pytest.mark.parametrize(("answer", "line"), [(True, b"\0x"), (False, b"\0")])
+async def test_an_answer_is_a_line_whatever_it_begins_with(answer: bool, line: bytes) -> None:
+    wire, _ = connected()
+    assert wire.task is not None
+    wire.task.cancel()
+    reading = asyncio.ensure_future(wire.read_line(9, answer=answer))
+    for piece in (b"\0", b"x\r", b"\n"):
+        await asyncio.sleep(0)
+        wire.data_received(piece)
+    assert await reading == line
+    await asyncio.wait([wire.task])
+    wire.connection_lost(None)
+
+
 async def lines_of(pieces: Sequence[bytes]) -> list[bytes | None]:
     """The lines that come in pieces; None for one of more than 5 octets."""
     wire, _ = connected()

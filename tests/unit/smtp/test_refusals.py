@@ -149,7 +149,7 @@ def a_picky_connection(plugin: Picky) -> Connection:
 class AnsweringWire(FakeWire):
     """Cancels every exchange of AUTH."""
 
-    async def read_line(self, limit: int) -> bytes:
+    async def read_line(self, limit: int, *, answer: bool = False) -> bytes:
         return b"*"
 
 
