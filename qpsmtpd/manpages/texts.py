@@ -270,7 +270,7 @@ As root: SMTP, and TLS from the first byte, as the user qpsmtpd:
     "inetd": """\
 With tcpserver, as the daemon's user:
 
-    tcpserver -u $(id -u qpsmtpd) -g $(id -g qpsmtpd) 0 25 qpsmtpd inetd
+    tcpserver -HRl0 -u $(id -u qpsmtpd) -g $(id -g qpsmtpd) 0 25 qpsmtpd inetd
 """,
     "reload": """\
 Without systemd, where the daemon was started with --pid-file:
