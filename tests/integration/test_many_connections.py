@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
@@ -132,8 +133,10 @@ async def test_a_flood_of_refused_clients(tmp_path: Path, loop: dict[str, str]) 
 
 def _port_of(daemon: Daemon) -> int:
     """The port that it listens on, which it does not log by itself."""
-    descriptors = Path(f"/proc/{daemon.pid}/fd").iterdir()
-    inodes = {str(path.readlink()).removeprefix("socket:[").rstrip("]") for path in descriptors}
+    inodes = set()
+    for path in Path(f"/proc/{daemon.pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+            inodes.add(str(path.readlink()).removeprefix("socket:[").rstrip("]"))
     for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
         fields = line.split()
         if fields[3] == "0A" and fields[9] in inodes:

@@ -133,4 +133,7 @@ def test_each_override_of_lintian_names_what_it_is_about() -> None:
     assert [line for line in lines if "*" in line.replace("[templates:*]", "")] == []
     templates = (CHECKOUT / "debian/qpsmtpd.templates").read_text()
     names = re.findall(r"^Template: (\S+)", templates, re.MULTILINE)
+    # Lintian can read preinst, which is shell, and asks these.
+    asked = (CHECKOUT / "debian/qpsmtpd.preinst.in").read_text()
+    names = [name for name in names if name.removeprefix("qpsmtpd/") not in asked]
     assert sorted(names) == [line.split()[2] for line in lines if "[templates:" in line]
