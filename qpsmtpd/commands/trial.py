@@ -131,7 +131,7 @@ def _credentials(machine: Machine, scratch: Path, store: DaemonStore) -> Mapping
 
 
 def _leave_root(machine: Machine, store: DaemonStore, scratch: Path) -> None:
-    """Run plugins as root never; raises QpsmtpdError if it is not clear as whom else."""
+    """Become the daemon's user: plugins are not run as root.  Raises QpsmtpdError if it cannot."""
     if os.geteuid() != 0:
         return
     with suppress(QpsmtpdError):

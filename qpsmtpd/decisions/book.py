@@ -3,8 +3,8 @@
 
 Decisions are in chunks, one entry of the store each, with consecutive numbers.  An entry `state`
 says which numbers there are, and how many octets were ever written; each chunk says how many had
-been before it.  So whoever writes knows how much there is, and drops the oldest chunks when it is
-too much; after some days an entry is gone by itself.  A number may be missing.
+been before it.  So a writer knows how much there is, and drops the oldest chunks when it is too
+much; entries expire after some days.  A number may be missing.
 
 A chunk is written again while its process adds to it, for CHUNK_SECONDS at the most.  Chunks of
 several processes overlap by that; readers put the decisions into the order of their times.
@@ -38,7 +38,7 @@ _KEY_DAYS = 3650
 #: Chunks that are dropped in one go, and that are read in one.
 _DROPPED = 20
 _READ = 20
-#: Whoever watches looks at so many of the last ones.
+#: How many of the newest chunks `watch` reads again, as they may still grow.
 _MAY_BE_OPEN = 200
 #: A chunk that is damaged must not take all memory.
 _MOST_UNPACKED = 64 << 20
@@ -113,7 +113,7 @@ class Book:
     # --- writing --------------------------------------------------------------------------------
 
     async def begin(self, size: int, days: float) -> State:
-        """Reserve a chunk of so many octets: its number is `end - 1`, and they are in `written`."""
+        """Reserve a chunk of `size` octets, which `written` includes; its number is `end - 1`."""
 
         def begun(value: bytes | None) -> bytes:
             state = _state(value)
@@ -122,7 +122,7 @@ class Book:
         return _state(await self._store.update(_STATE, begun, days * _DAY))
 
     async def grow(self, size: int, days: float) -> State:
-        """A chunk has grown by so many octets."""
+        """A chunk has grown by `size` octets."""
 
         def grown(value: bytes | None) -> bytes:
             state = _state(value)
@@ -135,7 +135,7 @@ class Book:
         await self._store.put(_name(number), data, days * _DAY)
 
     async def drop(self, state: State, size: int, days: float) -> None:
-        """Drop the oldest chunks if all together are larger than so many octets."""
+        """Drop the oldest chunks if all together are larger than `size` octets."""
         first = await self._drop(state, size)
         if first == state.first:
             return
@@ -193,7 +193,7 @@ class Book:
             yield heapq.heappop(waiting)[2]
 
     async def watch(self, seconds: float) -> AsyncIterator[list[Decision]]:
-        """What comes from now on; looks every so many seconds, and says what is new then."""
+        """What is new, each time; looks every `seconds`."""
         state = await self.state()
         first = max(state.first, state.end - _MAY_BE_OPEN)
         #: How many decisions of a chunk are known; those that are full are not read again.

@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 #: Seconds from a decision until it is written.
 DELAY = 2.0
-#: So many are written earlier; and more are not held.
+#: With MANY, they are written at once; no more than MOST are held.
 MANY = 500
 MOST = 5000
 _NO_KEY = b""
@@ -68,11 +68,7 @@ class Keeper:
                 trail.decided_by,
                 reply[:MOST_TEXT],
                 "" if trail.decision is None else trail.decision.reason[:MOST_TEXT],
-                session.client.ip,
-                session.client_name or "",
-                session.hello_host[:MOST_TEXT],
-                "" if session.tls is None else session.tls.version,
-                session.auth_user[:MOST_TEXT],
+                *_client(session),
                 transaction.sender,
                 "",
                 tuple(recipients),
@@ -100,11 +96,7 @@ class Keeper:
                 plugin,
                 reply[:MOST_TEXT],
                 "" if trail.decision is None else trail.decision.reason[:MOST_TEXT],
-                session.client.ip,
-                session.client_name or "",
-                session.hello_host[:MOST_TEXT],
-                "" if session.tls is None else session.tls.version,
-                session.auth_user[:MOST_TEXT],
+                *_client(session),
                 "" if transaction is None else transaction.sender,
                 about[:MOST_TEXT],
                 (),
@@ -215,3 +207,14 @@ class _OpenChunk:
 
     def is_full(self, time: float) -> bool:
         return len(self.lines) >= FULL or time >= self.begin + CHUNK_SECONDS
+
+
+def _client(session: Session) -> tuple[str, str, str, str, str]:
+    """The fields ip, name, helo, tls and user."""
+    return (
+        session.client.ip,
+        session.client_name or "",
+        session.hello_host[:MOST_TEXT],
+        "" if session.tls is None else session.tls.version,
+        session.auth_user[:MOST_TEXT],
+    )

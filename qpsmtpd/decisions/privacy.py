@@ -2,7 +2,7 @@
 """What of a person is kept in decisions: whole addresses, only hashes of them, or only the domain.
 
 A hash is keyed with a secret of the store, so that nobody can try all addresses on data that have
-left it; who has the store has the secret too.  Whoever knows an address can still search for it.
+left it; anybody with the store has the secret too, and an address can still be searched for.
 Texts of plugins and Message-IDs may repeat an address; there it is replaced as well.
 """
 

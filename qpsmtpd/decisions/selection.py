@@ -76,7 +76,7 @@ def addresses_of(decision: Decision) -> list[str]:
 
 
 def _is_in(ip: str, network: IPNetwork) -> bool:
-    """Whether a client, of whom perhaps only the network is known, is in a network."""
+    """Whether a client is in a network.  Perhaps only the network of the client was kept."""
     try:
         client = parse_hosts(ip)
     except ValueError:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Query: what somebody wants to have explained, in the words in which he asks."""
+"""Query: what is to be explained, as it is written on the command line."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from qpsmtpd.errors import ConfigError
 L = TypeVar("L")
 T = TypeVar("T")
 
-#: Of so many lines, it may take milliseconds to make something.
+#: To make something of this many lines may take milliseconds.
 _MANY = 1000
 
 

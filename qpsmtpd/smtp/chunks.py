@@ -31,7 +31,7 @@ _chunk = re.compile(r"([0-9]{1,20})(?: +(LAST))?", re.IGNORECASE).fullmatch
 
 
 class Chunk(NamedTuple):
-    """What BDAT announces: so many octets, and whether they are the last of the message."""
+    """What BDAT announces: how many octets follow, and whether they are the last of the message."""
 
     size: int
     last: bool

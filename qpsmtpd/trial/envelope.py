@@ -166,7 +166,7 @@ def _addresses(value: str) -> list[str]:
 
 
 def _without(section: bytes, own: int) -> bytes:
-    """The header section without so many fields on top."""
+    """The header section without its first `own` fields."""
     headers = Headers.parse(section)
     for _ in range(own):
         headers.remove_at(0)

@@ -16,7 +16,7 @@ from qpsmtpd.trial.envelope import Given, attempt_of
 from qpsmtpd.trial.mailbox import Found
 from qpsmtpd.trial.stage import Stage
 
-#: So many messages are under way at a time: most of them wait for the DNS.
+#: How many messages are under way at a time: most of them wait for the DNS.
 AT_A_TIME = 50
 
 

@@ -125,7 +125,7 @@ class Progress:
         self._total = total
 
     def show(self, done: int) -> None:
-        """So many messages are done."""
+        """Show how many messages are done."""
         if self._stream is None or done % _EVERY:
             return
         bar = ""
