@@ -48,7 +48,8 @@ def remedies(decision: Decision, files: ConfigFiles) -> Iterator[str]:
                 "clients and senders that the plugin whitelist knows are spared: add "
                 f"{shown(decision.ip)} to whitelisthosts, or the sender to whitelistsenders"
             )
-    yield f"`mode=shadow` on its line{where} has it refuse nothing, and log what it would"
+    if cls is None or not _takes_something(cls):
+        yield f"`mode=shadow` on its line{where} has it refuse nothing, and log what it would"
     yield f"`qpsmtpd plugins {shown(name)}` prints its manual"
 
 
@@ -68,6 +69,11 @@ def _class_of(name: str) -> type[Plugin[Any]] | None:
         return PluginFinder().find(name)
     except QpsmtpdError:
         return None
+
+
+def _takes_something(cls: type[Plugin[Any]]) -> bool:
+    """Whether recipients or messages are taken by it: in shadow it would take none."""
+    return cls.accepts_recipients or "queue" in cls.hooks()
 
 
 def _spares_the_exempt(cls: type[Plugin[Any]]) -> bool:
