@@ -36,7 +36,7 @@ class ChunkReader(Reader):
             self.refuse(DataFault.TOO_BIG)
 
     def feed(self, block: bytes) -> None:
-        """Take the next octets of the message.  Raises SpoolError when they cannot be stored."""
+        """Take the next octets of the message."""
         if self.fault is not None:
             return
         work = self._held + block if self._held else block

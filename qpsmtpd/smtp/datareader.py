@@ -238,7 +238,6 @@ class DataReader(Reader):
         """Take the next bytes of the stream.
 
         Returns None while the message goes on, else the bytes after the end of data.
-        Raises SpoolError when the message cannot be stored.
         """
         work = self._held + data
         # Most blocks have no line that begins with a dot, and those of attachments no dot at all.
