@@ -103,7 +103,7 @@ def _in_store(store: DaemonStore, query: Query, most: int) -> list[Decision]:
 
     def look() -> list[str]:
         found = asyncio.run(_look(store, query, most))
-        return [decision.encode().decode() for decision in found]
+        return [decision.encode() for decision in found]
 
     try:
         lines = _as_owner(store.file, look)
@@ -111,7 +111,7 @@ def _in_store(store: DaemonStore, query: Query, most: int) -> list[Decision]:
         if store.file is None or store.file.exists():
             print(f"qpsmtpd: the store {store.place} does not answer: {error}", file=sys.stderr)
         return []
-    return [Decision.decode(line.encode()) for line in lines]
+    return [Decision.decode(line) for line in lines]
 
 
 def _as_owner(file: Path | None, look: Any) -> Any:

@@ -19,10 +19,10 @@ import json
 import secrets
 import struct
 import zlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import NamedTuple
 
-from qpsmtpd.decisions.decision import Decision
+from qpsmtpd.decisions.decision import END, Decision
 from qpsmtpd.plugin.services import Store
 
 #: Seconds during which decisions are added to a chunk, and how many make it full.
@@ -45,7 +45,7 @@ _MOST_UNPACKED = 64 << 20
 
 #: Version, time of the first decision, octets written before.
 _HEAD = struct.Struct(">4sdQ")
-_VERSION = b"QD1\n"
+_VERSION = b"QD2\n"
 
 
 class State(NamedTuple):
@@ -64,9 +64,10 @@ class Chunk(NamedTuple):
     packed: bytes
 
     @classmethod
-    def of(cls, begin: float, lines: list[bytes]) -> Chunk:
-        """The chunk with these lines."""
-        return cls(begin, 0, zlib.compress(b"\n".join(lines), 1))
+    def of(cls, begin: float, texts: Sequence[str]) -> Chunk:
+        """The chunk with the texts of these decisions."""
+        text = END.join(texts).encode("utf-8", "surrogatepass")
+        return cls(begin, 0, zlib.compress(text, 1))
 
     def encode(self, before: int) -> bytes:
         """As it lies in the store."""
@@ -89,7 +90,7 @@ class Chunk(NamedTuple):
             text = zlib.decompressobj().decompress(self.packed, _MOST_UNPACKED)
         except zlib.error as error:
             raise ValueError(str(error)) from None
-        return map(Decision.decode, text.split(b"\n"))
+        return map(Decision.decode, text.decode("utf-8", "surrogatepass").split(END))
 
 
 class Book:

@@ -2,8 +2,8 @@
 """Keeper: collects decisions, and writes them to the store every other second.
 
 Nobody waits for it.  What it holds is bounded: while the store is down or slow, further decisions
-are dropped, and counted.  Values are taken down at once, and encoded in one go when they are
-written.
+are dropped, and counted.  Each becomes a text at once: thousands of objects that wait would keep
+Python's collector busy.
 """
 
 from __future__ import annotations
@@ -15,7 +15,14 @@ from contextvars import Context
 from typing import NamedTuple
 
 from qpsmtpd.decisions.book import CHUNK_SECONDS, FULL, Book, Chunk
-from qpsmtpd.decisions.decision import MOST_RECIPIENTS, MOST_TEXT, Decision, outcome_of, said_in
+from qpsmtpd.decisions.decision import (
+    MOST_RECIPIENTS,
+    MOST_TEXT,
+    Decision,
+    encoded,
+    outcome_of,
+    said_in,
+)
 from qpsmtpd.decisions.privacy import Privacy
 from qpsmtpd.errors import StoreError
 from qpsmtpd.mail.session import Session, Transaction
@@ -46,7 +53,7 @@ class Keeper:
         self._clock = clock
         self._limits = limits
         self._privacy = privacy
-        self._taken: list[Decision] = []
+        self._taken: list[str] = []
         self._closed = False
         self._chunk = _OpenChunk()
         self._timer: asyncio.TimerHandle | None = None
@@ -60,7 +67,7 @@ class Keeper:
         session, trail = transaction.session, transaction.trail
         recipients = [each.address.address for each in transaction.recipients[:MOST_RECIPIENTS]]
         self._take(
-            Decision(
+            encoded(
                 self._clock.now(),
                 transaction.id,
                 outcome_of(code),
@@ -71,7 +78,7 @@ class Keeper:
                 *_client(session),
                 transaction.sender,
                 "",
-                tuple(recipients),
+                recipients,
                 len(transaction.recipients),
                 transaction.size,
                 seconds,
@@ -88,7 +95,7 @@ class Keeper:
         transaction = session.transaction
         trail = (transaction or session).trail
         self._take(
-            Decision(
+            encoded(
                 self._clock.now(),
                 session.id if transaction is None else transaction.id,
                 outcome_of(code),
@@ -109,7 +116,7 @@ class Keeper:
             )
         )
 
-    def _take(self, decision: Decision) -> None:
+    def _take(self, decision: str) -> None:
         count = len(self._taken)
         if count >= MOST:
             self._lost += 1
@@ -167,17 +174,16 @@ class Keeper:
             log.warning("decisions were not kept, as the store was down count=%d", self._lost)
             self._lost = 0
 
-    async def _write_all(self, taken: Sequence[Decision]) -> None:
+    async def _write_all(self, taken: Sequence[str]) -> None:
         if not taken:
             return
         days = self._limits.days
-        hashes = self._privacy.addresses == "hashed"
-        key = await self._book.secret() if hashes else _NO_KEY
-        privacy = self._privacy
-        lines = [privacy.applied(each, key).encode() for each in taken]
+        first, last = (Decision.decode(each).time for each in (taken[0], taken[-1]))
+        if self._privacy.hides:
+            taken = await self._without_persons(taken)
         chunk = self._chunk
-        chunk.add(lines, taken[0].time)
-        packed = Chunk.of(chunk.begin, chunk.lines)
+        chunk.add(taken, first)
+        packed = Chunk.of(chunk.begin, chunk.texts)
         size = len(packed.packed)
         if chunk.number is None:
             state = await self._book.begin(size, days)
@@ -186,27 +192,32 @@ class Keeper:
             state = await self._book.grow(size - chunk.size, days)
         chunk.size = size
         await self._book.put(chunk.number, packed.encode(chunk.before), days)
-        if chunk.is_full(taken[-1].time):
+        if chunk.is_full(last):
             self._chunk = _OpenChunk()
             await self._book.drop(state, self._limits.size, days)
+
+    async def _without_persons(self, taken: Sequence[str]) -> list[str]:
+        hashes = self._privacy.addresses == "hashed"
+        key = await self._book.secret() if hashes else _NO_KEY
+        return [self._privacy.applied(Decision.decode(each), key).encode() for each in taken]
 
 
 class _OpenChunk:
     """The chunk that is being added to; number: None until it has one."""
 
     def __init__(self) -> None:
-        self.lines: list[bytes] = []
+        self.texts: list[str] = []
         self.begin = 0.0
         self.number: int | None = None
         self.before = 0
         self.size = 0
 
-    def add(self, lines: list[bytes], time: float) -> None:
+    def add(self, texts: Sequence[str], time: float) -> None:
         self.begin = self.begin or time
-        self.lines += lines
+        self.texts += texts
 
     def is_full(self, time: float) -> bool:
-        return len(self.lines) >= FULL or time >= self.begin + CHUNK_SECONDS
+        return len(self.texts) >= FULL or time >= self.begin + CHUNK_SECONDS
 
 
 def _client(session: Session) -> tuple[str, str, str, str, str]:

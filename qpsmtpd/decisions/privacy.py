@@ -30,6 +30,11 @@ class Privacy(NamedTuple):
     prefix4: int = 24
     prefix6: int = 64
 
+    @property
+    def hides(self) -> bool:
+        """Whether anything is left out of a decision."""
+        return self.addresses != "whole" or self.clients != "whole"
+
     def applied(self, decision: Decision, key: bytes) -> Decision:
         """The decision as it may be kept; `key` is the secret for hashes."""
         if self.clients == "network":

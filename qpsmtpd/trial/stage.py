@@ -22,7 +22,7 @@ from typing import Any
 from qpsmtpd.config.loader import Rehearsal, load
 from qpsmtpd.config.snapshot import Snapshot
 from qpsmtpd.daemon.server import Server
-from qpsmtpd.decisions.decision import said_in
+from qpsmtpd.decisions.decision import Said
 from qpsmtpd.mail.ip import Endpoint
 from qpsmtpd.mail.session import AuthAttempt, Session, Transaction
 from qpsmtpd.mail.trail import Answer
@@ -90,7 +90,7 @@ class _WatchedChain(Chain):
         answer = await super()._ask(handler, hook, args)
         now = course.current()
         if answer is not None and now is not None:
-            now.pending += said_in((answer,))
+            now.pending.append(Said.of(answer))
         return answer
 
 

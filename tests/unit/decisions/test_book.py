@@ -70,7 +70,7 @@ async def test_what_has_expired_or_was_never_written_is_passed_over() -> None:
 
 
 @pytest.mark.parametrize(
-    "data", [b"", b"QD1\n", b"QD9\n" + bytes(16) + b"x", b"QD1\n" + bytes(16) + b"not zlib"]
+    "data", [b"", b"QD2\n", b"QD9\n" + bytes(16) + b"x", b"QD2\n" + bytes(16) + b"not zlib"]
 )
 async def test_a_damaged_chunk_hides_no_other(data: bytes) -> None:
     store = FakeStore()

@@ -21,7 +21,7 @@ def test_by_default_everything_is_kept() -> None:
 
 def test_only_the_domain_is_kept() -> None:
     kept = Privacy(addresses="domain").applied(WITH_ADDRESSES, KEY)
-    text = kept.encode().decode()
+    text = kept.encode()
     for local in ("user@", "other@", "ender@"):
         assert local not in text
     assert kept.recipients == ("*@example.test", "*@example.test")
@@ -31,7 +31,7 @@ def test_only_the_domain_is_kept() -> None:
 def test_a_hash_finds_the_address_again_however_it_is_spelled() -> None:
     kept = Privacy(addresses="hashed").applied(WITH_ADDRESSES, KEY)
     assert kept.sender == f"{hashed('SENDER@client.EXAMPLE', KEY)}@Client.example"
-    assert "user@" not in kept.encode().decode()
+    assert "user@" not in kept.encode()
     assert hashed("user@example.test", b"other") != hashed("user@example.test", KEY)
 
 
