@@ -13,6 +13,7 @@ from typing import Any, Literal, NamedTuple
 
 from qpsmtpd.mail import verdict
 from qpsmtpd.mail.trail import Answer
+from qpsmtpd.mail.verdict import Verdict
 
 #: Characters of a text that are kept, recipients of one message, and answers of one trail.
 MOST_TEXT = 200
@@ -21,16 +22,18 @@ MOST_ANSWERS = 30
 
 #: Of a second: so exactly are times kept.
 _TICKS = 10_000
+_TICK = 1 / _TICKS
 
 #: Behind each decision, and between its fields; no field has one of them.  Between recipients:
 #: a command line with one is refused.
 END = "\x1d"
 _UNIT = "\x1f"
-_RECORD = "\x1e"
+RECORD = "\x1e"
 _SEPARATORS = re.compile(f"[{END}{_UNIT}]")
 
 Outcome = Literal["accepted", "deferred", "refused"]
 
+_ACCEPT = verdict.Decision.ACCEPT
 
 
 class Said(NamedTuple):
@@ -91,10 +94,13 @@ class Decision(NamedTuple):
 
     def encode(self) -> str:
         """The text that is kept, without END."""
+        time, *texts, recipients, count, size, seconds, message_id, next_hop_id, trail = self
         said: list[str] = []
-        for *words, seconds in self.trail:
-            said += (*words, _ticks(seconds))
-        return encoded(*self[:-1], said)
+        for *words, lasted in trail:
+            said += (*words, ticks(lasted))
+        begun, several = ticks(time), RECORD.join(recipients)
+        numbers = str(count), str(size), ticks(seconds)
+        return joined((begun, *texts, several, *numbers, message_id, next_hop_id, *said))
 
     @classmethod
     def decode(cls, text: str) -> Decision:
@@ -111,7 +117,7 @@ class Decision(NamedTuple):
             id_,
             outcome,
             *texts,
-            tuple(recipients.split(_RECORD)) if recipients else (),
+            tuple(recipients.split(RECORD)) if recipients else (),
             int(count),
             int(size),
             int(seconds) / _TICKS,
@@ -133,53 +139,10 @@ def outcome_of(code: int) -> Outcome:
     return "deferred" if code < 500 else "refused"
 
 
-def encoded(
-    time: float,
-    id_: str,
-    outcome: Outcome,
-    hook: str,
-    plugin: str,
-    reply: str,
-    reason: str,
-    ip: str,
-    name: str,
-    helo: str,
-    tls: str,
-    user: str,
-    sender: str,
-    about: str,
-    recipients: Sequence[str],
-    recipient_count: int,
-    size: int,
-    seconds: float,
-    message_id: str,
-    next_hop_id: str,
-    said: Sequence[str],
-) -> str:
-    """The text of the decision with these fields; `said` has those of each answer in turn."""
-    fields = (
-        _ticks(time),
-        id_,
-        outcome,
-        hook,
-        plugin,
-        reply,
-        reason,
-        ip,
-        name,
-        helo,
-        tls,
-        user,
-        sender,
-        about,
-        _RECORD.join(recipients),
-        str(recipient_count),
-        str(size),
-        _ticks(seconds),
-        message_id,
-        next_hop_id,
-        *said,
-    )
+def joined(fields: Sequence[str]) -> str:
+    """The text of a decision: its fields in their order, and instead of a trail what `said_in`
+    returns; times in ticks.
+    """
     text = _UNIT.join(fields)
     if text.count(_UNIT) == len(fields) - 1 and END not in text:
         return text
@@ -194,16 +157,15 @@ def said_in(answers: Sequence[Answer]) -> list[str]:
     said: list[str] = []
     for plugin, hook, value, outcome, seconds in answers:
         word = reason = ""
-        if isinstance(value, verdict.Verdict):
-            word, reason = _word(value), (value.reason or value.text)[:MOST_TEXT]
-        said += (hook, plugin, outcome, word, reason, _ticks(seconds))
+        if value.__class__ is Verdict:
+            word = "accept" if value.decision is _ACCEPT else _refusal(value)
+            reason = (value.reason or value.text)[:MOST_TEXT]
+        said += (hook, plugin, outcome, word, reason, "0" if seconds < _TICK else ticks(seconds))
     return said
 
 
-def _word(value: verdict.Verdict) -> str:
+def _refusal(value: Verdict) -> str:
     # No table: the hash of a member of an enum is computed in Python.
-    if value.decision is verdict.Decision.ACCEPT:
-        return "accept"
     return "deny" if value.decision is verdict.Decision.DENY else "defer"
 
 
@@ -211,6 +173,6 @@ def _read_said(hook: str, plugin: str, outcome: str, verdict: str, reason: str, 
     return Said(hook, plugin, outcome, verdict, reason, int(ticks) / _TICKS)
 
 
-def _ticks(seconds: float) -> str:
+def ticks(seconds: float) -> str:
     """Whole numbers: to write a float takes four times as long."""
     return str(int(seconds * _TICKS))

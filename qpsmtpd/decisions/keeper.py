@@ -18,10 +18,12 @@ from qpsmtpd.decisions.book import CHUNK_SECONDS, FULL, Book, Chunk
 from qpsmtpd.decisions.decision import (
     MOST_RECIPIENTS,
     MOST_TEXT,
+    RECORD,
     Decision,
-    encoded,
+    joined,
     outcome_of,
     said_in,
+    ticks,
 )
 from qpsmtpd.decisions.privacy import Privacy
 from qpsmtpd.errors import StoreError
@@ -33,9 +35,11 @@ log = logging.getLogger(__name__)
 #: Seconds from a decision until it is written.
 DELAY = 2.0
 #: With MANY, they are written at once; no more than MOST are held.
-MANY = 500
-MOST = 5000
+MANY = 2000
+MOST = 10_000
 _NO_KEY = b""
+#: The fields recipients, recipient_count, size, seconds, message_id and next_hop_id without one.
+_NO_MESSAGE = ("", "0", "0", "0", "", "")
 
 
 class Limits(NamedTuple):
@@ -65,26 +69,28 @@ class Keeper:
     ) -> None:
         """Keep what became of a message."""
         session, trail = transaction.session, transaction.trail
-        recipients = [each.address.address for each in transaction.recipients[:MOST_RECIPIENTS]]
+        recipients = transaction.recipients
         self._take(
-            encoded(
-                self._clock.now(),
-                transaction.id,
-                outcome_of(code),
-                "message",
-                trail.decided_by,
-                reply[:MOST_TEXT],
-                "" if trail.decision is None else trail.decision.reason[:MOST_TEXT],
-                *_client(session),
-                transaction.sender,
-                "",
-                recipients,
-                len(transaction.recipients),
-                transaction.size,
-                seconds,
-                message_id,
-                transaction.next_hop_id[:MOST_TEXT],
-                said_in((*session.trail, *trail)),
+            joined(
+                (
+                    ticks(self._clock.now()),
+                    transaction.id,
+                    outcome_of(code),
+                    "message",
+                    trail.decided_by,
+                    reply[:MOST_TEXT],
+                    trail.decision.reason[:MOST_TEXT] if trail.decision and code >= 400 else "",
+                    *_client(session),
+                    transaction.sender,
+                    "",
+                    RECORD.join([each.address.address for each in recipients[:MOST_RECIPIENTS]]),
+                    str(len(recipients)),
+                    str(transaction.size),
+                    ticks(seconds),
+                    message_id,
+                    transaction.next_hop_id[:MOST_TEXT],
+                    *said_in(session.trail.answers + trail.answers),
+                )
             )
         )
 
@@ -94,25 +100,25 @@ class Keeper:
         """Keep what was refused before there was a message."""
         transaction = session.transaction
         trail = (transaction or session).trail
+        answers = session.trail.answers
+        if transaction is not None:
+            answers = answers + trail.answers
         self._take(
-            encoded(
-                self._clock.now(),
-                session.id if transaction is None else transaction.id,
-                outcome_of(code),
-                hook,
-                plugin,
-                reply[:MOST_TEXT],
-                "" if trail.decision is None else trail.decision.reason[:MOST_TEXT],
-                *_client(session),
-                "" if transaction is None else transaction.sender,
-                about[:MOST_TEXT],
-                (),
-                0,
-                0,
-                0.0,
-                "",
-                "",
-                said_in((*session.trail, *(() if transaction is None else transaction.trail))),
+            joined(
+                (
+                    ticks(self._clock.now()),
+                    session.id if transaction is None else transaction.id,
+                    outcome_of(code),
+                    hook,
+                    plugin,
+                    reply[:MOST_TEXT],
+                    "" if trail.decision is None else trail.decision.reason[:MOST_TEXT],
+                    *_client(session),
+                    "" if transaction is None else transaction.sender,
+                    about[:MOST_TEXT],
+                    *_NO_MESSAGE,
+                    *said_in(answers),
+                )
             )
         )
 

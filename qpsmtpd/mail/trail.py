@@ -90,29 +90,30 @@ class Answer(NamedTuple):
 class Trail:
     """The answers in order.
 
+    answers: not to be changed by others.
     decision: the answer that decided last.
     hook: the hook that is being run.
     omitted: how many answers were left out, because there were too many.
     """
 
-    __slots__ = ("_answers", "decision", "hook", "omitted")
+    __slots__ = ("answers", "decision", "hook", "omitted")
 
     def __init__(self) -> None:
-        self._answers: list[Answer] = []
+        self.answers: list[Answer] = []
         self.decision: Answer | None = None
         self.hook = ""
         self.omitted = 0
 
     def __iter__(self) -> Iterator[Answer]:
-        return iter(self._answers)
+        return iter(self.answers)
 
     def __len__(self) -> int:
-        return len(self._answers)
+        return len(self.answers)
 
     def add(self, answer: Answer) -> None:
         """Record an answer."""
-        if len(self._answers) < MOST_ANSWERS:
-            self._answers.append(answer)
+        if len(self.answers) < MOST_ANSWERS:
+            self.answers.append(answer)
         else:
             self.omitted += 1
 

@@ -132,6 +132,8 @@ class Connection:
     deciding: bool = False
     #: The server is stopping: the connection ends after the transaction.
     draining: bool = False
+    #: Whether each command is logged; to ask the logger each time costs more than a command's verb.
+    traced: bool = field(default_factory=lambda: log.isEnabledFor(logging.DEBUG))
 
     def say(self, reply: Reply) -> None:
         """Send a reply."""

@@ -78,9 +78,11 @@ def _greeting(snapshot: Snapshot) -> str:
 
 
 async def _serve(connection: Connection) -> None:
-    wire = connection.wire
+    wire, counters = connection.wire, connection.counters
     while not connection.closing:
-        reply = _enough(connection)
+        reply = None
+        if counters.errors or counters.junk_commands or connection.draining:
+            reply = _enough(connection)
         if reply is None:
             try:
                 line = await wire.read_line(MAX_COMMAND_LINE)
@@ -123,7 +125,8 @@ async def execute(connection: Connection, line: bytes) -> Reply | None:
     if command is None:
         unknown = await unrecognized(connection, verb, argument)
         return unknown if unknown.code < 400 else connection.refuse("command", unknown)
-    log.debug("command %r", verb if verb == "AUTH" else text)
+    if connection.traced:
+        log.debug("command %r", verb if verb == "AUTH" else text)
     reply = await command(connection, argument.strip(" \t"))
     if reply is None or reply.code < 400:
         return reply

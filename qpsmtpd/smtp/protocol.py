@@ -42,8 +42,9 @@ log = logging.getLogger(__name__)
 
 #: Bytes that may wait while nobody reads them; beyond that, TCP pauses the client.
 HIGH_WATER = 64 * 1024
-#: At most this many replies are collected; then the other connections have their turn.
-MOST_REPLIES = 100
+#: At most about this many octets of replies are collected; then the other connections have their
+#: turn.
+MOST_OUTPUT = 4096
 _CR = 0x0D
 #: Seconds for a TLS handshake.
 TLS_TIMEOUT = 60.0
@@ -107,7 +108,7 @@ class SmtpProtocol(SMTP):
         self.task: asyncio.Task[None] | None = None
         self._buffer = b""
         self._read = 0  # bytes of the buffer that have been read
-        self._out: list[bytes] = []
+        self._out = b""
         self._waiter: asyncio.Future[None] | None = None
         self._early: asyncio.Future[None] | None = None
         self._pause: asyncio.Future[None] | None = None
@@ -330,7 +331,7 @@ class SmtpProtocol(SMTP):
         """The next line without CRLF; one that ends in a bare LF keeps it, to be refused."""
         deadlines = self._deadlines
         deadlines.idle, deadlines.message_end = deadlines.command, NEVER
-        if len(self._out) >= MOST_REPLIES:
+        if len(self._out) >= MOST_OUTPUT:
             await self.flush()
             await asyncio.sleep(0)
         waited = not self._buffer
@@ -433,7 +434,7 @@ class SmtpProtocol(SMTP):
 
     def write(self, data: bytes) -> None:
         """Collect bytes to send; they go out at the next read or flush."""
-        self._out.append(data)
+        self._out += data
 
     async def flush(self) -> None:
         """Send what was collected, and wait while the client is slow to take it."""
@@ -447,10 +448,10 @@ class SmtpProtocol(SMTP):
             raise ClientGoneError
 
     def _send(self) -> None:
-        if self._out and not self._lost:
+        output, self._out = self._out, b""
+        if output and not self._lost:
             assert self.transport is not None
-            self.transport.write(self._out[0] if len(self._out) == 1 else b"".join(self._out))
-        self._out.clear()
+            self.transport.write(output)
 
     @property
     def pending_input(self) -> bool:
@@ -555,7 +556,8 @@ class SmtpProtocol(SMTP):
         None when the client is too slow to take what we sent: then `_input_after_flush` waits.
         Not a coroutine: it runs five times per message, and one would cost as much as its work.
         """
-        self._send()
+        if self._out:
+            self._send()
         if self._writable is not None:
             return None
         if self._ended:
