@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 
 #: RFC 1035 section 2.3.4, without the octets that only the wire has.
@@ -19,7 +20,13 @@ def is_askable(name: str) -> bool:
     A name that is not does not exist.  Others would make A-labels of what is not ASCII, which may
     be a part of an address that was never meant as a domain (RFC 8616 section 4).
     """
-    return name.isascii() and len(name) <= MAX_NAME and _are_labels(name) is not None
+    return len(name) <= MAX_NAME and _has_labels(name)
+
+
+# A message asks about the same few names thirty times.
+@functools.lru_cache(maxsize=4096)
+def _has_labels(name: str) -> bool:
+    return name.isascii() and _are_labels(name) is not None
 
 
 def is_at_or_below(name: str, domain: str) -> bool:

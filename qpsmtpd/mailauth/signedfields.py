@@ -13,14 +13,21 @@ from qpsmtpd.mail.headers import HeaderField
 from qpsmtpd.mailauth.canonical import Canonicalization, relaxed_field
 
 
+class _RelaxedForms(dict[bytes, bytes]):
+    """Fields in their relaxed forms: several signatures cover the same ones."""
+
+    def __missing__(self, raw: bytes) -> bytes:
+        form = self[raw] = relaxed_field(raw)
+        return form
+
+
 class SignedFields:
     """The fields of one message by their names, in the forms in which they are signed."""
 
     def __init__(self, fields: Iterable[HeaderField] = ()) -> None:
         """fields: those of the header section from the top down, as they came."""
         self._fields: dict[bytes, list[bytes]] = {}
-        #: Several signatures cover the same fields.
-        self._relaxed: dict[bytes, bytes] = {}
+        self._relaxed = _RelaxedForms()
         for field in fields:
             assert field.key is not None
             self._fields.setdefault(field.key, []).append(field.raw)
@@ -31,10 +38,7 @@ class SignedFields:
 
     def relaxed(self, raw: bytes) -> bytes:
         """A field in its relaxed form."""
-        form = self._relaxed.get(raw)
-        if form is None:
-            form = self._relaxed[raw] = relaxed_field(raw)
-        return form
+        return self._relaxed[raw]
 
     def hash(
         self,
@@ -50,18 +54,12 @@ class SignedFields:
         and without its CRLF.  without: that field as it came, which h= never means (section 3.5).
         """
         relaxed = form == "relaxed"
-        named = self._fields
+        left = {name: fields.copy() for name, fields in self._fields.items()}
         own_name = unsigned.partition(b":")[0].rstrip(b" \t").lower()
         if without is not None and own_name in names:
-            named = {**named, own_name: [raw for raw in named[own_name] if raw is not without]}
-        used: dict[bytes, int] = {}
-        parts = []
-        for name in names:
-            place = used.get(name, 0) + 1
-            fields = named.get(name, ())
-            if place <= len(fields):
-                used[name] = place
-                raw = fields[-place]
-                parts.append(self.relaxed(raw) if relaxed else raw)
+            left[own_name] = [raw for raw in left[own_name] if raw is not without]
+        parts = [fields.pop() for name in names if (fields := left.get(name))]
+        if relaxed:
+            parts = list(map(self._relaxed.__getitem__, parts))
         own = relaxed_field(unsigned).removesuffix(b"\r\n") if relaxed else unsigned
         return hashlib.sha256(b"".join((*parts, own))).digest()

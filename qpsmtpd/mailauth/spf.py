@@ -28,6 +28,7 @@ from qpsmtpd.mailauth.spfmacro import (
 from qpsmtpd.mailauth.spfrecord import (
     MAX_REMEMBERED,
     Mechanism,
+    Networks,
     SpfRecord,
     is_spf_record,
     parse_record,
@@ -143,14 +144,13 @@ class _Check:
         record = await self._record_of(domain)
         if record is None:
             return _NO_RECORD
-        for mechanism in record.mechanisms:
-            network = mechanism.network
-            if network is not None:
-                matches = network.holds(self._version, self._address)
+        for step in record.steps:
+            if isinstance(step, Networks):
+                matching = step.first_with(self._version, self._address)
             else:
-                matches = await self._matches(mechanism, domain)
-            if matches:
-                return _Outcome(mechanism.result, mechanism.text, domain, record.explanation)
+                matching = step if await self._matches(step, domain) else None
+            if matching is not None:
+                return _Outcome(matching.result, matching.text, domain, record.explanation)
         if record.redirect is None:
             return _Outcome("neutral", "default", domain)
         return await self._redirected(record.redirect, domain)
@@ -170,7 +170,7 @@ class _Check:
 
     async def _record_of(self, domain: str) -> SpfRecord | None:
         """The record of a domain; None without one (RFC 7208 sections 4.3 to 4.5)."""
-        if "." not in domain or not is_askable(domain):
+        if "." not in domain:
             return None
         records = [text for text in await self._look_up("TXT", domain) if is_spf_record(text)]
         if not records:

@@ -8,9 +8,10 @@ matches is a mistake as well (section 4.6).
 from __future__ import annotations
 
 import functools
+import itertools
 import re
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -49,10 +50,6 @@ class Network:
     shift: int
     bits: int
 
-    def holds(self, version: int, address: int) -> bool:
-        """Whether an address, as a number, is one of them."""
-        return version == self.version and address >> self.shift == self.bits
-
 
 @dataclass(frozen=True, slots=True)
 class Mechanism:
@@ -71,18 +68,49 @@ class Mechanism:
     network: Network | None = None
 
 
+class Networks:
+    """Mechanisms ip4 and ip6 that follow one another, which are looked up instead of tried in turn.
+
+    Most records have dozens of them, with few prefix lengths.
+    """
+
+    __slots__ = ("_by_length", "_mechanisms")
+
+    def __init__(self, mechanisms: Iterable[Mechanism]) -> None:
+        self._mechanisms = tuple(mechanisms)
+        #: For each version and shift the bits of the networks, and the place of the first of them.
+        self._by_length: dict[tuple[int, int], dict[int, int]] = {}
+        for place, mechanism in enumerate(self._mechanisms):
+            network = mechanism.network
+            assert network is not None
+            length = self._by_length.setdefault((network.version, network.shift), {})
+            length.setdefault(network.bits, place)
+
+    def first_with(self, version: int, address: int) -> Mechanism | None:
+        """The first of them whose network has an address, as a number."""
+        first: int | None = None
+        for (of, shift), places in self._by_length.items():
+            place = places.get(address >> shift) if of == version else None
+            if place is not None and (first is None or place < first):
+                first = place
+        return None if first is None else self._mechanisms[first]
+
+
 @dataclass(frozen=True, slots=True)
 class SpfRecord:
-    """A record that keeps the grammar."""
+    """A record that keeps the grammar.
 
-    mechanisms: tuple[Mechanism, ...]
+    steps: its mechanisms in their order.
+    """
+
+    steps: tuple[Mechanism | Networks, ...]
     redirect: MacroString | None = None
     explanation: MacroString | None = None
 
 
 def is_spf_record(text: str) -> bool:
     """Whether a TXT record is one of SPF, right or wrong (RFC 7208 section 4.5)."""
-    return text[: len(_VERSION)].lower() == _VERSION and text[len(_VERSION) :][:1] in ("", " ")
+    return text[:6].lower() == _VERSION and text[6:7] in ("", " ")
 
 
 def parse_record(text: str) -> SpfRecord:
@@ -102,7 +130,17 @@ def _parse(text: str) -> SpfRecord:
             _read_modifier(modifiers, modifier[1].lower(), modifier[2])
         else:
             mechanisms.append(_read_mechanism(term))
-    return SpfRecord(tuple(mechanisms), modifiers.get("redirect"), modifiers.get("exp"))
+    return SpfRecord(_steps(mechanisms), modifiers.get("redirect"), modifiers.get("exp"))
+
+
+def _steps(mechanisms: Iterable[Mechanism]) -> tuple[Mechanism | Networks, ...]:
+    steps: list[Mechanism | Networks] = []
+    for are_networks, some in itertools.groupby(mechanisms, lambda each: each.network is not None):
+        if are_networks:
+            steps.append(Networks(some))
+        else:
+            steps += some
+    return tuple(steps)
 
 
 _remembered = functools.lru_cache(maxsize=4096)(_parse)

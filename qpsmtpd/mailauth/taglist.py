@@ -43,6 +43,9 @@ def parse_tags(text: str) -> dict[str, str]:
 
 def without_white_space(value: str) -> str:
     """A value in which folding white space means nothing, such as base64."""
+    if value.isascii():
+        # A tag list has no other control characters.
+        return "".join(value.split())
     for blank in _WHITE_SPACE:
         value = value.replace(blank, "")
     return value

@@ -126,6 +126,9 @@ def _result(result: AuthResult) -> str:
 
 def _folded(parts: list[str]) -> str:
     """The parts with blanks between them, folded into lines of the usual length."""
+    text = " ".join(parts)
+    if len(text) <= _WIDTH:
+        return text
     text, width = parts[0], len(parts[0])
     for part in parts[1:]:
         fits = width + 1 + len(part) <= _WIDTH

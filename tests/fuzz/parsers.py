@@ -1137,7 +1137,7 @@ MAILAUTH_PARSERS = (
             spfrecord.parse_record,
             dnsnames.is_askable,
             dnsnames.is_at_or_below,
-            spfrecord.Network.holds,
+            spfrecord.Networks.first_with,
         ),
         _SPF_RECORDS,
         _IN_SPF,
