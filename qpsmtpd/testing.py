@@ -12,7 +12,7 @@ import os
 import tempfile
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -440,6 +440,7 @@ class Serving:
     host: str
     port: int
     tls_port: int
+    lmtp_port: int
     server: Server
     directory: Path
 
@@ -475,11 +476,12 @@ async def serve(
             (directory / file).write_text(text)
         snapshot = await load([directory], environment or {}, resolver=resolver)
         server = Server(snapshot, asyncio.get_running_loop())
-        plain, tls = bind([ListenAddress("127.0.0.1", 0), ListenAddress("127.0.0.1", 0, tls=True)])
-        await server.listen([plain, tls])
+        plain = ListenAddress("127.0.0.1", 0)
+        listeners = bind([plain, replace(plain, tls=True), replace(plain, kind="lmtp")])
+        await server.listen(listeners)
         try:
-            ports = [listener.socket.getsockname()[1] for listener in (plain, tls)]
+            ports = [listener.socket.getsockname()[1] for listener in listeners]
             tls_port = ports[1] if snapshot.tls_context else 0
-            yield Serving("127.0.0.1", ports[0], tls_port, server, directory)
+            yield Serving("127.0.0.1", ports[0], tls_port, ports[2], server, directory)
         finally:
             await server.drain(5)

@@ -6,11 +6,13 @@ from __future__ import annotations
 import os
 import select
 import socket
+import stat
 import time
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 
-from qpsmtpd.config.runoptions import ListenAddress
+from qpsmtpd.config.runoptions import KINDS, ListenAddress, ListenerKind
 from qpsmtpd.daemon.acceptor import BACKLOG
 from qpsmtpd.daemon.server import Listener
 from qpsmtpd.errors import QpsmtpdError
@@ -42,8 +44,14 @@ def passed_by_systemd(environment: MutableMapping[str, str]) -> list[Listener]:
         passed = socket.socket(fileno=FIRST_PASSED + number)
         passed.setblocking(False)
         os.set_inheritable(passed.fileno(), False)
-        listeners.append(Listener(passed, any(word in name for word in _TLS_NAMES)))
+        tls = any(word in name for word in _TLS_NAMES)
+        listeners.append(Listener(passed, tls, _kind_of(name)))
     return listeners
+
+
+def _kind_of(name: str) -> ListenerKind:
+    """What is spoken on a passed socket: its name has the word, or it is SMTP."""
+    return next((kind for kind in KINDS if kind in name), "smtp")
 
 
 def _passed_count(environment: Mapping[str, str]) -> int:
@@ -58,7 +66,9 @@ def bind(addresses: Sequence[ListenAddress]) -> list[Listener]:
     listeners: list[Listener] = []
     try:
         for address in addresses:
-            listeners.extend(Listener(s, address.tls) for s in _bind_address(address))
+            listeners.extend(
+                Listener(each, address.tls, address.kind) for each in _bind_address(address)
+            )
     except OSError as error:
         for listener in listeners:
             listener.socket.close()
@@ -68,6 +78,8 @@ def bind(addresses: Sequence[ListenAddress]) -> list[Listener]:
 
 def _bind_address(address: ListenAddress) -> list[socket.socket]:
     """One socket for each address of the host; "every address" takes two sockets."""
+    if address.path:
+        return [_bind_path(address.path)]
     found = socket.getaddrinfo(
         address.host or None,
         address.port,
@@ -91,6 +103,33 @@ def _bind_address(address: ListenAddress) -> list[socket.socket]:
     if not bound:
         raise OSError(f"no address family for {address.host}")
     return bound
+
+
+def _bind_path(path: str) -> socket.socket:
+    """A Unix socket; who may connect is up to its directory, as with systemd (SocketMode=)."""
+    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        _remove_stale(path)
+        listening.setblocking(False)
+        listening.bind(path)
+        Path(path).chmod(0o666)
+        listening.listen(BACKLOG)
+    except OSError:
+        listening.close()
+        raise
+    return listening
+
+
+def _remove_stale(path: str) -> None:
+    """Remove the socket of a process that has ended.  Raises OSError if somebody listens there."""
+    with suppress(FileNotFoundError):
+        if not stat.S_ISSOCK(Path(path).stat().st_mode):
+            return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asking, suppress(FileNotFoundError):
+        try:
+            asking.connect(path)
+        except ConnectionRefusedError:
+            Path(path).unlink()
 
 
 def _listen(listening: socket.socket, name: tuple[object, ...]) -> None:
@@ -134,8 +173,11 @@ def turn_away_for(
 
 
 def describe(listener: Listener) -> str:
-    """ADDRESS:PORT for the log."""
+    """ADDRESS:PORT for the log, or the path of a Unix socket."""
     name = listener.socket.getsockname()
-    host, port = name[:2] if isinstance(name, tuple) else (str(name), "")
-    text = f"[{host}]:{port}" if ":" in str(host) else f"{host}:{port}"
-    return f"{text} (TLS)" if listener.tls else text
+    text = str(name)
+    if isinstance(name, tuple):
+        host, port = name[:2]
+        text = f"[{host}]:{port}" if ":" in str(host) else f"{host}:{port}"
+    remarks = [*(["TLS"] if listener.tls else []), *(["LMTP"] if listener.kind == "lmtp" else [])]
+    return f"{text} ({', '.join(remarks)})" if remarks else text
