@@ -51,7 +51,8 @@ def passed_by_systemd(environment: MutableMapping[str, str]) -> list[Listener]:
 
 def _kind_of(name: str) -> ListenerKind:
     """What is spoken on a passed socket: its name has the word, or it is SMTP."""
-    return next((kind for kind in KINDS if kind in name), "smtp")
+    # "smtp" is a part of our own name.
+    return next((kind for kind in KINDS if kind != "smtp" and kind in name), "smtp")
 
 
 def _passed_count(environment: Mapping[str, str]) -> int:
