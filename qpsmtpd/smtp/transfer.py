@@ -86,7 +86,7 @@ async def end(connection: Connection, transaction: Transaction, reply: Reply) ->
 def _reply_to_each(transaction: Transaction, recipient: Recipient, reply: Reply) -> Reply:
     """What is said of one recipient; the reply for all where nobody has told them apart."""
     if transaction.for_each:
-        for each, verdict in zip(transaction.recipients, transaction.for_each, strict=False):
+        for each, verdict in zip(transaction.recipients, transaction.for_each, strict=True):
             if each is recipient:
                 return reply_for("queue", verdict)
     return reply
@@ -257,7 +257,8 @@ async def _queue(connection: Connection, transaction: Transaction) -> Reply:
         )
         return replies.NOBODY_QUEUED
     if transaction.named and answer.verdict is not None:
-        transaction.for_each = answer.verdict.for_each
+        each = answer.verdict.for_each
+        transaction.for_each = each if len(each) == len(transaction.recipients) else ()
     if answer.refused:
         return reply_to(answer)
     if "queue_post" in connection.snapshot.chain.hooks:

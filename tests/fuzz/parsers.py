@@ -87,6 +87,7 @@ from qpsmtpd.smtp import (
     datareader,
     foreignresults,
     otherprotocols,
+    presented,
     proxyheader,
     replies,
     trace,
@@ -626,6 +627,17 @@ CONVERSATION_PARSERS = (
         (*words("PROXY TCP4 TCP6 UNKNOWN 1 : . 65535"), b" ", b"\r\n", b"\n", b"\0", b"\x20"),
         (proxyheader.BadHeaderError,),
         _proxy_well,
+    ),
+    Parser(
+        "attributes of a client",
+        lambda octets: [
+            presented.parse_attributes(decoded(octets), known)
+            for known in (presented.XCLIENT, presented.XFORWARD)
+        ],
+        (presented.parse_attributes,),
+        (b"ADDR=192.0.2.1 NAME=a.example PORT=1 HELO=x", b"ADDR=IPV6:::1 NAME=[TEMPUNAVAIL]"),
+        (*words("ADDR= NAME= HELO= IPV6: [UNAVAILABLE] +41 +0A :: . 1 é"), b" ", b"=", b"\xff"),
+        (ValueError,),
     ),
     Parser(
         "return code",
