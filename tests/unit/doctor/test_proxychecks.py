@@ -25,5 +25,14 @@ def test_networks(machine: FakeMachine, line: str, found: str) -> None:
     assert said.startswith(found)
 
 
+@pytest.mark.parametrize("file", ["xclient_networks", "xforward_networks"])
+def test_who_speaks_for_clients(machine: FakeMachine, file: str) -> None:
+    lines = {file: "192.0.2.10\n192.0.2.0/24\n::1\n"}
+    ok, warning, notice = summary(check_proxies(an_installation(machine, **lines)))
+    assert ok.startswith("ok may say ")
+    assert warning.startswith("warning has 256 addresses")
+    assert notice.startswith("notice lets every user of this machine pose")
+
+
 def test_no_proxy(machine: FakeMachine) -> None:
     assert summary(check_proxies(an_installation(machine))) == []
