@@ -16,7 +16,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from qpsmtpd.config.runoptions import ListenerKind
+from qpsmtpd.config.runoptions import Kind
 from qpsmtpd.config.snapshot import Snapshot
 from qpsmtpd.daemon import descriptors
 from qpsmtpd.daemon.acceptor import Acceptor, make_acceptor
@@ -49,11 +49,11 @@ _CLOSING_TURNS = 3
 
 @dataclass(frozen=True)
 class Listener:
-    """A listening socket; tls means implicit TLS (RFC 8314), kind what is spoken."""
+    """A listening socket, and what is spoken there; tls means implicit TLS (RFC 8314)."""
 
     socket: socket.socket
     tls: bool = False
-    kind: ListenerKind = "smtp"
+    kind: Kind = "smtp"
 
 
 class Server:
@@ -201,7 +201,7 @@ class Server:
         client: Endpoint | None = None,
         local: Endpoint | None = None,
         *,
-        kind: ListenerKind = "smtp",
+        kind: Kind = "smtp",
     ) -> Callable[[], ProxyHandshake | SmtpProtocol]:
         def protocol() -> ProxyHandshake | SmtpProtocol:
             cls = ProxyHandshake if self._snapshot.settings.proxy_networks else SmtpProtocol

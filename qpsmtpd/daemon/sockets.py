@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from qpsmtpd.config.runoptions import KINDS, ListenAddress, ListenerKind
+from qpsmtpd.config.runoptions import ListenAddress, kind_named
 from qpsmtpd.daemon.acceptor import BACKLOG
 from qpsmtpd.daemon.server import Listener
 from qpsmtpd.errors import QpsmtpdError
@@ -23,6 +23,9 @@ FIRST_PASSED = 3
 
 #: A passed socket whose name (FileDescriptorName=) contains one of these is for implicit TLS.
 _TLS_NAMES = ("smtps", "submissions", "tls")
+
+#: Permissions of a Unix socket: who may connect is up to the directory, as with other daemons.
+_FOR_ALL = 0o666
 
 
 class ListenError(QpsmtpdError):
@@ -45,14 +48,8 @@ def passed_by_systemd(environment: MutableMapping[str, str]) -> list[Listener]:
         passed.setblocking(False)
         os.set_inheritable(passed.fileno(), False)
         tls = any(word in name for word in _TLS_NAMES)
-        listeners.append(Listener(passed, tls, _kind_of(name)))
+        listeners.append(Listener(passed, tls, kind_named(name)))
     return listeners
-
-
-def _kind_of(name: str) -> ListenerKind:
-    """What is spoken on a passed socket: its name has the word, or it is SMTP."""
-    # "smtp" is a part of our own name.
-    return next((kind for kind in KINDS if kind != "smtp" and kind in name), "smtp")
 
 
 def _passed_count(environment: Mapping[str, str]) -> int:
@@ -67,9 +64,8 @@ def bind(addresses: Sequence[ListenAddress]) -> list[Listener]:
     listeners: list[Listener] = []
     try:
         for address in addresses:
-            listeners.extend(
-                Listener(each, address.tls, address.kind) for each in _bind_address(address)
-            )
+            bound = [_bind_path(address.path)] if address.path else _bind_address(address)
+            listeners.extend(Listener(s, address.tls, address.kind) for s in bound)
     except OSError as error:
         for listener in listeners:
             listener.socket.close()
@@ -77,10 +73,34 @@ def bind(addresses: Sequence[ListenAddress]) -> list[Listener]:
     return listeners
 
 
+def _bind_path(path: str) -> socket.socket:
+    """A Unix socket, in place of one that nobody listens on any more.  Others may connect to it."""
+    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        _remove_dead(path)
+        listening.setblocking(False)
+        listening.bind(path)
+        Path(path).chmod(_FOR_ALL)
+        listening.listen(BACKLOG)
+    except OSError:
+        listening.close()
+        raise
+    return listening
+
+
+def _remove_dead(path: str) -> None:
+    with suppress(FileNotFoundError):
+        if not stat.S_ISSOCK(Path(path).stat().st_mode):
+            return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe, suppress(FileNotFoundError):
+        try:
+            probe.connect(path)
+        except ConnectionRefusedError:
+            Path(path).unlink()
+
+
 def _bind_address(address: ListenAddress) -> list[socket.socket]:
     """One socket for each address of the host; "every address" takes two sockets."""
-    if address.path:
-        return [_bind_path(address.path)]
     found = socket.getaddrinfo(
         address.host or None,
         address.port,
@@ -104,33 +124,6 @@ def _bind_address(address: ListenAddress) -> list[socket.socket]:
     if not bound:
         raise OSError(f"no address family for {address.host}")
     return bound
-
-
-def _bind_path(path: str) -> socket.socket:
-    """A Unix socket; who may connect is up to its directory, as with systemd (SocketMode=)."""
-    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        _remove_stale(path)
-        listening.setblocking(False)
-        listening.bind(path)
-        Path(path).chmod(0o666)
-        listening.listen(BACKLOG)
-    except OSError:
-        listening.close()
-        raise
-    return listening
-
-
-def _remove_stale(path: str) -> None:
-    """Remove the socket of a process that has ended.  Raises OSError if somebody listens there."""
-    with suppress(FileNotFoundError):
-        if not stat.S_ISSOCK(Path(path).stat().st_mode):
-            return
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asking, suppress(FileNotFoundError):
-        try:
-            asking.connect(path)
-        except ConnectionRefusedError:
-            Path(path).unlink()
 
 
 def _listen(listening: socket.socket, name: tuple[object, ...]) -> None:
@@ -174,11 +167,13 @@ def turn_away_for(
 
 
 def describe(listener: Listener) -> str:
-    """ADDRESS:PORT for the log, or the path of a Unix socket."""
+    """ADDRESS:PORT or a path, for the log."""
     name = listener.socket.getsockname()
-    text = str(name)
     if isinstance(name, tuple):
         host, port = name[:2]
         text = f"[{host}]:{port}" if ":" in str(host) else f"{host}:{port}"
-    remarks = [*(["TLS"] if listener.tls else []), *(["LMTP"] if listener.kind == "lmtp" else [])]
-    return f"{text} ({', '.join(remarks)})" if remarks else text
+    else:
+        text = str(name)
+    if listener.kind != "smtp":
+        return f"{text} ({listener.kind})"
+    return f"{text} (TLS)" if listener.tls else text

@@ -267,8 +267,8 @@ As root: SMTP, and TLS from the first byte, as the user qpsmtpd:
 
     qpsmtpd run --listen :25 --listen-tls :465 --user qpsmtpd
 
-Between a mail system and a mail store, by LMTP (RFC 2033), on a Unix socket in a directory that only
-the mail system may enter:
+Between a mail system and a mail store, by LMTP (RFC 2033), on a Unix socket in a directory that
+only the mail system may enter:
 
     qpsmtpd run --listen lmtp:/var/spool/postfix/private/qpsmtpd
 """,

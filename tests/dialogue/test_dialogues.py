@@ -68,7 +68,7 @@ async def hold_server_to(script: Script, config: dict[str, list[str]]) -> None:
 
     async with asyncio.timeout(LONGEST), serve(config, dns=RECORDS) as server:
         port = server.tls_port if script.implicit_tls else server.port
-        port = server.lmtp_port if script.lmtp else port
+        port = server.fronts["lmtp"] if script.lmtp else port
         await run(script, lambda: asyncio.open_connection(server.host, port))
 
 

@@ -115,7 +115,7 @@ def test_describe_others(tmp_path: Path) -> None:
 def test_a_unix_socket(listeners: list[Listener], tmp_path: Path) -> None:
     path = str(tmp_path / "socket")
     listeners += bind([ListenAddress("", 0, kind="lmtp", path=path)])
-    assert describe(listeners[0]) == f"{path} (LMTP)"
+    assert describe(listeners[0]) == f"{path} (lmtp)"
     with socket.socket(socket.AF_UNIX) as client:
         client.connect(path)
     with pytest.raises(ListenError, match="socket: Address already in use"):

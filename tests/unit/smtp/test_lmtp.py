@@ -143,7 +143,7 @@ async def test_what_the_next_hop_says_of_each(
     async with FakeHop(lmtp=plugin == "lmtp", rcpt=dict(rcpt), dots=dots) as hop:
         files = {"plugins": ["rcpt_ok", f"queue/{plugin} 127.0.0.1 {hop.port}"]}
         async with serve(files) as serving:
-            client = await Client.connect(serving.host, serving.lmtp_port)
+            client = await Client.connect(serving.host, serving.fronts["lmtp"])
             assert (await client.reply()).startswith("220 mx.example LMTP")
             envelope = ENVELOPE.decode().splitlines()
             assert await client.commands(*envelope, "DATA") == [250, 250, 250, 250, 354]
