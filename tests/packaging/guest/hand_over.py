@@ -263,6 +263,23 @@ def sends_notices_itself(setting: Setting) -> None:
     wait_until_served(LISTEN)
 
 
+def swaks_names_a_client(setting: Setting) -> None:
+    """By XCLIENT, which it says only if all the attributes are offered."""
+    (daemon.CONFIG / "xclient_networks").write_text(f"{CLIENT_ADDRESS}\n")
+    run("systemctl", "restart", "qpsmtpd")
+    wait_until_served(LISTEN)
+    name = "mail.sender.example"
+    options = ("--xclient-addr", "192.0.2.7", "--xclient-name", name, "--xclient-helo", name)
+    dialogue = send(RECIPIENT, setting.subject, server=SERVER, options=options)
+    expect(dialogue.reply_to("XCLIENT ").startswith(f"220 {ME} "), dialogue.transcript)
+    fields = [str(field) for field in setting.arrived_header().get_all("Received", [])]
+    wanted = f"from {CLIENT_NAME} ({name} [192.0.2.7])"
+    expect(any(wanted in field for field in fields), f"no {wanted}: {fields}")
+    (daemon.CONFIG / "xclient_networks").unlink()
+    run("systemctl", "restart", "qpsmtpd")
+    wait_until_served(LISTEN)
+
+
 def exim_speaks_lmtp(setting: Setting) -> None:
     """Exim's own client: a reply for each recipient, of which one is unknown to us."""
     config = Path("/etc/exim4/to-qpsmtpd.conf")
@@ -351,6 +368,7 @@ CHECKS = (
     passes_on_wishes_for_notices,
     wishes_are_in_the_queue,
     sends_notices_itself,
+    swaks_names_a_client,
     exim_speaks_lmtp,
     takes_chunks,
     hands_over_in_chunks,
@@ -366,6 +384,7 @@ ONLY_WITH: dict[Callable[[Setting], None], Callable[[Method], bool]] = {
     passes_on_wishes_for_notices: lambda method: method.sends_notices,
     wishes_are_in_the_queue: lambda method: method.sends_notices,
     sends_notices_itself: lambda method: not method.sends_notices,
+    swaks_names_a_client: lambda method: method.keeps_connections,
     exim_speaks_lmtp: lambda method: method.is_exim,
     hands_over_in_chunks: lambda method: method.keeps_connections,
     exim_sends_in_chunks: lambda method: method.is_exim,
