@@ -175,7 +175,7 @@ class _Writer:
 
     def _transaction(self) -> Iterator[Step]:
         yield from self._few_small()
-        if self._maybe(0.1):
+        if self._maybe(0.2):
             yield from self._client_of_others()
         sender, parameters = self._pick(_SENDERS), self._pick(_PARAMETERS)
         yield from self._lines(b"MAIL FROM:" + sender + parameters)
@@ -202,7 +202,7 @@ class _Writer:
     def _client_of_others(self) -> Iterator[Step]:
         """XCLIENT or XFORWARD; half of the clients may say them."""
         chance = self._chance
-        verb = chance.choice((b"XCLIENT", b"XFORWARD", b"XFORWARD"))
+        verb = chance.choice((b"XCLIENT", b"XFORWARD"))
         words = chance.sample(_ATTRIBUTES, k=chance.choice((1, 2, 3, 5)))
         if not self._maybe(self._malice):
             words = [b"ADDR=192.0.2.7", b"HELO=client.example", b"PROTO=ESMTP"]
