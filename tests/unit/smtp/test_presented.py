@@ -117,16 +117,16 @@ async def test_a_login_is_that_of_one_client() -> None:
     _, witness = await spoken(
         b"XCLIENT ADDR=192.0.2.7 LOGIN=jo\r\n",
         b"XCLIENT PORT=8\r\n",
-        b"XCLIENT LOGIN=[UNAVAILABLE]\r\n",
         b"XCLIENT ADDR=192.0.2.8\r\n",
+        b"XCLIENT ADDR=192.0.2.9 LOGIN=[UNAVAILABLE]\r\n",
         b"NOOP\r\n",
     )
     assert [(s.client.ip, s.auth_user, s.relay_client) for s in witness.sessions] == [
         (PROXY, "", False),
         ("192.0.2.7", "jo", True),
         ("192.0.2.7", "jo", True),
-        ("192.0.2.7", "", False),
         ("192.0.2.8", "", False),
+        ("192.0.2.9", "", False),
     ]
 
 
