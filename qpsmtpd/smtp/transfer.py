@@ -64,16 +64,20 @@ async def data(connection: Connection, argument: str) -> Reply | None:
 
 
 async def end(connection: Connection, transaction: Transaction, reply: Reply) -> Reply | None:
-    """End the transaction with this reply to its message.
-
-    None if it has been given: in LMTP, there is one for each recipient (RFC 2033 section 4.2), and
-    a notice to the sender goes out after it.
-    """
+    """End the transaction with this reply to its message; None if it has been given."""
     reply = conclude(connection, transaction, reply)
+    if transaction.named or transaction.success_wanted:
+        return await _end_with_more(connection, transaction, reply)
+    await connection.reset_transaction()
+    return reply
+
+
+async def _end_with_more(
+    connection: Connection, transaction: Transaction, reply: Reply
+) -> Reply | None:
+    """Give a reply for each recipient (LMTP: RFC 2033 section 4.2); tell the sender of success."""
     answers = [_reply_to_each(transaction, recipient, reply) for recipient in transaction.named]
-    notice = None
-    if transaction.success_wanted and reply.positive:
-        notice = notices.due(connection, transaction)
+    notice = notices.due(connection, transaction) if reply.positive else None
     await connection.reset_transaction()
     if not answers and notice is None:
         return reply
