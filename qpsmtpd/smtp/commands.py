@@ -124,8 +124,12 @@ async def introduce_as(
     if isinstance(host, Reply):
         return host
     session = connection.session
+    before = session.hello, session.hello_host
     session.hello, session.hello_host = kind, host
-    return connection.refusal(await connection.run_outside(kind, host), host)
+    refusal = connection.refusal(await connection.run_outside(kind, host), host)
+    if refusal is not None:
+        session.hello, session.hello_host = before
+    return refusal
 
 
 async def _hello_host(connection: Connection, hook: str, argument: str) -> str | Reply:

@@ -24,7 +24,7 @@ from qpsmtpd.smtp.replies import TOO_MANY_CONNECTIONS
 from qpsmtpd.smtp.reply import Reply
 from qpsmtpd.testing import a_session, serve
 from tests.unit.client import Client, on_both_loops
-from tests.unit.fakewire import Catcher, FakeWire, a_connection, a_plugin_with, talk
+from tests.unit.fakewire import Catcher, FakeWire, a_connection, a_plugin_with, always, talk
 
 PROXY = "192.0.2.1"
 NETWORKS: dict[str, Any] = {
@@ -158,6 +158,20 @@ async def test_a_name_that_was_told_is_asked_about() -> None:
     assert wire.codes == [220, 220, 250, 250, 250]
     assert witness.seen[3] == ("ehlo client", "192.0.2.7")
     assert len([hook for hook, _ in witness.seen if hook.startswith("ehlo")]) == 1
+
+
+async def test_a_name_that_was_told_may_be_refused() -> None:
+    """Each time; a proxy that says EHLO has the refusal of that."""
+    wire = await talk(
+        b"XCLIENT ADDR=192.0.2.7 PROTO=SMTP HELO=client\r\n",
+        MAIL,
+        MAIL,
+        b"HELO client\r\n",
+        plugins=(a_plugin_with(helo=always(deny("no"))),),
+        session=a_session(client_ip=PROXY),
+        **NETWORKS,
+    )
+    assert wire.replies[2:] == ["550 5.7.1 no"] * 3
 
 
 @pytest.mark.parametrize("line", [b"XCLIENT HELO=[UNAVAILABLE]\r\n", b"XCLIENT ADDR=192.0.2.7\r\n"])
