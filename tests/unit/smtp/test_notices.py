@@ -17,7 +17,7 @@ from qpsmtpd.mailauth.spf import SpfResult
 from qpsmtpd.smtp.conversation import converse
 from qpsmtpd.smtp.notices import Notice, due
 from qpsmtpd.testing import a_session, a_transaction
-from tests.unit.fakewire import Catcher, FakeWire, a_connection, a_plugin_with, talk
+from tests.unit.fakewire import Catcher, FakeWire, a_connection, a_plugin_with, always, talk
 
 WANTED = {"NOTIFY": "SUCCESS"}
 
@@ -220,3 +220,29 @@ async def test_not_unless_we_are_to(dsn: str) -> None:
     await talk(ENVELOPE + TRANSACTION, MESSAGE, plugins=(plugin,), session=session, dsn=dsn)
     (envelope,) = plugin.envelopes
     assert envelope[1][0][1] == ({} if dsn == "off" else WANTED)
+
+
+async def test_in_single_octets() -> None:
+    plugin = Takes(accept())
+    session = a_session(relay_client=True)
+    script = ENVELOPE + TRANSACTION + MESSAGE + b"NOOP\r\n"
+    octets = (script[i : i + 1] for i in range(len(script)))
+    wire = await talk(*octets, plugins=(plugin,), session=session, dsn="always")
+    assert wire.codes == [220, 250, 250, 250, 354, 250, 250]
+    assert len(plugin.envelopes) == 2
+
+
+async def test_a_notice_is_never_about_a_notice() -> None:
+    """Nor is there one for a message that was refused."""
+    plugin = Takes(accept())
+    session = a_session(relay_client=True)
+    null = ENVELOPE.replace(b"<a@client.example>", b"<>") + TRANSACTION
+    await talk(null, MESSAGE, plugins=(plugin,), session=session, dsn="always")
+    assert [sender for sender, _ in plugin.envelopes] == [""]
+    refusing = a_plugin_with(data_post=always(defer("later")))
+    plugin = Takes(accept())
+    session = a_session(relay_client=True)
+    await talk(
+        ENVELOPE + TRANSACTION, MESSAGE, plugins=(refusing, plugin), session=session, dsn="always"
+    )
+    assert plugin.envelopes == []
