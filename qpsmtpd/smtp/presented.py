@@ -149,6 +149,7 @@ async def xclient(connection: Connection, argument: str) -> Reply | None:
     before = connection.session
     await connection.end_session()
     session = _new_session(connection, before, client, local, facts)
+    log.debug("proxy ip=%s passes on client=%s", proxied.speaker.ip, client)
     session.connections_from_client = connections
     if (login := facts.get("LOGIN", UNAVAILABLE)) != UNAVAILABLE:
         session.auth_user, session.auth_mechanism = login, MECHANISM
