@@ -22,7 +22,7 @@ from collections.abc import Callable, Mapping
 
 from qpsmtpd.lists.hosts import HostList
 from qpsmtpd.logs.records import bind
-from qpsmtpd.mail.address import PathError, decode_xtext
+from qpsmtpd.mail.address import PathError, decode_xtext, xtext_octets
 from qpsmtpd.mail.ip import Endpoint, canonical_ip, parse_ip
 from qpsmtpd.mail.session import ReverseLookup, ReverseNames, Session
 from qpsmtpd.smtp import replies
@@ -70,9 +70,19 @@ def _ip(value: str) -> str:
     return canonical_ip(text)
 
 
+def _is_anything(_value: str) -> bool:
+    """What a client has said in HELO is judged when it is asked about, as if we had heard it."""
+    return True
+
+
 #: The attributes with what their values have to be, in the order in which they are announced.
 Attributes = Mapping[str, Callable[[str], object]]
-_COMMON: Attributes = {"ADDR": _is_address, "NAME": _is_name, "PORT": _is_port, "HELO": _is_text}
+_COMMON: Attributes = {
+    "ADDR": _is_address,
+    "NAME": _is_name,
+    "PORT": _is_port,
+    "HELO": _is_anything,
+}
 XCLIENT: Attributes = {
     **_COMMON,
     "PROTO": _is_protocol,
@@ -109,8 +119,13 @@ def parse_attributes(argument: str, known: Attributes) -> dict[str, str]:
 
 
 def _value(text: str, is_right: Callable[[str], object]) -> str:
+    if not text:
+        raise ValueError("an attribute without a value")
     try:
-        value = decode_xtext(text)
+        if is_right is _is_anything:
+            value = xtext_octets(text).decode("utf-8", "surrogateescape")
+        else:
+            value = decode_xtext(text)
     except PathError as error:
         raise ValueError(str(error)) from None
     if value.upper() in (UNAVAILABLE, TEMPUNAVAIL):

@@ -263,7 +263,7 @@ ADDRESS_PARSERS = (
     Parser(
         "decode_xtext",
         lambda octets: address.decode_xtext(decoded(octets)),
-        (address.decode_xtext,),
+        (address.decode_xtext, address.xtext_octets),
         (b"user+40example.com", b"rfc822", b"+C3+BC"),
         words("+ +4 +40 +C3 +BC +00 +0D = a é ~ !"),
         (address.PathError,),
