@@ -504,7 +504,9 @@ def postfix_by_smtp() -> None:
 
 
 def before_postfixs_queue() -> None:
-    """Behind `postfix_by_smtp`.  A client of Postfix is told what we say, and so is Postfix."""
+    """After `postfix_by_smtp`.  A client of Postfix is told what we say."""
+    shell("postconf -e inet_interfaces=loopback-only; postconf -MX 127.0.0.1:smtp/inet")
+    shell("postconf -M smtp/inet='smtp inet n - y - - smtpd'")
     drop_in("qpsmtpd.socket", section(after("Let qpsmtpd\nlisten where Postfix finds it,")))
     shell(after("let Postfix listen there as above,\nand then"))
     wait_until_served(("127.0.0.1", 10024))
@@ -531,7 +533,8 @@ def delivery_by_lmtp() -> None:
     run("install", "-d", "-o", "qpsmtpd", "-g", "qpsmtpd", "-m", "0700", "/srv/store")
     before = (CONFIG / "debian-queue-method").read_text()
     (CONFIG / "debian-queue-method").write_text("queue/maildir /srv/store\n")
-    drop_in("qpsmtpd.service", "[Service]\nReadWritePaths=/srv/store\n")
+    service = (UNITS / "qpsmtpd.service.d/override.conf").read_text()
+    drop_in("qpsmtpd.service", f"{service}\nReadWritePaths=/srv/store\n")
     unit = after("/etc/systemd/system/qpsmtpd-lmtp.socket:")
     (UNITS / "qpsmtpd-lmtp.socket").write_text(section(unit))
     shell(after("The last command here has Postfix deliver the mail of its local users so:"))
@@ -543,6 +546,7 @@ def delivery_by_lmtp() -> None:
     (path,) = wait_for("message", lambda: list(new.iterdir()) if new.exists() else [])
     expect(re.search(r"by \S+ \(qpsmtpd/\S+\)\s+with LMTP id", path.read_text()), path.read_text())
     shell("postconf -X mailbox_transport; systemctl disable --now qpsmtpd-lmtp.socket")
+    drop_in("qpsmtpd.service", service)
     (CONFIG / "debian-queue-method").write_text(before)
     shell("systemctl restart postfix qpsmtpd.service")
 
