@@ -541,7 +541,8 @@ def delivery_by_lmtp() -> None:
     shell("systemctl restart postfix")
     wait_until_served(ADDRESS)
     with connect(*ADDRESS) as client:
-        client.sendmail(RECIPIENT, RECIPIENT, "Subject: by LMTP\r\n\r\nx\r\n")
+        text = f"From: <{RECIPIENT}>\r\nSubject: by LMTP\r\n\r\nx\r\n"
+        client.sendmail(RECIPIENT, RECIPIENT, text)
     new = Path("/srv/store/new")
     (path,) = wait_for("message", lambda: list(new.iterdir()) if new.exists() else [])
     expect(re.search(r"by \S+ \(qpsmtpd/\S+\)\s+with LMTP id", path.read_text()), path.read_text())
