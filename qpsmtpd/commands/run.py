@@ -28,8 +28,9 @@ def add_run(commands: Any) -> None:
         default=[],
         type=listen_type(),
         metavar="ADDR:PORT",
-        help="listen here; :PORT means every address, IPv6 needs brackets; may be repeated. "
-        "Sockets passed by systemd come first",
+        help="listen here; :PORT means every address, IPv6 needs brackets; lmtp:ADDR:PORT or "
+        "lmtp:/PATH is for LMTP (RFC 2033), and smtp:/PATH a Unix socket for SMTP; may be "
+        "repeated. Sockets passed by systemd come first",
     )
     parser.add_argument(
         "--listen-tls",

@@ -8,26 +8,42 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal, get_args
 
 #: Where the configuration is unless the command line or QPSMTPD_CONFIG names a directory.
 DEFAULT_CONFIG = Path("/etc/qpsmtpd")
 
+#: What is spoken on a listening socket.
+Kind = Literal["smtp", "lmtp"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+
+_kind = re.compile(rf"(?:({'|'.join(KINDS)}):)?(.*)", re.DOTALL).fullmatch
 _ADDRESS = re.compile(
     r"(?:(?P<host>\[[0-9A-Fa-f:.%\w]+\]|[\w.-]+|\*)?:)?(?P<port>\d{1,5})", re.ASCII
 )
+_FORMS = "ADDRESS:PORT, [IPV6]:PORT, :PORT or PORT"
+#: RFC 2033 section 5: whoever talks to this port expects SMTP.
+_SMTP_PORT = 25
 
 
 @dataclass(frozen=True, slots=True)
 class ListenAddress:
-    """Where to listen; host "" means every address, IPv4 and IPv6.  tls: TLS from the start."""
+    """Where to listen, and what is spoken there.
+
+    host "" means every address, IPv4 and IPv6.  tls: TLS from the start.  path: that of a Unix
+    socket, in place of host and port.
+    """
 
     host: str
     port: int
     tls: bool = False
+    kind: Kind = "smtp"
+    path: str = ""
 
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host or "*"
-        return f"{host}:{self.port}"
+        place = self.path or f"{host}:{self.port}"
+        return place if self.kind == "smtp" and not self.path else f"{self.kind}:{place}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,12 +75,27 @@ class RunOptions:
 
 
 def parse_listen(text: str, *, tls: bool = False) -> ListenAddress:
-    """Read ADDR:PORT, [IPV6]:PORT, :PORT or PORT.  Raises a ValueError that says what is right."""
-    match = _ADDRESS.fullmatch(text)
+    """Read ADDR:PORT, [IPV6]:PORT, :PORT or PORT; with a kind and a colon before it also a /path.
+
+    Raises a ValueError that says what is right.
+    """
+    parts = _kind(text)
+    assert parts is not None
+    kind: Kind = next((kind for kind in KINDS if kind == parts[1]), "smtp")
+    if parts[1] and parts[2].startswith("/") and parts[2].isprintable():
+        return ListenAddress("", 0, tls, kind, parts[2])
+    match = _ADDRESS.fullmatch(parts[2])
     if not match or not 0 <= int(match["port"]) <= 65535:
-        raise ValueError("ADDRESS:PORT, [IPV6]:PORT, :PORT or PORT")
-    host = (match["host"] or "").strip("[]")
-    return ListenAddress("" if host == "*" else host, int(match["port"]), tls)
+        raise ValueError(f"{_FORMS}, or lmtp:… with these or /PATH")
+    host, port = (match["host"] or "").strip("[]"), int(match["port"])
+    if kind == "lmtp" and port == _SMTP_PORT:
+        raise ValueError("another port than 25, which is not for LMTP (RFC 2033 section 5)")
+    return ListenAddress("" if host == "*" else host, port, tls, kind)
+
+
+def kind_named(name: str) -> Kind:
+    """What is spoken on a socket of this name (FileDescriptorName=): SMTP, unless it says so."""
+    return next((kind for kind in KINDS if kind in name and kind != "smtp"), "smtp")
 
 
 def config_directories(

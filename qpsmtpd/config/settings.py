@@ -162,6 +162,13 @@ class Settings:
         doc="Whether messages may come in chunks (BDAT: RFC 3030), which some large senders prefer "
         "to DATA.",
     )
+    dsn: Literal["next_hop", "always", "off"] = opt(
+        "next_hop",
+        doc="Whether clients are offered notices of delivery (DSN: RFC 3461): next_hop (where the "
+        "mail system behind sends them), always (where it does not, we send those of success, to "
+        "clients that may relay and to senders whom SPF confirms), or off (what clients ask for is "
+        "dropped, so that strangers learn nothing about what becomes of a message).",
+    )
     auth_results_of_others: Literal["keep", "rename"] = opt(
         "keep",
         doc="What to do with Authentication-Results of other servers: keep them, or rename them to "
@@ -254,6 +261,20 @@ class Settings:
     proxy_timeout: Seconds = opt(
         Seconds(10), least=1, doc="How long to wait for the header of a proxy."
     )
+    xclient_networks: tuple[IPNetwork, ...] = opt(
+        (),
+        check=_check_proxies,
+        doc="Mail proxies such as nginx, one address or network a line, that may say by XCLIENT "
+        "whose session they pass on, and who has logged in with them. Each can name any client, "
+        "even one that may relay. To others the command is unknown.",
+    )
+    xforward_networks: tuple[IPNetwork, ...] = opt(
+        (),
+        check=_check_proxies,
+        doc="Mail systems such as Postfix that have us filter their messages, one address or "
+        "network a line, and may say by XFORWARD where each comes from. All plugins then judge "
+        "that client, and it may relay only if it could when it connected itself.",
+    )
     hook_timeout: Seconds = opt(
         Seconds(120),
         least=0,
@@ -314,6 +335,16 @@ class Settings:
     def proxies(self) -> HostList:
         """The addresses of proxy_networks."""
         return HostList(self.proxy_networks)
+
+    @functools.cached_property
+    def xclient_hosts(self) -> HostList:
+        """The addresses of xclient_networks."""
+        return HostList(self.xclient_networks)
+
+    @functools.cached_property
+    def xforward_hosts(self) -> HostList:
+        """The addresses of xforward_networks."""
+        return HostList(self.xforward_networks)
 
     @functools.cached_property
     def exempt(self) -> HostList:

@@ -133,9 +133,9 @@ class _UvloopAcceptor:
 
     async def start(self) -> None:
         if self._server is None:
-            self._server = await self._loop.create_server(
-                self._factory, sock=self.listening.dup(), backlog=BACKLOG
-            )
+            unix = self.listening.family == socket.AF_UNIX
+            create = self._loop.create_unix_server if unix else self._loop.create_server
+            self._server = await create(self._factory, sock=self.listening.dup(), backlog=BACKLOG)
 
     def rest(self) -> None:
         if self._server is not None:

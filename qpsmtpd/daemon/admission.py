@@ -143,6 +143,14 @@ class Admission:
         """Admit a connection from `ip`, a proxy, whose client is not known yet."""
         return self._no_room(ip) or self._take(UNNAMED)
 
+    def exchange(self, place: Place, ip: str) -> Place | Refusal:
+        """The place is that of another client from now on; if it is refused, all stays as it is."""
+        self.leave(place)
+        found = self.enter(ip)
+        if isinstance(found, Refusal):
+            self._take(place)
+        return found
+
     def leave(self, place: Place) -> None:
         """The connection is over."""
         self.connections -= 1

@@ -16,6 +16,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from qpsmtpd.config.runoptions import Kind
 from qpsmtpd.config.snapshot import Snapshot
 from qpsmtpd.daemon import descriptors
 from qpsmtpd.daemon.acceptor import Acceptor, make_acceptor
@@ -48,10 +49,11 @@ _CLOSING_TURNS = 3
 
 @dataclass(frozen=True)
 class Listener:
-    """A listening socket; tls means implicit TLS (RFC 8314)."""
+    """A listening socket, and what is spoken there; tls means implicit TLS (RFC 8314)."""
 
     socket: socket.socket
     tls: bool = False
+    kind: Kind = "smtp"
 
 
 class Server:
@@ -102,6 +104,14 @@ class Server:
         self._leave_next_to_others()
         return place.from_client
 
+    def admit_as(self, protocol: SmtpProtocol, ip: str) -> int | Reply:
+        """Register a connection anew, as that of another client; returns the same as `admit`."""
+        place = self._admission.exchange(self._protocols[protocol], ip)
+        if isinstance(place, Refusal):
+            return place.reply
+        self._protocols[protocol] = place
+        return place.from_client
+
     def forget(self, protocol: SmtpProtocol) -> None:
         """The connection is over."""
         self._admission.leave(self._protocols.pop(protocol))
@@ -138,7 +148,7 @@ class Server:
     async def listen(self, listeners: Sequence[Listener]) -> None:
         """Accept connections on these sockets from now on."""
         for listener in listeners:
-            factory = self._factory(listener.tls)
+            factory = self._factory(listener.tls, kind=listener.kind)
             acceptor = make_acceptor(self._loop, listener.socket, factory, self._pause)
             await acceptor.start()
             self._acceptors.append(acceptor)
@@ -186,11 +196,23 @@ class Server:
             self._rest()
 
     def _factory(
-        self, tls: bool, client: Endpoint | None = None, local: Endpoint | None = None
+        self,
+        tls: bool,
+        client: Endpoint | None = None,
+        local: Endpoint | None = None,
+        *,
+        kind: Kind = "smtp",
     ) -> Callable[[], ProxyHandshake | SmtpProtocol]:
         def protocol() -> ProxyHandshake | SmtpProtocol:
-            kind = ProxyHandshake if self._snapshot.settings.proxy_networks else SmtpProtocol
-            return kind(self, self._loop, implicit_tls=tls, client=client, local=local)
+            cls = ProxyHandshake if self._snapshot.settings.proxy_networks else SmtpProtocol
+            return cls(
+                self,
+                self._loop,
+                implicit_tls=tls,
+                client=client,
+                local=local,
+                lmtp=kind == "lmtp",
+            )
 
         return protocol
 

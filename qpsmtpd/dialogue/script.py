@@ -131,6 +131,12 @@ class Script:
         """Whether the script starts with the TLS handshake, before the greeting."""
         return bool(self.steps) and isinstance(self.steps[0].action, StartTls)
 
+    @property
+    def lmtp(self) -> bool:
+        """Whether the first thing that is said is the LHLO of LMTP."""
+        said = (each.action.unit for each in self.steps if isinstance(each.action, Send))
+        return next(said, b"").upper().startswith(b"LHLO")
+
 
 @dataclass
 class Transcript:

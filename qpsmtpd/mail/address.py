@@ -252,16 +252,20 @@ def decode_xtext(value: str) -> str:
 
     Control characters are refused: none of these values may hold one, and they end up in headers.
     """
-    if not _is_xtext(value):
-        raise PathError("syntax error in xtext", "parameters")
-    octets = _xtext_hex.sub(lambda hexchar: bytes.fromhex(hexchar[1].decode()), value.encode())
     try:
-        text = octets.decode()
+        text = xtext_octets(value).decode()
     except UnicodeDecodeError:
         raise PathError("syntax error in xtext", "parameters") from None
     if _has_forbidden(text):
         raise PathError("control character in xtext", "parameters")
     return text
+
+
+def xtext_octets(value: str) -> bytes:
+    """The octets that xtext stands for, whatever they are.  Raises PathError if it is not xtext."""
+    if not _is_xtext(value):
+        raise PathError("syntax error in xtext", "parameters")
+    return _xtext_hex.sub(lambda hexchar: bytes.fromhex(hexchar[1].decode()), value.encode())
 
 
 def encode_xtext(text: str) -> str:

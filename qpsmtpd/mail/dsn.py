@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: MIT
 """DSN: the parameters of MAIL and RCPT by which a client says which notices it wants (RFC 3461).
 
-We send no notices, so they are for whoever delivers.  The keyword DSN is offered only where the
-mail system behind takes them; but some clients send them without having been asked, and they are
-taken all the same, for they are wishes: without them a message is delivered as well.
+They are for whoever delivers, and the keyword DSN is offered where the mail system behind takes
+them, unless the setting `dsn` says otherwise; then notices of success are ours (smtp/notices.py).
+Some clients send them without having been asked, and they are taken all the same, for they are
+wishes: without them a message is delivered as well.
 """
 
 from __future__ import annotations
@@ -35,6 +36,22 @@ def has_wrong_value(parameters: Mapping[str, str | None], *, utf8: bool) -> bool
         if not _is_right(name, parameters[name] or "", utf8):
             return True
     return False
+
+
+def wants_success(parameters: Mapping[str, str | None]) -> bool:
+    """Whether these parameters of RCPT ask for a notice when the message has arrived."""
+    return "SUCCESS" in (parameters.get("NOTIFY") or "").upper()
+
+
+def forget(parameters: dict[str, str | None]) -> None:
+    """Remove these parameters: nobody is to get them."""
+    for name in MAIL_PARAMETERS | RCPT_PARAMETERS:
+        parameters.pop(name, None)
+
+
+def decoded(address: str) -> str:
+    """The address of ORCPT; one that was sent as it is (RFC 6533) is no xtext."""
+    return decode_xtext(address) if address.isascii() else address
 
 
 def _is_right(name: str, value: str, utf8: bool) -> bool:

@@ -24,6 +24,7 @@ from qpsmtpd.mail.message import Message
 from qpsmtpd.mail.notes import Notes
 from qpsmtpd.mail.tasks import TaskOwner
 from qpsmtpd.mail.trail import Trail
+from qpsmtpd.mail.verdict import Verdict
 
 log = logging.getLogger(__name__)
 
@@ -115,6 +116,7 @@ class Session(TaskOwner):
         "iprev",
         "karma",
         "karma_history",
+        "lmtp",
         "local",
         "max_connections_from_client",
         "messages",
@@ -158,6 +160,9 @@ class Session(TaskOwner):
         self.started = time.monotonic()
         self.hello: Literal["helo", "ehlo"] | None = None
         self.hello_host = ""
+        #: The client speaks LMTP (RFC 2033), and gets a reply to the message for each recipient.
+        #: `hello` is "ehlo" after its LHLO, which does the same.
+        self.lmtp = False
         #: The client may send mail to any destination.
         self.relay_client = False
         self.tls: TlsInfo | None = None
@@ -236,13 +241,22 @@ class Session(TaskOwner):
         self.karma += points
 
 
+#: The action of a notice of success (RFC 3464 section 2.3.3).
+Success = Literal["relayed", "delivered", "none"]
+
+
 @dataclass(slots=True)
 class Recipient:
-    """A recipient of the transaction: RCPT's address and parameters, and plugins' notes."""
+    """A recipient of the transaction: RCPT's address and parameters, and plugins' notes.
+
+    success: the notice that is left to us if the client wants one of success (RFC 3461); the plugin
+        that hands the message over says so: "none" if whoever takes it sends such notices.
+    """
 
     address: Address
     parameters: dict[str, str | None] = field(default_factory=dict)
     notes: Notes = field(default_factory=Notes)
+    success: Success = "relayed"
 
     def __str__(self) -> str:
         return self.address.address
@@ -269,11 +283,13 @@ class Transaction(TaskOwner):
         "auth_results",
         "dropped_by",
         "envelope_changeable",
+        "for_each",
         "held_for",
         "id",
         "left_out",
         "mail_parameters",
         "message",
+        "named",
         "next_hop_id",
         "notes",
         "received_header",
@@ -283,6 +299,7 @@ class Transaction(TaskOwner):
         "session",
         "size",
         "started",
+        "success_wanted",
         "taps",
         "trail",
         "whitelisted_sender",
@@ -304,6 +321,12 @@ class Transaction(TaskOwner):
         #: The recipients accepted so far.
         self.recipients: list[Recipient] = []
         self.refused_recipients = 0
+        #: Whether a notice of success was asked for with some recipient (NOTIFY: RFC 3461).
+        self.success_wanted = False
+        #: Those that an LMTP client gets a reply for: the recipients before plugins changed them.
+        self.named: tuple[Recipient, ...] = ()
+        #: What the hook `queue` said of each recipient, if it told them apart; see `Verdict`.
+        self.for_each: tuple[Verdict, ...] = ()
         #: The message, once it has been read to its end; None before.
         self.message: Message | None = None
         #: The header section as it came, from `hook_data_headers_end` on, whatever plugins change.
@@ -334,6 +357,12 @@ class Transaction(TaskOwner):
         self._fields_on_top: tuple[tuple[str, str], ...] | None = ()
 
     # --- the envelope -----------------------------------------------------------------------
+
+    def open_envelope(self) -> None:
+        """The client has named all recipients, and now plugins may change them (for the core)."""
+        self.envelope_changeable = True
+        if self.session.lmtp:
+            self.named = tuple(self.recipients)
 
     def add_recipient(
         self, address: Address, parameters: dict[str, str | None] | None = None

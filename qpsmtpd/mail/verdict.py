@@ -31,6 +31,8 @@ class Verdict:
     code: the three-digit reply code where the hook's default is wrong; 0 means the default.
     tentative: counts only if no plugin further down the chain has an opinion.
     reason: why, for the log; it may say what the client should not know.
+    for_each: of the hook `queue`, what becomes of the message for each of `tx.recipients`, in their
+        order, if that is not the same; a client that speaks LMTP is told.
     """
 
     decision: Decision
@@ -40,6 +42,7 @@ class Verdict:
     code: int = 0
     tentative: bool = False
     reason: str = field(default="", compare=False)
+    for_each: tuple[Verdict, ...] = ()
 
     @property
     def accepted(self) -> bool:

@@ -266,6 +266,11 @@ Serve a configuration in another directory, on a port that needs no rights:
 As root: SMTP, and TLS from the first byte, as the user qpsmtpd:
 
     qpsmtpd run --listen :25 --listen-tls :465 --user qpsmtpd
+
+Between a mail system and a mail store, by LMTP (RFC 2033), on a Unix socket in a directory that
+only the mail system may enter:
+
+    qpsmtpd run --listen lmtp:/var/spool/postfix/private/qpsmtpd
 """,
     "inetd": """\
 With tcpserver, as the daemon's user:

@@ -27,10 +27,12 @@ from qpsmtpd.nexthop.submit import (
     hand_over,
     log_refusals,
     mixed,
+    notice_owed,
     refused,
     remember_refusals,
     room_for,
     taken,
+    told_apart,
     unavailable,
 )
 from qpsmtpd.nexthop.target import Target, smtp_target
@@ -63,6 +65,7 @@ __all__ = [
     "log_refusals",
     "make_pool",
     "mixed",
+    "notice_owed",
     "offer_dsn",
     "offer_extensions",
     "refused",
@@ -70,6 +73,7 @@ __all__ = [
     "room_for",
     "smtp_target",
     "taken",
+    "told_apart",
     "unavailable",
     "xclient_commands",
 ]

@@ -22,6 +22,7 @@ from types import TracebackType
 from typing import Self
 
 from qpsmtpd.errors import QpsmtpdError
+from qpsmtpd.mail import dsn
 from qpsmtpd.mail.address import ReversePath, decode_xtext
 from qpsmtpd.mail.session import Recipient, Transaction
 from qpsmtpd.plugin.place import parse_place
@@ -124,6 +125,9 @@ class Cleanup:
             async for block in tx.message.stream():
                 await self._write(encoder.feed(block))
             await self._write(encoder.end() + record(b"X") + record(b"E"))
+            for recipient in tx.recipients:
+                # Postfix sends the notices.
+                recipient.success = "none"
             return _result(await self._attributes(), queue_id)
 
     async def __aenter__(self) -> Self:
@@ -269,12 +273,7 @@ def _wishes(recipient: Recipient) -> Iterator[str]:
         yield f"notify_flags={sum(_NOTIFY[reason] for reason in set(notify.upper().split(',')))}"
     if original := recipient.parameters.get("ORCPT"):
         kind, _, address = original.partition(";")
-        yield f"dsn_orig_rcpt={kind};{_decoded(address)}"
-
-
-def _decoded(value: str) -> str:
-    """Of xtext; an address that was sent as it is (RFC 6533) is no xtext."""
-    return decode_xtext(value) if value.isascii() else value
+        yield f"dsn_orig_rcpt={kind};{dsn.decoded(address)}"
 
 
 def _attributes(tx: Transaction) -> Iterator[tuple[str, str]]:

@@ -7,10 +7,11 @@ Reply texts are ours; what the next hop said goes to the log.
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from dataclasses import dataclass, replace
 
-from qpsmtpd.mail.session import Recipient, Transaction
+from qpsmtpd.mail import dsn
+from qpsmtpd.mail.session import Recipient, Success, Transaction
 from qpsmtpd.mail.verdict import Verdict, accept, defer, deny
 from qpsmtpd.nexthop import blame, hoplimits
 from qpsmtpd.nexthop.client import Client, EnvelopeReplies
@@ -120,11 +121,22 @@ async def hand_over(
     else:
         answer = envelope.data or await client.start_data()
         if answer.code != 354:
-            refusal = judge.answer(_refusal(answer), "DATA")
+            refusal = judge.answer(_negative(answer), "DATA")
             return Outcome(False, _merged(refusals, [refusal] * accepted))
         answers = await client.send_message(tx.message.stream(), expected)
     answers = [judge.answer(answer, "message") for answer in answers]
-    return Outcome(True, _merged(refusals, answers if lmtp else answers * accepted))
+    outcomes = _merged(refusals, answers if lmtp else answers * accepted)
+    owed = notice_owed(client.extensions, lmtp=lmtp)
+    for recipient, reply in zip(recipients, outcomes, strict=True):
+        recipient.success = owed if reply.positive else "none"
+    return Outcome(True, outcomes)
+
+
+def notice_owed(extensions: Collection[str], *, lmtp: bool = False) -> Success:
+    """The notice of success that is left to us when a next hop with these keywords has taken it."""
+    if dsn.KEYWORD in extensions:
+        return "none"
+    return "delivered" if lmtp else "relayed"
 
 
 def _is_for_chunk(
@@ -192,7 +204,7 @@ async def _begin(
     )
 
 
-def _refusal(answer: HopReply) -> HopReply:
+def _negative(answer: HopReply) -> HopReply:
     """The reply to DATA, which has to be negative if it is not 354."""
     if answer.code < 400:
         raise NextHopError(f"DATA: {answer}", "4.5.0")
@@ -274,6 +286,18 @@ def taken(pool: Pool, tx: Transaction, reply: HopReply) -> Verdict:
     return accept(_text(pool, [reply], text), status="2.0.0")
 
 
+def told_apart(pool: Pool, tx: Transaction, outcome: Outcome) -> Verdict:
+    """The verdict for a client that is told about each recipient; all of them were handed over."""
+    reply, replies = outcome.first_taken, outcome.replies
+    if reply is None:
+        verdict = refused(pool, replies, tx.recipients)
+    else:
+        log_refusals(pool, replies, tx.recipients)
+        verdict = taken(pool, tx, reply)
+    each = (accept() if one.positive else _refusal(pool, [one]) for one in replies)
+    return replace(verdict, for_each=tuple(each))
+
+
 def unavailable(pool: Pool, error: NextHopError) -> Verdict:
     """The verdict when the next hop is down, slow or confused, or does not want us."""
     level = logging.ERROR if error.ours else logging.WARNING
@@ -289,6 +313,10 @@ def refused(
     recipients: those that the replies belong to, for the log.
     """
     log_refusals(pool, replies, recipients)
+    return _refusal(pool, replies)
+
+
+def _refusal(pool: Pool, replies: Sequence[HopReply]) -> Verdict:
     temporary = any(not reply.positive and not reply.permanent for reply in replies)
     if not temporary:
         code, status = _for_all(replies, 554, "5")

@@ -457,6 +457,10 @@ class Plugin(Generic[O]):
         Not interrupted when the client goes away.  Refused with 552 or 452; no opinion is 451.  A
         plugin that has certainly not handed the message over returns `unless_another(defer(...))`:
         a queue plugin further down may then take it.
+
+        Where recipients fare differently, `replace(verdict, for_each=...)` has a verdict for each,
+        for clients that speak LMTP (`tx.session.lmtp`).  `recipient.success` says whether whoever
+        takes the message sends notices of success.
         """
 
     async def hook_queue_post(self, tx: Transaction) -> Verdict | None:

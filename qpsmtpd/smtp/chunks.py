@@ -24,7 +24,7 @@ from qpsmtpd.smtp.connection import Connection
 from qpsmtpd.smtp.datareader import whole_text
 from qpsmtpd.smtp.receiver import Receiver
 from qpsmtpd.smtp.reply import Reply
-from qpsmtpd.smtp.transfer import ask, conclude, decide, take_whole
+from qpsmtpd.smtp.transfer import ask, decide, end, take_whole
 
 #: RFC 3030 section 2; twenty digits as in SIZE (RFC 1870).
 _chunk = re.compile(r"([0-9]{1,20})(?: +(LAST))?", re.IGNORECASE).fullmatch
@@ -51,7 +51,7 @@ class Chunks:
         self.receiver.close()
 
 
-async def bdat(connection: Connection, argument: str) -> Reply:
+async def bdat(connection: Connection, argument: str) -> Reply | None:
     """BDAT: one chunk; with the last one, everything up to the reply to the message."""
     chunk = _parsed(argument)
     if chunk is None:
@@ -69,9 +69,10 @@ async def bdat(connection: Connection, argument: str) -> Reply:
     elif not reply.disconnect:
         await _skip(connection, chunk.size)
     if reply is not None:
-        reply = conclude(connection, transaction, reply)
-        await connection.reset_transaction()
-        return reply
+        if not chunk.last:
+            # RFC 2033 section 4.3: only the last chunk has a reply for each recipient.
+            transaction.named = ()
+        return await end(connection, transaction, reply)
     connection.deciding = False
     if not chunk.size:
         # Nothing that is worth anything: so nobody can go on like this for ever.
@@ -97,7 +98,7 @@ def _sequence_fault(connection: Connection) -> Reply | None:
 
 async def _begin(connection: Connection, transaction: Transaction) -> Reply | None:
     """The first chunk stands for DATA as well."""
-    transaction.envelope_changeable = True
+    transaction.open_envelope()
     if "data" not in connection.snapshot.chain.hooks:
         return None
     transaction.session.sends_chunk = True

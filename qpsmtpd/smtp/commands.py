@@ -11,9 +11,10 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Literal
 
-from qpsmtpd.mail.capabilities import limits_line
+from qpsmtpd.mail import dsn
+from qpsmtpd.mail.capabilities import limits_line, withdraw_extension
 from qpsmtpd.mail.trail import Answer
-from qpsmtpd.smtp import authenticate, chunks, envelope, replies, transfer
+from qpsmtpd.smtp import authenticate, chunks, envelope, presented, replies, transfer
 from qpsmtpd.smtp.connection import Connection
 from qpsmtpd.smtp.otherprotocols import protocol_of
 from qpsmtpd.smtp.replies import reply_to
@@ -29,6 +30,8 @@ MAX_HELLO_NAME = 255
 
 async def helo(connection: Connection, argument: str) -> Reply:
     """HELO: acts like RSET when repeated (RFC 5321 section 4.1.4)."""
+    if connection.session.lmtp:
+        return await unrecognized(connection, "HELO", argument)
     reply = await _hello(connection, "helo", argument)
     if reply is not None:
         return reply
@@ -37,9 +40,24 @@ async def helo(connection: Connection, argument: str) -> Reply:
 
 async def ehlo(connection: Connection, argument: str) -> Reply:
     """EHLO: the welcome and the list of extensions."""
+    if connection.session.lmtp:
+        return await unrecognized(connection, "EHLO", argument)
+    return await _ehlo(connection, argument)
+
+
+async def lhlo(connection: Connection, argument: str) -> Reply:
+    """LHLO: the EHLO of LMTP, which has no other (RFC 2033 section 4.1)."""
+    if not connection.session.lmtp:
+        return await unrecognized(connection, "LHLO", argument)
+    return await _ehlo(connection, argument)
+
+
+async def _ehlo(connection: Connection, argument: str) -> Reply:
     reply = await _hello(connection, "ehlo", argument)
     if reply is not None:
         return reply
+    if connection.snapshot.settings.dsn == "off":
+        withdraw_extension(connection.session, dsn.KEYWORD)
     return Reply(250, "", "\n".join((_welcome(connection), *connection.session.capabilities)))
 
 
@@ -61,12 +79,19 @@ def _extensions(connection: Connection) -> list[str]:
     lines = ["PIPELINING", "8BITMIME", *chunking, *utf8, "ENHANCEDSTATUSCODES"]
     if limits:
         lines.append(limits)
+    if snapshot.settings.dsn == "always":
+        lines.append(dsn.KEYWORD)
     if largest:
         lines.append(f"SIZE {largest}")
     if snapshot.tls_context is not None and connection.session.tls is None:
         lines.append("STARTTLS")
     if mechanisms:
         lines.append(f"AUTH {' '.join(mechanisms)}")
+    settings = snapshot.settings
+    if settings.xclient_networks and presented.may_speak(connection, settings.xclient_hosts):
+        lines.append(f"XCLIENT {' '.join(presented.XCLIENT)}")
+    if settings.xforward_networks and presented.may_speak(connection, settings.xforward_hosts):
+        lines.append(f"XFORWARD {' '.join(presented.XFORWARD)}")
     return lines
 
 
@@ -89,6 +114,22 @@ async def _hello(
         # RFC 5321 section 4.1.4: the state is what it would be without the command.
         session.hello, session.hello_host, session.capabilities = before
     return reply
+
+
+async def introduce_as(
+    connection: Connection, kind: Literal["helo", "ehlo"], name: str
+) -> Reply | None:
+    """Ask about a name that somebody else has told for the client.  Returns the refusal."""
+    host = await _hello_host(connection, f"{kind}_parse", name)
+    if isinstance(host, Reply):
+        return host
+    session = connection.session
+    before = session.hello, session.hello_host
+    session.hello, session.hello_host = kind, host
+    refusal = connection.refusal(await connection.run_outside(kind, host), host)
+    if refusal is not None:
+        session.hello, session.hello_host = before
+    return refusal
 
 
 async def _hello_host(connection: Connection, hook: str, argument: str) -> str | Reply:
@@ -147,7 +188,13 @@ async def help_(connection: Connection, argument: str) -> Reply:
     if answer is not None and answer.refused:
         return reply_to(answer)
     text = _text(answer)
-    return Reply(214, "2.0.0", text or f"This is qpsmtpd\nCommands: {' '.join(sorted(COMMANDS))}")
+    return Reply(214, "2.0.0", text or f"This is qpsmtpd\nCommands: {' '.join(_known(connection))}")
+
+
+def _known(connection: Connection) -> list[str]:
+    """The commands that this client may use."""
+    unknown = _NOT_OF_LMTP if connection.session.lmtp else _OF_LMTP
+    return sorted(COMMANDS.keys() - unknown - _OF_PROXIES)
 
 
 async def quit_(connection: Connection, _argument: str) -> Reply:
@@ -188,6 +235,20 @@ async def starttls(connection: Connection, argument: str) -> Reply | None:
     return None
 
 
+async def xclient(connection: Connection, argument: str) -> Reply | None:
+    """XCLIENT: a proxy that may says who its client is."""
+    if not presented.may_speak(connection, connection.snapshot.settings.xclient_hosts):
+        return await unrecognized(connection, "XCLIENT", argument)
+    return await presented.xclient(connection, argument)
+
+
+async def xforward(connection: Connection, argument: str) -> Reply:
+    """XFORWARD: a mail system that may says where the next message comes from."""
+    if not presented.may_speak(connection, connection.snapshot.settings.xforward_hosts):
+        return await unrecognized(connection, "XFORWARD", argument)
+    return await presented.xforward(connection, argument)
+
+
 async def unrecognized(connection: Connection, verb: str, argument: str) -> Reply:
     """Any other verb; plugins may know it, or count it."""
     session = connection.session
@@ -222,6 +283,7 @@ COMMANDS: dict[str, Callable[[Connection, str], Awaitable[Reply | None]]] = {
     "EHLO": ehlo,
     "HELO": helo,
     "HELP": help_,
+    "LHLO": lhlo,
     "MAIL": envelope.mail,
     "NOOP": noop,
     "QUIT": quit_,
@@ -229,7 +291,14 @@ COMMANDS: dict[str, Callable[[Connection, str], Awaitable[Reply | None]]] = {
     "RSET": rset,
     "STARTTLS": starttls,
     "VRFY": vrfy,
+    "XCLIENT": xclient,
+    "XFORWARD": xforward,
 }
+
+#: Not shown to clients that ask for help: only to those who are offered them.
+_OF_PROXIES = frozenset({"XCLIENT", "XFORWARD"})
+_OF_LMTP = frozenset({"LHLO"})
+_NOT_OF_LMTP = frozenset({"EHLO", "HELO"})
 
 #: Commands of SMTP that we know and do not have (RFC 5321 section 4.2.4: 502): we expand no lists,
 #: and have no queue to send.

@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import logging
 import ssl
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from qpsmtpd.config.snapshot import Snapshot
 from qpsmtpd.logs.lines import write_line
-from qpsmtpd.mail.session import Session, TlsInfo
+from qpsmtpd.mail.session import ReverseLookup, Session, TlsInfo
 from qpsmtpd.mail.spoolmemory import SpoolMemory
 from qpsmtpd.mail.trail import CORE, Answer
+from qpsmtpd.smtp.proxied import Proxied
 from qpsmtpd.smtp.replies import OUT_OF_STEP, reply_to, verdict_of
 from qpsmtpd.smtp.reply import Recorded, Reply
 
@@ -91,6 +92,12 @@ class Wire(Protocol):
     async def pause(self, seconds: float) -> None:
         """Send what was collected, and let the client wait, whatever it sends meanwhile."""
 
+    def count_as(self, ip: str) -> int | Reply:
+        """Count the connection as one of this client's; how many it has open, or the refusal."""
+
+    def reverse_lookup(self, ip: str) -> ReverseLookup:
+        """Begin to look up a client's name; returns the function that waits for it."""
+
     async def start_tls(self, context: ssl.SSLContext) -> TlsInfo:
         """Negotiate TLS.  Raises ClientGoneError when it fails."""
 
@@ -124,6 +131,8 @@ class Connection:
     memory: SpoolMemory = field(default_factory=SpoolMemory)
     #: What has come of a message, between two chunks of it; None if there is none.
     incoming: Incoming | None = None
+    #: What somebody who speaks for clients has said of them (presented.py); None if nobody does.
+    proxied: Proxied | None = None
     #: No further command is read.
     closing: bool = False
     #: The client has said QUIT, so that it expects the end.
@@ -144,6 +153,12 @@ class Connection:
             # Temporary refusals do not count: a greylisted mailing list may earn a thousand.
             self.counters.errors += 1
         self.wire.write(reply.encode())
+
+    def say_each(self, replies: Sequence[Reply]) -> None:
+        """Send the replies to one message for its recipients, in LMTP; they count as one."""
+        *others, last = replies
+        self.wire.write(b"".join(reply.encode() for reply in others))
+        self.say(last)
 
     def run(self, hook: str, *args: Any) -> Awaitable[Answer | None]:
         """Ask the plugins.  Awaiting it gives the answer that ends the hook, or None."""
@@ -233,3 +248,14 @@ class Connection:
         self.session.transaction = None
         if transaction.tasks is not None:
             await transaction.end_tasks()
+
+    async def end_session(self) -> None:
+        """End the transaction, tell the plugins that the session is over, and end its tasks."""
+        session, chain = self.session, self.snapshot.chain
+        await self.reset_transaction()
+        for hook in ("disconnect", "post_connection"):
+            if hook in chain.hooks:
+                await chain.notify(hook, session)
+        await session.end_tasks()
+        # Tasks in them remember the session: this spares Python's collector a circle.
+        session.notes.clear()

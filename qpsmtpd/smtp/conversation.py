@@ -21,7 +21,9 @@ from qpsmtpd.smtp.connection import (
     LineTooLongError,
     ShutdownError,
 )
+from qpsmtpd.smtp.introduction import ask_at_connect, prepare
 from qpsmtpd.smtp.otherprotocols import BINARY
+from qpsmtpd.smtp.presented import end_forwarded
 from qpsmtpd.smtp.reply import Reply
 
 log = logging.getLogger(__name__)
@@ -60,21 +62,19 @@ async def _open_and_serve(connection: Connection) -> None:
 
 async def _greet(connection: Connection) -> bool:
     """Run the hooks of the connection, then greet or refuse."""
-    session = connection.session
-    for hook in ("pre_connection", "connect"):
-        reply = connection.refusal(await connection.run(hook, session), session.client.ip)
-        if reply is not None:
-            connection.say(reply)
-            return False
-    connection.say(Reply(220, "", _greeting(connection.snapshot)))
+    if (reply := await ask_at_connect(connection)) is not None:
+        connection.say(reply)
+        return False
+    protocol = "LMTP" if connection.session.lmtp else "ESMTP"
+    connection.say(Reply(220, "", _greeting(connection.snapshot, protocol)))
     return True
 
 
-def _greeting(snapshot: Snapshot) -> str:
+def _greeting(snapshot: Snapshot, protocol: str) -> str:
     greeting = snapshot.settings.smtpgreeting
     if not greeting:
-        return f"{snapshot.services.me} ESMTP qpsmtpd"
-    return greeting if "ESMTP" in greeting.split() else f"{greeting} ESMTP"
+        return f"{snapshot.services.me} {protocol} qpsmtpd"
+    return greeting if protocol in greeting.split() else f"{greeting} {protocol}"
 
 
 async def _serve(connection: Connection) -> None:
@@ -92,6 +92,9 @@ async def _serve(connection: Connection) -> None:
                 reply = await execute(connection, line)
         if reply is not None:
             connection.say(reply)
+        elif connection.proxied is not None and connection.proxied.greeting_due:
+            connection.proxied.greeting_due = False
+            await _greet(connection)
 
 
 def _enough(connection: Connection) -> Reply | None:
@@ -127,6 +130,10 @@ async def execute(connection: Connection, line: bytes) -> Reply | None:
         return unknown if unknown.code < 400 else connection.refuse("command", unknown)
     if connection.traced:
         log.debug("command %r", verb if verb == "AUTH" else text)
+    if connection.proxied is not None:
+        refusal = await prepare(connection, connection.proxied, verb)
+        if refusal is not None:
+            return connection.refuse(verb.lower(), refusal)
     reply = await command(connection, argument.strip(" \t"))
     if reply is None or reply.code < 400:
         return reply
@@ -149,13 +156,8 @@ async def _last_words(connection: Connection, reply: Reply) -> None:
 
 
 async def _close(connection: Connection) -> None:
+    if connection.proxied is not None:
+        await end_forwarded(connection, connection.proxied)
     session = connection.session
-    chain = connection.snapshot.chain
-    await connection.reset_transaction()
-    for hook in ("disconnect", "post_connection"):
-        if hook in chain.hooks:
-            await chain.notify(hook, session)
-    await session.end_tasks()
-    # Tasks in them remember the session: this spares Python's collector a circle.
-    session.notes.clear()
+    await connection.end_session()
     log.debug("closed ip=%s commands=%d", session.client.ip, session.commands)

@@ -46,6 +46,8 @@ async def mail(connection: Connection, argument: str) -> Reply:
         fault = _mail_parameter_fault(connection, parsed.parameters)
         if fault is not None:
             return fault
+        if connection.snapshot.settings.dsn == "off":
+            dsn.forget(parsed.parameters)
     try:
         sender = parse_reverse_path(parsed.path, utf8=True)
     except PathError:
@@ -169,6 +171,10 @@ async def rcpt(connection: Connection, argument: str) -> Reply:
         fault = _rcpt_parameter_fault(parsed.parameters, transaction.utf8)
         if fault is not None:
             return fault
+        if connection.snapshot.settings.dsn == "off":
+            dsn.forget(parsed.parameters)
+        if dsn.wants_success(parsed.parameters):
+            transaction.success_wanted = True
     try:
         address = parse_forward_path(parsed.path, utf8=True)
     except PathError:

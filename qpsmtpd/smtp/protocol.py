@@ -78,6 +78,9 @@ class Host(Protocol):
         A client that is exempt from limits has 1.
         """
 
+    def admit_as(self, protocol: SmtpProtocol, ip: str) -> int | Reply:
+        """Register a connection anew, as that of another client; returns the same as `admit`."""
+
     def forget(self, protocol: SmtpProtocol) -> None:
         """The connection is over."""
 
@@ -96,6 +99,7 @@ class SmtpProtocol(SMTP):
         implicit_tls: bool = False,
         client: Endpoint | None = None,
         local: Endpoint | None = None,
+        lmtp: bool = False,
     ) -> None:
         # SMTP.__init__ is not called: it inspects all methods of the class for every connection.
         self._host = host
@@ -103,6 +107,7 @@ class SmtpProtocol(SMTP):
         self._implicit_tls = implicit_tls
         self._client = client
         self._local = local
+        self._lmtp = lmtp
         self.transport: asyncio.Transport | None = None
         self.connection: Connection | None = None
         self.task: asyncio.Task[None] | None = None
@@ -143,14 +148,9 @@ class SmtpProtocol(SMTP):
             self._turn_away(open_connections)
             return
         snapshot = self._host.snapshot
-        session = Session(
-            client,
-            local,
-            reverse_lookup=self._host.reverse_lookup(client.ip),
-            early_input=self.early_input,
+        session = self._new_session(
+            client, local, open_connections, self._host.reverse_lookup(client.ip)
         )
-        session.connections_from_client = open_connections
-        session.max_connections_from_client = snapshot.settings.max_from_ip
         self.connection = Connection(session, snapshot, self, memory=self._host.memory)
         self._deadlines.start(
             self._on_deadline,
@@ -161,6 +161,15 @@ class SmtpProtocol(SMTP):
             min_rate=snapshot.settings.min_rate,
         )
         self.task = self._loop.create_task(self._handle_client())
+
+    def _new_session(
+        self, client: Endpoint, local: Endpoint, open_connections: int, lookup: ReverseLookup
+    ) -> Session:
+        session = Session(client, local, reverse_lookup=lookup, early_input=self.early_input)
+        session.lmtp = self._lmtp
+        session.connections_from_client = open_connections
+        session.max_connections_from_client = self._host.snapshot.settings.max_from_ip
+        return session
 
     def _turn_away(self, reply: Reply) -> None:
         assert self.transport is not None
@@ -457,6 +466,14 @@ class SmtpProtocol(SMTP):
     def pending_input(self) -> bool:
         """Whether something has arrived that has not been read yet."""
         return bool(self._buffer)
+
+    def count_as(self, ip: str) -> int | Reply:
+        """Count the connection as one of this client's; how many it has open, or the refusal."""
+        return self._host.admit_as(self, ip)
+
+    def reverse_lookup(self, ip: str) -> ReverseLookup:
+        """Begin to look up a client's name; returns the function that waits for it."""
+        return self._host.reverse_lookup(ip)
 
     async def early_input(self, seconds: float) -> bool:
         """Wait for input; False if none came or the client went away."""

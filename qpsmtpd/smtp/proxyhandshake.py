@@ -26,12 +26,10 @@ from typing import Protocol, cast
 from qpsmtpd.mail.ip import Endpoint, parse_ip
 from qpsmtpd.smtp.protocol import DRAIN_PATIENCE, Host, SmtpProtocol, endpoint
 from qpsmtpd.smtp.proxyheader import BadHeaderError, ProxyHeader, parse
-from qpsmtpd.smtp.replies import TOO_MANY_CONNECTIONS
+from qpsmtpd.smtp.replies import CLIENT_UNKNOWN, TOO_MANY_CONNECTIONS
 from qpsmtpd.smtp.reply import Reply
 
 log = logging.getLogger(__name__)
-
-CLIENT_UNKNOWN = Reply(421, "4.3.5", "Client address unknown", disconnect=True)
 
 
 class ProxyHost(Host, Protocol):
@@ -58,12 +56,14 @@ class ProxyHandshake(asyncio.Protocol):
         implicit_tls: bool = False,
         client: Endpoint | None = None,
         local: Endpoint | None = None,
+        lmtp: bool = False,
     ) -> None:
         self._host = host
         self._loop = loop
         self._implicit_tls = implicit_tls
         self._client = client
         self._local = local
+        self._lmtp = lmtp
         self._proxy = Endpoint("")
         self._data = b""
         self._draining = False
@@ -145,7 +145,12 @@ class ProxyHandshake(asyncio.Protocol):
 
     def _begin_session(self, client: Endpoint | None, local: Endpoint | None) -> SmtpProtocol:
         session = SmtpProtocol(
-            self._host, self._loop, implicit_tls=self._implicit_tls, client=client, local=local
+            self._host,
+            self._loop,
+            implicit_tls=self._implicit_tls,
+            client=client,
+            local=local,
+            lmtp=self._lmtp,
         )
         self._transport.set_protocol(session)
         session.connection_made(self._transport)

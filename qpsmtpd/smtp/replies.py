@@ -47,6 +47,8 @@ MAIL_FIRST = Reply(503, "5.5.1", "Send MAIL first")
 RCPT_FIRST = Reply(503, "5.5.1", "Send RCPT first")
 DATA_IS_BINARY = Reply(503, "5.5.1", "BINARYMIME needs BDAT")
 UNFINISHED = Reply(503, "5.5.1", "Send the rest of the message first, or RSET")
+IN_TRANSACTION = Reply(503, "5.5.1", "Not permitted during a transaction")
+BAD_ATTRIBUTE = Reply(501, "5.5.4", "Bad attribute")
 BAD_CHUNK = Reply(521, "5.5.4", "Syntax: BDAT octets [LAST], closing connection", disconnect=True)
 TOO_BIG = Reply(552, "5.3.4", "Message too big")
 TOO_MANY_RECIPIENTS = Reply(452, "4.5.3", "Too many recipients")
@@ -70,6 +72,7 @@ TOO_MANY_FROM_CLIENT = Reply(
 TOO_MANY_FROM_NETWORK = Reply(
     421, "4.7.0", "Too many connections from your network, try again later", disconnect=True
 )
+CLIENT_UNKNOWN = Reply(421, "4.3.5", "Client address unknown", disconnect=True)
 INTERNAL_ERROR = Reply(421, "4.3.0", "Internal error, closing connection", disconnect=True)
 
 TLS_GO_AHEAD = Reply(220, "2.0.0", "Ready to start TLS")

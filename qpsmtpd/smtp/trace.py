@@ -47,7 +47,7 @@ def protocol_name(session: Session, utf8: bool) -> str:
     """The name of the protocol for the Received field (RFC 3848, RFC 6531 section 4.3)."""
     if session.hello != "ehlo":
         return "SMTP"
-    base = "UTF8SMTP" if utf8 else "ESMTP"
+    base = ("UTF8" if utf8 else "") + ("LMTP" if session.lmtp else "SMTP" if utf8 else "ESMTP")
     return base + ("S" if session.tls else "") + ("A" if session.auth_user else "")
 
 

@@ -20,16 +20,16 @@ from qpsmtpd.mail import passedon
 from qpsmtpd.mail.headers import Headers
 from qpsmtpd.mail.limits import DataLimits
 from qpsmtpd.mail.message import Message, Spool
-from qpsmtpd.mail.session import Transaction
+from qpsmtpd.mail.session import Recipient, Transaction
 from qpsmtpd.mail.text import printable_ascii
 from qpsmtpd.mail.trail import Answer
 from qpsmtpd.mail.verdict import accept
-from qpsmtpd.smtp import replies, trace
+from qpsmtpd.smtp import notices, replies, trace
 from qpsmtpd.smtp.connection import Connection
 from qpsmtpd.smtp.datareader import DataReader, whole_message
 from qpsmtpd.smtp.foreignresults import remove_claims
 from qpsmtpd.smtp.receiver import Receiver
-from qpsmtpd.smtp.replies import reply_to
+from qpsmtpd.smtp.replies import reply_for, reply_to
 from qpsmtpd.smtp.reply import Reply
 
 log = logging.getLogger(__name__)
@@ -41,22 +41,58 @@ Split = Callable[[bytes, DataLimits], tuple[bytes, bytes] | None]
 MAX_LOGGED_ID = 250
 
 
-async def data(connection: Connection, argument: str) -> Reply:
+async def data(connection: Connection, argument: str) -> Reply | None:
     """DATA: everything from the command to the reply after the dot."""
     fault = _sequence_fault(connection, argument)
     if fault is not None:
         return fault
     transaction = connection.session.transaction
     assert transaction is not None
-    transaction.envelope_changeable = True
+    transaction.open_envelope()
     connection.deciding = True
     reply = None
     if "data" in connection.snapshot.chain.hooks:
         reply = await ask(connection, transaction, "data")
     if reply is None:
+        reply = connection.out_of_step()
+    if reply is not None:
+        # There is no message yet: one reply in LMTP as well.
+        transaction.named = ()
+    else:
         reply = await _receive_and_decide(connection, transaction)
+    return await end(connection, transaction, reply)
+
+
+async def end(connection: Connection, transaction: Transaction, reply: Reply) -> Reply | None:
+    """End the transaction with this reply to its message; None if it has been given."""
     reply = conclude(connection, transaction, reply)
+    if transaction.named or transaction.success_wanted:
+        return await _end_with_more(connection, transaction, reply)
     await connection.reset_transaction()
+    return reply
+
+
+async def _end_with_more(
+    connection: Connection, transaction: Transaction, reply: Reply
+) -> Reply | None:
+    """Give a reply for each recipient (LMTP: RFC 2033 section 4.2); tell the sender of success."""
+    answers = [_reply_to_each(transaction, recipient, reply) for recipient in transaction.named]
+    notice = notices.due(connection, transaction) if reply.positive else None
+    await connection.reset_transaction()
+    if not answers and notice is None:
+        return reply
+    connection.say_each(answers or [reply])
+    if notice is not None:
+        await notices.send(connection, notice)
+    return None
+
+
+def _reply_to_each(transaction: Transaction, recipient: Recipient, reply: Reply) -> Reply:
+    """What is said of one recipient; the reply for all where nobody has told them apart."""
+    if transaction.for_each:
+        for each, verdict in zip(transaction.recipients, transaction.for_each, strict=True):
+            if each is recipient:
+                return reply_for("queue", verdict)
     return reply
 
 
@@ -74,8 +110,6 @@ def _sequence_fault(connection: Connection, argument: str) -> Reply | None:
 
 
 async def _receive_and_decide(connection: Connection, transaction: Transaction) -> Reply:
-    if (refusal := connection.out_of_step()) is not None:
-        return refusal
     connection.say(replies.GO_AHEAD)
     block = await connection.wire.read_block()
     spool = connection.snapshot.new_spool(connection.memory)
@@ -226,6 +260,9 @@ async def _queue(connection: Connection, transaction: Transaction) -> Reply:
             extra={"hook": "queue"},
         )
         return replies.NOBODY_QUEUED
+    if transaction.named and answer.verdict is not None:
+        each = answer.verdict.for_each
+        transaction.for_each = each if len(each) == len(transaction.recipients) else ()
     if answer.refused:
         return reply_to(answer)
     if "queue_post" in connection.snapshot.chain.hooks:

@@ -57,4 +57,6 @@ async def play_script(stage: Stage, script: Script, now: Course) -> Transcript:
     """What a dialogue script comes to; answers of plugins are in `now`.  Raises DialogueError."""
     course.begin(now)
     new_layer()
-    return await run(script, lambda: stage.connect(implicit_tls=script.implicit_tls))
+    return await run(
+        script, lambda: stage.connect(implicit_tls=script.implicit_tls, lmtp=script.lmtp)
+    )

@@ -53,7 +53,7 @@ class Stage:
         self._server = Server(snapshot, self._loop)
 
     async def connect(
-        self, client: Endpoint | None = None, *, implicit_tls: bool = False
+        self, client: Endpoint | None = None, *, implicit_tls: bool = False, lmtp: bool = False
     ) -> tuple[StreamReader, StreamWriter]:
         """Connect as this client, which never talks early; without one, as a local proxy or client
         about which nothing is assumed."""
@@ -65,7 +65,7 @@ class Stage:
                 return _Patient(self._server, self._loop, client=client, local=_LOCAL)
             proxied = bool(self.snapshot.settings.proxy_networks)
             kind = ProxyHandshake if proxied else SmtpProtocol
-            return kind(self._server, self._loop, implicit_tls=implicit_tls)
+            return kind(self._server, self._loop, implicit_tls=implicit_tls, lmtp=lmtp)
 
         await self._loop.connect_accepted_socket(protocol, theirs)
         return await asyncio.open_connection(sock=ours, limit=_LIMIT)

@@ -13,13 +13,17 @@ from pathlib import Path
 import pytest
 import trustme
 
-from qpsmtpd.dialogue.player import Script, load, run
+from qpsmtpd.dialogue.player import Script, load, parse, run
 from qpsmtpd.plugin import options
 from qpsmtpd.testing import Records
 from tests.unit.client import uvloop_factory
 
 HERE = Path(__file__).parent
 SCRIPTS = sorted(HERE.glob("*.smtp"))
+#: Those about the message itself, to one recipient.
+MESSAGES = [
+    path for kind in ("smuggling", "message") for path in sorted(HERE.glob(f"{kind}_*.smtp"))
+]
 LONGEST = 60.0
 
 #: What the DNS knows; no other name exists.
@@ -68,6 +72,7 @@ async def hold_server_to(script: Script, config: dict[str, list[str]]) -> None:
 
     async with asyncio.timeout(LONGEST), serve(config, dns=RECORDS) as server:
         port = server.tls_port if script.implicit_tls else server.port
+        port = server.fronts["lmtp"] if script.lmtp else port
         await run(script, lambda: asyncio.open_connection(server.host, port))
 
 
@@ -86,6 +91,15 @@ def test_dialogue(
         (delivered,) = (tmp_path / "Maildir" / "new").iterdir()
         text = delivered.read_bytes().replace(b"\r\n", b"\n")
         assert text.endswith(b"\n" + wanted.read_bytes())
+
+
+@pytest.mark.parametrize("path", MESSAGES, ids=lambda path: path.stem)
+def test_over_lmtp(path: Path, tmp_path: Path, certificate: tuple[Path, Path]) -> None:
+    """What ends a message, and what may be in it, is the same there."""
+    text = path.read_text().replace("EHLO", "LHLO").replace(" ESMTP ", " LMTP ")
+    script = parse(text, str(path))
+    assert script.lmtp
+    asyncio.run(hold_server_to(script, filled_in(script, tmp_path, certificate)))
 
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)

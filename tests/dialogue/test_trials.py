@@ -163,7 +163,7 @@ class Daemon(Stage):
         self._serving = serving
 
     async def connect(
-        self, client: Endpoint | None = None, *, implicit_tls: bool = False
+        self, client: Endpoint | None = None, *, implicit_tls: bool = False, lmtp: bool = False
     ) -> tuple[StreamReader, StreamWriter]:
         assert client is not None
         reader, writer = await asyncio.open_connection(self._serving.host, self._serving.port)

@@ -41,6 +41,20 @@ _PARAMETERS = (
     *(b"  ", b" =", b" SIZE=-1", b" SIZE=1 SIZE=2", b"\tBODY=7BIT", b" \xc3\xa9=1"),
     *(b" BODY=BINARYMIME", b" BY=120;R", b" HOLDFOR=60", b" MT-PRIORITY=3", b" REQUIRETLS"),
 )
+_WISHES = (
+    *(b"",) * 8,
+    *(b" NOTIFY=SUCCESS", b" NOTIFY=SUCCESS,DELAY ORCPT=rfc822;user@example.test"),
+    *(b" NOTIFY=NEVER", b" NOTIFY=NEVER,SUCCESS", b" ORCPT=rfc822;+zz", b" NOTIFY=SUCCESS RET=X"),
+    *(b" ORCPT=utf-8;\xc3\xbc", b" NOTIFY=", b" ORCPT=rfc822;" + b"x" * 600),
+)
+_ATTRIBUTES = (
+    *(b"ADDR=192.0.2.7", b"ADDR=IPV6:2001:db8::1", b"ADDR=[UNAVAILABLE]", b"ADDR=1.2.3.4.5"),
+    *(b"NAME=client.example", b"NAME=[TEMPUNAVAIL]", b"NAME=[UNAVAILABLE]", b"NAME=", b"NAME=+00"),
+    *(b"HELO=client.example", b"HELO=localhost", b"HELO=[UNAVAILABLE]", b"HELO=" + b"x" * 300),
+    *(b"PORT=25", b"PORT=99999", b"PROTO=SMTP", b"PROTO=ESMTP", b"PROTO=HTTP", b"SOURCE=REMOTE"),
+    *(b"LOGIN=user+40example.test", b"LOGIN=[UNAVAILABLE]", b"DESTADDR=127.0.0.1", b"DESTPORT=25"),
+    *(b"IDENT=4ABC", b"SOURCE=LOCAL", b"addr=192.0.2.8", b"X=y", b"", b"ADDR", b"\xff=\xff"),
+)
 _SMALL = (
     *(b"NOOP", b"NOOP x", b"RSET", b"HELP", b"HELP DATA", b"VRFY user", b"EXPN list", b"QUIT x"),
     *(
@@ -116,6 +130,7 @@ class Dialogue(NamedTuple):
     seed: int
     number: int
     steps: tuple[Step, ...]
+    lmtp: bool = False
 
     @property
     def address(self) -> str:
@@ -126,7 +141,8 @@ class Dialogue(NamedTuple):
 
 def dialogue(seed: int, number: int) -> Dialogue:
     """The dialogue with this number."""
-    return Dialogue(seed, number, tuple(_Writer(random.Random(f"{seed}/{number}")).steps()))
+    writer = _Writer(random.Random(f"{seed}/{number}"))
+    return Dialogue(seed, number, tuple(writer.steps()), writer.lmtp)
 
 
 class _Writer:
@@ -138,6 +154,7 @@ class _Writer:
         self._hurry = chance.choice((0.0, 0.0, 0.3, 0.9, 1.0))
         self._malice = chance.choice((0.0, 0.05, 0.2, 0.6))
         self._cuts = chance.choice(("whole", "whole", "few", "octets"))
+        self.lmtp = chance.random() < 0.15
 
     def steps(self) -> Iterator[Step]:
         if not self._maybe(0.05):
@@ -158,10 +175,13 @@ class _Writer:
 
     def _transaction(self) -> Iterator[Step]:
         yield from self._few_small()
+        if self._maybe(0.2):
+            yield from self._client_of_others()
         sender, parameters = self._pick(_SENDERS), self._pick(_PARAMETERS)
         yield from self._lines(b"MAIL FROM:" + sender + parameters)
         for _ in range(self._chance.choice((1, 1, 1, 2, 5))):
-            yield from self._lines(b"RCPT TO:" + self._pick(_RECIPIENTS))
+            recipient = self._pick(_RECIPIENTS) + self._pick(_WISHES)
+            yield from self._lines(b"RCPT TO:" + recipient)
         yield from self._few_small()
         if self._maybe(0.05):
             return
@@ -178,6 +198,17 @@ class _Writer:
         yield self._cut(message + b".\r\n")
         if not self._maybe(self._hurry):
             yield Wait()
+
+    def _client_of_others(self) -> Iterator[Step]:
+        """XCLIENT or XFORWARD; half of the clients may say them."""
+        chance = self._chance
+        verb = chance.choice((b"XCLIENT", b"XFORWARD"))
+        words = chance.sample(_ATTRIBUTES, k=chance.choice((1, 2, 3, 5)))
+        if not self._maybe(self._malice):
+            words = [b"ADDR=192.0.2.7", b"HELO=client.example", b"PROTO=ESMTP"]
+        yield from self._lines(b" ".join((verb, *words)))
+        if verb == b"XCLIENT" and not self._maybe(0.1):
+            yield from self._lines(self._hello())
 
     def _chunks(self) -> Iterator[Step]:
         """The message by BDAT, with other commands between the chunks or wrong sizes at times."""
@@ -213,6 +244,8 @@ class _Writer:
 
     def _hello(self) -> bytes:
         verb = self._chance.choice((b"EHLO", b"EHLO", b"EHLO", b"HELO", b"ehlo"))
+        if self.lmtp and not self._maybe(self._malice / 8):
+            verb = b"LHLO"
         return verb + b" " + (self._pick(_NAMES) if self._malice else _NAMES[0])
 
     def _login(self) -> Iterator[Step]:

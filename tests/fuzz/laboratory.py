@@ -22,7 +22,7 @@ from qpsmtpd.testing import Records
 from tests.dns_server import DnsServer
 from tests.fuzz import recorder
 from tests.fuzz.dialogues import PASSWORD, USER, dialogue
-from tests.fuzz.talking import Delivered, Outcome, judge, play
+from tests.fuzz.talking import Delivered, Outcome, Ports, judge, play
 from tests.unit.client import PATIENCE
 from tests.unit.daemon_process import Daemon, configure, running
 
@@ -100,6 +100,8 @@ class Handler:
     async def handle_DATA(self, server, session, envelope):
         return "250 OK" if envelope.content else "554 nothing"
 """
+#: Half of the clients may speak for others (`Dialogue.address`).
+_SPEAKERS = "\n".join(f"127.{a}.{b}.128/25" for a in range(1, 9) for b in range(256))
 #: Who has which address, and what is on which list.
 RECORDS: Records = {
     ("A", "client.example"): ["127.0.0.1"],
@@ -141,16 +143,16 @@ async def fuzz(
 ) -> Report:
     """Play so many dialogues, from `first` on."""
     report = Report()
-    async with _daemon(directory, plugins, loop) as (daemon, port, context, log):
+    async with _daemon(directory, plugins, loop) as (daemon, ports, context, log):
         # What is made for the first clients stays.
-        await _play_all(range(first, first + AT_ONCE), seed, port, context)
+        await _play_all(range(first, first + AT_ONCE), seed, ports, context)
         before = await _descriptors(daemon)
         most = before + OPENED_LATER * WORKERS
         report.memory.append(_memory(daemon))
         for begin in range(first, first + number, LAP):
             (directory / recorder.RECORDED).write_text("")
             numbers = range(begin, min(begin + LAP, first + number))
-            outcomes = await _play_all(numbers, seed, port, context)
+            outcomes = await _play_all(numbers, seed, ports, context)
             report.descriptors = before, await _descriptors(daemon, most)
             _judge(report, outcomes, _recorded(directory))
             report.memory.append(_memory(daemon))
@@ -182,14 +184,14 @@ def _judge(
 
 
 async def _play_all(
-    numbers: Iterable[int], seed: int, port: int, context: ssl.SSLContext
+    numbers: Iterable[int], seed: int, ports: Ports, context: ssl.SSLContext
 ) -> list[Outcome]:
     waiting = iter(numbers)
     outcomes: list[Outcome] = []
 
     async def one_after_the_other() -> None:
         for number in waiting:
-            outcomes.append(await play(dialogue(seed, number), port, context))
+            outcomes.append(await play(dialogue(seed, number), ports, context))
 
     async with asyncio.TaskGroup() as group:
         for _ in range(AT_ONCE):
@@ -200,7 +202,7 @@ async def _play_all(
 @asynccontextmanager
 async def _daemon(
     directory: Path, plugins: str, loop: str
-) -> AsyncIterator[tuple[Daemon, int, ssl.SSLContext, _Log]]:
+) -> AsyncIterator[tuple[Daemon, Ports, ssl.SSLContext, _Log]]:
     context = _prepare(directory, plugins)
     log = _Log(directory / "log")
     async with DnsServer(RECORDS) as dns:
@@ -208,15 +210,15 @@ async def _daemon(
         environment = {
             "QPSMTPD_RESOLVER": f"{host}:{port}",
             "QPSMTPD_EVENT_LOOP": loop,
-            "LISTEN_FDNAMES": "smtp",
+            "LISTEN_FDNAMES": "smtp:lmtp",
             "PYTHONWARNINGS": "default::RuntimeWarning",
         }
-        with socket.create_server(("127.0.0.1", 0), backlog=4096) as listening:
-            port = listening.getsockname()[1]
+        with _listening() as smtp, _listening() as lmtp:
+            ports = Ports(smtp.getsockname()[1], lmtp.getsockname()[1])
             async with running(
                 directory,
                 environment=environment,
-                passed=[listening],
+                passed=[smtp, lmtp],
                 patience=_FOR_EVER,
                 listen=[],
                 workers=WORKERS,
@@ -228,10 +230,14 @@ async def _daemon(
                         await daemon.ready()
                 except TimeoutError:
                     raise AssertionError(f"does not start: {log.faults}") from None
-                yield daemon, port, context, log
+                yield daemon, ports, context, log
                 daemon.process.terminate()
                 await reading
                 await daemon.process.wait()
+
+
+def _listening() -> socket.socket:
+    return socket.create_server(("127.0.0.1", 0), backlog=4096)
 
 
 class _Log:
@@ -290,6 +296,9 @@ def _prepare(directory: Path, plugins: str) -> ssl.SSLContext:
         "badrcptto": "bad@example.test not here",
         "rcpt_regexp": "/^nobody@/ DENY nobody there",
         "badhelo": "^localhost$",
+        "dsn": "always",
+        "xclient_networks": _SPEAKERS,
+        "xforward_networks": _SPEAKERS,
     }
     configure(directory, files)
     (directory / "flat_auth_pw").chmod(0o600)

@@ -4,7 +4,8 @@
 A Ledger knows no more of SMTP than a client does.  Every line gets one reply; after a 354
 everything up to the dot does, and after a 334 the next line belongs to the exchange.  So which
 octets are commands follows from the replies, even where the client did not wait for them.  The
-octets that BDAT announces are never commands, whatever the reply is (RFC 3030).
+octets that BDAT announces are never commands, whatever the reply is (RFC 3030).  In LMTP a message
+has a reply for each recipient that was accepted (RFC 2033).
 """
 
 from __future__ import annotations
@@ -18,7 +19,10 @@ LONGEST_LINE = 512
 
 _is_chunk = re.compile(rb"BDAT [ \t]*([0-9]{1,20})( +LAST)?[ \t]*\r", re.IGNORECASE).fullmatch
 _last_chunk = re.compile(rb"\bLAST\b", re.IGNORECASE)
+_is_login = re.compile(rb"XCLIENT .*LOGIN=(?!\[)", re.IGNORECASE).match
 _is_line = re.compile(rb"[2-5]\d\d[ -][ -~\t]*\r\n|[2-5]\d\d\r\n").fullmatch
+#: Commands that end a transaction.
+_RESETS = (b"MAIL", b"RSET", b"EHLO", b"HELO", b"LHLO", b"XCLI")
 #: After these the server hangs up: RFC 5321 section 3.8, RFC 7504.
 _LAST = (221, 421, 521)
 
@@ -54,6 +58,9 @@ class Ledger:
     replies: list[tuple[bytes, int]] = field(default_factory=list)
     authenticated: bool = False
     tls_begins: bool = False
+    lmtp: bool = False
+    _recipients: int = 0
+    _more: list[int] = field(default_factory=list)
     _sent: bytes = b""
     _received: bytes = b""
     _lines: list[bytes] = field(default_factory=list)
@@ -76,6 +83,8 @@ class Ledger:
             return True
         if self.mode == "data":
             return END in self._sent
+        if self._more:
+            return True
         return self.mode != "over" and self._complete(self._sent)
 
     @property
@@ -127,6 +136,8 @@ class Ledger:
             self.mode = "command" if code == 220 else "over"
         elif code == 421 and not self.owes:
             self.replies.append((b"", code))
+        elif self._more:
+            self._answer_another(code)
         elif self.mode == "data":
             self._answer_message(code)
         else:
@@ -143,6 +154,17 @@ class Ledger:
         self._sent = rest
         self.mode = "command" if end else "over"
         self.replies.append((b".", code))
+        self._expect_more(code)
+
+    def _expect_more(self, code: int) -> None:
+        """In LMTP, each further recipient has a reply; nobody tells them apart here."""
+        if self.lmtp and self.mode == "command" and code not in _LAST:
+            self._more = [code] * (self._recipients - 1)
+        self._recipients = 0
+
+    def _answer_another(self, code: int) -> None:
+        if code != self._more.pop():
+            raise LedgerError(f"{code} for another recipient of the same message")
 
     def _answer_line(self, code: int) -> None:
         line, end, rest = self._sent.partition(b"\n")
@@ -155,8 +177,10 @@ class Ledger:
             return
         in_exchange, self.mode, self._sent = self.mode == "auth", "command", rest
         verb = line.strip().upper()
-        if code == 250 and verb[:4] in (b"MAIL", b"RSET", b"EHLO", b"HELO"):
-            self._chunks = b""
+        if code in (220, 250) and verb[:4] in _RESETS:
+            self._chunks, self._recipients = b"", 0
+        if code == 250 and verb[:4] == b"RCPT":
+            self._recipients += 1
         if code == 354:
             # The CRLF of DATA may be that of the dot.
             self.mode, self._sent = "data", b"\r\n" + rest
@@ -169,6 +193,9 @@ class Ledger:
                 raise LedgerError(f"334 to {line!r}")
         elif code == 235:
             self.authenticated = True
+        elif code == 220 and verb.startswith(b"XCLIENT"):
+            # Who has logged in elsewhere may relay; the next client has not.
+            self.authenticated = self.authenticated or bool(_is_login(verb))
         elif code == 220:
             self.tls_begins = True
 
@@ -183,3 +210,7 @@ class Ledger:
         if last or code >= 400:
             self.messages.append(Message(self._chunks, code, in_chunks=True))
             self._chunks = b""
+        if last:
+            self._expect_more(code)
+        elif code >= 400:
+            self._recipients = 0

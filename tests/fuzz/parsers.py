@@ -87,6 +87,7 @@ from qpsmtpd.smtp import (
     datareader,
     foreignresults,
     otherprotocols,
+    presented,
     proxyheader,
     replies,
     trace,
@@ -262,7 +263,7 @@ ADDRESS_PARSERS = (
     Parser(
         "decode_xtext",
         lambda octets: address.decode_xtext(decoded(octets)),
-        (address.decode_xtext,),
+        (address.decode_xtext, address.xtext_octets),
         (b"user+40example.com", b"rfc822", b"+C3+BC"),
         words("+ +4 +40 +C3 +BC +00 +0D = a é ~ !"),
         (address.PathError,),
@@ -626,6 +627,17 @@ CONVERSATION_PARSERS = (
         (*words("PROXY TCP4 TCP6 UNKNOWN 1 : . 65535"), b" ", b"\r\n", b"\n", b"\0", b"\x20"),
         (proxyheader.BadHeaderError,),
         _proxy_well,
+    ),
+    Parser(
+        "attributes of a client",
+        lambda octets: [
+            presented.parse_attributes(decoded(octets), known)
+            for known in (presented.XCLIENT, presented.XFORWARD)
+        ],
+        (presented.parse_attributes,),
+        (b"ADDR=192.0.2.1 NAME=a.example PORT=1 HELO=x", b"ADDR=IPV6:::1 NAME=[TEMPUNAVAIL]"),
+        (*words("ADDR= NAME= HELO= IPV6: [UNAVAILABLE] +41 +0A :: . 1 é"), b" ", b"=", b"\xff"),
+        (ValueError,),
     ),
     Parser(
         "return code",
@@ -1841,6 +1853,9 @@ ELSEWHERE = {
     "lists.lines.read_each": "lines that another function reads",
     "lists.lines.read_all": "lines that another function reads",
     "mail.capabilities.announce_limit": "a plugin's",
+    "mail.dsn.decoded": "what dsn.has_wrong_value has passed",
+    "mail.dsn.forget": "what dsn.has_wrong_value has passed",
+    "mail.dsn.wants_success": "what dsn.has_wrong_value has passed",
     "mail.passedon.time_left": "what passedon.has_wrong_value has passed",
     "mail.capabilities.offer_extension": "a plugin's",
     "mail.capabilities.offers_extension": "a plugin's",

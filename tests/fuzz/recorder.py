@@ -55,8 +55,12 @@ class Recorder(Plugin[NoOptions]):
 
     async def hook_queue(self, tx: Transaction) -> Verdict | None:
         assert tx.message is not None
+        if tx.reverse_path is None and tx.message.headers.peek("Auto-Submitted") == "auto-replied":
+            # A notice of ours about a message.
+            return accept("Taken")
         record = {
-            "address": tx.session.client.ip,
+            # Whoever is there may speak for another client.
+            "address": (tx.session.proxy or tx.session.client).ip,
             "recipients": [recipient.address.unquoted for recipient in tx.recipients],
             "octets": (await tx.message.read(1 << 30)).decode("latin-1"),
         }

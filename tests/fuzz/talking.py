@@ -10,6 +10,7 @@ import socket
 import ssl
 import struct
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from tests.fuzz.dialogues import Dialogue, Leave, Leaving, Send, StartTls, Step, Wait
 from tests.fuzz.ledger import Ledger, LedgerError, Message
@@ -31,6 +32,13 @@ class Delivered:
     octets: bytes
 
 
+class Ports(NamedTuple):
+    """Where the server is."""
+
+    smtp: int
+    lmtp: int
+
+
 @dataclass
 class Outcome:
     """What became of a dialogue; `left` says whether the client left without listening."""
@@ -41,12 +49,12 @@ class Outcome:
     problems: list[str] = field(default_factory=list)
 
 
-async def play(dialogue: Dialogue, port: int, context: ssl.SSLContext) -> Outcome:
+async def play(dialogue: Dialogue, ports: Ports, context: ssl.SSLContext) -> Outcome:
     """Play a dialogue to the end of the connection."""
     talk = _Talk(dialogue, context)
     try:
         async with asyncio.timeout(PATIENCE) as talk.patience:
-            await talk.run(port)
+            await talk.run(ports.lmtp if dialogue.lmtp else ports.smtp)
     except (LedgerError, ssl.SSLError) as error:
         talk.outcome.problems.append(f"{type(error).__name__}: {error}")
     except TimeoutError:
@@ -95,7 +103,7 @@ class _Talk:
     """One connection, on a bare socket: a transport would lose what came before a reset."""
 
     def __init__(self, dialogue: Dialogue, context: ssl.SSLContext) -> None:
-        self.ledger = Ledger()
+        self.ledger = Ledger(lmtp=dialogue.lmtp)
         self.outcome = Outcome(dialogue, self.ledger)
         #: Reset whenever something was sent: thousands of octets, each on its own, take a while.
         self.patience: asyncio.Timeout | None = None

@@ -177,6 +177,8 @@ def test_logcheck_ignores_what_was_refused() -> None:
         ("daemon/worker.py", (3,)),
         ("smtp/conversation.py", ("192.0.2.1",)),
         ("smtp/transfer.py", None),
+        ("smtp/notices.py", None),
+        ("smtp/presented.py", None),
         ("smtp/protocol.py", None),
         ("plugin/chain.py", None),
         ("mail/session.py", None),

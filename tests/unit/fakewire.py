@@ -20,10 +20,11 @@ from qpsmtpd.api import (
 )
 from qpsmtpd.config.settings import Settings
 from qpsmtpd.config.snapshot import Snapshot
-from qpsmtpd.mail.session import Session
+from qpsmtpd.mail.session import ReverseLookup, ReverseNames, Session
 from qpsmtpd.plugin.chain import Chain, ChainedPlugin
 from qpsmtpd.smtp.connection import ClientGoneError, Connection, LineTooLongError
 from qpsmtpd.smtp.conversation import converse
+from qpsmtpd.smtp.reply import Reply
 from qpsmtpd.testing import a_session, services
 
 #: A hook without `self`.
@@ -96,6 +97,15 @@ class FakeWire:
     @property
     def pending_input(self) -> bool:
         return bool(self._buffer)
+
+    def count_as(self, ip: str) -> int | Reply:
+        return 1
+
+    def reverse_lookup(self, ip: str) -> ReverseLookup:
+        async def lookup() -> ReverseNames:
+            return ReverseNames(asked=False)
+
+        return lookup
 
     async def early_input(self, seconds: float) -> bool:
         return self.pending_input

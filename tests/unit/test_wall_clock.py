@@ -28,6 +28,7 @@ DATES = {
     "plugins/queue/maildir.py": "names of files",
     "reports/sending.py": "the days of DMARC reports",
     "smtp/authenticate.py": "a part of challenges (RFC 2195)",
+    "smtp/notices.py": "the time of arrival, in a notice",
     "smtp/trace.py": "the date in Received",
     "store/sqlite.py": "how long the machine was off",
 }

@@ -34,6 +34,9 @@ has a message is remembered for the time of the option `remember`; messages are 
 sender, Message-ID, Date, From and body, not by what we add. Who was refused is remembered for four
 hours, by sender and recipient. A status is true for all recipients: x.0.0 where they differ.
 
+A client that speaks LMTP itself gets the store's answer for each recipient, and none of the above
+is needed.
+
 The plugin verify_recipients asks the store as early as RCPT, so that unknown users are refused
 there and the mixed cases hardly occur. With `check-recipients=yes` every answer counts, also a
 refusal for now, as in queue/smtp-forward.
@@ -85,11 +88,13 @@ from qpsmtpd.nexthop import (
     log_refusals,
     make_pool,
     mixed,
+    notice_owed,
     offer_extensions,
     refused,
     remember_refusals,
     room_for,
     taken,
+    told_apart,
     unavailable,
 )
 
@@ -168,9 +173,13 @@ class Lmtp(Plugin[LmtpOptions]):
         return await check_recipient(self._prober.pool, tx, recipient)
 
     async def hook_queue(self, tx: Transaction) -> Verdict:
+        if tx.session.lmtp:
+            return await self._hand_over_for_each(tx)
         message = await fingerprint(tx) if self._delivered else b""
         known = self._delivered.recipients(message)
         missing = [recipient for recipient in tx.recipients if str(recipient) not in known]
+        for recipient in tx.recipients:
+            recipient.success = notice_owed(self._pool.extensions or (), lmtp=True)
         if not missing:
             return accept("Delivered", status="2.0.0")
 
@@ -188,6 +197,18 @@ class Lmtp(Plugin[LmtpOptions]):
         else:
             self._delivered.forget(message)
         return self._verdict(tx, missing, outcome, others_have_it)
+
+    async def _hand_over_for_each(self, tx: Transaction) -> Verdict:
+        """For a client that is told what becomes of each, so that nothing has to be remembered."""
+
+        async def work(client: Client) -> Outcome:
+            return await hand_over(client, tx, tx.recipients, go_on=lambda _: True, lmtp=True)
+
+        try:
+            return told_apart(self._pool, tx, await self._pool.run(work))
+        except NextHopError as error:
+            verdict = unavailable(self._pool, error)
+            return verdict if error.in_doubt else unless_another(verdict)
 
     async def stop(self) -> None:
         await self._prober.close()

@@ -252,6 +252,8 @@ class Maildir(Plugin[MaildirOptions]):
         except BaseException:
             await asyncio.to_thread(delivery.roll_back)
             raise
+        for recipient in tx.recipients:
+            recipient.success = "delivered"
         tx.next_hop_id = files[0].name
         return accept("Message stored", status="2.0.0")
 

@@ -136,11 +136,13 @@ from qpsmtpd.nexthop import (
     log_refusals,
     make_pool,
     mixed,
+    notice_owed,
     offer_extensions,
     refused,
     remember_refusals,
     room_for,
     taken,
+    told_apart,
     unavailable,
     xclient_commands,
 )
@@ -281,6 +283,9 @@ class SmtpForward(Plugin[SmtpForwardOptions]):
     async def _hand_over(
         self, tx: Transaction, hop: Hop, recipients: Sequence[Recipient]
     ) -> Verdict:
+        # To a client that speaks LMTP, what the next hop says at RCPT is passed on for each.
+        apart = tx.session.lmtp and len(recipients) == len(tx.recipients)
+
         async def work(client: Client) -> Outcome:
             if refusal := await self._introduce(tx.session, client):
                 return Outcome(sent=False, replies=(refusal,) * len(recipients))
@@ -288,16 +293,19 @@ class SmtpForward(Plugin[SmtpForwardOptions]):
                 client,
                 tx,
                 recipients,
-                go_on=self._go_on,
+                go_on=(lambda _: True) if apart else self._go_on,
                 xforward=self.options.xforward,
                 as_client=self.options.xclient,
             )
 
         try:
-            return self._verdict(tx, hop.pool, recipients, await hop.pool.run(work))
+            outcome = await hop.pool.run(work)
         except NextHopError as error:
             verdict = unavailable(hop.pool, error)
             return verdict if error.in_doubt else unless_another(verdict)
+        if apart:
+            return told_apart(hop.pool, tx, outcome)
+        return self._verdict(tx, hop.pool, recipients, outcome)
 
     async def _hand_over_to_several(
         self, tx: Transaction, groups: Mapping[Destination, Sequence[Recipient]]
@@ -311,6 +319,8 @@ class SmtpForward(Plugin[SmtpForwardOptions]):
         for destination, recipients in groups.items():
             known = self._delivered.recipients(message)
             missing = [recipient for recipient in recipients if str(recipient) not in known]
+            for recipient in recipients:
+                recipient.success = notice_owed(self._hops[destination].pool.extensions or ())
             if not missing:
                 continue
             verdict = await self._hand_over(tx, self._hops[destination], missing)

@@ -46,13 +46,15 @@ from tests.packaging.guest.report import check, expect, keep_log, note_figure, r
 
 AIOSMTPD = "aiosmtpd:is_debians"
 LISTEN = ("127.0.0.2", 25)
+LMTP = ("127.0.0.2", 2424)
 # Seconds that Postfix, after its soft limit of errors, holds back one reply at least.
 HELD_BACK = 5.0
 SERVER = f"{LISTEN[0]}:{LISTEN[1]}"
 UNIT = f"""\
 [Service]
 Environment=PYTHONPATH={GUEST_CHECKOUT} PYTHONDONTWRITEBYTECODE=1
-ExecStart=/usr/bin/python3 -m qpsmtpd run --config {daemon.CONFIG} --listen {SERVER} --user qpsmtpd
+ExecStart=/usr/bin/python3 -m qpsmtpd run --config {daemon.CONFIG} --listen {SERVER} \\
+    --listen lmtp:{LMTP[0]}:{LMTP[1]} --user qpsmtpd
 """
 #: An Exim that sends everything to us; K in its log says that it has used CHUNKING.
 EXIM_CLIENT = """\
@@ -66,6 +68,7 @@ begin transports
 to_qpsmtpd:
   driver = smtp
   hosts_avoid_tls = *
+{options}
 """
 
 
@@ -211,6 +214,89 @@ def passes_on_wishes_for_notices(setting: Setting) -> None:
     wait_for("notice of the delivery", notice)
 
 
+def wishes_are_in_the_queue(setting: Setting) -> None:
+    """All of them, as they are in the queue file of Postfix."""
+    run("postconf", "-e", "defer_transports = local")
+    run("systemctl", "reload", "postfix")
+    with _session() as session:
+        session.ehlo()
+        session.mail(RECIPIENT, ["RET=FULL", "ENVID=a+2Bb"])
+        session.rcpt(RECIPIENT, ["NOTIFY=SUCCESS,DELAY", "ORCPT=rfc822;a+2Bb@old.example"])
+        _, reply = session.data(setting.mere_message)
+    (queue_id,) = re.findall(r"as (\w+)", reply.decode())
+    found = run("postcat", "-qe", queue_id)
+    run("postconf", "-X", "defer_transports")
+    run("systemctl", "reload", "postfix")
+    run("postqueue", "-f")
+    for record in ("a+b", "rfc822;a+b@old.example"):
+        expect(f" {record}\n" in found or f"={record}\n" in found, f"no {record}: {found}")
+    # SUCCESS is 2, DELAY 8; FULL is 1.
+    for name, number in (("notify", 10), ("ret", 1)):
+        expect(re.search(rf"{name}\w*flags[=: ]+{number}$", found, re.MULTILINE), found)
+    setting.arrived()
+
+
+def sends_notices_itself(setting: Setting) -> None:
+    """That the message was passed on, as whoever has it now sends no such notice."""
+    (daemon.CONFIG / "dsn").write_text("always\n")
+    daemon.configure("relay", setting.method.plugin)
+    (daemon.CONFIG / "relayclients").write_text(f"{CLIENT_ADDRESS}\n")
+    run("systemctl", "restart", "qpsmtpd")
+    wait_until_served(LISTEN)
+    with _session() as session:
+        session.ehlo()
+        expect(session.has_extn("DSN"), "DSN is not offered")
+        options = [f"ENVID={setting.method.name}"]
+        session.sendmail(RECIPIENT, RECIPIENT, setting.mere_message, options, ["NOTIFY=SUCCESS"])
+    words = (f"Original-Envelope-Id: {setting.method.name}", "Action: relayed")
+
+    def notices() -> list[bytes]:
+        found = messages("Message delivered or relayed")
+        return [each for each in found if all(word.encode() in each for word in words)]
+
+    (notice,) = wait_for("notice", notices)
+    expect(b"\nReturn-path: <>\n" in notice, str(notice))
+    setting.arrived()
+    (daemon.CONFIG / "dsn").unlink()
+    daemon.configure(setting.method.plugin)
+    run("systemctl", "restart", "qpsmtpd")
+    wait_until_served(LISTEN)
+
+
+def swaks_names_a_client(setting: Setting) -> None:
+    """By XCLIENT, which it says only if all the attributes are offered."""
+    (daemon.CONFIG / "xclient_networks").write_text(f"{CLIENT_ADDRESS}\n")
+    run("systemctl", "restart", "qpsmtpd")
+    wait_until_served(LISTEN)
+    name = "mail.sender.example"
+    options = ("--xclient-addr", "192.0.2.7", "--xclient-name", name, "--xclient-helo", name)
+    dialogue = send(RECIPIENT, setting.subject, server=SERVER, options=options)
+    expect(dialogue.reply_to("XCLIENT ").startswith(f"220 {ME} "), dialogue.transcript)
+    fields = [str(field) for field in setting.arrived_header().get_all("Received", [])]
+    wanted = f"from {CLIENT_NAME} ({name} [192.0.2.7])"
+    expect(any(wanted in field for field in fields), f"no {wanted}: {fields}")
+    (daemon.CONFIG / "xclient_networks").unlink()
+    run("systemctl", "restart", "qpsmtpd")
+    wait_until_served(LISTEN)
+
+
+def exim_speaks_lmtp(setting: Setting) -> None:
+    """Exim's own client: a reply for each recipient, of which one is unknown to us."""
+    config = Path("/etc/exim4/to-qpsmtpd.conf")
+    options = f"  protocol = lmtp\n  port = {LMTP[1]}"
+    config.write_text(EXIM_CLIENT.format(server=LMTP[0], options=options))
+    sent = len(EXIM_LOG.read_text())
+    message = setting.mere_message.replace(b"\r\n", b"\n")
+    elsewhere = "nobody@elsewhere.example"
+    # The sender gets a bounce, by LMTP as well.
+    command = ("exim4", "-C", str(config), "-odi", "-oi", "-f", RECIPIENT, RECIPIENT, elsewhere)
+    subprocess.run(command, input=message, check=True)
+    setting.arrived()
+    log = EXIM_LOG.read_text()[sent:]
+    expect(f"=> {RECIPIENT} " in log, log)
+    expect(re.search(rf"\*\* {elsewhere} .*550 5\.7\.1", log), log)
+
+
 def takes_chunks(setting: Setting) -> None:
     """By BDAT, cut in the middle of a line end, and with dots that no dot precedes."""
     header = f"From: <{SENDER}>\r\nSubject: {setting.subject}\r\n\r\n".encode()
@@ -244,7 +330,7 @@ def hands_over_in_chunks(setting: Setting) -> None:
 def exim_sends_in_chunks(setting: Setting) -> None:
     """Exim's own client, which uses BDAT wherever it is offered."""
     config = Path("/etc/exim4/to-qpsmtpd.conf")
-    config.write_text(EXIM_CLIENT.format(server=LISTEN[0]))
+    config.write_text(EXIM_CLIENT.format(server=LISTEN[0], options=""))
     sent = len(EXIM_LOG.read_text())
     message = setting.mere_message.replace(b"\r\n", b"\n") + BODY + b"\n"
     command = ("exim4", "-C", str(config), "-odi", "-oi", "-f", SENDER, RECIPIENT)
@@ -280,6 +366,10 @@ CHECKS = (
     many_messages_arrive_at_once,
     refused_recipients_delay_nobody,
     passes_on_wishes_for_notices,
+    wishes_are_in_the_queue,
+    sends_notices_itself,
+    swaks_names_a_client,
+    exim_speaks_lmtp,
     takes_chunks,
     hands_over_in_chunks,
     exim_sends_in_chunks,
@@ -292,6 +382,10 @@ ONLY_WITH: dict[Callable[[Setting], None], Callable[[Method], bool]] = {
     many_messages_arrive_at_once: lambda method: method.keeps_connections,
     refused_recipients_delay_nobody: lambda method: method.refuses_unknown_users,
     passes_on_wishes_for_notices: lambda method: method.sends_notices,
+    wishes_are_in_the_queue: lambda method: method.sends_notices,
+    sends_notices_itself: lambda method: not method.sends_notices,
+    swaks_names_a_client: lambda method: method.keeps_connections,
+    exim_speaks_lmtp: lambda method: method.is_exim,
     hands_over_in_chunks: lambda method: method.keeps_connections,
     exim_sends_in_chunks: lambda method: method.is_exim,
 }

@@ -24,9 +24,16 @@ from typing import Any
 from tests.debian_system import CHECKOUT
 from tests.packaging.guest.client import CLIENT_ADDRESS, send, wait_until_served
 from tests.packaging.guest.next_hop import ADDRESS, EXIM_LOG, RECIPIENT, USER
-from tests.packaging.guest.report import check, expect, keep_log, run
+from tests.packaging.guest.report import check, expect, keep_log, run, wait_for
 from tests.packaging.guest.service import SERVER
-from tests.packaging.guest.units import CONFIG, LISTEN, LOG, accepted, arrived_once
+from tests.packaging.guest.units import (
+    CONFIG,
+    LISTEN,
+    LOG,
+    accepted,
+    arrived_once,
+    wait_for_log,
+)
 
 README = (CHECKOUT / "debian/README.Debian").read_text()
 PASSWORD = "pa55word-of-a-user"
@@ -496,6 +503,55 @@ def postfix_by_smtp() -> None:
     arrived_once("by-smtp")
 
 
+def before_postfixs_queue() -> None:
+    """After `postfix_by_smtp`.  A client of Postfix is told what we say."""
+    shell("postconf -e inet_interfaces=loopback-only; postconf -MX 127.0.0.1:smtp/inet")
+    shell("postconf -M smtp/inet='smtp inet n - y - - smtpd'")
+    drop_in("qpsmtpd.socket", section(after("Let qpsmtpd\nlisten where Postfix finds it,")))
+    shell(after("let Postfix listen there as above,\nand then"))
+    wait_until_served(("127.0.0.1", 10024))
+    wait_until_served(ADDRESS)
+    with connect(*ADDRESS) as client:
+        wishes = ["NOTIFY=SUCCESS", "ORCPT=rfc822;before@the.queue"]
+        text = f"From: <{RECIPIENT}>\r\nSubject: before the queue\r\n\r\nx\r\n"
+        client.sendmail(RECIPIENT, RECIPIENT, text, ["RET=HDRS", "ENVID=before"], wishes)
+        client.mail(RECIPIENT)
+        reply = client.rcpt("user@elsewhere.example")
+        expect(reply == (550, b"5.7.1 Relaying denied"), str(reply))
+        client.rset()
+    arrived_once("before the queue")
+    wait_for_log(f"forwarded ip={CLIENT_ADDRESS} by=127.0.0.1:")
+    wait_for_log(f"message accepted ip={CLIENT_ADDRESS} ")
+    mailbox = Path("/var/mail", USER)
+    wait_for("notice", lambda: "rfc822;before@the.queue\n" in mailbox.read_text(errors="replace"))
+    shell("postconf -PX smtp/inet/smtpd_proxy_filter; systemctl restart postfix")
+    (CONFIG / "xforward_networks").unlink()
+
+
+def delivery_by_lmtp() -> None:
+    """To a Maildir of ours, as there is no Dovecot here."""
+    run("install", "-d", "-o", "qpsmtpd", "-g", "qpsmtpd", "-m", "0700", "/srv/store")
+    before = (CONFIG / "debian-queue-method").read_text()
+    (CONFIG / "debian-queue-method").write_text("queue/maildir /srv/store\n")
+    service = (UNITS / "qpsmtpd.service.d/override.conf").read_text()
+    drop_in("qpsmtpd.service", f"{service}\nReadWritePaths=/srv/store\n")
+    unit = after("/etc/systemd/system/qpsmtpd-lmtp.socket:")
+    (UNITS / "qpsmtpd-lmtp.socket").write_text(section(unit))
+    shell(after("The last command here has Postfix deliver the mail of its local users so:"))
+    shell("systemctl restart postfix")
+    wait_until_served(ADDRESS)
+    with connect(*ADDRESS) as client:
+        text = f"From: <{RECIPIENT}>\r\nSubject: by LMTP\r\n\r\nx\r\n"
+        client.sendmail(RECIPIENT, RECIPIENT, text)
+    new = Path("/srv/store/new")
+    (path,) = wait_for("message", lambda: list(new.iterdir()) if new.exists() else [])
+    expect(re.search(r"by \S+ \(qpsmtpd/\S+\)\s+with LMTP id", path.read_text()), path.read_text())
+    shell("postconf -X mailbox_transport; systemctl disable --now qpsmtpd-lmtp.socket")
+    drop_in("qpsmtpd.service", service)
+    (CONFIG / "debian-queue-method").write_text(before)
+    shell("systemctl restart postfix qpsmtpd.service")
+
+
 def exim_trusts_us() -> None:
     then = after("then, in both cases:")
     for form in ("false", "true"):
@@ -592,6 +648,8 @@ CHECKS: dict[str, tuple[Callable[[], None], ...]] = {
         postfix_on_loopback_only,
         postfix_without_the_public_port,
         postfix_by_smtp,
+        delivery_by_lmtp,
+        before_postfixs_queue,
         out_of_service,
     ),
     "exim4": (

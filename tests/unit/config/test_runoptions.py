@@ -37,6 +37,34 @@ def test_listen(text: str, host: str, port: int) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("lmtp:127.0.0.1:24", ListenAddress("127.0.0.1", 24, kind="lmtp")),
+        ("lmtp:[::1]:2424", ListenAddress("::1", 2424, kind="lmtp")),
+        ("lmtp:24", ListenAddress("", 24, kind="lmtp")),
+        ("lmtp:/run/x/lmtp", ListenAddress("", 0, kind="lmtp", path="/run/x/lmtp")),
+        ("smtp:/run/x", ListenAddress("", 0, path="/run/x")),
+        ("smtp:25", ListenAddress("", 25)),
+    ],
+)
+def test_kinds(text: str, address: ListenAddress) -> None:
+    assert parse_listen(text) == address
+    assert parse_listen(str(address)) == address
+
+
+@pytest.mark.parametrize("text", ["lmtp:", "lmtp", "imap:127.0.0.1:143", "lmtp:x", "lmtp:/a\nb"])
+def test_no_kind(text: str) -> None:
+    with pytest.raises(ValueError, match="ADDRESS:PORT"):
+        parse_listen(text)
+
+
+@pytest.mark.parametrize("text", ["lmtp:25", "lmtp:127.0.0.1:25"])
+def test_lmtp_has_another_port(text: str) -> None:
+    with pytest.raises(ValueError, match="RFC 2033"):
+        parse_listen(text)
+
+
+@pytest.mark.parametrize(
     "text", ["", "host", "::1:25", "[::1]", "a:65536", "a:-1", "a b:25", "a:25 ", "a:²", "[x]:25]"]
 )
 def test_no_listen_address(text: str) -> None:

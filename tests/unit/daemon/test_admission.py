@@ -110,6 +110,19 @@ def test_a_place_that_becomes_free() -> None:
     assert enter(here, A1) == [1]
 
 
+def test_a_place_that_becomes_anothers() -> None:
+    full = admission(from_client=1, total=2)
+    proxy, other = full.enter(A1), full.enter(A2)
+    assert isinstance(proxy, Place)
+    assert isinstance(other, Place)
+    # There is no room for one more, but this one has a place.
+    client = full.exchange(proxy, B1)
+    assert isinstance(client, Place)
+    assert full.exchange(client, A2) is Refusal.FROM_CLIENT
+    assert full.exchange(client, A1) == proxy
+    assert full.connections == 2
+
+
 def test_exempt() -> None:
     exempt = (HostList([parse_hosts("192.0.2.0/31")]), HostList([parse_hosts(B1)]))
     here = admission(total=7, from_client=1, from_network=1, exempt=exempt)

@@ -109,7 +109,28 @@ def test_describe(listeners: list[Listener], tls: bool, text: str) -> None:
 def test_describe_others(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as unix:
         unix.bind(f"{tmp_path}/socket")
-        assert describe(Listener(unix)) == f"{tmp_path}/socket:"
+        assert describe(Listener(unix)) == f"{tmp_path}/socket"
+
+
+def test_a_unix_socket(listeners: list[Listener], tmp_path: Path) -> None:
+    path = str(tmp_path / "socket")
+    listeners += bind([ListenAddress("", 0, kind="lmtp", path=path)])
+    assert describe(listeners[0]) == f"{path} (lmtp)"
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(path)
+    with pytest.raises(ListenError, match="socket: Address already in use"):
+        bind([ListenAddress("", 0, path=path)])
+    listeners.pop().socket.close()
+    # What an earlier process has left is replaced.
+    listeners += bind([ListenAddress("", 0, path=path)])
+    assert describe(listeners[0]) == path
+
+
+def test_a_file_is_not_replaced(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("precious")
+    with pytest.raises(ListenError, match="file: Address already in use"):
+        bind([ListenAddress("", 0, path=str(tmp_path / "file"))])
+    assert (tmp_path / "file").read_text() == "precious"
 
 
 # --- of systemd -------------------------------------------------------------------------------
@@ -125,6 +146,14 @@ def passed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
             os.dup2(server.fileno(), PASSED + number)
             ports.append(server.getsockname()[1])
     return ports
+
+
+def test_the_name_of_a_passed_socket_says_what_is_spoken(
+    listeners: list[Listener], passed: list[int]
+) -> None:
+    listeners += passed_by_systemd(environment(names="qpsmtpd-lmtp:smtp"))
+    assert [listener.kind for listener in listeners] == ["lmtp", "smtp"]
+    assert len(passed) == len(listeners)
 
 
 def environment(count: str = "2", names: str | None = None) -> dict[str, str]:

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from qpsmtpd.doctor.proxychecks import check_proxies
@@ -23,6 +25,15 @@ from tests.unit.doctor.fakes import FakeMachine, an_installation, summary
 def test_networks(machine: FakeMachine, line: str, found: str) -> None:
     (said,) = summary(check_proxies(an_installation(machine, proxy_networks=f"{line}\n")))
     assert said.startswith(found)
+
+
+@pytest.mark.parametrize("file", ["xclient_networks", "xforward_networks"])
+def test_who_speaks_for_clients(machine: FakeMachine, file: str) -> None:
+    lines: dict[str, Any] = {file: "192.0.2.10\n192.0.2.0/24\n::1\n"}
+    ok, warning, notice = summary(check_proxies(an_installation(machine, **lines)))
+    assert ok.startswith("ok may say ")
+    assert warning.startswith("warning has 256 addresses")
+    assert notice.startswith("notice lets every user of this machine pose")
 
 
 def test_no_proxy(machine: FakeMachine) -> None:

@@ -66,6 +66,9 @@ class FakeHost:
     def admit(self, _protocol: SmtpProtocol, _ip: str) -> int:
         return 1
 
+    def admit_as(self, _protocol: SmtpProtocol, _ip: str) -> int:
+        return 1
+
     def forget(self, _protocol: SmtpProtocol) -> None: ...
 
     def reverse_lookup(self, _ip: str) -> Any:

@@ -138,6 +138,19 @@ async def test_accept_names_the_refused_in_the_log(caplog: pytest.LogCaptureFixt
     assert [r.levelname for r in caplog.records if B in r.getMessage()] == ["ERROR"]
 
 
+@pytest.mark.parametrize(("keywords", "owed"), [(("DSN",), "none"), ((), "delivered")])
+async def test_which_notice_is_left_to_us(keywords: tuple[str, ...], owed: str) -> None:
+    """Also about those who have the message already."""
+    async with (
+        FakeHop(lmtp=True, keywords=keywords, dots=(OK, LATER, OK)) as hop,
+        deliverer(hop) as plugin,
+    ):
+        assert not (await plugin.hook_queue(a_mail(A, B))).accepted
+        tx = a_mail(A, B)
+        assert (await plugin.hook_queue(tx)).accepted
+        assert [recipient.success for recipient in tx.recipients] == [owed, owed]
+
+
 # --- the next attempt -----------------------------------------------------------------------
 
 

@@ -50,6 +50,7 @@ async def test_one_file_for_all_recipients(tmp_path: Path) -> None:
     tx = a_mail("a@x.test", "b@x.test")
     verdict = await plugin.hook_queue(tx)
     assert verdict == Verdict(Decision.ACCEPT, "Message stored", "2.0.0")
+    assert {recipient.success for recipient in tx.recipients} == {"delivered"}
     [file] = files(tmp_path)
     assert file.parent == tmp_path / "a/Maildir/new"
     assert file.name == tx.next_hop_id

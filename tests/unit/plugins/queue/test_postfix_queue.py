@@ -45,6 +45,7 @@ async def test_accepted(tmp_path: Path) -> None:
     assert verdict.decision is Decision.ACCEPT
     assert verdict.text == f"Queued as {QUEUE_ID}"
     assert tx.next_hop_id == QUEUE_ID
+    assert {recipient.success for recipient in tx.recipients} == {"none"}
     assert fake.flags == CleanupFlag.FLAG_MASK_EXTERNAL == 2 | 64 | 16 | 32
 
 

@@ -119,6 +119,15 @@ async def test_wishes_that_the_next_hop_cannot_take_are_dropped() -> None:
     assert hop.commands[2] == "RCPT TO:<to@example.test> NOTIFY=NEVER"
 
 
+@pytest.mark.parametrize(("keywords", "owed"), [(("DSN",), "none"), ((), "relayed")])
+async def test_which_notice_is_left_to_us(keywords: tuple[str, ...], owed: str) -> None:
+    """None about recipients whom the next hop has refused."""
+    hop = FakeHop(keywords=keywords, rcpt={"no@x.test": "550 5.1.1 no"})
+    tx = a_mail("yes@x.test", "no@x.test")
+    assert (await forward(hop, tx, "mixed=accept-rest")).accepted
+    assert [recipient.success for recipient in tx.recipients] == [owed, "none"]
+
+
 @pytest.mark.parametrize(("keywords", "offered"), [(KEYWORDS, ["DSN"]), ((), [])])
 async def test_dsn_is_offered_if_the_next_hop_offers_it(
     keywords: tuple[str, ...], offered: list[str]
