@@ -45,7 +45,7 @@ async def data(connection: Connection, argument: str) -> Reply:
     """DATA: everything from the command to the reply after the dot."""
     fault = _sequence_fault(connection, argument)
     if fault is not None:
-        return fault
+        return connection.out_of_step("data") or fault
     transaction = connection.session.transaction
     assert transaction is not None
     transaction.envelope_changeable = True
@@ -55,6 +55,8 @@ async def data(connection: Connection, argument: str) -> Reply:
         reply = await ask(connection, transaction, "data")
     if reply is None:
         reply = await _receive_and_decide(connection, transaction)
+    elif not reply.disconnect:
+        reply = connection.out_of_step("data") or reply
     reply = conclude(connection, transaction, reply)
     await connection.reset_transaction()
     return reply
@@ -74,7 +76,7 @@ def _sequence_fault(connection: Connection, argument: str) -> Reply | None:
 
 
 async def _receive_and_decide(connection: Connection, transaction: Transaction) -> Reply:
-    if (refusal := connection.out_of_step()) is not None:
+    if (refusal := connection.out_of_step("data")) is not None:
         return refusal
     connection.say(replies.GO_AHEAD)
     block = await connection.wire.read_block()
