@@ -11,6 +11,7 @@ import os
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ from qpsmtpd.smtp import protocol
 from qpsmtpd.smtp.tarpit import Tarpit
 from qpsmtpd.testing import FakeResolver, Serving, serve
 from tests.unit.client import ENVELOPE, PATIENCE, Client, catcher, catching, on_both_loops, until
+from tests.unit.fakewire import a_snapshot
 from tests.unit.smtp.test_protocol_times import a_client_that_reads_nothing
 
 #: This machine neither, where all clients of these tests are.
@@ -324,6 +326,37 @@ async def test_a_new_configuration_begins_under_the_same_stress(tmp_path: Path) 
         assert serving.server.snapshot.pace.command == 30
         assert serving.server._stress.grade == 1
         await client.close()
+
+
+@on_both_loops
+async def test_the_server_looks_for_stress_by_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server_module, "LOOK_SECONDS", 0.01)
+    files = catching(tmp_path) | {"max_connections": ["1"], "stress_percent": ["50"]}
+    async with serve(files) as serving:
+        client = await Client.of(serving)
+        await until(lambda: serving.server._stress.grade == 3)
+        await client.close()
+        await until(lambda: serving.server._stress.grade == 0)
+
+
+@pytest.mark.parametrize(
+    ("number", "here", "says_it"), [(0, 100, True), (1, 100, False), (1, 2, True)]
+)
+async def test_one_worker_speaks_for_all(
+    number: int, here: int, says_it: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Unless it is about its own descriptors."""
+    snapshot = a_snapshot(max_connections=2)
+    slot = Scoreboard(2).slot(number)
+    server = Server(snapshot, asyncio.get_running_loop(), slot)
+    server._admission.limits = replace(server._admission.limits, here=here)
+    server._admission.enter("192.0.2.1")
+    server._admission.enter("192.0.2.2")
+    server._look_for_stress()
+    assert server._stress.grade == 3
+    assert any(line.startswith("stress begins") for line in caplog.messages) is says_it
 
 
 JUNK = "421 4.7.0 Too many commands, closing connection"

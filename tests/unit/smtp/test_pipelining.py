@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
+import ssl
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 
-from qpsmtpd.api import Session, Trail, accept
+from qpsmtpd.api import Session, Trail, accept, deny
 from qpsmtpd.smtp.conversation import converse
 from qpsmtpd.testing import a_session, serve
 from tests.unit.client import Client, catcher, catching, on_both_loops, until, wire_of
@@ -180,6 +181,25 @@ async def test_who_cannot_log_in_has_to_wait_for_the_answer() -> None:
     script = EHLO, b"AUTH LOGIN\r\n", b"YQ==\r\n", b"Yg==\r\n" + MAIL
     wire = await talk(*script, plugins=(Catcher(),), **settings)
     assert wire.codes == [220, 250, 334, 334, 554]
+
+
+async def test_what_follows_a_data_that_a_plugin_refuses_is_not_read() -> None:
+    refusing = a_plugin_with("refusing", data=always(deny()))
+    settings = {"forbid_unauth_pipelining": True}
+    for end, code in ((b"", 250), (b"NOOP\r\n", 554)):
+        script = EHLO, MAIL + RCPT + b"DATA\r\n" + end, b"NOOP\r\n"
+        wire = await talk(*script, plugins=(refusing, Catcher()), **settings)
+        assert wire.codes[-2:] == [554, 250] if code == 250 else wire.replies[-1] == CLOSED
+
+
+async def test_what_follows_starttls_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """And refused, whoever the client is, and whatever the settings say."""
+    caplog.set_level("INFO")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    wire = await talk(EHLO, b"STARTTLS\r\n" + EHLO, tls=context, session=a_relay_client())
+    assert wire.replies[-1] == "554 5.5.1 Data after STARTTLS, closing connection"
+    assert "refused ip=192.0.2.1 " in caplog.text
+    assert wire.tls is None
 
 
 # --- the greeting -----------------------------------------------------------------------------
