@@ -172,10 +172,10 @@ def _text(answer: Answer | None) -> str:
 async def starttls(connection: Connection, argument: str) -> Reply | None:
     """STARTTLS (RFC 3207): nothing that came before TLS is trusted afterwards."""
     session = connection.session
+    if (fault := _starttls_fault(connection, argument)) is not None:
+        return connection.out_of_step("starttls") or fault
     context = connection.snapshot.tls_context
-    fault = _starttls_fault(connection, argument)
-    if context is None or fault is not None:
-        return connection.out_of_step("starttls") or fault or replies.NOT_IMPLEMENTED
+    assert context is not None
     if connection.wire.pending_input:
         # Commands smuggled in after STARTTLS would be taken for protected ones.
         connection.log_refusal("starttls", replies.TLS_INJECTION)

@@ -493,7 +493,8 @@ class SmtpProtocol(SMTP):
         if session.commands or session.teased:
             return
         session.teased = True
-        self.write(f"220-{self.connection.snapshot.greeting}\r\n".encode("ascii"))
+        greeting = Reply(220, "", self.connection.snapshot.greeting)
+        self.write(greeting.encode().replace(b"220 ", b"220-", 1))
         self._send()
 
     async def tarpit(self, seconds: float) -> bool:
