@@ -58,7 +58,12 @@ LET_GO = defer(
 class TarpitOptions:
     """Options of tarpit."""
 
-    delay: Seconds = opt(Seconds(5), least=0, most=_LONGEST, doc="How much later each reply comes.")
+    delay: Seconds = opt(
+        Seconds(5),
+        least=0,
+        most=_LONGEST,
+        doc="How much later each reply comes; less than hook_timeout.",
+    )
     session: Seconds = opt(
         Seconds(60), least=0, doc="How much later all replies of a session come together."
     )
