@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
 """tarpit: let clients wait for replies that have given a reason, while there is room for others.
 
-    tarpit [delay 5] [session 60] [clients 100] [reason karma|naughty|listed ...] [karma 3]
+    tarpit [delay 5] [session 60] [clients 100] [karma 3]
+           [reason karma|naughty|listed ...]
 
 Who sends spam wants to be rid of it quickly, and many leave rather than wait. Each reply to HELO,
 EHLO, MAIL, RCPT and DATA comes `delay` seconds later, until a session has waited for `session`
