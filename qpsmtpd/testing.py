@@ -342,6 +342,29 @@ async def a_plugin(cls: type[P], line: str = "", *, name: str = "", **lent: Any)
     return plugin
 
 
+class FakeChannel:
+    """A connection whose client talks early or not.
+
+    waits: the seconds of each wait for early input.  teased: whether a teaser was sent.
+    stalls: the seconds of each wait in the tarpit; stays: False if the client has to go.
+    """
+
+    def __init__(self, *, early: bool = False, stays: bool = True) -> None:
+        self.early, self.stays = early, stays
+        self.waits: list[float] = []
+        self.stalls: list[float] = []
+        self.teased = False
+
+    async def early_input(self, seconds: float, *, teaser: bool = False) -> bool:
+        self.waits.append(seconds)
+        self.teased = self.teased or teaser
+        return self.early
+
+    async def tarpit(self, seconds: float) -> bool:
+        self.stalls.append(seconds)
+        return self.stays
+
+
 def a_session(
     client_ip: str = CLIENT_IP,
     *,
@@ -351,9 +374,11 @@ def a_session(
     reverse_name: str | None = None,
     early: bool = False,
     relay_client: bool = False,
+    channel: FakeChannel | None = None,
 ) -> Session:
     """A session that said EHLO or HELO (or nothing), whose client talks early or not.
 
+    channel: its connection, in place of one that was made for `early`.
     client_name: the confirmed name.  reverse_name: the first of the address, by default the same;
     without either the DNS is not asked.
     """
@@ -362,14 +387,11 @@ def a_session(
         claimed = reverse_name or client_name
         return ReverseNames(client_name, claimed, asked=claimed is not None)
 
-    async def early_input(_seconds: float) -> bool:
-        return early
-
     session = Session(
         Endpoint(client_ip, 40000),
         Endpoint(SERVER_IP, 25),
         reverse_lookup=reverse_lookup,
-        early_input=early_input,
+        channel=channel or FakeChannel(early=early),
     )
     session.relay_client = relay_client
     if helo or ehlo:

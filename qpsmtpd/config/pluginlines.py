@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -141,7 +141,7 @@ def read_plugin_lines(
             lines.problems.append(Problem.of(error))
     lines.problems.extend(_replaced(lines.all, finder))
     if not errors_in(lines.problems):
-        lines.problems.extend(_lint(lines.all, str(files.find("plugins"))))
+        lines.problems.extend(_lint(lines.all, lines.left_out, str(files.find("plugins"))))
     return lines
 
 
@@ -283,13 +283,16 @@ _NOT_VERIFIED = (
 )
 
 
-def _lint(lines: Sequence[PluginLine], where: str) -> Iterator[Problem]:
+_NOBODY_DELIVERS = "no plugin delivers messages (queue/maildir, queue/smtp-forward …)"
+_NOBODY_ACCEPTS = "no plugin accepts recipients (rcpt_ok)"
+
+
+def _lint(
+    lines: Sequence[PluginLine], left_out: Sequence[PluginLine], where: str
+) -> Iterator[Problem]:
     """The problems of a chain; `where` is the file, for problems that are not on any line."""
-    hooks = {hook for line in lines for hook in line.cls.hooks()}
-    if "queue" not in hooks:
-        yield Problem(where, "no plugin delivers messages (queue/maildir, queue/smtp-forward …)")
-    if not any(map(_may_accept, lines)):
-        yield Problem(where, "no plugin accepts recipients (rcpt_ok)")
+    yield from _nobody_delivers(lines, left_out, where)
+    yield from _nobody_accepts(lines, left_out, where)
     if _not_verified(lines):
         yield Problem(where, _NOT_VERIFIED, "warning")
     for number, line in enumerate(lines):
@@ -298,10 +301,60 @@ def _lint(lines: Sequence[PluginLine], where: str) -> Iterator[Problem]:
             yield Problem(line.where, f"{line.name}: {text}", "warning")
 
 
-def _may_accept(line: PluginLine) -> bool:
-    """Whether the plugin may accept recipients; ours that deliver only refuse them."""
+def _nobody_delivers(
+    lines: Sequence[PluginLine], left_out: Sequence[PluginLine], where: str
+) -> Iterator[Problem]:
+    """An error if no line is for handing messages over, a warning if none does so as it is."""
+    if any(line.cls.can_deliver(line.options) for line in lines):
+        return
+    yield from _unused(filter(_is_for_delivery, left_out), _NOBODY_DELIVERS)
+    idle = list(filter(_is_for_delivery, lines))
+    for line in idle:
+        text = f"{line.name} delivers nothing as it is, and {_NOBODY_DELIVERS}: all mail gets 451"
+        yield Problem(line.where, text, "warning")
+    if not idle:
+        yield Problem(where, _NOBODY_DELIVERS)
+
+
+def _nobody_accepts(
+    lines: Sequence[PluginLine], left_out: Sequence[PluginLine], where: str
+) -> Iterator[Problem]:
+    """An error if no line is about recipients, a warning if none accepts any as it is."""
+    if any(_may_accept(line) and line.common.mode != "shadow" for line in lines):
+        return
+    yield from _unused(filter(_may_accept, left_out), _NOBODY_ACCEPTS)
+    tried = list(filter(_may_accept, lines))
+    for line in tried:
+        text = f"{line.name}: mode=shadow accepts nobody, and {_NOBODY_ACCEPTS}: all mail gets 450"
+        yield Problem(line.where, text, "warning")
+    if not tried:
+        asked = any(map(_is_asked, lines))
+        yield Problem(where, _NOBODY_ACCEPTS, "warning" if asked else "error")
+
+
+def _unused(lines: Iterable[PluginLine], consequence: str) -> Iterator[Problem]:
+    """What comes of it that these lines are left out."""
+    for line in lines:
+        text = f"{line.name}: {line.why_left_out}, and {consequence}"
+        yield Problem(line.where, text, "warning")
+
+
+def _is_for_delivery(line: PluginLine) -> bool:
+    return "queue" in line.cls.hooks()
+
+
+def _is_asked(line: PluginLine) -> bool:
+    """Whether the plugin decides about recipients; ours that deliver only refuse them."""
     delivers = line.cls.__module__.startswith("qpsmtpd.plugins.queue.")
     return "rcpt" in line.cls.hooks() and not delivers
+
+
+def _may_accept(line: PluginLine) -> bool:
+    """Whether the plugin may accept recipients; of a local one nobody knows."""
+    is_ours = line.cls.__module__.startswith("qpsmtpd.plugins.")
+    return "rcpt" in line.cls.hooks() and (
+        line.cls.may_accept_recipients(line.options) or not is_ours
+    )
 
 
 def _oddities(

@@ -96,11 +96,12 @@ class Settings:
         least=1,
         doc="How long to wait for a command, in place of timeout; this is qmail's name for it.",
     )
-    barelf: Literal["strict", "tolerant"] = opt(
+    barelf: Literal["strict", "tolerant", "close"] = opt(
         "strict",
-        doc="What to do with a message in which lines end in a bare LF: strict (refuse it), or "
-        "tolerant (make them end in CRLF). Either way only CRLF.CRLF ends a message, and a bare CR "
-        "is refused.",
+        doc="What to do with a message in which lines end in a bare LF: strict (refuse it), "
+        "tolerant (make them end in CRLF), or close (refuse it, and end the connection, as what "
+        "follows may be smuggled). In any case only CRLF.CRLF ends a message, and a bare CR is "
+        "not tolerated.",
     )
     databytes: Size = opt(
         Size(0),
@@ -183,7 +184,8 @@ class Settings:
     forbid_unauth_pipelining: bool = opt(
         True,
         doc="Whether the connection ends when a client does not wait for a reply for which it has "
-        "to wait (RFC 2920 section 3.1): that to EHLO, AUTH and DATA, and after HELO every one. "
+        "to wait (RFC 2920 section 3.1): the greeting, that to EHLO, AUTH, STARTTLS, DATA, NOOP, "
+        "VRFY and EXPN, and after HELO every one. With 0 it is only noted, except for STARTTLS. "
         "Clients that may relay or are on an allowlist are not held to it.",
     )
     session_timeout: Seconds = opt(Seconds(7200), least=1, doc="How long a session may last.")
@@ -229,6 +231,13 @@ class Settings:
     )
     max_connections: int = opt(
         10000, least=0, doc="Connections at a time, for all workers together; 0 means no limit."
+    )
+    stress_percent: int = opt(
+        80,
+        least=0,
+        most=100,
+        doc="Percentage of max_connections from which on clients get less time and may err less "
+        "often, so that there is room for others: see the section Stress below. 0 means never.",
     )
     max_from_ip: int = opt(
         50,

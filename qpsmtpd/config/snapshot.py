@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from qpsmtpd.config.pace import Pace
 from qpsmtpd.config.problems import Problem
 from qpsmtpd.config.settings import Settings
 from qpsmtpd.decisions.keeper import Keeper, Limits
@@ -66,6 +67,22 @@ class Snapshot:
         # No plugin can have a name with a space.
         store = self.services.store.scoped("failed logins")
         return SharedCounts(store, self.services.clock, FAILED_LOGINS_WINDOW)
+
+    @functools.cached_property
+    def pace(self) -> Pace:
+        """How long clients may take, and how often they may err, as things are."""
+        return Pace(self.settings)
+
+    @functools.cached_property
+    def greetings(self) -> tuple[str, str]:
+        """The texts of the greeting (RFC 5321 section 4.2), of SMTP and of LMTP."""
+        return self._greeting("ESMTP"), self._greeting("LMTP")
+
+    def _greeting(self, protocol: str) -> str:
+        greeting = self.settings.smtpgreeting
+        if not greeting:
+            return f"{self.services.me} {protocol} qpsmtpd"
+        return greeting if protocol in greeting.split() else f"{greeting} {protocol}"
 
     @property
     def data_limits(self) -> DataLimits:

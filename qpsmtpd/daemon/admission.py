@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 
@@ -62,6 +63,8 @@ class Place:
     from_client: int = 1
 
 
+#: The place of a client whose place somebody else has.
+GIVEN_AWAY = Place(())
 #: The place of a client that is exempt, or not known yet.
 UNNAMED = Place(())
 
@@ -113,9 +116,15 @@ class Admission:
     """The connections of one worker, and what it knows about those of the others."""
 
     def __init__(
-        self, limits: Limits, loop: asyncio.AbstractEventLoop, slot: Slot | None = None
+        self,
+        limits: Limits,
+        loop: asyncio.AbstractEventLoop,
+        slot: Slot | None = None,
+        make_room: Callable[[], bool] = lambda: False,
     ) -> None:
+        """`make_room`: has somebody leave who should go first, if there is one."""
         self.limits = limits
+        self._make_room = make_room
         self.connections = 0
         self._slot = slot
         self._log = RefusalLog(loop)
@@ -165,12 +174,29 @@ class Admission:
 
     def _no_room(self, ip: str) -> Refusal | None:
         limits = self.limits
-        if self.connections >= limits.here:
+        if self.connections >= limits.here and not self._make_room():
             return self._refuse(Refusal.FULL_HERE, limits.here, ip)
-        others = self._slot.connections_of_others if self._slot is not None else 0
-        if limits.total and self.connections + others >= limits.total:
+        if limits.total and self._all >= limits.total and not self._make_room():
             return self._refuse(Refusal.FULL, limits.total, ip)
         return None
+
+    @property
+    def _all(self) -> int:
+        """The connections of all workers."""
+        others = self._slot.connections_of_others if self._slot is not None else 0
+        return self.connections + others
+
+    @property
+    def part(self) -> float:
+        """The part of all possible connections that is open, here or in the whole daemon."""
+        limits = self.limits
+        everywhere = self._all / limits.total if limits.total else 0.0
+        return max(self.part_here, everywhere)
+
+    @property
+    def part_here(self) -> float:
+        """The part of the connections for which this worker has descriptors."""
+        return self.connections / self.limits.here
 
     def _count(self, name: str) -> int:
         others = self._slot.count_of_others(name) if self._slot is not None else 0

@@ -67,6 +67,11 @@ class Slot:
         self._board.connections[self._number] = number
 
     @property
+    def is_first(self) -> bool:
+        """Whether this is the worker that speaks for all."""
+        return self._number == 0
+
+    @property
     def connections_of_others(self) -> int:
         """How many connections the other workers have open."""
         connections = self._board.connections

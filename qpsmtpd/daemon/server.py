@@ -20,17 +20,19 @@ from qpsmtpd.config.runoptions import Kind
 from qpsmtpd.config.snapshot import Snapshot
 from qpsmtpd.daemon import descriptors
 from qpsmtpd.daemon.acceptor import Acceptor, make_acceptor
-from qpsmtpd.daemon.admission import Admission, Limits, Place, Refusal
+from qpsmtpd.daemon.admission import GIVEN_AWAY, Admission, Limits, Place, Refusal
 from qpsmtpd.daemon.clientnames import ClientNames
 from qpsmtpd.daemon.heap import Heap
 from qpsmtpd.daemon.jobs import Jobs
 from qpsmtpd.daemon.scoreboard import Slot
+from qpsmtpd.daemon.stress import Stress
 from qpsmtpd.mail.ip import Endpoint
 from qpsmtpd.mail.session import ReverseLookup
 from qpsmtpd.mail.spoolmemory import SpoolMemory
 from qpsmtpd.smtp.protocol import SmtpProtocol
 from qpsmtpd.smtp.proxyhandshake import ProxyHandshake
 from qpsmtpd.smtp.reply import Reply
+from qpsmtpd.smtp.tarpit import Tarpit
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +44,8 @@ REST_SECONDS = 0.005
 RETRY_SECONDS = 0.1
 #: Seconds between two looks at descriptors and memory.
 LOOK_SECONDS = 1.0
+#: Connections that are told of another grade of stress in one turn of the event loop.
+TOLD_AT_ONCE = 500
 
 #: Turns of the event loop from the end of a connection to the end of its socket (uvloop).
 _CLOSING_TURNS = 3
@@ -66,7 +70,8 @@ class Server:
         self._snapshot = snapshot
         self._names = ClientNames(loop)
         self._slot = slot
-        self._admission = Admission(Limits.of(snapshot), loop, slot)
+        self._admission = Admission(Limits.of(snapshot), loop, slot, self._make_room)
+        self._stress = Stress(loop.time, self._keep_pace)
         self._acceptors: list[Acceptor] = []
         self._resting: asyncio.Task[None] | None = None
         self._shortage = descriptors.Shortage(loop.time)
@@ -82,6 +87,8 @@ class Server:
         self._jobs = Jobs(snapshot.services)
         #: What the messages of all connections have in memory.
         self.memory = SpoolMemory(snapshot.settings.spool_memory)
+        #: The clients that are made to wait.
+        self.tarpit = Tarpit()
 
     # --- Host -------------------------------------------------------------------------------
 
@@ -114,10 +121,21 @@ class Server:
 
     def forget(self, protocol: SmtpProtocol) -> None:
         """The connection is over."""
-        self._admission.leave(self._protocols.pop(protocol))
+        place = self._protocols.pop(protocol)
+        if place is not GIVEN_AWAY:
+            self._admission.leave(place)
         assert protocol.connection is not None
         self._release(protocol.connection.snapshot)
         self._note_if_empty()
+
+    def _make_room(self) -> bool:
+        """Give the place of a client in the tarpit to another; False if there is none."""
+        wire = self.tarpit.give_one_away()
+        if not isinstance(wire, SmtpProtocol):
+            return False
+        self._admission.leave(self._protocols[wire])
+        self._protocols[wire] = GIVEN_AWAY
+        return True
 
     def expect_header(self, protocol: ProxyHandshake, ip: str) -> bool:
         """Register a connection whose PROXY header is still to come; False if there is no room."""
@@ -185,10 +203,33 @@ class Server:
         """Accept nothing while there are hardly any descriptors: what comes then waits."""
         self._look = self._loop.call_later(LOOK_SECONDS, self._look_around)
         self._heap.look(self.connections)
+        self._look_for_stress()
         try:
             descriptors.check_spare()
         except OSError as error:
             self._pause(error)
+
+    def _look_for_stress(self) -> None:
+        percent, admission = self._snapshot.settings.stress_percent, self._admission
+        says_it = self._slot is None or self._slot.is_first or admission.part_here * 100 >= percent
+        self._stress.look(admission.part, percent, is_logged=says_it)
+
+    def _keep_pace(self, grade: int) -> None:
+        """The grade of stress has changed."""
+        for snapshot in (self._snapshot, *self._retired.values()):
+            snapshot.pace.set(grade)
+        self.tarpit.scarce = grade > 0
+        if grade:
+            self.tarpit.answer_all()
+        self._tell(list(self._protocols))
+
+    def _tell(self, protocols: list[SmtpProtocol]) -> None:
+        """Have them keep the pace, some at a time, so that others have their turn."""
+        for protocol in protocols[-TOLD_AT_ONCE:]:
+            protocol.keep_pace()
+        del protocols[-TOLD_AT_ONCE:]
+        if protocols:
+            self._loop.call_soon(self._tell, protocols)
 
     def _pause(self, error: OSError) -> None:
         self._shortage.begins(error, self.connections)
@@ -242,6 +283,7 @@ class Server:
     def reload(self, snapshot: Snapshot) -> None:
         """Use a new configuration for new connections."""
         old, self._snapshot = self._snapshot, snapshot
+        snapshot.pace.set(self._stress.grade)
         self._later(self._jobs.end())
         self._jobs = Jobs(snapshot.services)
         self._jobs.begin()

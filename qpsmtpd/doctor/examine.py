@@ -16,6 +16,7 @@ from qpsmtpd.doctor.dnschecks import check_dns
 from qpsmtpd.doctor.examination import OTHERS
 from qpsmtpd.doctor.hops import check_next_hops
 from qpsmtpd.doctor.installation import Installation
+from qpsmtpd.doctor.limitchecks import check_limits
 from qpsmtpd.doctor.machine import Machine
 from qpsmtpd.doctor.mailsystems import check_mail_systems
 from qpsmtpd.doctor.pluginchecks import examine_plugins
@@ -53,6 +54,7 @@ AREAS: dict[str, Area] = {
     "DNS": check_dns,
     "Clock": check_clock,
     "Proxies": check_proxies,
+    "Limits": check_limits,
     OTHERS: _others,
 }
 

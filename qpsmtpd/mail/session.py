@@ -67,7 +67,16 @@ class ReverseNames(NamedTuple):
 _LONGEST_VERB = 12
 
 ReverseLookup = Callable[[], Awaitable[ReverseNames]]
-EarlyInput = Callable[[float], Awaitable[bool]]
+
+
+class Channel(Protocol):
+    """The client's connection, as far as its session may use it (protocol.py)."""
+
+    async def early_input(self, seconds: float, *, teaser: bool = False) -> bool:
+        """See Session, as for what follows."""
+
+    async def tarpit(self, seconds: float) -> bool:
+        """Let the client wait; False if it has to go."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,15 +96,24 @@ async def _no_name() -> ReverseNames:
     return ReverseNames(asked=False)
 
 
-async def _no_early_input(_seconds: float) -> bool:
-    return False
+class _NoChannel:
+    """That of a client that says nothing, and need not wait."""
+
+    async def early_input(self, seconds: float, *, teaser: bool = False) -> bool:
+        return False
+
+    async def tarpit(self, seconds: float) -> bool:
+        return True
+
+
+_NO_CHANNEL = _NoChannel()
 
 
 class Session(TaskOwner):
     """One connection of a client, from accept to close."""
 
     __slots__ = (
-        "_early_input",
+        "_channel",
         "_name_is_known",
         "_reverse_lookup",
         "auth_mechanism",
@@ -110,6 +128,7 @@ class Session(TaskOwner):
         "connections_from_client",
         "deferred_rejects",
         "deferred_type",
+        "early_talk_is_judged",
         "hello",
         "hello_host",
         "id",
@@ -126,6 +145,8 @@ class Session(TaskOwner):
         "reverse_name",
         "sends_chunk",
         "started",
+        "talked_early",
+        "teased",
         "tls",
         "trail",
         "transaction",
@@ -139,7 +160,7 @@ class Session(TaskOwner):
         local: Endpoint,
         *,
         reverse_lookup: ReverseLookup = _no_name,
-        early_input: EarlyInput = _no_early_input,
+        channel: Channel = _NO_CHANNEL,
     ) -> None:
         self.id = f"{_START:X}.{os.getpid():X}.{next(_numbers):X}"
         self.client, self.local = client, local
@@ -155,7 +176,7 @@ class Session(TaskOwner):
         #: What `resolve_client_name` has found, for Authentication-Results.
         self.iprev: Iprev = ""
         self._name_is_known = False
-        self._reverse_lookup, self._early_input = reverse_lookup, early_input
+        self._reverse_lookup, self._channel = reverse_lookup, channel
         #: Seconds of the monotonic clock at accept.
         self.started = time.monotonic()
         self.hello: Literal["helo", "ehlo"] | None = None
@@ -166,6 +187,11 @@ class Session(TaskOwner):
         #: The client may send mail to any destination.
         self.relay_client = False
         self.tls: TlsInfo | None = None
+        #: The client has sent something before the end of the greeting; and whether a plugin
+        #: decides what becomes of those who do: else they are told 554.
+        self.talked_early = self.early_talk_is_judged = False
+        #: The first line of the greeting has gone out, and the last one has not.
+        self.teased = False
         #: Whether a chunk of a message follows the command (BDAT), so that input is in order.
         self.sends_chunk = False
         #: The client has said AUTH: whatever it says out of place may be its password.
@@ -221,9 +247,21 @@ class Session(TaskOwner):
             self.iprev, self._name_is_known = names.iprev, names.certain
         return self.client_name
 
-    async def early_input(self, seconds: float) -> bool:
-        """Wait for the client to send something unasked; False if it kept quiet this long."""
-        return not self.sends_chunk and await self._early_input(seconds)
+    async def early_input(self, seconds: float, *, teaser: bool = False) -> bool:
+        """Wait for the client to send something unasked; False if it kept quiet this long.
+
+        teaser: send a first line of the greeting before, if this is before the greeting.  Whoever
+        is refused after that, is told so in reply to its first command.
+        """
+        return not self.sends_chunk and await self._channel.early_input(seconds, teaser=teaser)
+
+    async def tarpit(self, seconds: float) -> bool:
+        """Let the client wait for the reply; False if it has to be told to go (421).
+
+        It waits for less, or not at all, while connections are scarce, when the server stops, and
+        if it leaves.  It has to go if its connection is all that is left for somebody else.
+        """
+        return await self._channel.tarpit(seconds)
 
     def loggable(self, verb: str, argument: str) -> str:
         """An unknown command as the log may show it: no more than its verb.

@@ -9,6 +9,7 @@ writes them.  Those of commands and of plugins are made in modules of their own.
 from __future__ import annotations
 
 import inspect
+import math
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any
 
 from qpsmtpd import api
 from qpsmtpd.commands.legacy import forkserver_parser, prefork_parser
+from qpsmtpd.config.pace import SHARES, Pace, begins_at
 from qpsmtpd.config.pluginfinder import shipped_plugins
 from qpsmtpd.config.settings import Settings, file_of
 from qpsmtpd.manpages import scaling, texts
@@ -76,12 +78,27 @@ def _configuration() -> Page:
     page.paragraph("Each is one line, except `plugin_dirs` and lists of addresses.")
     for option in describe(Settings):
         page.term(file_of(option.name), with_default(option), kind_of(option).removesuffix(",..."))
+    _stress(page)
     page.heading("Files of plugins")
     page.paragraph("One entry per line. The page qpsmtpd-plugin-NAME(5) is the manual of a plugin.")
     for name, plugin, text in sorted(_files()):
         page.term(name, f"{text} Read by the plugin {plugin}.")
     see_also(page, MAIN_PAGES)
     return page
+
+
+def _stress(page: Page) -> None:
+    settings = Settings()
+    pace, percent = Pace(settings), settings.stress_percent
+    page.heading("Stress")
+    page.prose(texts.STRESS)
+    for grade in range(1, len(SHARES)):
+        pace.set(grade)
+        begin = math.ceil(100 * begins_at(grade, percent))
+        text = f"{begin} % by default: 1/{1 / SHARES[grade]:.0f} of all time-outs and counts"
+        shown = f"{pace.command:g} seconds for a command, {pace.max_errors} errors"
+        page.term(f"grade {grade}", f"{text}, by default {shown}.")
+    page.prose(texts.STRESS_ENDS)
 
 
 def _files() -> Iterator[tuple[str, str, str]]:

@@ -98,6 +98,22 @@ also as 1 and 0, true and false, on and off.
 the daemon does not start; if it is running, it keeps the old configuration.
 """
 
+STRESS = """\
+While most connections are taken, clients that do nothing useful keep others out. So, from
+`stress_percent` of `max_connections` on (or of the connections for which a worker may open files),
+clients get less time for commands and messages, and may err less often before they are told 421.
+There are three grades:
+"""
+
+#: After the grades.
+STRESS_ENDS = """\
+A grade ends when a tenth fewer connections are open than it took to begin. Connections are counted
+once a second; what changes applies to those that are open as well. No time-out becomes less than
+10 seconds, and 5 errors and 10 commands without use are always allowed, which is enough for whoever
+speaks SMTP. Clients that may relay or are on an allowlist are only held to the times. The log has a
+line when stress begins and one when it has ended. The plugin tarpit keeps nobody waiting meanwhile.
+"""
+
 #: Files of the chain → what is in them.
 CHAIN_FILES = {
     "plugins": "The chain of plugins, one per line; see qpsmtpd-plugins(5). It must exist.",

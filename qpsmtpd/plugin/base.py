@@ -249,6 +249,19 @@ class Plugin(Generic[O]):
         return True
 
     @classmethod
+    def may_accept_recipients(cls, options: Any) -> bool:
+        """Whether `hook_rcpt` can accept anybody, with these options of a line.
+
+        Of local plugins that have the hook, check-config assumes it.
+        """
+        return cls.accepts_recipients
+
+    @classmethod
+    def can_deliver(cls, options: Any) -> bool:
+        """Whether `hook_queue` can hand a message over, with these options of a line."""
+        return "queue" in cls.hooks()
+
+    @classmethod
     def can_be_asked(cls) -> bool:
         """Whether `knows_recipient` is there to ask somebody."""
         return cls.knows_recipient is not Plugin.knows_recipient

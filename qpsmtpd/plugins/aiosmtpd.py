@@ -142,6 +142,14 @@ class AiosmtpdOptions:
 class Aiosmtpd(Plugin[AiosmtpdOptions]):
     """Asks a handler in its own thread, and acts on what it says."""
 
+    @classmethod
+    def may_accept_recipients(cls, options: AiosmtpdOptions) -> bool:
+        return options.accept_recipients
+
+    @classmethod
+    def can_deliver(cls, options: AiosmtpdOptions) -> bool:
+        return not options.filter_
+
     async def start(self) -> None:
         self._server_note = Note[HandlerServer](f"{self.name}.server")
         self._exchange_note = Note[AuthExchange](f"{self.name}.exchange")

@@ -2,11 +2,17 @@
 """earlytalker: refuse clients that talk before it is their turn.
 
     earlytalker [wait SECONDS] [check-at CONNECT|DATA ...] [defer-reject]
-                [reject ...]
+                [teaser] [reject ...]
 
 RFC 5321 section 3.1 has the client wait for the greeting. Many senders of spam do not: a client
 that sends anything within `wait` seconds after connecting is refused with 550 in place of the
-greeting, and loses a point of karma. A patient client is greeted after `wait` seconds.
+greeting, and loses a point of karma. A patient client is greeted after `wait` seconds. One that
+talks later than that, while plugins below this one are still waiting for the DNS, is refused at
+MAIL.
+
+With `teaser` the greeting has two lines, of which the first (`220-`) is sent before the wait. Many
+robots take that for the greeting, and talk. Nobody who speaks SMTP does; but once the first line is
+out, who is refused, by whatever plugin, can be told so only in reply to its first command.
 
 `check-at DATA` (which may be given along with `check-at CONNECT`) makes the same test after the
 command DATA: a client that sends the message before it is asked to is refused with 554.
@@ -46,6 +52,8 @@ from qpsmtpd.api import (
 WAIT = Note[float]("earlytalker_wait")
 #: The client talked before the greeting.
 TALKED = Note[bool]("earlytalker")
+#: It did so after we had looked.
+LATE = Note[bool]("earlytalker.late")
 
 _GOOD_HISTORY = 5
 
@@ -67,6 +75,7 @@ class EarlytalkerOptions(RejectOptions):
     defer_reject: bool = opt(
         False, flag=True, doc="Refuse clients that talked before the greeting at MAIL, not at once."
     )
+    teaser: bool = opt(False, flag=True, doc="Send a first line of the greeting before the wait.")
     action: Literal["", "deny", "denysoft", "log"] = opt(
         "", doc="Old form of reject and reject_type."
     )
@@ -92,28 +101,48 @@ class Earlytalker(Plugin[EarlytalkerOptions]):
         self._check_at = self.options.check_at or ("CONNECT",)
 
     async def hook_connect(self, session: Session) -> Verdict | None:
-        if "CONNECT" not in self._check_at or not await self._talks(session):
+        if "CONNECT" not in self._check_at:
+            return None
+        session.early_talk_is_judged = self.mode != "shadow"
+        if not await self._talks(session, teaser=self.options.teaser):
             return None
         session.notes[TALKED] = True
         return None if self.options.defer_reject else self._reject(session, "the greeting")
 
     async def hook_mail(self, tx: Transaction, sender: ReversePath) -> Verdict | None:
-        if not self.options.defer_reject or not tx.session.notes.get(TALKED):
-            return None
-        return self._reject(tx.session, "the greeting")
+        session = tx.session
+        if session.notes.get(TALKED):
+            is_due = self.options.defer_reject
+        else:
+            is_due = session.talked_early and self._talked_late(session)
+        return self._reject(session, "the greeting") if is_due else None
 
     async def hook_data(self, tx: Transaction) -> Verdict | None:
         if "DATA" not in self._check_at or not await self._talks(tx.session):
             return None
         return self._reject(tx.session, "354")
 
-    async def _talks(self, session: Session) -> bool:
-        if self.immune(session) or (session.karma_history or 0) > _GOOD_HISTORY:
+    async def _talks(self, session: Session, *, teaser: bool = False) -> bool:
+        if self._is_spared(session):
             return False
-        if not await session.early_input(session.notes.get(WAIT, self.options.wait)):
+        wait = session.notes.get(WAIT, self.options.wait)
+        if not await session.early_input(wait, teaser=teaser):
             return False
         session.adjust_karma(-1)
         return True
+
+    def _talked_late(self, session: Session) -> bool:
+        """Whether to refuse for it now; what is only noted, is noted once."""
+        if "CONNECT" not in self._check_at or self._is_spared(session):
+            return False
+        if LATE in session.notes:
+            return self.options.reject == "1"
+        session.notes[LATE] = True
+        session.adjust_karma(-1)
+        return True
+
+    def _is_spared(self, session: Session) -> bool:
+        return self.immune(session) or (session.karma_history or 0) > _GOOD_HISTORY
 
     def _reject(self, session: Session, event: str) -> Verdict | None:
         return self.reject(

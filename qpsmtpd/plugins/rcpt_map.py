@@ -30,6 +30,7 @@ import asyncio
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from qpsmtpd.api import (
     ConfigError,
@@ -73,6 +74,10 @@ class RcptMapOptions:
 
 class RcptMap(Plugin[RcptMapOptions]):
     """Knows all recipients of one domain."""
+
+    @classmethod
+    def may_accept_recipients(cls, options: Any) -> bool:
+        return True
 
     async def start(self) -> None:
         self._default = self.options.default_verdict()

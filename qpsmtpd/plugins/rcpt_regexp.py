@@ -19,6 +19,7 @@ Differences from the Perl version: there an invalid line was skipped; here it is
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from qpsmtpd.api import (
     Address,
@@ -56,6 +57,10 @@ class RcptRegexp(Plugin[NoOptions]):
     """Rules on recipients, from the top down."""
 
     files = {"rcpt_regexp": "Patterns of recipients: pattern, code, text."}
+
+    @classmethod
+    def may_accept_recipients(cls, options: Any) -> bool:
+        return True
 
     async def start(self) -> None:
         self._rules = read_each(await self.services.config.entries("rcpt_regexp"), _rule)

@@ -71,6 +71,10 @@ class Relay(Plugin[RelayOptions]):
         "norelayclients": "Clients that may not relay, even if `relayclients` lists them.",
     }
 
+    @classmethod
+    def may_accept_recipients(cls, options: RelayOptions) -> bool:
+        return options.only
+
     async def start(self) -> None:
         config = self.services.config
         self._no_relay, self._relay = await read_all(

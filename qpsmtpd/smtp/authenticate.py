@@ -62,7 +62,7 @@ async def auth(connection: Connection, argument: str) -> Reply:
     connection.session.auth_tried = True
     if not connection.snapshot.auth_mechanisms or connection.session.hello != "ehlo":
         return replies.UNRECOGNIZED
-    fault = _sequence_fault(connection) or connection.out_of_step()
+    fault = connection.out_of_step("auth") or _sequence_fault(connection)
     if fault is not None:
         return fault
     parsed = await _parse(connection, argument)
@@ -74,7 +74,10 @@ async def auth(connection: Connection, argument: str) -> Reply:
     if not _possible(connection, mechanism):
         in_the_clear = connection.session.tls is None
         return replies.AUTH_NEEDS_TLS if in_the_clear else replies.AUTH_UNKNOWN_MECHANISM
-    return await _log_in(connection, mechanism, initial)
+    reply = await _log_in(connection, mechanism, initial)
+    if reply.positive or reply.disconnect:
+        return reply
+    return connection.out_of_step("auth") or reply
 
 
 def offered(connection: Connection) -> tuple[str, ...]:

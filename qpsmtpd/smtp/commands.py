@@ -102,12 +102,12 @@ async def _hello(
     session = connection.session
     host = await _hello_host(connection, f"{kind}_parse", argument)
     if isinstance(host, Reply):
-        return host
+        return connection.out_of_step(kind) or host
     before = session.hello, session.hello_host, session.capabilities
     session.hello, session.hello_host = kind, host
     session.capabilities = _extensions(connection) if kind == "ehlo" else []
     reply = connection.refusal(await connection.run_outside(kind, host), host)
-    reply = reply or connection.out_of_step()
+    reply = reply or connection.out_of_step(kind)
     if reply is None:
         await connection.reset_transaction()
     else:
@@ -171,15 +171,17 @@ async def rset(connection: Connection, argument: str) -> Reply:
 async def noop(connection: Connection, argument: str) -> Reply:
     """NOOP: an argument is allowed and means nothing (RFC 5321 section 4.1.1.9)."""
     answer = await connection.run("noop", connection.session, argument)
-    return replies.OK if answer is None else reply_to(answer)
+    reply = replies.OK if answer is None else reply_to(answer)
+    return connection.out_of_step("noop") or reply
 
 
 async def vrfy(connection: Connection, argument: str) -> Reply:
     """VRFY: discloses nothing unless a plugin does."""
-    if not argument:
-        return replies.SYNTAX_ERROR
-    answer = await connection.run("vrfy", connection.session, argument)
-    return replies.VRFY_UNSAID if answer is None else reply_to(answer)
+    reply = replies.VRFY_UNSAID if argument else replies.SYNTAX_ERROR
+    if argument:
+        answer = await connection.run("vrfy", connection.session, argument)
+        reply = reply if answer is None else reply_to(answer)
+    return connection.out_of_step("vrfy") or reply
 
 
 async def help_(connection: Connection, argument: str) -> Reply:
@@ -201,8 +203,12 @@ async def quit_(connection: Connection, _argument: str) -> Reply:
     """QUIT: say goodbye and close."""
     answer = await connection.run("quit", connection.session)
     text = "" if answer is None or answer.refused else _text(answer)
-    me = connection.snapshot.services.me
-    return Reply(221, "2.0.0", text or f"{me} closing connection", disconnect=True)
+    if connection.wire.pending_input:
+        # The session is over in any case.
+        connection.forgive_step("quit")
+    if text:
+        return Reply(221, "2.0.0", text, disconnect=True)
+    return replies.goodbye(connection.snapshot.services.me)
 
 
 def _text(answer: Answer | None) -> str:
@@ -213,8 +219,24 @@ def _text(answer: Answer | None) -> str:
 async def starttls(connection: Connection, argument: str) -> Reply | None:
     """STARTTLS (RFC 3207): nothing that came before TLS is trusted afterwards."""
     session = connection.session
+    if (fault := _starttls_fault(connection, argument)) is not None:
+        return connection.out_of_step("starttls") or fault
     context = connection.snapshot.tls_context
-    if context is None:
+    assert context is not None
+    if connection.wire.pending_input:
+        # Commands smuggled in after STARTTLS would be taken for protected ones.
+        connection.log_refusal("starttls", replies.TLS_INJECTION)
+        return replies.TLS_INJECTION
+    await connection.reset_transaction()
+    connection.say(replies.TLS_GO_AHEAD)
+    session.tls = await connection.wire.start_tls(context)
+    session.hello, session.hello_host = None, ""
+    return None
+
+
+def _starttls_fault(connection: Connection, argument: str) -> Reply | None:
+    session = connection.session
+    if connection.snapshot.tls_context is None:
         return replies.NOT_IMPLEMENTED
     if argument:
         return replies.NO_PARAMETERS
@@ -223,16 +245,7 @@ async def starttls(connection: Connection, argument: str) -> Reply | None:
     if session.auth_user:
         # What was learned before TLS must be forgotten, including a login (RFC 3207 section 4.2).
         return replies.TLS_AFTER_AUTH
-    if connection.incoming is not None:
-        return replies.UNFINISHED
-    if connection.wire.pending_input:
-        # Commands smuggled in after STARTTLS would be taken for protected ones.
-        return replies.TLS_INJECTION
-    await connection.reset_transaction()
-    connection.say(replies.TLS_GO_AHEAD)
-    session.tls = await connection.wire.start_tls(context)
-    session.hello, session.hello_host = None, ""
-    return None
+    return None if connection.incoming is None else replies.UNFINISHED
 
 
 async def xclient(connection: Connection, argument: str) -> Reply | None:
@@ -262,6 +275,8 @@ async def unrecognized(connection: Connection, verb: str, argument: str) -> Repl
         reply = replies.NOT_IMPLEMENTED if verb in _NOT_IMPLEMENTED else replies.UNRECOGNIZED
     if reply.positive or reply.disconnect:
         return reply
+    if verb in _LAST_IN_GROUP and (refusal := connection.out_of_step(verb.lower())) is not None:
+        return refusal
     return not_smtp(connection, f"{verb} {argument}".rstrip(" ")) or reply
 
 
@@ -303,6 +318,9 @@ _NOT_OF_LMTP = frozenset({"EHLO", "HELO"})
 #: Commands of SMTP that we know and do not have (RFC 5321 section 4.2.4: 502): we expand no lists,
 #: and have no queue to send.
 _NOT_IMPLEMENTED = frozenset({"ETRN", "EXPN", "SAML", "SEND", "SOML", "TURN"})
+
+#: Those of them after which a client has to wait (RFC 2920 section 3.1).
+_LAST_IN_GROUP = frozenset({"ETRN", "EXPN", "TURN"})
 
 #: Commands that advance a message; the others are counted (`max_junk_commands`).
 USEFUL = frozenset({"BDAT", "DATA", "MAIL", "RCPT", "QUIT"})

@@ -86,8 +86,11 @@ class Wire(Protocol):
     def pending_input(self) -> bool:
         """Whether something has arrived that has not been read yet."""
 
-    async def early_input(self, seconds: float) -> bool:
-        """Wait for input; False if none came."""
+    async def early_input(self, seconds: float, *, teaser: bool = False) -> bool:
+        """Wait for input; False if none came.  teaser: greet with a first line before."""
+
+    async def tarpit(self, seconds: float) -> bool:
+        """Let the client wait, as `Session.tarpit` says; raises nothing."""
 
     async def pause(self, seconds: float) -> None:
         """Send what was collected, and let the client wait, whatever it sends meanwhile."""
@@ -110,6 +113,8 @@ class Counters:
     junk_commands: int = 0
     auth_failures: int = 0
     kept_refusals: int = 0
+    #: The last command after which the client did not wait, and was forgiven; -1 if it always has.
+    forgiven_step: int = -1
 
 
 class Incoming(Protocol):
@@ -201,19 +206,35 @@ class Connection:
         if "deny" in self.snapshot.chain.hooks:
             await self.snapshot.chain.report_refusal(hook, self.session, verdict_of(reply))
 
-    def out_of_step(self) -> Reply | None:
+    @property
+    def exempt(self) -> bool:
+        """Whether the client may relay or is on an allowlist, and is spared some tests."""
+        return bool(self.session.relay_client or self.session.whitelisted_host)
+
+    def out_of_step(self, command: str) -> Reply | None:
         """The refusal for a stranger who has sent more where a client has to wait for the reply.
 
-        RFC 2920 section 3.1 says where.  To be asked before the reply is given: what comes while it
-        is on its way is in order.
+        RFC 2920 section 3.1 says where.  To be asked before the reply to the command is given: what
+        comes while it is on its way is in order.
         """
-        session, settings = self.session, self.snapshot.settings
-        if not (self.wire.pending_input and settings.forbid_unauth_pipelining):
+        if not self.wire.pending_input or self.exempt:
             return None
-        if session.relay_client or session.whitelisted_host:
+        if not self.snapshot.settings.forbid_unauth_pipelining:
+            self.forgive_step(command)
             return None
-        self.log_refusal("command", OUT_OF_STEP)
+        self.log_refusal("command", OUT_OF_STEP, command)
         return OUT_OF_STEP
+
+    def forgive_step(self, command: str) -> None:
+        """Only note that a stranger did not wait for the reply: once in a session in the log."""
+        session, counters = self.session, self.counters
+        if self.exempt or counters.forgiven_step == session.commands:
+            return
+        trail = (session.transaction or session).trail
+        trail.add(Answer(CORE, "command", verdict_of(OUT_OF_STEP), "tolerated"))
+        if counters.forgiven_step < 0:
+            log.info("did not wait for the reply to=%s tolerated=yes", command)
+        counters.forgiven_step = session.commands
 
     def log_refusal(self, hook: str, reply: Reply, about: str = "", plugin: str = CORE) -> None:
         """One line for everything refused before there is a message."""

@@ -9,8 +9,8 @@ belong to the Wire.
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 
-from qpsmtpd.config.snapshot import Snapshot
 from qpsmtpd.logs.records import bind
 from qpsmtpd.smtp import replies
 from qpsmtpd.smtp.commands import COMMANDS, USEFUL, not_smtp, unrecognized
@@ -62,19 +62,45 @@ async def _open_and_serve(connection: Connection) -> None:
 
 async def _greet(connection: Connection) -> bool:
     """Run the hooks of the connection, then greet or refuse."""
-    if (reply := await ask_at_connect(connection)) is not None:
-        connection.say(reply)
+    reply = await ask_at_connect(connection)
+    if reply is None and connection.wire.pending_input:
+        reply = _talked_early(connection)
+    if reply is not None:
+        await _refuse_connection(connection, reply)
         return False
-    protocol = "LMTP" if connection.session.lmtp else "ESMTP"
-    connection.say(Reply(220, "", _greeting(connection.snapshot, protocol)))
+    _end_greeting(connection)
     return True
 
 
-def _greeting(snapshot: Snapshot, protocol: str) -> str:
-    greeting = snapshot.settings.smtpgreeting
-    if not greeting:
-        return f"{snapshot.services.me} {protocol} qpsmtpd"
-    return greeting if protocol in greeting.split() else f"{greeting} {protocol}"
+def _end_greeting(connection: Connection) -> None:
+    """Greet, or say the last line of the greeting, if the first one has gone out already."""
+    session = connection.session
+    session.teased = False
+    connection.say(Reply(220, "", connection.snapshot.greetings[session.lmtp]))
+
+
+def _talked_early(connection: Connection) -> Reply | None:
+    """The refusal for a client that has said something, unless a plugin decides about it."""
+    session = connection.session
+    if connection.proxied is not None:
+        # Whoever speaks for a client has been greeted long since.
+        return None
+    session.talked_early = True
+    if session.early_talk_is_judged:
+        return None
+    reply = connection.out_of_step("connect")
+    return None if reply is None else connection.refuse("connect", reply)
+
+
+async def _refuse_connection(connection: Connection, reply: Reply) -> None:
+    """Refuse in place of the greeting; if that has begun, in place of the first reply."""
+    if connection.session.teased:
+        _end_greeting(connection)
+        with suppress(LineTooLongError):
+            line = await connection.wire.read_line(MAX_COMMAND_LINE)
+            if line.strip().upper() == b"QUIT":
+                reply = replies.goodbye(connection.snapshot.services.me)
+    connection.say(reply)
 
 
 async def _serve(connection: Connection) -> None:
@@ -99,21 +125,30 @@ async def _serve(connection: Connection) -> None:
 
 def _enough(connection: Connection) -> Reply | None:
     """The reply that ends the connection before the next command, if it is to end."""
-    settings = connection.snapshot.settings
-    if connection.counters.errors > settings.max_errors:
-        return connection.refuse("command", replies.TOO_MANY_ERRORS)
-    if connection.counters.junk_commands > settings.max_junk_commands:
-        return connection.refuse("command", replies.TOO_MUCH_JUNK)
+    counters, pace = connection.counters, connection.snapshot.pace
+    if counters.errors > pace.max_errors or counters.junk_commands > pace.max_junk_commands:
+        reply = _exceeded(connection)
+        if reply is not None:
+            return connection.refuse("command", reply)
     if connection.draining and connection.session.transaction is None:
         return connection.refuse("command", replies.SHUTTING_DOWN)
     return None
+
+
+def _exceeded(connection: Connection) -> Reply | None:
+    """The refusal of more; for those whom we know, stress takes nothing away."""
+    counters, snapshot = connection.counters, connection.snapshot
+    allowed = snapshot.settings if connection.exempt else snapshot.pace
+    if counters.errors > allowed.max_errors:
+        return replies.TOO_MANY_ERRORS
+    return replies.TOO_MUCH_JUNK if counters.junk_commands > allowed.max_junk_commands else None
 
 
 async def execute(connection: Connection, line: bytes) -> Reply | None:
     """Carry out one command line.  None if the reply has been given already."""
     session = connection.session
     session.commands += 1
-    if session.hello != "ehlo" and (refusal := connection.out_of_step()) is not None:
+    if session.hello != "ehlo" and (refusal := connection.out_of_step("command")) is not None:
         # We have not said yet that commands may come in groups.
         return connection.refuse("command", refusal)
     text = line.decode("utf-8", "surrogateescape")
@@ -149,6 +184,8 @@ def _fault(connection: Connection, line: bytes, text: str) -> Reply | None:
 async def _last_words(connection: Connection, reply: Reply) -> None:
     """Say why the connection ends, if the client is still listening."""
     try:
+        if connection.session.teased:
+            _end_greeting(connection)
         connection.say(connection.refuse("connection", reply))
         await connection.wire.flush()
     except ClientGoneError:

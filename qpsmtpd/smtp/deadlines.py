@@ -105,10 +105,17 @@ class Deadlines:
 
     def shorten(self, patience: float) -> None:
         """From now on wait at most this many seconds for the client to send or to read."""
-        self.command = min(self.command, patience)
-        self.data = min(self.data, patience)
-        self.idle = min(self.idle, patience)
-        self.due = min(self.due, self._loop.time() + patience)
+        self.allow(min(self.command, patience), min(self.data, patience))
+
+    def allow(self, command: float, data: float) -> None:
+        """From now on the client has these seconds.
+
+        If they are less than before, what we are waiting for is due that much earlier; if they are
+        more, they count from the next wait on.
+        """
+        idle = command if self.idle == self.command else data
+        self.command, self.data, self.idle = command, data, idle
+        self.due = min(self.due, self._loop.time() + idle)
         self._cancel_timer()
         self._check()
 

@@ -37,9 +37,10 @@ _OPENINGS = {
     "CONFIG": "Redis",
     "FLUSHALL": "Redis",
 }
-#: The first octet of what is no text: control characters other than those that a person may type.
-BINARY = bytes(set(range(0x20)) - set(b"\b\t\n\r\x1b"))
-_BINARY = frozenset(BINARY.decode("ascii"))
+#: The first octet of what is no text: control characters other than those that a person may type,
+#: and 0x80, with which SSL 2 begins and no text in UTF-8.
+BINARY = bytes(set(range(0x20)) - set(b"\b\t\n\r\x1b") | {0x80})
+_BINARY = frozenset(BINARY.decode("ascii", "surrogateescape"))
 
 _is_banner = re.compile(r"(SSH|RFB|HTTP|RTSP|SIP|GNUTELLA|MGLNDD|T3)[-/ _][\d.*]", re.I).match
 _is_version = re.compile(r".* (HTTP|RTSP|SIP|ICAP)/\d(\.\d)?", re.I).fullmatch
@@ -76,7 +77,7 @@ def protocol_of(text: str) -> str:
 
 def _binary(text: str) -> str:
     """The protocol of a line that begins with an octet of BINARY."""
-    if text.startswith("\x16\x03"):
+    if text.startswith(("\x16\x03", "\udc80")):
         return "TLS"
     if text.startswith("\x03\0"):
         return "RDP"

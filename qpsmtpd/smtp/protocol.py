@@ -37,6 +37,7 @@ from qpsmtpd.smtp.conversation import converse
 from qpsmtpd.smtp.deadlines import NEVER, Deadlines
 from qpsmtpd.smtp.otherprotocols import BINARY
 from qpsmtpd.smtp.reply import Reply
+from qpsmtpd.smtp.tarpit import Tarpit
 
 log = logging.getLogger(__name__)
 
@@ -71,6 +72,10 @@ class Host(Protocol):
     @property
     def memory(self) -> SpoolMemory:
         """What the messages of all connections have in memory."""
+
+    @property
+    def tarpit(self) -> Tarpit:
+        """The clients that are made to wait."""
 
     def admit(self, protocol: SmtpProtocol, ip: str) -> int | Reply:
         """Register a connection.  Returns how many its client has open now, or the refusal.
@@ -152,10 +157,11 @@ class SmtpProtocol(SMTP):
             client, local, open_connections, self._host.reverse_lookup(client.ip)
         )
         self.connection = Connection(session, snapshot, self, memory=self._host.memory)
+        pace = snapshot.pace
         self._deadlines.start(
             self._on_deadline,
-            command=snapshot.settings.command_timeout,
-            data=snapshot.settings.timeout,
+            command=pace.command,
+            data=pace.data,
             session=snapshot.settings.session_timeout,
             message=snapshot.settings.data_deadline,
             min_rate=snapshot.settings.min_rate,
@@ -165,7 +171,7 @@ class SmtpProtocol(SMTP):
     def _new_session(
         self, client: Endpoint, local: Endpoint, open_connections: int, lookup: ReverseLookup
     ) -> Session:
-        session = Session(client, local, reverse_lookup=lookup, early_input=self.early_input)
+        session = Session(client, local, reverse_lookup=lookup, channel=self)
         session.lmtp = self._lmtp
         session.connections_from_client = open_connections
         session.max_connections_from_client = self._host.snapshot.settings.max_from_ip
@@ -203,7 +209,7 @@ class SmtpProtocol(SMTP):
         """
         self._ended = True
         self._wake()
-        self._end_pause()
+        self.end_pause()
         if self.connection is None or self._handshaking:
             return False
         return self.connection.session.tls is None
@@ -214,7 +220,7 @@ class SmtpProtocol(SMTP):
         self._ended = True
         self._deadlines.stop()
         self._wake()
-        self._end_pause()
+        self.end_pause()
         self.resume_writing()
         self._forget_if_over()
 
@@ -317,7 +323,7 @@ class SmtpProtocol(SMTP):
         if self.connection is None or self._finished:
             return
         self.connection.draining = True
-        self._end_pause()
+        self.end_pause()
         if (
             self._waiter is not None
             and self._reading_command
@@ -326,6 +332,12 @@ class SmtpProtocol(SMTP):
             self._wake(ShutdownError())
         else:
             self._deadlines.shorten(DRAIN_PATIENCE)
+
+    def keep_pace(self) -> None:
+        """The grade of stress has changed, and with it how long the client may take."""
+        if self.connection is not None and not (self._finished or self.connection.draining):
+            pace = self.connection.snapshot.pace
+            self._deadlines.allow(pace.command, pace.data)
 
     def cut(self) -> None:
         """End the connection now; a message that is not handed over yet stays with the client."""
@@ -475,8 +487,13 @@ class SmtpProtocol(SMTP):
         """Begin to look up a client's name; returns the function that waits for it."""
         return self._host.reverse_lookup(ip)
 
-    async def early_input(self, seconds: float) -> bool:
-        """Wait for input; False if none came or the client went away."""
+    async def early_input(self, seconds: float, *, teaser: bool = False) -> bool:
+        """Wait for input; False if none came or the client went away.
+
+        teaser: send the first line of the greeting before, unless that has been sent.
+        """
+        if teaser:
+            self._tease()
         if not self._buffer and not self._ended:
             self._early = self._loop.create_future()
             silence = self._loop.call_later(seconds, self._wake)
@@ -487,24 +504,55 @@ class SmtpProtocol(SMTP):
                 self._early = None
         return bool(self._buffer)
 
+    def _tease(self) -> None:
+        assert self.connection is not None
+        session = self.connection.session
+        if session.commands or session.teased:
+            return
+        session.teased = True
+        greeting = Reply(220, "", self.connection.snapshot.greetings[session.lmtp])
+        self.write(greeting.encode().replace(b"220 ", b"220-", 1))
+        self._send()
+
+    async def tarpit(self, seconds: float) -> bool:
+        """Let the client wait, unless connections are scarce; False if it has to go.
+
+        Raises nothing: whoever reads or writes next learns that the client has left.
+        """
+        tarpit = self._host.tarpit
+        if not tarpit.enter(self):
+            return True
+        self._send()
+        try:
+            await self._wait_out(seconds)
+        finally:
+            stays = tarpit.leave(self)
+        return stays
+
     async def pause(self, seconds: float) -> None:
         """Send what was collected, and let the client wait, whatever it sends meanwhile."""
         await self.flush()
-        if not self._ended:
-            self._pause = self._loop.create_future()
-            timer = self._loop.call_later(seconds, self._end_pause)
-            try:
-                await self._pause
-            finally:
-                timer.cancel()
-                self._pause = None
+        await self._wait_out(seconds)
         # One that has only half-closed could still read, but cannot be told from one that has left.
         if self._ended:
             raise ClientGoneError
         if self.connection is not None and self.connection.draining:
             raise ShutdownError
 
-    def _end_pause(self) -> None:
+    async def _wait_out(self, seconds: float) -> None:
+        """Wait for so long, or until the client leaves or the server stops."""
+        if self._ended or (self.connection is not None and self.connection.draining):
+            return
+        self._pause = self._loop.create_future()
+        timer = self._loop.call_later(seconds, self.end_pause)
+        try:
+            await self._pause
+        finally:
+            timer.cancel()
+            self._pause = None
+
+    def end_pause(self) -> None:
+        """The client need not wait any longer."""
         if self._pause is not None and not self._pause.done():
             self._pause.set_result(None)
 

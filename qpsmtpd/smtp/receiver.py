@@ -17,7 +17,7 @@ from qpsmtpd.mail.session import Transaction
 from qpsmtpd.plugin.taps import Taps
 from qpsmtpd.smtp import replies
 from qpsmtpd.smtp.connection import Connection
-from qpsmtpd.smtp.datareader import Reader
+from qpsmtpd.smtp.datareader import DataFault, Reader
 from qpsmtpd.smtp.reply import Reply
 
 log = logging.getLogger(__name__)
@@ -76,8 +76,14 @@ class Receiver:
         if self._failure is not None:
             return self._not_stored(self._failure)
         if self._reader.fault is not None:
-            return replies.DATA_FAULTS[self._reader.fault]
+            return self._refusal(self._reader.fault)
         return None if self._taps is None else self._tap_fault(self._taps)
+
+    def _refusal(self, fault: DataFault) -> Reply:
+        closes = self._connection.snapshot.settings.barelf == "close"
+        if closes and fault is DataFault.BARE_LINE_END:
+            return replies.SMUGGLING
+        return replies.DATA_FAULTS[fault]
 
     def close(self) -> None:
         """Free what is not the message's by now."""

@@ -38,6 +38,9 @@ OUT_OF_STEP = Reply(
     554, "5.5.1", "You did not wait for our reply, closing connection", disconnect=True
 )
 BARE_LF = Reply(521, "5.5.2", "Lines must end with CRLF, closing connection", disconnect=True)
+SMUGGLING = Reply(
+    550, "5.5.2", "Bare CR or LF in message not allowed, closing connection", disconnect=True
+)
 HELLO_FIRST = Reply(503, "5.5.1", "Send HELO or EHLO first")
 EHLO_FIRST = Reply(503, "5.5.1", "Send EHLO first")
 HELLO_NEEDS_NAME = Reply(501, "5.5.4", "A host name is required")
@@ -195,6 +198,11 @@ HOOK_REPLIES: dict[str, HookReplies] = {
         defer_disconnect=521,
     ),
 }
+
+
+def goodbye(me: str) -> Reply:
+    """The reply to QUIT."""
+    return Reply(221, "2.0.0", f"{me} closing connection", disconnect=True)
 
 
 def line_fault(line: bytes) -> Reply | None:

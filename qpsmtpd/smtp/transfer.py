@@ -45,7 +45,7 @@ async def data(connection: Connection, argument: str) -> Reply | None:
     """DATA: everything from the command to the reply after the dot."""
     fault = _sequence_fault(connection, argument)
     if fault is not None:
-        return fault
+        return connection.out_of_step("data") or fault
     transaction = connection.session.transaction
     assert transaction is not None
     transaction.open_envelope()
@@ -53,8 +53,8 @@ async def data(connection: Connection, argument: str) -> Reply | None:
     reply = None
     if "data" in connection.snapshot.chain.hooks:
         reply = await ask(connection, transaction, "data")
-    if reply is None:
-        reply = connection.out_of_step()
+    if reply is None or not reply.disconnect:
+        reply = connection.out_of_step("data") or reply
     if reply is not None:
         # There is no message yet: one reply in LMTP as well.
         transaction.named = ()

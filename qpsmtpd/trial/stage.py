@@ -76,11 +76,16 @@ class Stage:
 
 
 class _Patient(SmtpProtocol):
-    """The wire of a client of which is known that it says nothing before its turn."""
+    """The wire of a client of which is known that it waits, so that nobody has to see it wait."""
 
-    async def early_input(self, seconds: float) -> bool:
+    async def early_input(self, seconds: float, *, teaser: bool = False) -> bool:
+        if teaser:
+            return await super().early_input(0, teaser=True)
         await asyncio.sleep(0)
         return self.pending_input
+
+    async def tarpit(self, seconds: float) -> bool:
+        return True
 
 
 class _WatchedChain(Chain):

@@ -47,7 +47,7 @@ logging/adaptive accept 6 reject 3
 logging/devnull
 hosts_allow
 loadcheck max_load 10000
-earlytalker wait 0s check-at CONNECT check-at DATA
+earlytalker wait 0s teaser check-at CONNECT check-at DATA
 connection_time
 relay
 tls {directory}/cert.pem {directory}/key.pem
@@ -59,7 +59,8 @@ auth/auth_flat_file
 count_unrecognized_commands 4
 noop_counter 6
 help
-helo policy lenient
+helo policy lenient reject naughty
+tarpit delay 0.01 session 0.1
 parse_addr_withhelo
 badmailfrom
 badmailfromto
@@ -87,6 +88,11 @@ dont_require_anglebrackets
 rcpt_ok
 recorder
 """
+#: What each is played with besides: connections are scarce, and nobody is forgiven; or all are.
+SETTINGS = {
+    ALL: {"max_connections": "30", "stress_percent": "20", "barelf": "close"},
+    FEW: {"forbid_unauth_pipelining": "0"},
+}
 HANDLER = """
 class Handler:
     async def handle_EHLO(self, server, session, envelope, hostname, responses):
@@ -300,7 +306,7 @@ def _prepare(directory: Path, plugins: str) -> ssl.SSLContext:
         "xclient_networks": _SPEAKERS,
         "xforward_networks": _SPEAKERS,
     }
-    configure(directory, files)
+    configure(directory, files | SETTINGS[plugins])
     (directory / "flat_auth_pw").chmod(0o600)
     context = ssl.create_default_context()
     context.check_hostname = False

@@ -107,8 +107,12 @@ class FakeWire:
 
         return lookup
 
-    async def early_input(self, seconds: float) -> bool:
+    async def early_input(self, seconds: float, *, teaser: bool = False) -> bool:
         return self.pending_input
+
+    async def tarpit(self, seconds: float) -> bool:
+        self.pauses.append(seconds)
+        return True
 
     async def pause(self, seconds: float) -> None:
         await self.flush()

@@ -153,3 +153,17 @@ def test_root_runs_no_plugin(run: Run, tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.undo()
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     assert "root runs no plugins" in run(str(tmp_path / "m.eml"))[2]
+
+
+def test_nobody_waits_in_a_tarpit_for_a_trial(run: Run, tmp_path: Path) -> None:
+    """The greeting has two lines, which a refusal cannot follow."""
+    plugins = (
+        "earlytalker teaser wait 60",
+        "badmailfrom reject naughty",
+        "tarpit delay 60 session 600",
+        "naughty",
+    )
+    (tmp_path / "config/plugins").write_text("\n".join((*plugins, "rcpt_ok", "queue/discard", "")))
+    status, out, _ = run(str(tmp_path / "m.eml"), "--from", "bad@sender.example")
+    assert "refused by naughty" in out
+    assert status == 4

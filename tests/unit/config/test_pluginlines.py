@@ -246,6 +246,52 @@ def test_what_is_only_tried_accepts_and_speaks_nothing(tmp_path: Path, plugin_di
     assert "refuses nobody" in text
 
 
+def problems(directory: Path, plugin_dir: Path, plugins: str) -> list[tuple[str, str, str]]:
+    """The place of each problem in the file, how bad it is, and its text."""
+    found = read(directory, plugin_dir, plugins).problems
+    return [(p.where.partition("plugins")[2], p.severity, p.text) for p in found]
+
+
+NOBODY = "no plugin accepts recipients (rcpt_ok)"
+SHADOW = f"{{}}: mode=shadow accepts nobody, and {NOBODY}: all mail gets 450"
+
+
+@pytest.mark.parametrize(
+    ("chain", "expected"),
+    [
+        ("rcpt_ok mode=shadow", [(":1", "warning", SHADOW.format("rcpt_ok"))]),
+        ("dnsbl\nrcpt_ok mode=shadow", [(":2", "warning", SHADOW.format("rcpt_ok"))]),
+        ("relay\nrcpt_ok:1 mode=shadow", [(":2", "warning", SHADOW.format("rcpt_ok:1"))]),
+        ("taker mode=shadow", [(":1", "warning", SHADOW.format("taker"))]),
+        ("dnsbl\nrelay", [("", "warning", NOBODY)]),
+        ("relay only yes", []),
+        ("rcpt_ok mode=tag", []),
+        ("rcpt_ok mode=shadow\nrelay only yes", []),
+        ("rcpt_ok mode=shadow\nrcpt_ok:1", []),
+        ("rcpt_regexp", []),
+        ("rcpt_map domain a.example file x", []),
+        ("aiosmtpd m:C accept_recipients", []),
+        ("aiosmtpd m:C", [("", "warning", NOBODY)]),
+    ],
+)
+def test_when_nobody_is_accepted_as_things_are(
+    tmp_path: Path, plugin_dir: Path, chain: str, expected: list[tuple[str, str, str]]
+) -> None:
+    found = problems(tmp_path, plugin_dir, f"{chain}\nqueue/maildir /mail")
+    assert found == expected
+
+
+NO_DELIVERY = "no plugin delivers messages (queue/maildir, queue/smtp-forward …)"
+
+
+def test_a_handler_that_only_filters_delivers_nothing(tmp_path: Path, plugin_dir: Path) -> None:
+    text = f"aiosmtpd:1 delivers nothing as it is, and {NO_DELIVERY}: all mail gets 451"
+    chain = "rcpt_ok\nverify_recipients\naiosmtpd:1 m:C filter"
+    assert problems(tmp_path, plugin_dir, chain) == [(":3", "warning", text)]
+    assert problems(tmp_path, plugin_dir, "rcpt_ok\nverify_recipients\naiosmtpd m:C") == []
+    assert problems(tmp_path, plugin_dir, f"{chain}\nqueue/maildir /mail") == []
+
+
 def test_a_next_hop_that_is_to_be_asked_about_recipients(tmp_path: Path, plugin_dir: Path) -> None:
     """The order of the lines does not matter."""
     forward = "queue/smtp-forward 192.0.2.1"
@@ -450,9 +496,15 @@ def test_a_line_that_is_left_out_has_to_be_right(tmp_path: Path, plugin_dir: Pat
 
 
 def test_what_is_left_out_does_nothing_for_the_chain(tmp_path: Path, plugin_dir: Path) -> None:
-    lines = read(tmp_path, plugin_dir, "taker if_enabled x\nqueue/discard")
-    texts = [problem.text for problem in lines.problems if problem.severity == "error"]
-    assert texts == ["no plugin accepts recipients (rcpt_ok)"]
+    left_out = "not used, as x is not enabled on this machine (if_enabled), and"
+    assert problems(tmp_path, plugin_dir, "taker if_enabled x\nqueue/maildir /mail") == [
+        (":1", "warning", f"taker: {left_out} {NOBODY}"),
+        ("", "error", NOBODY),
+    ]
+    assert problems(tmp_path, plugin_dir, "rcpt_ok\nqueue/maildir /mail if_enabled x") == [
+        (":2", "warning", f"queue/maildir: {left_out} {NO_DELIVERY}"),
+        ("", "error", NO_DELIVERY),
+    ]
 
 
 # --- what is imported before the fork --------------------------------------------------------

@@ -59,6 +59,33 @@ def enter(admission: Admission, *ips: str) -> list[int | Refusal]:
     return [place.from_client if isinstance(place, Place) else place for place in entered]
 
 
+def test_the_part_that_is_open() -> None:
+    board = Scoreboard(2)
+    here = admission(board.slot(0), total=8, here=10)
+    there = admission(board.slot(1), total=8, here=4)
+    assert (here.part, there.part) == (0, 0)
+    enter(here, A1, A2)
+    assert (here.part, here.part_here) == (0.25, 0.2)
+    assert (there.part, there.part_here) == (0.25, 0)
+    enter(there, A1, A2, B1)
+    assert (there.part, there.part_here) == (0.75, 0.75)
+    assert here.part == 5 / 8
+    alone = admission(here=4)
+    enter(alone, A1)
+    assert alone.part == 0.25
+
+
+def test_somebody_may_make_room(caplog: pytest.LogCaptureFixture) -> None:
+    willing = [True, False]
+    loop = cast("asyncio.AbstractEventLoop", Timers())
+    for limits in (replace(ANY, total=1), replace(ANY, here=1)):
+        here = Admission(limits, loop, None, iter(willing).__next__)
+        found = enter(here, A1, A2, B1)
+        assert found[:2] == [1, 1]
+        assert found[2] in (Refusal.FULL, Refusal.FULL_HERE)
+    assert len(caplog.messages) == 2
+
+
 def test_all() -> None:
     assert enter(admission(total=2), A1, B1, A1) == [1, 1, Refusal.FULL]
 

@@ -11,6 +11,8 @@ import os
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +30,10 @@ from qpsmtpd.daemon.sockets import bind
 from qpsmtpd.mail.spoolmemory import ALLOWANCE
 from qpsmtpd.plugin import options
 from qpsmtpd.smtp import protocol
+from qpsmtpd.smtp.tarpit import Tarpit
 from qpsmtpd.testing import FakeResolver, Serving, serve
 from tests.unit.client import ENVELOPE, PATIENCE, Client, catcher, catching, on_both_loops, until
+from tests.unit.fakewire import a_snapshot
 from tests.unit.smtp.test_protocol_times import a_client_that_reads_nothing
 
 #: This machine neither, where all clients of these tests are.
@@ -144,6 +148,239 @@ async def test_limits_are_reloaded(tmp_path: Path) -> None:
         assert await second.reply() == TOO_MANY
         for client in (first, second):
             await client.close()
+
+
+# --- the tarpit, and stress -------------------------------------------------------------------
+
+#: Everybody waits for ever who is not from 127.0.0.9.
+TARPIT = """
+from qpsmtpd.api import *
+
+
+class Sticky(Plugin[NoOptions]):
+    async def start(self):
+        self.waited = []
+
+    async def hook_ehlo(self, session, host):
+        if session.client.ip == "127.0.0.9":
+            return None
+        stays = await session.tarpit(3600)
+        self.waited.append(stays)
+        return None if stays else defer("Go", code=421, status="4.3.2", disconnect=True)
+"""
+GO = "421 4.3.2 Go"
+FULL = "421 4.3.2 Too many connections, please try again later"
+
+
+@pytest.fixture
+def unwatched(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody looks for stress but the test."""
+    monkeypatch.setattr(server_module, "LOOK_SECONDS", 3600.0)
+
+
+def sticky(directory: Path, connections: int, percent: int = 0) -> dict[str, list[str]]:
+    """A configuration in which strangers wait for the reply to EHLO."""
+    (directory / "sticky.py").write_text(TARPIT)
+    limits = {"max_connections": [str(connections)], "stress_percent": [str(percent)]}
+    return catching(directory, "sticky") | limits
+
+
+async def a_house_of(serving: Serving, number: int) -> list[Client]:
+    """So many clients that wait in the tarpit."""
+    clients = [await Client.of(serving) for _ in range(number)]
+    for client in clients:
+        before = len(serving.server.tarpit)
+        client.send(b"EHLO x\r\n")
+        await until(partial(_holds_more, serving.server.tarpit, before))
+    return clients
+
+
+def _holds_more(tarpit: Tarpit, than: int) -> bool:
+    return len(tarpit) > than
+
+
+async def a_good_client(serving: Serving) -> Client:
+    """One that delivers without waiting."""
+    client = await Client.connect(serving.host, serving.port, local_addr=("127.0.0.9", 0))
+    assert (await (await client.to_data()).deliver()).startswith("250 ")
+    return client
+
+
+@on_both_loops
+async def test_a_house_full_of_the_tarpitted_keeps_nobody_out(tmp_path: Path) -> None:
+    """Each good client gets the place of the one that has waited longest, at once."""
+    async with serve(sticky(tmp_path, 4)) as serving:
+        stuck = await a_house_of(serving, 4)
+        good = []
+        for number in range(4):
+            good.append(await a_good_client(serving))
+            assert len(serving.server.tarpit) == 3 - number
+            assert await stuck[number].reply() == GO
+            assert await stuck[number].closed()
+        fifth = await Client.connect(serving.host, serving.port)
+        assert await fifth.reply() == FULL
+        for client in (*stuck, *good, fifth):
+            await client.close()
+        await until(lambda: not serving.server.connections)
+        assert serving.server._admission.connections == 0
+        assert len(catcher(serving).messages) == 4
+
+
+@on_both_loops
+async def test_a_house_with_room_lets_them_wait(tmp_path: Path) -> None:
+    async with serve(sticky(tmp_path, 5)) as serving:
+        stuck = await a_house_of(serving, 4)
+        good = await a_good_client(serving)
+        assert len(serving.server.tarpit) == 4
+        for client in (*stuck, good):
+            await client.close()
+        await until(lambda: not serving.server.connections)
+        assert len(serving.server.tarpit) == 0
+
+
+@pytest.mark.usefixtures("unwatched")
+@on_both_loops
+async def test_when_connections_get_scarce_all_are_answered(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with serve(sticky(tmp_path, 4, percent=50)) as serving:
+        stuck = await a_house_of(serving, 2)
+        serving.server._look_for_stress()
+        for client in stuck:
+            assert (await client.reply())[:3] == "250"
+        third = await Client.of(serving)
+        assert (await third.command("EHLO x"))[:3] == "250"
+        chain: Any = serving.server.snapshot.chain.plugins[0].plugin
+        assert chain.waited == [True, True, True]
+        for client in (*stuck, third):
+            await client.close()
+        await until(lambda: not serving.server.connections)
+        serving.server._look_for_stress()
+        (stuck_again,) = await a_house_of(serving, 1)
+        await stuck_again.close()
+        begun, ended = (line for line in caplog.messages if line.startswith("stress"))
+        assert "connections=50% grade=1" in begun
+        assert ended.endswith("highest_grade=1")
+
+
+@on_both_loops
+async def test_the_end_of_the_server_waits_for_nobody_in_the_tarpit(tmp_path: Path) -> None:
+    async with serve(sticky(tmp_path, 4)) as serving:
+        (stuck,) = await a_house_of(serving, 1)
+        assert await serving.server.drain(PATIENCE) == 0
+        assert (await stuck.reply())[:3] == "250"
+        assert await stuck.reply() == SHUTDOWN
+        await stuck.close()
+
+
+@pytest.mark.usefixtures("unwatched")
+@on_both_loops
+async def test_stress_leaves_clients_less_time(tmp_path: Path) -> None:
+    files = catching(tmp_path) | {"max_connections": ["10"], "stress_percent": ["10"]}
+    async with serve(files) as serving:
+        server = serving.server
+        clients = [await Client.of(serving) for _ in range(5)]
+        protocols = list(server._protocols)
+        assert {protocol._deadlines.command for protocol in protocols} == {300}
+        server._look_for_stress()
+        assert {protocol._deadlines.command for protocol in protocols} == {30}
+        assert {protocol._deadlines.data for protocol in protocols} == {30}
+        clients.append(await Client.of(serving))
+        assert {protocol._deadlines.command for protocol in server._protocols} == {30}
+        for client in clients:
+            await client.close()
+        await until(lambda: not server.connections)
+        server._look_for_stress()
+        last = await Client.of(serving)
+        (protocol,) = server._protocols
+        assert protocol._deadlines.command == 300
+        await last.close()
+
+
+@pytest.mark.usefixtures("unwatched")
+@on_both_loops
+async def test_many_are_told_of_stress_some_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server_module, "TOLD_AT_ONCE", 2)
+    files = catching(tmp_path) | {"max_connections": ["10"], "stress_percent": ["10"]}
+    async with serve(files) as serving:
+        clients = [await Client.of(serving) for _ in range(5)]
+        protocols = list(serving.server._protocols)
+        serving.server._look_for_stress()
+        told = sum(protocol._deadlines.command == 30 for protocol in protocols)
+        assert told == 2
+        await until(lambda: all(protocol._deadlines.command == 30 for protocol in protocols))
+        for client in clients:
+            await client.close()
+
+
+@pytest.mark.usefixtures("unwatched")
+@on_both_loops
+async def test_a_new_configuration_begins_under_the_same_stress(tmp_path: Path) -> None:
+    files = catching(tmp_path) | {"max_connections": ["2"], "stress_percent": ["50"]}
+    async with serve(files) as serving:
+        client = await Client.of(serving)
+        serving.server._look_for_stress()
+        serving.server.reload(await another_snapshot(serving, timeout="90\n"))
+        assert serving.server.snapshot.pace.command == 30
+        assert serving.server._stress.grade == 1
+        await client.close()
+
+
+@on_both_loops
+async def test_the_server_looks_for_stress_by_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server_module, "LOOK_SECONDS", 0.01)
+    files = catching(tmp_path) | {"max_connections": ["1"], "stress_percent": ["50"]}
+    async with serve(files) as serving:
+        client = await Client.of(serving)
+        await until(lambda: serving.server._stress.grade == 3)
+        await client.close()
+        await until(lambda: serving.server._stress.grade == 0)
+
+
+@pytest.mark.parametrize(
+    ("number", "here", "says_it"), [(0, 100, True), (1, 100, False), (1, 2, True)]
+)
+async def test_one_worker_speaks_for_all(
+    number: int, here: int, says_it: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Unless it is about its own descriptors."""
+    snapshot = a_snapshot(max_connections=2)
+    slot = Scoreboard(2).slot(number)
+    server = Server(snapshot, asyncio.get_running_loop(), slot)
+    server._admission.limits = replace(server._admission.limits, here=here)
+    server._admission.enter("192.0.2.1")
+    server._admission.enter("192.0.2.2")
+    server._look_for_stress()
+    assert server._stress.grade == 3
+    assert any(line.startswith("stress begins") for line in caplog.messages) is says_it
+
+
+JUNK = "421 4.7.0 Too many commands, closing connection"
+
+
+@pytest.mark.usefixtures("unwatched")
+@pytest.mark.parametrize(("relays", "last"), [("", JUNK), ("127.0.0.1", "250 2.0.0 OK")])
+@on_both_loops
+async def test_stress_has_junk_end_the_session_sooner(
+    tmp_path: Path, relays: str, last: str
+) -> None:
+    """Not for those whom we know."""
+    limits = {"max_connections": ["1"], "stress_percent": ["1"], "relayclients": [relays]}
+    async with serve(catching(tmp_path, "relay") | limits) as serving:
+        client = await Client.of(serving)
+        for _ in range(11):
+            assert await client.command("NOOP") == "250 2.0.0 OK"
+        serving.server._look_for_stress()
+        assert serving.server.snapshot.pace.max_junk_commands == 10
+        # The limit is looked at before the next command is waited for.
+        assert await client.command("NOOP") == "250 2.0.0 OK"
+        client.send(b"NOOP\r\n")
+        assert await client.reply() == last
+        await client.close()
 
 
 LINE = b"x" * 998 + b"\r\n"

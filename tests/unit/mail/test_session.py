@@ -14,7 +14,7 @@ from qpsmtpd.mail.message import Message
 from qpsmtpd.mail.notes import Note
 from qpsmtpd.mail.session import AuthAttempt, Recipient, ReverseNames, Session, Tap, Transaction
 from qpsmtpd.plugin.base import Plugin
-from qpsmtpd.testing import a_plugin, a_session, a_transaction
+from qpsmtpd.testing import FakeChannel, a_plugin, a_session, a_transaction
 
 HERE = Endpoint("198.51.100.25", 25)
 
@@ -104,16 +104,20 @@ async def test_a_name_that_is_not_confirmed_is_not_the_clients() -> None:
 
 
 async def test_early_input_is_asked_of_the_network() -> None:
-    waited = []
-
-    async def talks(seconds: float) -> bool:
-        waited.append(seconds)
-        return True
-
-    assert await Session(HERE, HERE, early_input=talks).early_input(1.5)
-    assert waited == [1.5]
+    channel = FakeChannel(early=True)
+    assert await Session(HERE, HERE, channel=channel).early_input(1.5)
+    assert (channel.waits, channel.teased) == ([1.5], False)
+    assert await Session(HERE, HERE, channel=channel).early_input(1, teaser=True)
+    assert channel.teased
     assert not await Session(HERE, HERE).early_input(0)
     assert await Session(HERE, HERE).resolve_client_name() is None
+
+
+async def test_the_network_lets_clients_wait() -> None:
+    channel = FakeChannel(stays=False)
+    assert not await Session(HERE, HERE, channel=channel).tarpit(5)
+    assert channel.stalls == [5]
+    assert await Session(HERE, HERE).tarpit(5)
 
 
 def test_naughty_and_karma() -> None:

@@ -5,9 +5,9 @@ from collections.abc import Callable
 
 import pytest
 
-from qpsmtpd.api import ConfigError, Decision, Endpoint, Session, Verdict
+from qpsmtpd.api import ConfigError, Decision, Session, Verdict
 from qpsmtpd.plugins.earlytalker import TALKED, WAIT, Earlytalker
-from qpsmtpd.testing import a_plugin, a_session, a_transaction
+from qpsmtpd.testing import FakeChannel, a_plugin, a_session, a_transaction
 
 GREETING = "You must not send before the greeting"
 
@@ -129,24 +129,88 @@ async def test_a_history_of_5_is_not_good_enough() -> None:
 
 
 async def test_how_long_is_waited() -> None:
-    waited: list[float] = []
-
-    async def early_input(seconds: float) -> bool:
-        waited.append(seconds)
-        return False
-
-    ends = Endpoint("192.0.2.1"), Endpoint("192.0.2.2", 25)
+    channel = FakeChannel()
     for line in ("", "wait 5"):
-        await (await a_plugin(Earlytalker, line)).hook_connect(
-            Session(*ends, early_input=early_input)
-        )
-    session = Session(*ends, early_input=early_input)
+        await (await a_plugin(Earlytalker, line)).hook_connect(a_session(channel=channel))
+    session = a_session(channel=channel)
     session.notes[WAIT] = 0.5
     await (await a_plugin(Earlytalker)).hook_connect(session)
-    assert waited == [1, 5, 0.5]
+    assert channel.waits == [1, 5, 0.5]
 
 
 @pytest.mark.parametrize("line", ["check-at HELO", "wait soon", "action bounce", "wait"])
 async def test_wrong_arguments(line: str) -> None:
     with pytest.raises(ConfigError):
         await a_plugin(Earlytalker, line)
+
+
+async def test_a_teaser_only_where_it_is_wanted() -> None:
+    for line, teased in (("", False), ("teaser", True), ("teaser check-at DATA", False)):
+        channel = FakeChannel()
+        await (await a_plugin(Earlytalker, line)).hook_connect(a_session(channel=channel))
+        assert channel.teased is teased
+    channel = FakeChannel()
+    plugin = await a_plugin(Earlytalker, "teaser check-at CONNECT check-at DATA")
+    await plugin.hook_data(a_transaction(session=a_session(channel=channel)))
+    assert not channel.teased
+
+
+async def test_it_decides_about_early_talkers_unless_it_is_only_tried() -> None:
+    for line, mode, decides in (
+        ("", "enforce", True),
+        ("", "tag", True),
+        ("", "shadow", False),
+        ("check-at DATA", "enforce", False),
+    ):
+        plugin = await a_plugin(Earlytalker, line)
+        plugin.mode = mode  # type: ignore[assignment]
+        session = a_session()
+        await plugin.hook_connect(session)
+        assert session.early_talk_is_judged is decides
+
+
+def talks_late() -> Session:
+    """After we have looked, and before the end of the greeting."""
+    session = a_session()
+    session.talked_early = True
+    return session
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("", PERM),
+        ("teaser", PERM),
+        ("defer-reject", TEMP),
+        ("reject 0", None),
+        ("reject naughty", None),
+        ("check-at DATA", None),
+    ],
+)
+async def test_who_talks_late_is_refused_at_mail(
+    line: str, expected: tuple[Decision, str, bool] | None
+) -> None:
+    plugin = await a_plugin(Earlytalker, line)
+    session = talks_late()
+    for _ in range(2):
+        tx = a_transaction(session=session)
+        assert denied(await plugin.hook_mail(tx, tx.reverse_path)) == expected
+    assert session.karma == (0 if "DATA" in line else -1)
+    assert session.deferred_rejects == [GREETING] * ("naughty" in line)
+
+
+@pytest.mark.parametrize("exempt", [whitelisted, relays, good])
+async def test_the_exempt_may_talk_late(exempt: Callable[[Session], None]) -> None:
+    plugin = await a_plugin(Earlytalker)
+    session = talks_late()
+    exempt(session)
+    assert await plugin.hook_mail(a_transaction(session=session), None) is None
+
+
+async def test_who_was_noticed_before_is_not_late() -> None:
+    plugin = await a_plugin(Earlytalker, "reject naughty")
+    session = a_session(early=True)
+    await plugin.hook_connect(session)
+    session.talked_early = True
+    assert await plugin.hook_mail(a_transaction(session=session), None) is None
+    assert (session.karma, session.deferred_rejects) == (-1, [GREETING])

@@ -146,6 +146,17 @@ async def test_a_fault_may_be_skipped() -> None:
     assert wire.codes == NO_FAULT
 
 
+async def test_a_fault_of_ours_after_the_first_line_of_the_greeting(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """All lines of a reply have one code."""
+    connection = a_connection(wire := FakeWire())
+    connection.session.teased = True
+    monkeypatch.setattr(connection, "run", fails)
+    await converse(connection)
+    assert wire.codes == [220, 421]
+
+
 async def test_a_fault_of_ours_ends_one_connection(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -103,6 +103,31 @@ def test_patience_may_end() -> None:
     assert late[0] == 110.0
 
 
+def test_less_time_counts_from_now_on() -> None:
+    loop, deadlines, late = started(command=300.0, data=200.0, session=7200.0)
+    loop.advance(5.0)
+    deadlines.allow(20.0, 10.0)
+    assert (deadlines.command, deadlines.data, deadlines.idle) == (20.0, 10.0, 20.0)
+    loop.advance(19.9)
+    assert late == []
+    loop.advance(0.2)
+    assert late[0] == 125.0
+
+
+def test_more_time_counts_from_the_next_wait_on() -> None:
+    loop, deadlines, late = started(command=20.0, data=10.0, session=7200.0)
+    deadlines.idle = deadlines.data
+    deadlines.extend(deadlines.idle)
+    deadlines.allow(300.0, 200.0)
+    assert (deadlines.command, deadlines.data, deadlines.idle) == (300.0, 200.0, 200.0)
+    loop.advance(5.0)
+    deadlines.extend(deadlines.idle)
+    loop.advance(190.0)
+    assert late == []
+    loop.advance(10.1)
+    assert late != []
+
+
 def test_nothing_comes_after_the_end() -> None:
     loop, deadlines, late = started()
     deadlines.stop()

@@ -46,6 +46,7 @@ OTHERS = {
     "*1": "unknown protocol",
     "--boundary": "unknown protocol",
     "\x16\x03\x01\x02": "TLS",
+    "\udc80\x2e\x01\x03\x01": "TLS",
     "\x03\0\0\x13\x0e": "RDP",
     "\0\0\0\x54": "binary",
 }

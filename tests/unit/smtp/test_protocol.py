@@ -22,6 +22,7 @@ from qpsmtpd.mail.spoolmemory import SpoolMemory
 from qpsmtpd.smtp import protocol
 from qpsmtpd.smtp.connection import ClientGoneError, LineTooLongError
 from qpsmtpd.smtp.protocol import HIGH_WATER, SmtpProtocol, endpoint
+from qpsmtpd.smtp.tarpit import Tarpit
 from qpsmtpd.testing import serve
 from tests.unit.client import PIPELINED, Client, catcher, catching, on_both_loops, until, wire_of
 from tests.unit.fakewire import Catcher, a_snapshot
@@ -62,6 +63,7 @@ class FakeHost:
     def __init__(self, **settings: Any) -> None:
         self.snapshot = a_snapshot(Catcher(), **settings)
         self.memory = SpoolMemory()
+        self.tarpit = Tarpit()
 
     def admit(self, _protocol: SmtpProtocol, _ip: str) -> int:
         return 1

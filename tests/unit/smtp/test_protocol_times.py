@@ -378,6 +378,20 @@ async def test_what_comes_during_a_pause_is_read_after_it(tmp_path: Path) -> Non
         await client.close()
 
 
+@on_both_loops
+async def test_nobody_begins_to_wait_in_the_tarpit_while_the_server_stops(tmp_path: Path) -> None:
+    async with serve(catching(tmp_path)) as serving:
+        client = await Client.of(serving)
+        wire = wire_of(serving)
+        assert wire.connection is not None
+        wire.connection.draining = True
+        # A coroutine that does not wait ends at its first step.
+        with pytest.raises(StopIteration) as ended:
+            wire.tarpit(3600).send(None)
+        assert ended.value.value is True
+        await client.close()
+
+
 # --- early talkers ----------------------------------------------------------------------------
 
 EARLY = """
