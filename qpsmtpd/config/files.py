@@ -80,8 +80,9 @@ class ConfigFiles:
         A relative name is looked up in the directories, then in the working directory; a file that
         is nowhere belongs in the first directory.
         """
-        places = [directory / name for directory in self.directories] + [Path(name)]
-        return next(filter(_seems_there, places), places[0])
+        places = [directory / name for directory in self.directories]
+        here = Path(name)
+        return next(filter(_seems_there, places), here if _is_there(here) else places[0])
 
     def has_read(self, name: str) -> bool:
         """Whether `entries` takes no time."""
@@ -187,6 +188,14 @@ def _seems_there(path: Path) -> bool:
         return path.exists()
     except OSError:
         return True
+
+
+def _is_there(path: Path) -> bool:
+    """Whether a file exists; not if we may not look: the working directory may be root's home."""
+    try:
+        return path.exists()
+    except OSError:
+        return False
 
 
 def _files_of(path: Path) -> list[Path]:

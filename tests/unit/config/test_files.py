@@ -224,6 +224,20 @@ def test_path_that_we_may_not_look_at(tmp_path: Path, monkeypatch: pytest.Monkey
     assert ConfigFiles([tmp_path]).path("map") == tmp_path / "map"
 
 
+def test_path_in_a_working_directory_that_we_may_not_look_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Commands that root begins in his home, and that go on as the daemon's user."""
+
+    def exists(path: Path) -> bool:
+        if path.is_absolute():
+            return False
+        raise PermissionError(path)
+
+    monkeypatch.setattr(Path, "exists", exists)
+    assert ConfigFiles([tmp_path]).path("map") == tmp_path / "map"
+
+
 def test_mapping(tmp_path: Path) -> None:
     (tmp_path / "morercpthosts.cdb").write_bytes(written([(b"example.test", b"")]))
     (tmp_path / "morercpthosts").write_text("not this one")
