@@ -80,9 +80,10 @@ class ConfigFiles:
         A relative name is looked up in the directories, then in the working directory; a file that
         is nowhere belongs in the first directory.
         """
-        places = [directory / name for directory in self.directories]
         here = Path(name)
-        return next(filter(_seems_there, places), here if _is_there(here) else places[0])
+        places = [directory / name for directory in self.directories]
+        otherwise = here if _is_there(here) or not places else places[0]
+        return next(filter(_seems_there, places), otherwise)
 
     def has_read(self, name: str) -> bool:
         """Whether `entries` takes no time."""

@@ -212,6 +212,7 @@ def test_path_of_a_file_that_an_option_names(
     assert files.path(Path("map")) == first / "map"
     assert files.path("/nowhere/map") == Path("/nowhere/map")
     assert files.files == []
+    assert ConfigFiles([]).path("nowhere") == Path("nowhere")
 
 
 def test_path_that_we_may_not_look_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
