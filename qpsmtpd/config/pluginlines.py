@@ -283,6 +283,12 @@ _NOT_VERIFIED = (
 )
 
 
+_NOT_ACCEPTED = (
+    "no plugin accepts recipients in our own domains: add the line rcpt_ok below those that may "
+    "refuse them, or only relay clients can send mail"
+)
+
+
 def _lint(lines: Sequence[PluginLine], where: str) -> Iterator[Problem]:
     """The problems of a chain; `where` is the file, for problems that are not on any line."""
     hooks = {hook for line in lines for hook in line.cls.hooks()}
@@ -290,6 +296,8 @@ def _lint(lines: Sequence[PluginLine], where: str) -> Iterator[Problem]:
         yield Problem(where, "no plugin delivers messages (queue/maildir, queue/smtp-forward …)")
     if not any(map(_may_accept, lines)):
         yield Problem(where, "no plugin accepts recipients (rcpt_ok)")
+    elif not any(map(_may_accept_ours, lines)):
+        yield Problem(where, _NOT_ACCEPTED, "warning")
     if _not_verified(lines):
         yield Problem(where, _NOT_VERIFIED, "warning")
     for number, line in enumerate(lines):
@@ -302,6 +310,14 @@ def _may_accept(line: PluginLine) -> bool:
     """Whether the plugin may accept recipients; ours that deliver only refuse them."""
     delivers = line.cls.__module__.startswith("qpsmtpd.plugins.queue.")
     return "rcpt" in line.cls.hooks() and not delivers
+
+
+def _may_accept_ours(line: PluginLine) -> bool:
+    """Whether the plugin may accept recipients in our domains; nobody knows that of others'."""
+    cls = line.cls
+    if cls.__module__.startswith("qpsmtpd.plugins."):
+        return cls.accepts_recipients or cls.may_accept_recipients
+    return _may_accept(line)
 
 
 def _oddities(

@@ -111,6 +111,7 @@ class Plugin(Generic[O]):
     needs: the plugins without which it cannot do its work.
     accepts_recipients: that it accepts our own recipients, so that plugins below are not asked
       about them.
+    may_accept_recipients: that it accepts those of them that its files or options name.
     speaks_rejections: that it issues the rejections that others left to it (`reject naughty`).
     takes_every_recipient: that it delivers to whatever recipient it gets, so that nothing that it
       has taken ever bounces.
@@ -135,6 +136,7 @@ class Plugin(Generic[O]):
     after: ClassVar[tuple[str, ...]] = ()
     needs: ClassVar[tuple[str, ...]] = ()
     accepts_recipients: ClassVar[bool] = False
+    may_accept_recipients: ClassVar[bool] = False
     speaks_rejections: ClassVar[bool] = False
     takes_every_recipient: ClassVar[bool] = False
     verifies_recipients: ClassVar[bool] = True

@@ -173,6 +173,7 @@ _DECLARATIONS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "after": (_are_names, '("PLUGIN", ...), with a comma even after a single one'),
     "needs": (_are_names, '("PLUGIN", ...), with a comma even after a single one'),
     "accepts_recipients": (_is_bool, "True, or leave it out"),
+    "may_accept_recipients": (_is_bool, "True, or leave it out"),
     "speaks_rejections": (_is_bool, "True, or leave it out"),
     "takes_every_recipient": (_is_bool, "True, or leave it out"),
     "warning": (_is_text, '"What an administrator has to know"'),

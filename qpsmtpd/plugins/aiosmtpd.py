@@ -142,6 +142,8 @@ class AiosmtpdOptions:
 class Aiosmtpd(Plugin[AiosmtpdOptions]):
     """Asks a handler in its own thread, and acts on what it says."""
 
+    may_accept_recipients = True
+
     async def start(self) -> None:
         self._server_note = Note[HandlerServer](f"{self.name}.server")
         self._exchange_note = Note[AuthExchange](f"{self.name}.exchange")

@@ -74,6 +74,8 @@ class RcptMapOptions:
 class RcptMap(Plugin[RcptMapOptions]):
     """Knows all recipients of one domain."""
 
+    may_accept_recipients = True
+
     async def start(self) -> None:
         self._default = self.options.default_verdict()
         self._verdicts = await asyncio.to_thread(self._read)

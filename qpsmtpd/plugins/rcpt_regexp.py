@@ -55,6 +55,7 @@ class Rule:
 class RcptRegexp(Plugin[NoOptions]):
     """Rules on recipients, from the top down."""
 
+    may_accept_recipients = True
     files = {"rcpt_regexp": "Patterns of recipients: pattern, code, text."}
 
     async def start(self) -> None:

@@ -64,6 +64,7 @@ class WhitelistOptions:
 class Whitelist(Plugin[WhitelistOptions]):
     """The allowlists of hosts, names, senders and recipients."""
 
+    may_accept_recipients = True
     files = {
         "whitelisthelo": "Names in HELO and EHLO that are exempt from tests.",
         "whitelisthosts": "Clients that are exempt from tests: addresses, networks.",

@@ -279,6 +279,7 @@ async def test_the_fakes_find_them_too() -> None:
         ("after = (1,)", 'after = ("PLUGIN", ...), with a comma even after a single one'),
         ("needs = 'dkim'", 'needs = ("PLUGIN", ...), with a comma even after a single one'),
         ("accepts_recipients = 'no'", "accepts_recipients = True, or leave it out"),
+        ("may_accept_recipients = 1", "may_accept_recipients = True, or leave it out"),
         ("warning = True", 'warning = "What an administrator has to know"'),
     ],
 )
