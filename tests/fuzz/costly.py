@@ -149,7 +149,7 @@ def _tree() -> Records:
 
 
 def _exchangers() -> Records:
-    """A hundred hosts, none of which is the client."""
+    """Ninety hosts, none of which is the client."""
     hosts = {n: [f"h{n}{host}.a.example" for host in range(10)] for n in range(9)}
     return {
         **_spf("v=spf1 " + "".join(f"mx:m{n}.a.example " for n in hosts) + "-all"),
@@ -184,10 +184,10 @@ def cases() -> list[Case]:
         Case("25 MB of empty lines", _body(b"\r\n")),
         Case("25 MB, lines that end with a blank", _body(b"x \r\n")),
         Case("25 MB of text", _body(b"Some words, with blanks between them, as in all text.\r\n")),
-        Case("200 KB of blanks in b=", _header(_BEGUN + b"h=from; b=A" + b" " * 60_000 + b"!")),
-        Case("200 KB of folds in b=", _header(_BEGUN + b"h=from; b=A" + b"\r\n " * 60_000 + b"!")),
+        Case("60 KB of blanks in b=", _header(_BEGUN + b"h=from; b=A" + b" " * 60_000 + b"!")),
+        Case("180 KB of folds in b=", _header(_BEGUN + b"h=from; b=A" + b"\r\n " * 60_000 + b"!")),
         Case("60 KB of names in h=", _header(_BEGUN + b"b=AAAA; h=from" + b":to" * 20_000)),
-        Case("200 KB of tags", _header(_BEGUN + b"h=from" + b";a=b" * 16_000)),
+        Case("64 KB of tags", _header(_BEGUN + b"h=from" + b";a=b" * 16_000)),
         Case("1000 signatures", signature_of() * 1000 + MESSAGE),
         Case("10 signatures that cover 240 KB each", _covering()),
         Case("4000 fields", _header(*(b"X-Field: x y" for _ in range(4000)))),
@@ -196,11 +196,11 @@ def cases() -> list[Case]:
         Case("10 keys of 60 KB, of tags", _signed_by(10), dns=_keys("v=DKIM1" + ";a=b" * 15_000)),
         Case("10 keys that are not ASCII", _signed_by(10), dns=_keys("v=DKIM1; n=é; p=AAAA")),
         Case("SPF: a tree that fans out", MESSAGE, dns=_tree()),
-        Case("SPF: 100 hosts", MESSAGE, dns=_exchangers()),
+        Case("SPF: 90 hosts", MESSAGE, dns=_exchangers()),
         Case("SPF: 60 KB of networks", MESSAGE, dns=_spf("v=spf1" + " ip4:10.1.2.3" * 4500)),
         Case("SPF: 60 KB of macros", MESSAGE, dns=_spf(f"v=spf1 exists:{'%{S}' * 15_000}.b.test")),
         Case(
-            "SPF: names of 64 macros",
+            "SPF: names of 60 macros",
             MESSAGE,
             '"a..b \\" @ c"@a.example',
             _spf("v=spf1" + f" exists:{odd}.b.example" * 9 + " -all exp=%{l}.a.example"),
