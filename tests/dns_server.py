@@ -16,7 +16,7 @@ import contextlib
 import ipaddress
 import socket
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from typing import Any, Literal, Self, cast
+from typing import Any, Literal, Self
 
 import dns.flags
 import dns.message
@@ -40,6 +40,7 @@ class DnsServer:
     silent: True, or names that get no answer at all.
     silent_tcp: whether what is asked by TCP gets no answer.
     truncated: names whose answer over UDP is cut off, so that the client must come by TCP.
+    late: whether answers over UDP are kept until `send_late` is called.
     tamper: turns an answer over UDP into the datagrams that are sent in its place.
     raw: what makes the answers to some questions, by (kind, name).
     edns: what becomes of queries with EDNS: understood; ignored, as if it were not there; refused
@@ -54,6 +55,7 @@ class DnsServer:
         *,
         silent: bool | Collection[str] = False,
         truncated: Collection[str] = (),
+        late: bool = False,
         tamper: Tamper | None = None,
         silent_tcp: bool = False,
         raw: Mapping[tuple[str, str], Answerer] | None = None,
@@ -65,6 +67,7 @@ class DnsServer:
         self.records = {_owner(key): data for key, data in (records or {}).items()}
         self.silent = silent
         self.truncated = truncated
+        self.late = late
         self.tamper = tamper
         self.silent_tcp = silent_tcp
         self.raw = {_owner(key): make for key, make in (raw or {}).items()}
@@ -77,6 +80,7 @@ class DnsServer:
         #: Set by each question.
         self.was_asked = asyncio.Event()
         self.address = address
+        self._kept: list[tuple[bytes, Any]] = []
 
     async def __aenter__(self) -> Self:
         udp, tcp = _same_port(*self.address)
@@ -91,6 +95,21 @@ class DnsServer:
         self._server.close()
         # The transport closes its socket in the next turn of the loop.
         await asyncio.sleep(0)
+
+    def send(self, answer: bytes, address: Any) -> None:
+        """Send an answer over UDP, as `late` and `tamper` will have it."""
+        if self.late:
+            self._kept.append((answer, address))
+            return
+        for datagram in self.tamper(answer) if self.tamper else [answer]:
+            self._transport.sendto(datagram, address)
+
+    def send_late(self) -> None:
+        """Send all answers that were kept, and keep no more."""
+        self.late = False
+        for answer, address in self._kept:
+            self.send(answer, address)
+        self._kept.clear()
 
     async def _serve_tcp(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
@@ -169,16 +188,10 @@ class _Udp(asyncio.DatagramProtocol):
     def __init__(self, server: DnsServer) -> None:
         self._server = server
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.DatagramTransport", transport)
-
     def datagram_received(self, data: bytes, addr: tuple[str | Any, int]) -> None:
         answer = self._server.answer(data, "udp")
-        if answer is None:
-            return
-        tamper = self._server.tamper
-        for datagram in tamper(answer) if tamper else [answer]:
-            self._transport.sendto(datagram, addr)
+        if answer is not None:
+            self._server.send(answer, addr)
 
 
 def _without_edns(query: dns.message.Message) -> bytes:

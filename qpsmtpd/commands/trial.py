@@ -34,7 +34,7 @@ from qpsmtpd.store.view import Ask
 from qpsmtpd.trial import report
 from qpsmtpd.trial.course import EXIT_STATUS, Course
 from qpsmtpd.trial.envelope import Given, parse_recipients
-from qpsmtpd.trial.mailbox import STDIN, count_of, messages_in
+from qpsmtpd.trial.mailbox import STDIN, count_of, is_directory, messages_in
 from qpsmtpd.trial.names import RecordedResolver, RecordingResolver
 from qpsmtpd.trial.playing import play, play_script
 from qpsmtpd.trial.stage import Stage, staged
@@ -246,7 +246,7 @@ def _without_progress(progress: report.Progress, sums: report.Sums) -> Iterator[
 
 def _is_single(files: list[Path]) -> bool:
     """Whether it is one file with, as a rule, one message."""
-    return len(files) == 1 and not files[0].is_dir()
+    return len(files) == 1 and not is_directory(files[0])
 
 
 def _lines(

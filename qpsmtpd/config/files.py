@@ -80,8 +80,10 @@ class ConfigFiles:
         A relative name is looked up in the directories, then in the working directory; a file that
         is nowhere belongs in the first directory.
         """
-        places = [directory / name for directory in self.directories] + [Path(name)]
-        return next(filter(_seems_there, places), places[0])
+        here = Path(name)
+        places = [directory / name for directory in self.directories]
+        otherwise = here if _is_there(here) or not places else places[0]
+        return next(filter(_seems_there, places), otherwise)
 
     def has_read(self, name: str) -> bool:
         """Whether `entries` takes no time."""
@@ -187,6 +189,14 @@ def _seems_there(path: Path) -> bool:
         return path.exists()
     except OSError:
         return True
+
+
+def _is_there(path: Path) -> bool:
+    """Whether a file exists; not if we may not look: the working directory may be root's home."""
+    try:
+        return path.exists()
+    except OSError:
+        return False
 
 
 def _files_of(path: Path) -> list[Path]:

@@ -14,6 +14,8 @@ from qpsmtpd.doctor.machine import Machine
 
 _LISTEN = "0A"
 _socket_link = re.compile(r"socket:\[(\d+)\]").fullmatch
+#: As master(8) of Postfix, or one of its daemons with the arguments that master gives them all.
+_is_of_postfix = re.compile(r"postfix| -n \S+ -t (?:inet|unix|pass)\b").search
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +33,7 @@ class Program:
             return "qpsmtpd"
         if self.name.startswith("exim"):
             return "Exim"
-        if "postfix" in self.command:
+        if _is_of_postfix(self.command):
             return "Postfix"
         return self.name
 

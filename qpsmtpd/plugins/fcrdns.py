@@ -83,7 +83,8 @@ class Fcrdns(Plugin[FcrdnsOptions]):
         if not problem:
             return None
         session.adjust_karma(-1)
-        reason = f"{problem}: {session.reverse_name!r}"
+        name = session.reverse_name
+        reason = f"{problem}: {name!r}" if name else problem
         return self.reject(session, problem, status="5.7.25", default="temp", reason=reason)
 
     # --- private ----------------------------------------------------------------------------

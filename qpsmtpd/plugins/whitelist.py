@@ -71,6 +71,10 @@ class Whitelist(Plugin[WhitelistOptions]):
         "whitelistsenders": "Senders that are exempt from tests; easily forged.",
     }
 
+    @classmethod
+    def may_accept_recipients(cls, options: WhitelistOptions) -> bool:
+        return True
+
     async def start(self) -> None:
         config = self.services.config
         self._hosts = await read_hosts(config, "whitelisthosts", dotless=True)

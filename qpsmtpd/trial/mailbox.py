@@ -38,7 +38,7 @@ def messages_in(path: Path) -> Iterator[Found]:
     try:
         if path == STDIN:
             yield from _messages("standard input", sys.stdin.buffer)
-        elif path.is_dir():
+        elif is_directory(path):
             for file in _files(path):
                 yield from _of_file(file)
         else:
@@ -50,7 +50,15 @@ def messages_in(path: Path) -> Iterator[Found]:
 
 def count_of(path: Path) -> int:
     """How many there are, for the progress; 0 if that is not known before they are read."""
-    return sum(1 for _ in _files(path)) if path.is_dir() else 0
+    return sum(1 for _ in _files(path)) if is_directory(path) else 0
+
+
+def is_directory(path: Path) -> bool:
+    """Whether it is one, and not if we may not look: reading it will say so."""
+    try:
+        return path != STDIN and path.is_dir()
+    except OSError:
+        return False
 
 
 def _files(path: Path) -> Iterator[Path]:

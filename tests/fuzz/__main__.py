@@ -15,14 +15,12 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.fuzz.laboratory import ALL, FEW, fuzz
+from tests.fuzz.laboratory import ALL, FEW, MOST_HELD, fuzz
 from tests.fuzz.parsers import PARSERS
 from tests.fuzz.parsing import faults_of, shares
 
 #: Event loop and plugins.
 WAYS = (("asyncio", FEW), ("uvloop", ALL), ("asyncio", ALL), ("uvloop", FEW))
-#: Seconds of CPU that the loop may be held, whatever a client sends.
-MOST_HELD = 0.05
 
 
 def main() -> int:

@@ -49,7 +49,9 @@ class Recorder(Plugin[NoOptions]):
         now = time.thread_time()
         if now - self._before > self._most:
             self._most = now - self._before
-            (self._directory / f"held-{os.getpid()}").write_text(str(self._most))
+            unfinished = self._directory / f".held-{os.getpid()}"
+            unfinished.write_text(str(self._most))
+            unfinished.rename(self._directory / f"held-{os.getpid()}")
         self._before = time.thread_time()
         self._loop.call_later(TICK, self._tick)
 
@@ -66,6 +68,11 @@ class Recorder(Plugin[NoOptions]):
         }
         await asyncio.to_thread(_append, self._directory / RECORDED, json.dumps(record))
         return accept("Recorded")
+
+
+def held_in(directory: Path) -> float:
+    """The longest that any worker's loop was held so far, in seconds of CPU."""
+    return max((float(path.read_text()) for path in directory.glob("held-*")), default=0.0)
 
 
 def _append(path: Path, line: str) -> None:

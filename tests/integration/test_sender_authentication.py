@@ -248,6 +248,75 @@ async def test_name_servers_with_keys(server: dict[str, Any], result: str) -> No
     assert [each.result for each in verifier.results()] == [result]
 
 
+#: What the DNS has about the sender, the author and the signer of a message, which all pass.
+OF_A_MESSAGE: Records = {
+    ("TXT", "a.example"): ["v=spf1 ip4:127.0.0.1 -all"],
+    ("TXT", KEY_NAME): [rsa_record()],
+    ("TXT", "_dmarc.a.example"): ["v=DMARC1; p=reject"],
+}
+_NAMES = {name for _, name in OF_A_MESSAGE}
+PASS = {"spf": "pass", "dkim": "pass", "arc": "pass", "dmarc": "pass"}
+#: ARC has no word for it in what others read, and refuses nothing.
+UNKNOWN = {"spf": "temperror", "dkim": "temperror", "arc": "fail", "dmarc": "temperror"}
+
+
+def forged(wire: bytes) -> bytes:
+    """By somebody who does not see the question, and can only guess its number."""
+    return bytes([wire[0] ^ 1]) + wire[1:]
+
+
+FAILURES: dict[str, tuple[dict[str, Any], dict[str, str]]] = {
+    "none": ({}, PASS),
+    "SERVFAIL": ({"records": {name: dns_failure() for name in OF_A_MESSAGE}}, UNKNOWN),
+    "silent": ({"silent": True}, UNKNOWN),
+    "late": ({"late": True}, UNKNOWN),
+    "truncated": ({"truncated": _NAMES}, PASS),
+    "truncated and silent": ({"truncated": _NAMES, "silent_tcp": True}, UNKNOWN),
+    "forged": ({"tamper": lambda wire: [forged(wire)]}, UNKNOWN),
+    "forged and true": ({"tamper": lambda wire: [forged(wire), wire]}, PASS),
+    "broken": ({"tamper": lambda wire: [wire[:-3]]}, UNKNOWN),
+    "silent about the policy": ({"silent": {"_dmarc.a.example"}}, {**PASS, "dmarc": "temperror"}),
+    "silent about the key": ({"silent": {KEY_NAME}}, {**PASS, "dkim": "temperror", "arc": "fail"}),
+    "silent about the sender": ({"silent": {"a.example"}}, {**PASS, "spf": "temperror"}),
+}
+
+
+@pytest.mark.parametrize("failure", FAILURES)
+async def test_a_dns_that_fails_refuses_nothing(tmp_path: Path, failure: str) -> None:
+    """Unless that is asked for: then the message is deferred."""
+    server, results = FAILURES[failure]
+    async with DnsServer(**{"records": OF_A_MESSAGE, **server}) as name_server:
+        resolver = DnsResolver([name_server.address], timeout=0.2, lifetime=0.4)
+        try:
+            told, reply = await told_of(tmp_path, resolver)
+            assert reply == "250 2.0.0 Caught"
+            assert dict(re.findall(r"(?<![.\w])(spf|dkim|arc|dmarc)=(\w+)", told)) == results
+            _, reply = await told_of(tmp_path, resolver, "temperror defer")
+            deferred = results["dmarc"] == "temperror"
+            assert reply.startswith("452 4.4.3 " if deferred else "250 ")
+            name_server.send_late()
+        finally:
+            await resolver.close()
+
+
+async def told_of(tmp_path: Path, resolver: DnsResolver, more: str = "") -> tuple[str, str]:
+    """What Authentication-Results says of a message that all vouch for, and the reply to it.
+
+    more: options of dmarc.
+    """
+    message = signature_of() + chain_of(1, BODY) + b"\r\n" + BODY
+    lines = ("sender_permitted_from", "dkim reject 1", "arc", f"dmarc reject 1 {more}")
+    async with serve(catching(tmp_path, *lines), dns=resolver) as serving:
+        client = await Client.of(serving)
+        await client.commands("EHLO client.example", "MAIL FROM:<user@a.example>")
+        await client.commands("RCPT TO:<user@example.test>", "DATA")
+        reply = await client.deliver(message)
+        await client.close()
+        delivered = b"".join(catcher(serving).messages)
+    headers = Headers.parse(delivered.partition(b"\r\n\r\n")[0] + b"\r\n")
+    return headers.get("Authentication-Results") or "", reply
+
+
 @pytest.mark.parametrize("failing", [("TXT", "a.example"), ("A", "host.example")])
 async def test_a_server_failure(failing: tuple[str, str]) -> None:
     records: Records = {

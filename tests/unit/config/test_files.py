@@ -212,12 +212,27 @@ def test_path_of_a_file_that_an_option_names(
     assert files.path(Path("map")) == first / "map"
     assert files.path("/nowhere/map") == Path("/nowhere/map")
     assert files.files == []
+    assert ConfigFiles([]).path("nowhere") == Path("nowhere")
 
 
 def test_path_that_we_may_not_look_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Reading it will say so."""
 
     def exists(path: Path) -> bool:
+        raise PermissionError(path)
+
+    monkeypatch.setattr(Path, "exists", exists)
+    assert ConfigFiles([tmp_path]).path("map") == tmp_path / "map"
+
+
+def test_path_in_a_working_directory_that_we_may_not_look_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Commands that root begins in his home, and that go on as the daemon's user."""
+
+    def exists(path: Path) -> bool:
+        if path.is_absolute():
+            return False
         raise PermissionError(path)
 
     monkeypatch.setattr(Path, "exists", exists)

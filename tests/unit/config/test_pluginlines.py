@@ -408,6 +408,25 @@ def test_nothing_accepts_recipients(tmp_path: Path, plugin_dir: Path, queue: str
 
 
 @pytest.mark.parametrize(
+    ("lines", "warned"),
+    [
+        ("relay\nbadrcptto", True),
+        ("relay\nverify_recipients", True),
+        ("badrcptto\nrcpt_ok", False),
+        ("badrcptto\nrcpt_map domain a.test file map", False),
+        ("badrcptto\ntaker", False),
+    ],
+)
+def test_nothing_accepts_our_recipients(
+    tmp_path: Path, plugin_dir: Path, lines: str, warned: bool
+) -> None:
+    """A relay alone is a configuration, if a rare one."""
+    read_lines = read(tmp_path, plugin_dir, f"{lines}\nqueue/discard")
+    found = [problem for problem in read_lines.problems if "rcpt_ok" in problem.text]
+    assert [problem.severity for problem in found] == ["warning"] * warned
+
+
+@pytest.mark.parametrize(
     ("line", "text"),
     [
         ("rcpt_ok # words that are here", "'# words that are here' is not a comment"),

@@ -44,6 +44,8 @@ def test_connections_do_not_listen(machine: FakeMachine) -> None:
     "name, command, title",
     [
         ("master", "/usr/lib/postfix/sbin/master -w", "Postfix"),
+        ("smtpd", "smtpd -n smtp -t inet -u -c -o stress=", "Postfix"),
+        ("smtpd", "smtpd: pony express", "smtpd"),
         ("exim4", "/usr/sbin/exim4 -bd", "Exim"),
         ("qpsmtpd", "/usr/bin/python3 /usr/bin/qpsmtpd run", "qpsmtpd"),
         ("qpsmtpd-forkser", "", "qpsmtpd"),

@@ -71,6 +71,16 @@ def test_exim_with_a_configuration_of_its_own(machine: FakeMachine) -> None:
     assert (found.advice, found.commands) == ("See Exim below.", ())
 
 
+def test_postfix_with_a_client(machine: FakeMachine) -> None:
+    """Its daemons have the socket of their master, and are found before it."""
+    a_table(machine, "0.0.0.0:25 1")
+    a_process(machine, 12, "smtpd", "smtpd -n smtp -t inet -u -c -o stress=", 1)
+    a_process(machine, 7, "master", "/usr/lib/postfix/sbin/master -w", 1)
+    (found,) = check_ports(an_installation(machine, listen=["127.0.0.2:25"]))
+    assert found.text.startswith("Postfix (process ")
+    assert found.commands == ("systemctl restart postfix",)
+
+
 def test_other_program(machine: FakeMachine) -> None:
     a_table(machine, "0.0.0.0:25 1")
     a_process(machine, 7, "smtp-sink", "smtp-sink :25 9", 1)

@@ -47,6 +47,22 @@ def test_one_message_and_none(tmp_path: Path) -> None:
         texts(tmp_path / "missing")
 
 
+@pytest.mark.parametrize("name", ["-", "m.eml"])
+def test_where_we_may_not_look(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Root begins in his home, and goes on as the daemon's user."""
+
+    def refuse(path: Path, *_: object) -> bool:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    for method in ("is_dir", "open"):
+        monkeypatch.setattr(Path, method, refuse)
+    assert not mailbox.is_directory(Path(name))
+    assert count_of(Path(name)) == 0
+    if Path(name) != STDIN:
+        with pytest.raises(QpsmtpdError, match=r"^m\.eml: Permission denied$"):
+            texts(Path(name))
+
+
 def test_a_maildir_and_a_directory(tmp_path: Path) -> None:
     for name in ("cur/1", "new/2", "tmp/3"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
