@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 from qpsmtpd.config.files import ConfigFiles
 from qpsmtpd.config.loader import load
-from qpsmtpd.config.runoptions import ListenAddress
+from qpsmtpd.config.runoptions import Kind, ListenAddress
 from qpsmtpd.daemon.server import Server
 from qpsmtpd.daemon.sockets import bind
 from qpsmtpd.dns.methods import ResolverMethods
@@ -435,13 +435,17 @@ def dns_failure(text: str = "SERVFAIL") -> DnsError:
 
 @dataclass(frozen=True)
 class Serving:
-    """A server that runs in this process; tls_port is for implicit TLS, 0 without a plugin tls."""
+    """A server that runs in this process; tls_port is for implicit TLS, 0 without a plugin tls.
+
+    fronts: the ports on which mail systems ask it, by what they speak: "milter", "policy".
+    """
 
     host: str
     port: int
     tls_port: int
     server: Server
     directory: Path
+    fronts: Mapping[str, int]
 
 
 #: What `serve` configures unless told otherwise.
@@ -451,6 +455,9 @@ DEFAULT_FILES = {
     "rcpthosts": ["example.test"],
     "reverse_lookup": ["no"],
 }
+
+
+_FRONTS: tuple[Kind, ...] = ("milter", "policy")
 
 
 @asynccontextmanager
@@ -475,11 +482,15 @@ async def serve(
             (directory / file).write_text(text)
         snapshot = await load([directory], environment or {}, resolver=resolver)
         server = Server(snapshot, asyncio.get_running_loop())
-        plain, tls = bind([ListenAddress("127.0.0.1", 0), ListenAddress("127.0.0.1", 0, tls=True)])
-        await server.listen([plain, tls])
+        host = "127.0.0.1"
+        kinds: list[tuple[bool, Kind]] = [(False, "smtp"), (True, "smtp")]
+        kinds += ((False, kind) for kind in _FRONTS)
+        listeners = bind([ListenAddress(host, 0, tls, kind) for tls, kind in kinds])
+        await server.listen(listeners)
         try:
-            ports = [listener.socket.getsockname()[1] for listener in (plain, tls)]
-            tls_port = ports[1] if snapshot.tls_context else 0
-            yield Serving("127.0.0.1", ports[0], tls_port, server, directory)
+            port, tls_port, *others = (each.socket.getsockname()[1] for each in listeners)
+            fronts = dict(zip(_FRONTS, others, strict=True))
+            tls_port = tls_port if snapshot.tls_context else 0
+            yield Serving(host, port, tls_port, server, directory, fronts)
         finally:
             await server.drain(5)

@@ -8,26 +8,40 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal, get_args
 
 #: Where the configuration is unless the command line or QPSMTPD_CONFIG names a directory.
 DEFAULT_CONFIG = Path("/etc/qpsmtpd")
 
+#: What is spoken on a listening socket.
+Kind = Literal["smtp", "policy", "milter"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+
+_kind = re.compile(rf"(?:({'|'.join(KINDS)}):)?(.*)", re.DOTALL).fullmatch
 _ADDRESS = re.compile(
     r"(?:(?P<host>\[[0-9A-Fa-f:.%\w]+\]|[\w.-]+|\*)?:)?(?P<port>\d{1,5})", re.ASCII
 )
+_FORMS = "ADDRESS:PORT, [IPV6]:PORT, :PORT or PORT"
 
 
 @dataclass(frozen=True, slots=True)
 class ListenAddress:
-    """Where to listen; host "" means every address, IPv4 and IPv6.  tls: TLS from the start."""
+    """Where to listen, and what is spoken there.
+
+    host "" means every address, IPv4 and IPv6.  tls: TLS from the start.  path: that of a Unix
+    socket, in place of host and port.
+    """
 
     host: str
     port: int
     tls: bool = False
+    kind: Kind = "smtp"
+    path: str = ""
 
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host or "*"
-        return f"{host}:{self.port}"
+        place = self.path or f"{host}:{self.port}"
+        return place if self.kind == "smtp" else f"{self.kind}:{place}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,12 +73,22 @@ class RunOptions:
 
 
 def parse_listen(text: str, *, tls: bool = False) -> ListenAddress:
-    """Read ADDR:PORT, [IPV6]:PORT, :PORT or PORT.  Raises a ValueError that says what is right."""
-    match = _ADDRESS.fullmatch(text)
-    if not match or not 0 <= int(match["port"]) <= 65535:
-        raise ValueError("ADDRESS:PORT, [IPV6]:PORT, :PORT or PORT")
+    """Read ADDR:PORT, [IPV6]:PORT, :PORT or PORT, or a front: policy:… or milter:….
+
+    Fronts may have a /path in place of that.  Raises a ValueError that says what is right.
+    """
+    parts = _kind(text)
+    assert parts is not None
+    kind: Kind = next((kind for kind in KINDS if kind == parts[1]), "smtp")
+    if kind != "smtp" and not tls and parts[2].startswith("/"):
+        return ListenAddress("", 0, kind=kind, path=parts[2])
+    match = _ADDRESS.fullmatch(parts[2])
+    if not match or not 0 <= int(match["port"]) <= 65535 or (tls and kind != "smtp"):
+        raise ValueError(
+            _FORMS if tls else f"{_FORMS}, or policy:… or milter:… with these or /PATH"
+        )
     host = (match["host"] or "").strip("[]")
-    return ListenAddress("" if host == "*" else host, int(match["port"]), tls)
+    return ListenAddress("" if host == "*" else host, int(match["port"]), tls, kind)
 
 
 def config_directories(

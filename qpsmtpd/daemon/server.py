@@ -14,8 +14,10 @@ import socket
 from collections import Counter
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
+from qpsmtpd.config.runoptions import Kind
 from qpsmtpd.config.snapshot import Snapshot
 from qpsmtpd.daemon import descriptors
 from qpsmtpd.daemon.acceptor import Acceptor, make_acceptor
@@ -24,6 +26,9 @@ from qpsmtpd.daemon.clientnames import ClientNames
 from qpsmtpd.daemon.heap import Heap
 from qpsmtpd.daemon.jobs import Jobs
 from qpsmtpd.daemon.scoreboard import Slot
+from qpsmtpd.fronts.hosting import FrontConnection, Speak
+from qpsmtpd.fronts.milterfront import speak_milter
+from qpsmtpd.fronts.policyfront import speak_policy
 from qpsmtpd.mail.ip import Endpoint
 from qpsmtpd.mail.session import ReverseLookup
 from qpsmtpd.mail.spoolmemory import SpoolMemory
@@ -42,16 +47,20 @@ RETRY_SECONDS = 0.1
 #: Seconds between two looks at descriptors and memory.
 LOOK_SECONDS = 1.0
 
+#: What mail systems speak that ask us about their sessions.
+_FRONTS: dict[Kind, Speak] = {"policy": speak_policy, "milter": speak_milter}
+
 #: Turns of the event loop from the end of a connection to the end of its socket (uvloop).
 _CLOSING_TURNS = 3
 
 
 @dataclass(frozen=True)
 class Listener:
-    """A listening socket; tls means implicit TLS (RFC 8314)."""
+    """A listening socket, and what is spoken there; tls means implicit TLS (RFC 8314)."""
 
     socket: socket.socket
     tls: bool = False
+    kind: Kind = "smtp"
 
 
 class Server:
@@ -72,6 +81,7 @@ class Server:
         self._look: asyncio.TimerHandle | None = None
         self._protocols: dict[SmtpProtocol, Place] = {}
         self._before_header: dict[ProxyHandshake, Place] = {}
+        self._fronts: dict[FrontConnection, Place] = {}
         self._by_snapshot: Counter[int] = Counter()
         self._retired: dict[int, Snapshot] = {}
         self._stopping: set[asyncio.Task[None]] = set()
@@ -106,7 +116,7 @@ class Server:
         """The connection is over."""
         self._admission.leave(self._protocols.pop(protocol))
         assert protocol.connection is not None
-        self._release(protocol.connection.snapshot)
+        self.release(protocol.connection.snapshot)
         self._note_if_empty()
 
     def expect_header(self, protocol: ProxyHandshake, ip: str) -> bool:
@@ -125,6 +135,29 @@ class Server:
         # Later, because its session may be about to begin.
         self._loop.call_soon(self._note_if_empty)
 
+    def enter(self, front: FrontConnection) -> bool:
+        """Register a connection of a mail system that asks us; False if there is no room."""
+        place = self._admission.enter_unnamed("a mail system")
+        if isinstance(place, Refusal):
+            return False
+        self._fronts[front] = place
+        self._empty.clear()
+        return True
+
+    def leave(self, front: FrontConnection) -> None:
+        """The connection is over."""
+        self._admission.leave(self._fronts.pop(front))
+        self._note_if_empty()
+
+    def hold(self, snapshot: Snapshot) -> None:
+        """A client is being asked about, with this configuration."""
+        self._by_snapshot[id(snapshot)] += 1
+
+    def release(self, snapshot: Snapshot) -> None:
+        """It has left."""
+        self._by_snapshot[id(snapshot)] -= 1
+        self._stop_if_unused(snapshot)
+
     def _note_if_empty(self) -> None:
         if not self.connections:
             self._empty.set()
@@ -138,7 +171,7 @@ class Server:
     async def listen(self, listeners: Sequence[Listener]) -> None:
         """Accept connections on these sockets from now on."""
         for listener in listeners:
-            factory = self._factory(listener.tls)
+            factory = self._front(listener.kind) or self._factory(listener.tls)
             acceptor = make_acceptor(self._loop, listener.socket, factory, self._pause)
             await acceptor.start()
             self._acceptors.append(acceptor)
@@ -194,6 +227,11 @@ class Server:
 
         return protocol
 
+    def _front(self, kind: Kind) -> Callable[[], FrontConnection] | None:
+        """Makes connections of a mail system that asks us; None for SMTP."""
+        speak = _FRONTS.get(kind)
+        return None if speak is None else partial(FrontConnection, self, self._loop, speak)
+
     async def serve_one(
         self,
         connected: socket.socket,
@@ -207,7 +245,12 @@ class Server:
     @property
     def connections(self) -> int:
         """How many are open, including those whose PROXY header is still to come."""
-        return len(self._protocols) + len(self._before_header)
+        return len(self._protocols) + len(self._before_header) + len(self._fronts)
+
+    @property
+    def _open(self) -> tuple[SmtpProtocol | FrontConnection, ...]:
+        """Those whose client is known, or that are of a mail system."""
+        return (*self._protocols, *self._fronts)
 
     async def _until_empty(self) -> None:
         """Wait until all connections are over, and closed."""
@@ -228,10 +271,6 @@ class Server:
         self._retired[id(old)] = old
         self._names.forget()
         self._stop_if_unused(old)
-
-    def _release(self, snapshot: Snapshot) -> None:
-        self._by_snapshot[id(snapshot)] -= 1
-        self._stop_if_unused(snapshot)
 
     def _stop_if_unused(self, snapshot: Snapshot) -> None:
         if self._by_snapshot[id(snapshot)] > 0 or id(snapshot) not in self._retired:
@@ -264,8 +303,8 @@ class Server:
         await self._stop_accepting()
         for waiting in tuple(self._before_header):
             waiting.drain()
-        for protocol in tuple(self._protocols):
-            protocol.drain()
+        for open_one in self._open:
+            open_one.drain()
         try:
             async with asyncio.timeout(deadline):
                 await self._until_empty()
@@ -273,7 +312,7 @@ class Server:
             pass
         for waiting in tuple(self._before_header):
             waiting.cut()
-        cut = tuple(self._protocols)
+        cut = self._open
         for protocol in cut:
             protocol.cut()
         if cut:

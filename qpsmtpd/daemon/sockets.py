@@ -3,14 +3,16 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import socket
 import time
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 
-from qpsmtpd.config.runoptions import ListenAddress
+from qpsmtpd.config.runoptions import KINDS, Kind, ListenAddress
 from qpsmtpd.daemon.acceptor import BACKLOG
 from qpsmtpd.daemon.server import Listener
 from qpsmtpd.errors import QpsmtpdError
@@ -21,6 +23,10 @@ FIRST_PASSED = 3
 
 #: A passed socket whose name (FileDescriptorName=) contains one of these is for implicit TLS.
 _TLS_NAMES = ("smtps", "submissions", "tls")
+
+
+#: Permissions of a Unix socket: who may connect is up to the directory, as with other daemons.
+_FOR_ALL = 0o666
 
 
 class ListenError(QpsmtpdError):
@@ -42,8 +48,14 @@ def passed_by_systemd(environment: MutableMapping[str, str]) -> list[Listener]:
         passed = socket.socket(fileno=FIRST_PASSED + number)
         passed.setblocking(False)
         os.set_inheritable(passed.fileno(), False)
-        listeners.append(Listener(passed, any(word in name for word in _TLS_NAMES)))
+        tls = any(word in name for word in _TLS_NAMES)
+        listeners.append(Listener(passed, tls, kind_named(name)))
     return listeners
+
+
+def kind_named(name: str) -> Kind:
+    """What is spoken on a socket of this name (FileDescriptorName=): SMTP, unless it says so."""
+    return next((kind for kind in KINDS if kind in name and kind != "smtp"), "smtp")
 
 
 def _passed_count(environment: Mapping[str, str]) -> int:
@@ -58,12 +70,40 @@ def bind(addresses: Sequence[ListenAddress]) -> list[Listener]:
     listeners: list[Listener] = []
     try:
         for address in addresses:
-            listeners.extend(Listener(s, address.tls) for s in _bind_address(address))
+            bound = [_bind_path(address.path)] if address.path else _bind_address(address)
+            listeners.extend(Listener(s, address.tls, address.kind) for s in bound)
     except OSError as error:
         for listener in listeners:
             listener.socket.close()
         raise ListenError(f"cannot listen on {address}: {error.strerror or error}") from error
     return listeners
+
+
+def _bind_path(path: str) -> socket.socket:
+    """A Unix socket, in place of one that nobody listens on any more.  Others may connect to it."""
+    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        _remove_dead(path)
+        listening.setblocking(False)
+        listening.bind(path)
+        Path(path).chmod(_FOR_ALL)
+        listening.listen(BACKLOG)
+    except OSError:
+        listening.close()
+        raise
+    return listening
+
+
+def _remove_dead(path: str) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        try:
+            probe.connect(path)
+        except ConnectionRefusedError:
+            Path(path).unlink()
+        except FileNotFoundError:
+            pass
+        else:
+            raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
 
 
 def _bind_address(address: ListenAddress) -> list[socket.socket]:
@@ -117,7 +157,7 @@ def turn_away(listeners: Sequence[Listener]) -> int:
                 break
             count += 1
             with client, suppress(OSError):
-                if not listener.tls:
+                if listener.kind == "smtp" and not listener.tls:
                     client.send(INTERNAL_ERROR.encode(), socket.MSG_DONTWAIT)
     return count
 
@@ -134,8 +174,13 @@ def turn_away_for(
 
 
 def describe(listener: Listener) -> str:
-    """ADDRESS:PORT for the log."""
+    """ADDRESS:PORT or a path, for the log."""
     name = listener.socket.getsockname()
-    host, port = name[:2] if isinstance(name, tuple) else (str(name), "")
-    text = f"[{host}]:{port}" if ":" in str(host) else f"{host}:{port}"
+    if isinstance(name, tuple):
+        host, port = name[:2]
+        text = f"[{host}]:{port}" if ":" in str(host) else f"{host}:{port}"
+    else:
+        text = str(name)
+    if listener.kind != "smtp":
+        return f"{text} ({listener.kind})"
     return f"{text} (TLS)" if listener.tls else text

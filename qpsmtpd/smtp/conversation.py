@@ -30,6 +30,10 @@ log = logging.getLogger(__name__)
 MAX_COMMAND_LINE = 2048
 
 
+#: The hooks before the greeting.
+OPENING = ("pre_connection", "connect")
+
+
 async def converse(connection: Connection) -> None:
     """Speak SMTP with one client until the end.  Raises nothing except on cancellation."""
     bind(connection.session)
@@ -44,7 +48,7 @@ async def converse(connection: Connection) -> None:
         log.exception("fault in the conversation ip=%s", connection.session.client.ip)
         await _last_words(connection, replies.INTERNAL_ERROR)
     finally:
-        await _close(connection)
+        await end_session(connection)
 
 
 async def _open_and_serve(connection: Connection) -> None:
@@ -61,7 +65,7 @@ async def _open_and_serve(connection: Connection) -> None:
 async def _greet(connection: Connection) -> bool:
     """Run the hooks of the connection, then greet or refuse."""
     session = connection.session
-    for hook in ("pre_connection", "connect"):
+    for hook in OPENING:
         reply = connection.refusal(await connection.run(hook, session), session.client.ip)
         if reply is not None:
             connection.say(reply)
@@ -148,7 +152,8 @@ async def _last_words(connection: Connection, reply: Reply) -> None:
         pass
 
 
-async def _close(connection: Connection) -> None:
+async def end_session(connection: Connection) -> None:
+    """Tell the plugins that the session is over, and free what it has."""
     session = connection.session
     chain = connection.snapshot.chain
     await connection.reset_transaction()

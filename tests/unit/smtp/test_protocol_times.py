@@ -289,14 +289,14 @@ async def test_a_client_that_resets_just_before_we_close(
     client = socket.socket()
     client.setblocking(False)
     client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    end_of_session = conversation._close
+    end_of_session = conversation.end_session
 
     async def reset_before(connection: Connection) -> None:
         await end_of_session(connection)
         await loop.sock_recv(client, 1000)
         client.close()
 
-    monkeypatch.setattr(conversation, "_close", reset_before)
+    monkeypatch.setattr(conversation, "end_session", reset_before)
     async with serve(catching(tmp_path)) as serving:
         await loop.sock_connect(client, ("127.0.0.1", serving.port))
         await loop.sock_sendall(client, b"GET / HTTP/1.1\r\n")
