@@ -29,7 +29,8 @@ def add_run(commands: Any) -> None:
         type=listen_type(),
         metavar="ADDR:PORT",
         help="listen here; :PORT means every address, IPv6 needs brackets; may be repeated. "
-        "Sockets passed by systemd come first",
+        "milter:ADDR:PORT or milter:/PATH is for mail systems that ask us as their milter, policy:"
+        "ADDR:PORT or policy:/PATH for Postfix. Sockets passed by systemd come first",
     )
     parser.add_argument(
         "--listen-tls",

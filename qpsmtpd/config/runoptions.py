@@ -91,6 +91,11 @@ def parse_listen(text: str, *, tls: bool = False) -> ListenAddress:
     return ListenAddress("" if host == "*" else host, int(match["port"]), tls, kind)
 
 
+def kind_named(name: str) -> Kind:
+    """What is spoken on a socket of this name (FileDescriptorName=): SMTP, unless it says so."""
+    return next((kind for kind in KINDS if kind in name and kind != "smtp"), "smtp")
+
+
 def config_directories(
     config: Path | None, environment: Mapping[str, str], program: str = ""
 ) -> tuple[Path, ...]:

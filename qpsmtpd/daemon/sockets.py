@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from qpsmtpd.config.runoptions import KINDS, Kind, ListenAddress
+from qpsmtpd.config.runoptions import ListenAddress, kind_named
 from qpsmtpd.daemon.acceptor import BACKLOG
 from qpsmtpd.daemon.server import Listener
 from qpsmtpd.errors import QpsmtpdError
@@ -51,11 +51,6 @@ def passed_by_systemd(environment: MutableMapping[str, str]) -> list[Listener]:
         tls = any(word in name for word in _TLS_NAMES)
         listeners.append(Listener(passed, tls, kind_named(name)))
     return listeners
-
-
-def kind_named(name: str) -> Kind:
-    """What is spoken on a socket of this name (FileDescriptorName=): SMTP, unless it says so."""
-    return next((kind for kind in KINDS if kind in name and kind != "smtp"), "smtp")
 
 
 def _passed_count(environment: Mapping[str, str]) -> int:

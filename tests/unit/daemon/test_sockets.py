@@ -109,7 +109,7 @@ def test_describe(listeners: list[Listener], tls: bool, text: str) -> None:
 def test_describe_others(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as unix:
         unix.bind(f"{tmp_path}/socket")
-        assert describe(Listener(unix)) == f"{tmp_path}/socket:"
+        assert describe(Listener(unix)) == f"{tmp_path}/socket"
 
 
 # --- of systemd -------------------------------------------------------------------------------
