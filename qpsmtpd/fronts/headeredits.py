@@ -51,7 +51,8 @@ def _merged(before: Sequence[HeaderField], after: Sequence[HeaderField]) -> list
     places: list[_Place] = []
     old_end, new_end = len(before), len(after)
     for old, new in _stayed(before, after):
-        places += _between(before[old + 1 : old_end], after[new + 1 : new_end])
+        if old + 1 < old_end or new + 1 < new_end:
+            places += _between(before[old + 1 : old_end], after[new + 1 : new_end])
         places.append(_Place(before[old], after[new]))
         old_end, new_end = old, new
     places += _between(before[:old_end], after[:new_end])

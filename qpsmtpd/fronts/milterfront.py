@@ -89,6 +89,8 @@ class MilterFront:
         self._splitter = Splitter()
         self._answers: list[bytes] = []
         self._agreed: Agreement | None = None
+        self._exact = False
+        self._mute: frozenset[type[Packet]] = frozenset()
         self._macros: dict[str, str] = {}
         self._visit: Visit | None = None
         self._ended = False
@@ -132,13 +134,15 @@ class MilterFront:
             # A fault of ours: the mail system defers, everything else goes on.
             log.exception("fault in the milter front")
             await self._abort(packet)
-            if type(packet) in TELLING and self._is_answered(type(packet)):
+            if type(packet) in TELLING and type(packet) not in self._mute:
                 self._say(packets.Tempfail())
 
     # --- the connection -------------------------------------------------------------------------
 
     async def _negotiate(self, packet: packets.Negotiate) -> None:
-        answer, self._agreed = settle(packet, self._left_out(), MACROS)
+        answer, agreed = settle(packet, self._left_out(), MACROS)
+        self._agreed, self._exact = agreed, Step.LEADING_SPACE in agreed.steps
+        self._mute = frozenset(kind for kind in TELLING if not agreed.answers(kind))
         self._say(answer)
 
     def _left_out(self) -> Step:
@@ -250,8 +254,7 @@ class MilterFront:
     # --- the message ----------------------------------------------------------------------------
 
     async def _take_field(self, packet: packets.Header) -> None:
-        assert self._agreed is not None
-        field = field_of(packet, exact=Step.LEADING_SPACE in self._agreed.steps)
+        field = field_of(packet, exact=self._exact)
         self._header.append(field)
         self._header_size += len(field)
         if len(self._header) > _MOST_FIELDS or self._header_size > _LARGEST_HEADER:
@@ -308,11 +311,12 @@ class MilterFront:
 
     async def _edits(self, transaction: Transaction) -> _Edits:
         """What plugins have changed, and what we have to be allowed for that."""
-        assert self._agreed is not None and transaction.message is not None
+        assert transaction.message is not None
         message, actions = transaction.message, Action(0)
-        exact = Step.LEADING_SPACE in self._agreed.steps
         before = Headers.parse(transaction.received_header).fields()
-        edits: list[Packet] = list(header_edits(before, message.headers.fields(), exact=exact))
+        edits: list[Packet] = list(
+            header_edits(before, message.headers.fields(), exact=self._exact)
+        )
         if any(isinstance(edit, packets.AddHeader) for edit in edits):
             actions |= Action.ADD_HEADERS
         if any(not isinstance(edit, packets.AddHeader) for edit in edits):
@@ -383,11 +387,8 @@ class MilterFront:
 
     def _tell(self, kind: type[Packet], reply: Reply | None) -> None:
         """Answer one command, unless it is one that needs no answer."""
-        if self._is_answered(kind):
+        if kind not in self._mute:
             self._say(packets.Continue() if reply is None else _refusal(reply))
-
-    def _is_answered(self, kind: type[Packet]) -> bool:
-        return self._agreed is not None and self._agreed.answers(kind)
 
     def _say(self, packet: Packet) -> None:
         self._answers.append(encode(packet))
