@@ -77,23 +77,29 @@ def enabled(machine: Machine) -> bool:
 
 def listen_addresses(machine: Machine) -> list[ListenAddress]:
     """Where the units make the daemon take mail: ListenStream= of the socket, or --listen."""
-    return [address for address in _addresses(machine) if address.kind == "smtp"]
+    unit = Unit(machine, SOCKET)
+    found = list(_streams(unit)) or list(_options(Unit(machine, SERVICE).value("ExecStart")))
+    return [address for address in found if address.kind == "smtp"]
 
 
 def front_addresses(machine: Machine) -> list[ListenAddress]:
     """Where the units make it listen for mail systems that ask it about their sessions."""
-    return [address for address in _addresses(machine) if address.kind != "smtp"]
-
-
-def _addresses(machine: Machine) -> list[ListenAddress]:
-    found = [address for name in _sockets(machine) for address in _streams(Unit(machine, name))]
-    return found or list(_options(Unit(machine, SERVICE).value("ExecStart")))
+    units = [Unit(machine, name) for name in _sockets(machine)]
+    found = [address for unit in units for address in _streams(unit)]
+    found += _options(Unit(machine, SERVICE).value("ExecStart"))
+    return [address for address in found if address.kind != "smtp"]
 
 
 def _sockets(machine: Machine) -> list[str]:
-    """The socket unit, and those that others have made for the service (Service=, Sockets=)."""
-    named = " ".join(Unit(machine, SERVICE).values("Sockets")).split()
-    return list(dict.fromkeys((SOCKET, *named)))
+    """The socket units of the service, also those that the administrator has made for it."""
+    names = {
+        name
+        for directory in _DIRECTORIES
+        for name in machine.names(directory)
+        if name.endswith(".socket") and name != SOCKET
+    }
+    others = (name for name in sorted(names) if Unit(machine, name).value("Service") == SERVICE)
+    return [SOCKET, *others]
 
 
 def _streams(unit: Unit) -> Iterator[ListenAddress]:
