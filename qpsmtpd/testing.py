@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 from qpsmtpd.config.files import ConfigFiles
 from qpsmtpd.config.loader import load
-from qpsmtpd.config.runoptions import Kind, ListenAddress
+from qpsmtpd.config.runoptions import FRONTS, Kind, ListenAddress
 from qpsmtpd.daemon.server import Server
 from qpsmtpd.daemon.sockets import bind
 from qpsmtpd.dns.methods import ResolverMethods
@@ -457,9 +457,6 @@ DEFAULT_FILES = {
 }
 
 
-_FRONTS: tuple[Kind, ...] = ("milter", "policy")
-
-
 @asynccontextmanager
 async def serve(
     files: Mapping[str, Sequence[str]] | None = None,
@@ -484,12 +481,12 @@ async def serve(
         server = Server(snapshot, asyncio.get_running_loop())
         host = "127.0.0.1"
         kinds: list[tuple[bool, Kind]] = [(False, "smtp"), (True, "smtp")]
-        kinds += ((False, kind) for kind in _FRONTS)
+        kinds += ((False, kind) for kind in FRONTS)
         listeners = bind([ListenAddress(host, 0, tls, kind) for tls, kind in kinds])
         await server.listen(listeners)
         try:
             port, tls_port, *others = (each.socket.getsockname()[1] for each in listeners)
-            fronts = dict(zip(_FRONTS, others, strict=True))
+            fronts = dict(zip(FRONTS, others, strict=True))
             tls_port = tls_port if snapshot.tls_context else 0
             yield Serving(host, port, tls_port, server, directory, fronts)
         finally:

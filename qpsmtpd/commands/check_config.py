@@ -14,7 +14,7 @@ from typing import Any
 from qpsmtpd.commands.arguments import add_command, directories_of, silence
 from qpsmtpd.config.loader import load
 from qpsmtpd.config.problems import ConfigErrors, Problem, errors_in
-from qpsmtpd.config.runoptions import KINDS, Kind
+from qpsmtpd.config.runoptions import FRONTS, Kind
 from qpsmtpd.doctor.credentials import credentials_of_service
 from qpsmtpd.doctor.machine import Machine
 from qpsmtpd.doctor.units import front_addresses
@@ -32,7 +32,7 @@ def add_check_config(commands: Any) -> None:
         "--front",
         action="append",
         default=[],
-        choices=[kind for kind in KINDS if kind != "smtp"],
+        choices=FRONTS,
         help="say what of it does not work there; by default, in those that the units of systemd "
         "open; may be repeated",
     )

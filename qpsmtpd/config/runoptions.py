@@ -17,7 +17,10 @@ DEFAULT_CONFIG = Path("/etc/qpsmtpd")
 Kind = Literal["smtp", "policy", "milter"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
-_kind = re.compile(rf"(?:({'|'.join(KINDS)}):)?(.*)", re.DOTALL).fullmatch
+#: What mail systems speak that ask us about their sessions.
+FRONTS: tuple[Kind, ...] = tuple(kind for kind in KINDS if kind != "smtp")
+
+_front = re.compile(rf"(?:({'|'.join(FRONTS)}):)?(.*)", re.DOTALL).fullmatch
 _ADDRESS = re.compile(
     r"(?:(?P<host>\[[0-9A-Fa-f:.%\w]+\]|[\w.-]+|\*)?:)?(?P<port>\d{1,5})", re.ASCII
 )
@@ -77,9 +80,9 @@ def parse_listen(text: str, *, tls: bool = False) -> ListenAddress:
 
     Fronts may have a /path in place of that.  Raises a ValueError that says what is right.
     """
-    parts = _kind(text)
+    parts = _front(text)
     assert parts is not None
-    kind: Kind = next((kind for kind in KINDS if kind == parts[1]), "smtp")
+    kind: Kind = next((kind for kind in FRONTS if kind == parts[1]), "smtp")
     if kind != "smtp" and not tls and parts[2].startswith("/"):
         return ListenAddress("", 0, kind=kind, path=parts[2])
     match = _ADDRESS.fullmatch(parts[2])
@@ -93,7 +96,7 @@ def parse_listen(text: str, *, tls: bool = False) -> ListenAddress:
 
 def kind_named(name: str) -> Kind:
     """What is spoken on a socket of this name (FileDescriptorName=): SMTP, unless it says so."""
-    return next((kind for kind in KINDS if kind in name and kind != "smtp"), "smtp")
+    return next((kind for kind in FRONTS if kind in name), "smtp")
 
 
 def config_directories(

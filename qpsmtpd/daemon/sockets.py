@@ -90,13 +90,13 @@ def _bind_path(path: str) -> socket.socket:
 
 
 def _remove_dead(path: str) -> None:
+    if not Path(path).is_socket():
+        return  # nothing is there, or bind() says what is
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         try:
             probe.connect(path)
         except ConnectionRefusedError:
             Path(path).unlink()
-        except FileNotFoundError:
-            pass
         else:
             raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
 

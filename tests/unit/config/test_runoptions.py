@@ -14,6 +14,7 @@ from qpsmtpd.config.runoptions import (
     ListenAddress,
     RunOptions,
     config_directories,
+    kind_named,
     parse_listen,
 )
 
@@ -34,6 +35,35 @@ def test_listen(text: str, host: str, port: int) -> None:
     assert parse_listen(text) == ListenAddress(host, port)
     assert parse_listen(text, tls=True) == ListenAddress(host, port, True)
     assert parse_listen(str(parse_listen(text))) == ListenAddress(host, port)
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("milter:127.0.0.1:8891", ListenAddress("127.0.0.1", 8891, kind="milter")),
+        ("policy:[::1]:10030", ListenAddress("::1", 10030, kind="policy")),
+        ("policy:10030", ListenAddress("", 10030, kind="policy")),
+        ("milter:/run/a b", ListenAddress("", 0, kind="milter", path="/run/a b")),
+        ("smtp:25", ListenAddress("smtp", 25)),
+    ],
+)
+def test_fronts(text: str, address: ListenAddress) -> None:
+    assert parse_listen(text) == parse_listen(str(address)) == address
+
+
+@pytest.mark.parametrize("text", ["milter:", "milter:x", "/run/x", "milter:x/y"])
+def test_no_front(text: str) -> None:
+    with pytest.raises(ValueError, match=r"or milter:… with these or /PATH"):
+        parse_listen(text)
+    with pytest.raises(ValueError, match=r"PORT$"):
+        parse_listen(f"milter:{text}", tls=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("smtp", "smtp"), ("qpsmtpd-milter", "milter"), ("policy", "policy")]
+)
+def test_names_of_sockets(name: str, kind: str) -> None:
+    assert kind_named(name) == kind
 
 
 @pytest.mark.parametrize(

@@ -112,6 +112,34 @@ def test_describe_others(tmp_path: Path) -> None:
         assert describe(Listener(unix)) == f"{tmp_path}/socket"
 
 
+def test_a_unix_socket(listeners: list[Listener], tmp_path: Path) -> None:
+    address = ListenAddress("", 0, kind="milter", path=f"{tmp_path}/socket")
+    listeners += bind([address])
+    assert listeners[0].kind == "milter"
+    assert describe(listeners[0]) == f"{tmp_path}/socket (milter)"
+    assert (tmp_path / "socket").stat().st_mode & 0o777 == 0o666
+    with pytest.raises(ListenError, match="in use"):
+        bind([address])
+    listeners.pop().socket.close()
+    # What a daemon has left that was killed.
+    listeners += bind([address])
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(address.path)
+
+
+def test_a_file_in_place_of_a_socket_stays(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("of somebody")
+    with pytest.raises(ListenError, match="in use"):
+        bind([ListenAddress("", 0, kind="policy", path=f"{tmp_path}/file")])
+    assert (tmp_path / "file").read_text() == "of somebody"
+
+
+def test_names_say_what_is_spoken(listeners: list[Listener], passed: list[int]) -> None:
+    listeners += passed_by_systemd(environment(names="qpsmtpd-milter:policy"))
+    assert [listener.kind for listener in listeners] == ["milter", "policy"]
+    assert passed
+
+
 # --- of systemd -------------------------------------------------------------------------------
 
 
