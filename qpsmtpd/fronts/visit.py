@@ -163,6 +163,7 @@ class Visit:
 
     async def mail(self, path: str, parameters: Parameters) -> Reply | None:
         """A message begins.  `path` has its brackets."""
+        self._forget_what_came()
         if self._last_word is not None:
             return self._last_word
         connection = self._connection
@@ -258,10 +259,7 @@ class Visit:
 
     async def reset(self) -> None:
         """The message is over, however it ended."""
-        if self._incoming is not None:
-            self._incoming.close()
-            self._incoming = None
-        self._connection.deciding = False
+        self._forget_what_came()
         await self._connection.reset_transaction()
 
     async def close(self) -> None:
@@ -276,6 +274,12 @@ class Visit:
         transaction = self.session.transaction
         assert transaction is not None, "a step of a message without a message"
         return transaction
+
+    def _forget_what_came(self) -> None:
+        if self._incoming is not None:
+            self._incoming.close()
+            self._incoming = None
+        self._connection.deciding = False
 
     def _heard(self, reply: Reply) -> Reply | None:
         """A reply as the result of a step."""
