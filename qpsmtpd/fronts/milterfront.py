@@ -235,7 +235,7 @@ class MilterFront:
         path, parameters = _words(packet.words)
         reply = await visit.rcpt(path, parameters)
         if reply is None:
-            self._accepted.append((path, _address(path)))
+            self._accepted.append((path, _address(visit.qualified(path))))
         self._tell(packets.Rcpt, reply)
 
     async def _data(self, _packet: packets.Data) -> None:

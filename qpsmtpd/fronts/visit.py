@@ -143,6 +143,12 @@ class Visit:
         """The message that is under way."""
         return self.session.transaction
 
+    def qualified(self, path: str) -> str:
+        """A path with a domain: without one, mail systems take it for an address of their own."""
+        if "@" in path or path.lower() in ("<>", "<postmaster>") or not path.endswith(">"):
+            return path
+        return f"{path[:-1]}@{self.snapshot.services.me}>"
+
     # --- steps --------------------------------------------------------------------------------
 
     async def connect(self) -> Reply | None:
@@ -180,7 +186,7 @@ class Visit:
         if size and (fault := size_fault(size, connection.snapshot.largest_message)):
             return connection.refuse("mail", fault)
         try:
-            sender = parse_reverse_path(parsed.path, utf8=True)
+            sender = parse_reverse_path(self.qualified(parsed.path), utf8=True)
         except PathError:
             return connection.refuse("mail", replies.BAD_SENDER)
         transaction = Transaction(self.session, sender, parsed.parameters)
@@ -198,7 +204,7 @@ class Visit:
         if isinstance(parsed, Reply):
             return self._heard(parsed)
         try:
-            address = parse_forward_path(parsed.path, utf8=True)
+            address = parse_forward_path(self.qualified(parsed.path), utf8=True)
         except PathError:
             return connection.refuse("rcpt", replies.BAD_RECIPIENT)
         if len(transaction.recipients) >= connection.snapshot.settings.max_recipients:

@@ -171,6 +171,15 @@ async def test_recipients_that_change(tmp_path: Path) -> None:
         ]
 
 
+async def test_addresses_without_a_domain_are_of_the_mail_system(tmp_path: Path) -> None:
+    async with serve(obeying(tmp_path)) as serving, milter_of(serving) as mta:
+        await mta.envelope()
+        assert await mta.mail("root") == Continue()
+        assert await mta.rcpt("root") == Continue()
+        assert await mta.rcpt("postmaster") == Continue()
+        assert await mta.message(TEXT) == [RESULTS, Continue()]
+
+
 async def test_relaying_is_the_business_of_the_mail_system(tmp_path: Path) -> None:
     async with serve(obeying(tmp_path)) as serving, milter_of(serving) as mta:
         await mta.envelope()

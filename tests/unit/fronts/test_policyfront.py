@@ -101,7 +101,7 @@ async def test_logins_and_tls_are_those_of_postfix(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "sender", ["", '"a b"@client.example', "a b@client.example", "ü@ö.example"]
+    "sender", ["", "root", '"a b"@client.example', "a b@client.example", "ü@ö.example"]
 )
 async def test_senders(tmp_path: Path, sender: str) -> None:
     async with serve(obeying(tmp_path)) as serving, policy_of(serving) as postfix:
