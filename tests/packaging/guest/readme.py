@@ -503,10 +503,10 @@ def postfix_by_smtp() -> None:
 
 def inside_postfix() -> None:
     """Postfix has port 25, and asks; then as a policy service, without the milter."""
-    drop_in("qpsmtpd.socket", section(after("give qpsmtpd a socket that Postfix reaches from its")))
-    shell(after("and tell Postfix to ask there."))
     with (CONFIG / "badmailfrom").open("a") as file:
         file.write("bad@sender.example\n")
+    drop_in("qpsmtpd.socket", section(after("give qpsmtpd a socket that Postfix reaches from its")))
+    shell(after("and tell Postfix to ask there."))
     asked_by_postfix("inside-milter")
     shell("postconf -e smtpd_milters=")
     unit = after("Postfix asks it as a policy service:")
