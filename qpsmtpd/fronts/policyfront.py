@@ -79,8 +79,8 @@ class _Message:
     """A message that is being asked about.
 
     instance: what Postfix calls it.  mail, data: what became of these commands; rcpt: of each
-    recipient so far.  fields: those that are still to be put on top.  begun, held: whether that
-    has begun, and whether Postfix was told to hold the message.
+    recipient so far.  fields: those that are still to be put on top.  begun, tags: whether that
+    has begun, and how many tags were among them.  held: Postfix was told to hold the message.
     """
 
     instance: str
@@ -91,6 +91,7 @@ class _Message:
     data_asked: bool = False
     fields: list[str] = field(default_factory=list)
     begun: bool = False
+    tags: int = 0
     held: bool = False
 
 
@@ -220,19 +221,22 @@ class PolicyFront:
             message.held = True
             return f"HOLD {transaction.held_for}"
         if request.stage in _PREPENDING:
-            message.fields += await _new_fields(visit, transaction, first=not message.begun)
-            message.begun = True
+            message.fields += await _new_fields(visit, transaction, message)
             if message.fields:
                 return f"PREPEND {message.fields.pop(0)}"
         return NOTHING
 
 
-async def _new_fields(visit: Visit, transaction: Transaction, *, first: bool) -> list[str]:
-    """What plugins want to have on top since the last question, each field in one line.
+async def _new_fields(visit: Visit, transaction: Transaction, message: _Message) -> list[str]:
+    """What is to be on top since the last question, each field in one line.
 
     The first time, what is known of the client and the sender as well.
     """
     fields = [f"{name}: {_line(value)}" for name, value in transaction.take_fields_on_top()]
+    answers = (*visit.session.trail, *transaction.trail)
+    tags = [f"{trace.TAG}: {trace.tag_value(each)}" for each in answers if each.outcome == "tag"]
+    fields += tags[message.tags :]
+    first, message.begun, message.tags = not message.begun, True, len(tags)
     if first and (authserv_id := visit.snapshot.authserv_id) is not None:
         await visit.session.resolve_client_name()
         field = trace.authentication_results(transaction, authserv_id)

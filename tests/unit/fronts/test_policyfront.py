@@ -83,6 +83,16 @@ async def test_fields_of_plugins_are_put_on_top_one_by_one(tmp_path: Path) -> No
         assert await postfix.ask("DATA") == "DUNNO"
 
 
+async def test_tags_are_put_on_top(tmp_path: Path) -> None:
+    files = obeying(tmp_path)
+    files["plugins"][0] += " mode=tag"
+    async with serve(files) as serving, policy_of(serving) as postfix:
+        assert await postfix.rcpt("deny@example.test") == RESULTS
+        tag = "PREPEND X-Qpsmtpd-Tag: obedient hook=rcpt 550 5.7.1 100% no"
+        assert await postfix.rcpt() == tag
+        assert await postfix.ask("DATA") == "DUNNO"
+
+
 async def test_relaying_is_the_business_of_postfix(tmp_path: Path) -> None:
     """Never OK, which would let a recipient through that Postfix would not take."""
     async with serve(obeying(tmp_path)) as serving, policy_of(serving) as postfix:
