@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from qpsmtpd.config.loader import load
 from qpsmtpd.milter import packets
 from qpsmtpd.milter.negotiation import Action, Step
 from qpsmtpd.milter.packets import (
@@ -25,7 +26,7 @@ from qpsmtpd.milter.packets import (
     ReplyCode,
     Tempfail,
 )
-from qpsmtpd.testing import serve
+from qpsmtpd.testing import FakeResolver, serve
 from tests.unit.fronts.front_plugins import obeying
 from tests.unit.fronts.mta import milter_of
 
@@ -336,6 +337,21 @@ async def test_a_server_that_stops_lets_the_client_finish(tmp_path: Path) -> Non
         assert await mta.message(TEXT) == [RESULTS, Continue()]
         mta.send(packets.QuitNewClient())
         assert await mta.receive() is None
+
+
+async def test_the_next_client_gets_the_new_configuration(tmp_path: Path) -> None:
+    async with serve(obeying(tmp_path)) as serving, milter_of(serving) as mta:
+        await mta.envelope()
+        (serving.directory / "me-auth-results").write_text("none\n")
+        serving.server.reload(await load([serving.directory], {}, resolver=FakeResolver()))
+        assert serving.server._retired
+        assert await mta.message(TEXT) == [RESULTS, Continue()]
+        mta.send(packets.QuitNewClient())
+        await mta.connect()
+        assert not serving.server._retired
+        await mta.mail()
+        await mta.rcpt()
+        assert await mta.message(TEXT) == [Continue()]
 
 
 async def test_unix_clients_are_local(tmp_path: Path) -> None:
