@@ -104,7 +104,7 @@ def configure_postfix(fronts: dict[str, int]) -> None:
         run("postconf", "-Me", f"{service}=127.0.0.1:{port} inet n - n - - smtpd")
         for name, value in parameters.items():
             run("postconf", "-Pe", f"{service}/{name}={value.replace(' ', ',', 1)}")
-    run("systemctl", "restart", "postfix@-.service")
+    run("systemctl", "restart", "postfix*")
 
 
 # --- messages -----------------------------------------------------------------------------------
