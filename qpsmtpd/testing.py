@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 from qpsmtpd.config.files import ConfigFiles
 from qpsmtpd.config.loader import load
-from qpsmtpd.config.runoptions import Kind, ListenAddress
+from qpsmtpd.config.runoptions import FRONTS, Kind, ListenAddress
 from qpsmtpd.daemon.server import Server
 from qpsmtpd.daemon.sockets import bind
 from qpsmtpd.dns.methods import ResolverMethods
@@ -459,7 +459,8 @@ def dns_failure(text: str = "SERVFAIL") -> DnsError:
 class Serving:
     """A server that runs in this process; tls_port is for implicit TLS, 0 without a plugin tls.
 
-    fronts: the ports on which it speaks something else, by what that is: "lmtp".
+    fronts: the ports on which it speaks something else, by what that is: "lmtp", "milter",
+        "policy".
     """
 
     host: str
@@ -479,7 +480,7 @@ DEFAULT_FILES = {
 }
 
 
-_FRONTS: tuple[Kind, ...] = ("lmtp",)
+_OTHERS: tuple[Kind, ...] = ("lmtp", *FRONTS)
 
 
 @asynccontextmanager
@@ -506,12 +507,12 @@ async def serve(
         server = Server(snapshot, asyncio.get_running_loop())
         host = "127.0.0.1"
         kinds: list[tuple[bool, Kind]] = [(False, "smtp"), (True, "smtp")]
-        kinds += ((False, kind) for kind in _FRONTS)
+        kinds += ((False, kind) for kind in _OTHERS)
         listeners = bind([ListenAddress(host, 0, tls, kind) for tls, kind in kinds])
         await server.listen(listeners)
         try:
             port, tls_port, *others = (each.socket.getsockname()[1] for each in listeners)
-            fronts = dict(zip(_FRONTS, others, strict=True))
+            fronts = dict(zip(_OTHERS, others, strict=True))
             tls_port = tls_port if snapshot.tls_context else 0
             yield Serving(host, port, tls_port, server, directory, fronts)
         finally:

@@ -14,8 +14,10 @@ from typing import Any
 from qpsmtpd.commands.arguments import add_command, directories_of, silence
 from qpsmtpd.config.loader import load
 from qpsmtpd.config.problems import ConfigErrors, Problem, errors_in
+from qpsmtpd.config.runoptions import FRONTS, Kind
 from qpsmtpd.doctor.credentials import credentials_of_service
 from qpsmtpd.doctor.machine import Machine
+from qpsmtpd.doctor.units import front_addresses
 from qpsmtpd.terminal import styled
 
 
@@ -26,13 +28,24 @@ def add_check_config(commands: Any) -> None:
     parser.add_argument(
         "config", nargs="?", type=Path, metavar="DIR", help="configuration directory"
     )
+    parser.add_argument(
+        "--front",
+        action="append",
+        default=[],
+        choices=FRONTS,
+        help="say what of it does not work there; by default, in those that the units of systemd "
+        "open; may be repeated",
+    )
     parser.epilog = "The exit status is 1 when there are errors, 0 when there are only warnings."
 
 
 def _check_config(arguments: argparse.Namespace) -> int:
     directories = directories_of(arguments.config)
-    with credentials_of_service(Machine()) as credentials:
-        problems = [credentials.explain(p) for p in check(directories, credentials.environment)]
+    machine = Machine()
+    fronts = arguments.front or [address.kind for address in front_addresses(machine)]
+    with credentials_of_service(machine) as credentials:
+        found = check(directories, credentials.environment, fronts)
+        problems = [credentials.explain(problem) for problem in found]
     for problem in problems:
         print(show(problem))
     errors = len(errors_in(problems))
@@ -43,20 +56,22 @@ def _check_config(arguments: argparse.Namespace) -> int:
 
 
 def check(
-    directories: Sequence[Path], environment: Mapping[str, str] = os.environ
+    directories: Sequence[Path],
+    environment: Mapping[str, str] = os.environ,
+    fronts: Sequence[Kind] = (),
 ) -> Sequence[Problem]:
-    """Every problem of a configuration."""
+    """Every problem of a configuration, also in these fronts."""
     try:
         with silence():
-            return asyncio.run(_warnings(directories, environment))
+            return asyncio.run(_warnings(directories, environment, fronts))
     except ConfigErrors as error:
         return error.problems
 
 
 async def _warnings(
-    directories: Sequence[Path], environment: Mapping[str, str]
+    directories: Sequence[Path], environment: Mapping[str, str], fronts: Sequence[Kind]
 ) -> Sequence[Problem]:
-    snapshot = await load(directories, environment, check_only=True)
+    snapshot = await load(directories, environment, check_only=True, fronts=fronts)
     await snapshot.stop()
     return snapshot.warnings
 

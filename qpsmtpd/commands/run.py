@@ -29,7 +29,8 @@ def add_run(commands: Any) -> None:
         type=listen_type(),
         metavar="ADDR:PORT",
         help="listen here; :PORT means every address, IPv6 needs brackets; lmtp:ADDR:PORT or "
-        "lmtp:/PATH is for LMTP (RFC 2033), and smtp:/PATH a Unix socket for SMTP; may be "
+        "lmtp:/PATH is for LMTP (RFC 2033), smtp:/PATH a Unix socket for SMTP, milter:… for mail "
+        "systems that ask us as their milter, policy:… for Postfix' policy delegation; may be "
         "repeated. Sockets passed by systemd come first",
     )
     parser.add_argument(

@@ -19,13 +19,14 @@ from typing import Any, NamedTuple
 from qpsmtpd import __version__
 from qpsmtpd.config.exposed import exposed
 from qpsmtpd.config.files import ConfigFiles
+from qpsmtpd.config.fronts import front_problems
 from qpsmtpd.config.hostname import host_name
 from qpsmtpd.config.pluginconfig import PluginConfig
 from qpsmtpd.config.pluginfinder import PluginFinder
 from qpsmtpd.config.pluginlevel import set_plugin_level
 from qpsmtpd.config.pluginlines import PluginLine, read_plugin_lines
 from qpsmtpd.config.problems import ConfigErrors, Problem, errors_in
-from qpsmtpd.config.runoptions import parse_listen
+from qpsmtpd.config.runoptions import Kind, parse_listen
 from qpsmtpd.config.settings import Settings, load_settings
 from qpsmtpd.config.snapshot import LIFE_CYCLE_TIMEOUT, Release, Snapshot, stop
 from qpsmtpd.config.spooldir import prepare_spool_dir
@@ -65,6 +66,7 @@ async def load(
     resolver: Resolver | None = None,
     check_only: bool = False,
     rehearsal: Rehearsal | None = None,
+    fronts: Sequence[Kind] = (),
 ) -> Snapshot:
     """Load the configuration in these directories.  Raises ConfigErrors, with nothing left open.
 
@@ -73,10 +75,12 @@ async def load(
     check_only: create no directories, and warn about files that nothing reads or everybody can
         change, and expressions that can hold up a worker; trying these takes a second or more.
     rehearsal: messages are only to be tried, and nothing outside may change.
+    fronts: warn of what does not work there.
     """
     files = ConfigFiles(directories)
     name = await _name_without(files)
     loading = _Loading(files, environment, resolver, check_only, name, rehearsal)
+    loading.problems += front_problems(loading.lines.plugins, fronts)
     try:
         await loading.run()
     except BaseException:

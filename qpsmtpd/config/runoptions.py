@@ -14,8 +14,11 @@ from typing import Literal, get_args
 DEFAULT_CONFIG = Path("/etc/qpsmtpd")
 
 #: What is spoken on a listening socket.
-Kind = Literal["smtp", "lmtp"]
+Kind = Literal["smtp", "lmtp", "policy", "milter"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
+
+#: What mail systems speak that ask us about their sessions.
+FRONTS: tuple[Kind, ...] = ("policy", "milter")
 
 _kind = re.compile(rf"(?:({'|'.join(KINDS)}):)?(.*)", re.DOTALL).fullmatch
 _ADDRESS = re.compile(
@@ -82,11 +85,13 @@ def parse_listen(text: str, *, tls: bool = False) -> ListenAddress:
     parts = _kind(text)
     assert parts is not None
     kind: Kind = next((kind for kind in KINDS if kind == parts[1]), "smtp")
-    if parts[1] and parts[2].startswith("/") and parts[2].isprintable():
+    impossible = tls and kind in FRONTS
+    if parts[1] and parts[2].startswith("/") and parts[2].isprintable() and not impossible:
         return ListenAddress("", 0, tls, kind, parts[2])
     match = _ADDRESS.fullmatch(parts[2])
-    if not match or not 0 <= int(match["port"]) <= 65535:
-        raise ValueError(f"{_FORMS}, or lmtp:… with these or /PATH")
+    if not match or not 0 <= int(match["port"]) <= 65535 or impossible:
+        others = "" if tls else ", or lmtp:…, policy:… or milter:… with these or /PATH"
+        raise ValueError(_FORMS + others)
     host, port = (match["host"] or "").strip("[]"), int(match["port"])
     if kind == "lmtp" and port == _SMTP_PORT:
         raise ValueError("another port than 25, which is not for LMTP (RFC 2033 section 5)")

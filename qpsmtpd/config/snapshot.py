@@ -96,6 +96,12 @@ class Snapshot:
         )
 
     @functools.cached_property
+    def authserv_id(self) -> str | None:
+        """Our name in Authentication-Results; None if there is to be no such field."""
+        name = self.settings.me_auth_results or self.services.me
+        return None if name == "none" else name
+
+    @functools.cached_property
     def new_spool(self) -> Callable[[SpoolMemory], Spool]:
         """Makes an empty spool for a message; what all of them have in memory is counted."""
         settings = self.settings

@@ -14,6 +14,7 @@ import socket
 from collections import Counter
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from qpsmtpd.config.runoptions import Kind
@@ -26,6 +27,9 @@ from qpsmtpd.daemon.heap import Heap
 from qpsmtpd.daemon.jobs import Jobs
 from qpsmtpd.daemon.scoreboard import Slot
 from qpsmtpd.daemon.stress import Stress
+from qpsmtpd.fronts.hosting import FrontConnection, Speak
+from qpsmtpd.fronts.milterfront import speak_milter
+from qpsmtpd.fronts.policyfront import speak_policy
 from qpsmtpd.mail.ip import Endpoint
 from qpsmtpd.mail.session import ReverseLookup
 from qpsmtpd.mail.spoolmemory import SpoolMemory
@@ -46,6 +50,9 @@ RETRY_SECONDS = 0.1
 LOOK_SECONDS = 1.0
 #: Connections that are told of another grade of stress in one turn of the event loop.
 TOLD_AT_ONCE = 500
+
+#: What mail systems speak that ask us about their sessions.
+_FRONTS: dict[Kind, Speak] = {"policy": speak_policy, "milter": speak_milter}
 
 #: Turns of the event loop from the end of a connection to the end of its socket (uvloop).
 _CLOSING_TURNS = 3
@@ -79,6 +86,7 @@ class Server:
         self._look: asyncio.TimerHandle | None = None
         self._protocols: dict[SmtpProtocol, Place] = {}
         self._before_header: dict[ProxyHandshake, Place] = {}
+        self._fronts: dict[FrontConnection, Place] = {}
         self._by_snapshot: Counter[int] = Counter()
         self._retired: dict[int, Snapshot] = {}
         self._stopping: set[asyncio.Task[None]] = set()
@@ -125,7 +133,7 @@ class Server:
         if place is not GIVEN_AWAY:
             self._admission.leave(place)
         assert protocol.connection is not None
-        self._release(protocol.connection.snapshot)
+        self.release(protocol.connection.snapshot)
         self._note_if_empty()
 
     def _make_room(self) -> bool:
@@ -153,6 +161,29 @@ class Server:
         # Later, because its session may be about to begin.
         self._loop.call_soon(self._note_if_empty)
 
+    def enter(self, front: FrontConnection) -> bool:
+        """Register a connection of a mail system that asks us; False if there is no room."""
+        place = self._admission.enter_unnamed("a mail system")
+        if isinstance(place, Refusal):
+            return False
+        self._fronts[front] = place
+        self._empty.clear()
+        return True
+
+    def leave(self, front: FrontConnection) -> None:
+        """The connection is over."""
+        self._admission.leave(self._fronts.pop(front))
+        self._note_if_empty()
+
+    def hold(self, snapshot: Snapshot) -> None:
+        """A client is being asked about, with this configuration."""
+        self._by_snapshot[id(snapshot)] += 1
+
+    def release(self, snapshot: Snapshot) -> None:
+        """It has left."""
+        self._by_snapshot[id(snapshot)] -= 1
+        self._stop_if_unused(snapshot)
+
     def _note_if_empty(self) -> None:
         if not self.connections:
             self._empty.set()
@@ -167,7 +198,8 @@ class Server:
         """Accept connections on these sockets from now on."""
         for listener in listeners:
             factory = self._factory(listener.tls, kind=listener.kind)
-            acceptor = make_acceptor(self._loop, listener.socket, factory, self._pause)
+            front = self._front(listener.kind)
+            acceptor = make_acceptor(self._loop, listener.socket, front or factory, self._pause)
             await acceptor.start()
             self._acceptors.append(acceptor)
         if self._slot is not None:
@@ -257,6 +289,11 @@ class Server:
 
         return protocol
 
+    def _front(self, kind: Kind) -> Callable[[], FrontConnection] | None:
+        """Makes connections of a mail system that asks us; None for SMTP."""
+        speak = _FRONTS.get(kind)
+        return None if speak is None else partial(FrontConnection, self, self._loop, speak)
+
     async def serve_one(
         self,
         connected: socket.socket,
@@ -270,7 +307,12 @@ class Server:
     @property
     def connections(self) -> int:
         """How many are open, including those whose PROXY header is still to come."""
-        return len(self._protocols) + len(self._before_header)
+        return len(self._protocols) + len(self._before_header) + len(self._fronts)
+
+    @property
+    def _open(self) -> tuple[SmtpProtocol | FrontConnection, ...]:
+        """Those whose client is known, or that are of a mail system."""
+        return (*self._protocols, *self._fronts)
 
     async def _until_empty(self) -> None:
         """Wait until all connections are over, and closed."""
@@ -292,10 +334,6 @@ class Server:
         self._retired[id(old)] = old
         self._names.forget()
         self._stop_if_unused(old)
-
-    def _release(self, snapshot: Snapshot) -> None:
-        self._by_snapshot[id(snapshot)] -= 1
-        self._stop_if_unused(snapshot)
 
     def _stop_if_unused(self, snapshot: Snapshot) -> None:
         if self._by_snapshot[id(snapshot)] > 0 or id(snapshot) not in self._retired:
@@ -328,8 +366,8 @@ class Server:
         await self._stop_accepting()
         for waiting in tuple(self._before_header):
             waiting.drain()
-        for protocol in tuple(self._protocols):
-            protocol.drain()
+        for open_one in self._open:
+            open_one.drain()
         try:
             async with asyncio.timeout(deadline):
                 await self._until_empty()
@@ -337,7 +375,7 @@ class Server:
             pass
         for waiting in tuple(self._before_header):
             waiting.cut()
-        cut = tuple(self._protocols)
+        cut = self._open
         for protocol in cut:
             protocol.cut()
         if cut:

@@ -3,10 +3,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import socket
-import stat
 import time
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from contextlib import suppress
@@ -89,14 +89,15 @@ def _bind_path(path: str) -> socket.socket:
 
 
 def _remove_dead(path: str) -> None:
-    with suppress(FileNotFoundError):
-        if not stat.S_ISSOCK(Path(path).stat().st_mode):
-            return
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe, suppress(FileNotFoundError):
+    if not Path(path).is_socket():
+        return  # nothing is there, or bind() says what is
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         try:
             probe.connect(path)
         except ConnectionRefusedError:
             Path(path).unlink()
+        else:
+            raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
 
 
 def _bind_address(address: ListenAddress) -> list[socket.socket]:
@@ -150,7 +151,7 @@ def turn_away(listeners: Sequence[Listener]) -> int:
                 break
             count += 1
             with client, suppress(OSError):
-                if not listener.tls:
+                if listener.kind == "smtp" and not listener.tls:
                     client.send(INTERNAL_ERROR.encode(), socket.MSG_DONTWAIT)
     return count
 

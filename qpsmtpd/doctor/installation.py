@@ -16,7 +16,7 @@ from qpsmtpd.doctor.credentials import CREDENTIALS, VARIABLE
 from qpsmtpd.doctor.examination import Examination
 from qpsmtpd.doctor.machine import Machine
 from qpsmtpd.doctor.processes import Running, running
-from qpsmtpd.doctor.units import SERVICE, Unit, enabled, listen_addresses
+from qpsmtpd.doctor.units import SERVICE, Unit, enabled, front_addresses, listen_addresses
 from qpsmtpd.plugin.finding import Finding
 from qpsmtpd.plugin.services import Entry, Resolver
 from qpsmtpd.plugin.system import Account
@@ -83,8 +83,15 @@ class Installation:
 
     @cached_property
     def wanted(self) -> tuple[ListenAddress, ...]:
-        """Where the daemon is to listen; empty when nothing says so."""
-        return self.listen or tuple(listen_addresses(self.machine))
+        """Where the daemon is to take mail; empty when nothing says so."""
+        given = tuple(address for address in self.listen if address.kind == "smtp")
+        return given if self.listen else tuple(listen_addresses(self.machine))
+
+    @cached_property
+    def fronts(self) -> tuple[ListenAddress, ...]:
+        """Where mail systems are to ask the daemon about their sessions."""
+        given = tuple(address for address in self.listen if address.kind != "smtp")
+        return given if self.listen else tuple(front_addresses(self.machine))
 
     @cached_property
     def enabled(self) -> bool:
@@ -106,7 +113,7 @@ class Installation:
 
     def look(self) -> None:
         """Read what perhaps only root may see, so that processes forked later have it."""
-        _ = (self.account, self.wanted, self.running, self.environment)
+        _ = (self.account, self.wanted, self.fronts, self.running, self.environment)
 
     def resolver(self) -> Resolver:
         """A resolver like the daemon's.  Raises OSError or ValueError if that is impossible."""

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 
 from qpsmtpd.config.runoptions import ListenAddress
 from qpsmtpd.doctor.exim import Exim
+from qpsmtpd.doctor.fronts import check_fronts
 from qpsmtpd.doctor.installation import Installation
 from qpsmtpd.doctor.machine import Machine
 from qpsmtpd.doctor.overlaps import listed, overlap
@@ -33,6 +34,7 @@ def check_mail_systems(installation: Installation) -> Iterator[Finding]:
         yield from _check_exim(installation, exim)
     if exim is None and postfix is None:
         yield Finding.notice("mail system", "neither Exim nor Postfix is installed")
+    yield from check_fronts(installation)
     yield from installation.found("Mail systems")
 
 
@@ -59,7 +61,8 @@ def _addresses(installation: Installation, name: str, theirs: list[ListenAddress
 
 
 def _clashes(installation: Installation, theirs: list[ListenAddress]) -> list[ListenAddress]:
-    wanted = installation.wanted or (_SMTP,)
+    usual = () if installation.fronts else (_SMTP,)
+    wanted = installation.wanted or usual
     return [address for address in theirs if any(overlap(address, ours) for ours in wanted)]
 
 

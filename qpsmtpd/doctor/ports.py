@@ -24,7 +24,7 @@ def check_ports(installation: Installation) -> Iterator[Finding]:
     if not sockets and not installation.machine.exists("/proc/net/tcp"):
         yield Finding.notice("/proc/net/tcp", "cannot be read, so it is not known who listens")
         return
-    if not installation.wanted:
+    if not installation.wanted and not installation.fronts:
         yield from _without_addresses(sockets)
     for address in installation.wanted:
         yield from _check(

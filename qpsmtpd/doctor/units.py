@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 
-from qpsmtpd.config.runoptions import ListenAddress, parse_listen
+from qpsmtpd.config.runoptions import ListenAddress, kind_named, parse_listen
 from qpsmtpd.config.units import DIRECTORIES
 from qpsmtpd.doctor.machine import Machine
 
@@ -75,11 +76,39 @@ def enabled(machine: Machine) -> bool:
 
 
 def listen_addresses(machine: Machine) -> list[ListenAddress]:
-    """Where the units make the daemon listen: ListenStream= of the socket, or --listen."""
+    """Where the units make the daemon take mail: ListenStream= of the socket, or --listen."""
     unit = Unit(machine, SOCKET)
-    addresses = [_stream(text, unit.value("BindIPv6Only")) for text in unit.values("ListenStream")]
-    found = [address for address in addresses if address is not None]
-    return found or list(_options(Unit(machine, SERVICE).value("ExecStart")))
+    found = list(_streams(unit)) or list(_options(Unit(machine, SERVICE).value("ExecStart")))
+    return [address for address in found if address.kind == "smtp"]
+
+
+def front_addresses(machine: Machine) -> list[ListenAddress]:
+    """Where the units make it listen for mail systems that ask it about their sessions."""
+    units = [Unit(machine, name) for name in _sockets(machine)]
+    found = [address for unit in units for address in _streams(unit)]
+    found += _options(Unit(machine, SERVICE).value("ExecStart"))
+    return [address for address in found if address.kind != "smtp"]
+
+
+def _sockets(machine: Machine) -> list[str]:
+    """The socket units of the service, also those that the administrator has made for it."""
+    names = {
+        name
+        for directory in _DIRECTORIES
+        for name in machine.names(directory)
+        if name.endswith(".socket") and name != SOCKET
+    }
+    others = (name for name in sorted(names) if Unit(machine, name).value("Service") == SERVICE)
+    return [SOCKET, *others]
+
+
+def _streams(unit: Unit) -> Iterator[ListenAddress]:
+    kind = kind_named(unit.value("FileDescriptorName"))
+    for text in unit.values("ListenStream"):
+        if kind != "smtp" and text.startswith("/"):
+            yield ListenAddress("", 0, kind=kind, path=text)
+        elif (address := _stream(text, unit.value("BindIPv6Only"))) is not None:
+            yield replace(address, kind=kind)
 
 
 def _stream(text: str, v6_only: str) -> ListenAddress | None:

@@ -131,6 +131,7 @@ class Session(TaskOwner):
         "early_talk_is_judged",
         "hello",
         "hello_host",
+        "hosted",
         "id",
         "iprev",
         "karma",
@@ -184,6 +185,9 @@ class Session(TaskOwner):
         #: The client speaks LMTP (RFC 2033), and gets a reply to the message for each recipient.
         #: `hello` is "ehlo" after its LHLO, which does the same.
         self.lmtp = False
+        #: A mail system asks about a session of its own (policy service, milter): it decides about
+        #: relaying and recipients, and it keeps the message.
+        self.hosted = False
         #: The client may send mail to any destination.
         self.relay_client = False
         self.tls: TlsInfo | None = None
@@ -486,6 +490,11 @@ class Transaction(TaskOwner):
             self._fields_on_top += ((name, value),)
         elif self.message is not None:
             self.message.headers.prepend(name, value)
+
+    def take_fields_on_top(self) -> tuple[tuple[str, str], ...]:
+        """Take the fields that wait for a message which will not come (for a policy service)."""
+        fields, self._fields_on_top = self._fields_on_top or (), ()
+        return fields
 
     def put_fields_on_top(self) -> None:
         """Put the fields on top that `add_header` was given so far (for the core)."""

@@ -46,8 +46,9 @@ ENVIRONMENT = {
     "tcpserver sets them for `qpsmtpd inetd`.",
     "LISTEN_FDS, LISTEN_FDNAMES, LISTEN_PID, NOTIFY_SOCKET, WATCHDOG_USEC, WATCHDOG_PID, "
     "JOURNAL_STREAM, CREDENTIALS_DIRECTORY, STATE_DIRECTORY": "Set by the service manager: sockets "
-    "to listen on (those named smtps, submissions or tls speak TLS from the first byte), where to "
-    "report that the daemon is ready and alive, whether standard error is the journal, where "
+    "to listen on (those named smtps, submissions or tls speak TLS from the first byte; at those "
+    "named milter or policy, mail systems ask), where to report that the daemon is ready and "
+    "alive, whether standard error is the journal, where "
     "certificates and keys are, and where to keep the store.",
     "NO_COLOR": "Print without colours.",
 }
@@ -287,6 +288,10 @@ Between a mail system and a mail store, by LMTP (RFC 2033), on a Unix socket in 
 only the mail system may enter:
 
     qpsmtpd run --listen lmtp:/var/spool/postfix/private/qpsmtpd
+
+For a Postfix that asks, as its milter, and in a list of restrictions (check_policy_service):
+
+    qpsmtpd run --listen milter:127.0.0.1:8891 --listen policy:/run/qpsmtpd/policy
 """,
     "inetd": """\
 With tcpserver, as the daemon's user:
@@ -303,6 +308,10 @@ Before a reload, or for a configuration that is not in use yet:
 
     qpsmtpd check-config && systemctl reload qpsmtpd
     qpsmtpd check-config ./config
+
+What of a chain does not work where Postfix asks it as a policy service:
+
+    qpsmtpd check-config ./config --front policy
 """,
     "plugins": """\
 Show the chain, the manual of a plugin, and the chain of a configuration that is not in use yet:

@@ -202,7 +202,7 @@ def _read(kinds: dict[bytes, type[Packet]], letter: bytes, data: bytes) -> Packe
         raise BadPacketError(f"a packet {letter!r}, which is not known")
     cursor = _Cursor(data)
     try:
-        packet = _READERS.get(kind, _reader(kind))(cursor)
+        packet = _READERS[kind](cursor)
     except BadPacketError as error:
         raise BadPacketError(f"{kind.__name__}: {error}") from None
     if cursor.more:
@@ -212,26 +212,30 @@ def _read(kinds: dict[bytes, type[Packet]], letter: bytes, data: bytes) -> Packe
 
 def _reader(kind: type[Packet]) -> Callable[[_Cursor], Packet]:
     """Reads the fields of a packet that has them one after the other."""
+    fields = tuple(_FIELDS.get(field.name, _Cursor.string) for field in dataclasses.fields(kind))
 
     def read(cursor: _Cursor) -> Packet:
-        values = {field.name: _field(field, cursor) for field in dataclasses.fields(kind)}
-        return kind(**values)
+        return kind(*[field(cursor) for field in fields])
 
     return read
 
 
-def _field(field: dataclasses.Field[Any], cursor: _Cursor) -> Any:
-    if field.name == "chunk":
-        return cursor.rest()
-    if field.name == "words":
-        return cursor.strings()
-    if field.name == "index":
-        return cursor.number()
-    if field.name == "parameters":
-        return cursor.string() if cursor.more else b""
-    if field.name in _LAST_TEXTS:
-        return cursor.rest().partition(b"\0")[0]
-    return cursor.string()
+def _last_text(cursor: _Cursor) -> bytes:
+    return cursor.rest().partition(b"\0")[0]
+
+
+def _parameters(cursor: _Cursor) -> bytes:
+    return cursor.string() if cursor.more else b""
+
+
+#: How fields are read that are not C strings.
+_FIELDS: dict[str, Callable[[_Cursor], Any]] = {
+    "chunk": _Cursor.rest,
+    "words": _Cursor.strings,
+    "index": _Cursor.number,
+    "parameters": _parameters,
+    **dict.fromkeys(_LAST_TEXTS, _last_text),
+}
 
 
 def _read_negotiation(cursor: _Cursor) -> Packet:
@@ -261,6 +265,7 @@ def _read_connect(cursor: _Cursor) -> Packet:
 
 
 _READERS: dict[type[Packet], Callable[[_Cursor], Packet]] = {
+    **{kind: _reader(kind) for kind in (*COMMANDS, *REPLIES)},
     Negotiate: _read_negotiation,
     Macros: _read_macros,
     Connect: _read_connect,

@@ -17,15 +17,9 @@ from qpsmtpd.mail.message import Message
 from qpsmtpd.mail.notes import Note
 from qpsmtpd.mail.session import Transaction
 from qpsmtpd.milter.codec import MAX_DATA
-from qpsmtpd.milter.packets import (
-    Header,
-)
 
 #: Our own Received field as it stands; set when the first milter gets the message.
 OWN_RECEIVED = Note[bytes]("milter.own_received")
-
-#: Names and values share a packet, with two NUL.
-_MOST_OF_FIELD = MAX_DATA - 2
 
 
 def own_received(tx: Transaction) -> bytes:
@@ -36,7 +30,8 @@ def own_received(tx: Transaction) -> bytes:
     own = tx.notes.get(OWN_RECEIVED)
     if own is None:
         assert tx.message is not None
-        own = next(iter(tx.message.headers.raw("Received")), b"")
+        ours = [] if tx.session.hosted else tx.message.headers.raw("Received")
+        own = next(iter(ours), b"")
         tx.notes[OWN_RECEIVED] = own
     return own
 
@@ -63,19 +58,6 @@ def real_number(tx: Transaction, name: str, nth: int) -> int | None:
         if seen == nth:
             return number
     return None
-
-
-def header_packet(field: HeaderField, *, exact: bool) -> Header:
-    """A field as it is sent; `exact`: with the space that follows the colon.
-
-    What does not fit into a packet of libmilter is cut.
-    """
-    name, _, value = field.raw.partition(b":")
-    name = name.rstrip(b" \t")[:_MOST_OF_FIELD]
-    value = value.rstrip(b"\r\n").replace(b"\r\n", b"\n").replace(b"\0", b"?")
-    if not exact:
-        value = value.removeprefix(b" ")
-    return Header(name, value[: _MOST_OF_FIELD - len(name)])
 
 
 async def body_chunks(message: Message) -> AsyncIterator[bytes]:

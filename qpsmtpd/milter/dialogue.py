@@ -15,8 +15,9 @@ from dataclasses import replace
 from qpsmtpd.mail.session import Recipient, Session, Transaction
 from qpsmtpd.mail.verdict import Verdict
 from qpsmtpd.milter import packets
-from qpsmtpd.milter.content import body_chunks, header_packet, visible_fields
+from qpsmtpd.milter.content import body_chunks, visible_fields
 from qpsmtpd.milter.edits import Edits
+from qpsmtpd.milter.fields import header_packet
 from qpsmtpd.milter.link import CONTINUE, Answer, Change, Link
 from qpsmtpd.milter.links import Links
 from qpsmtpd.milter.macros import Scene, Server, octets

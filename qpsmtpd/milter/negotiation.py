@@ -7,7 +7,7 @@ We offer all that we know in a version; the milter takes a part of it (libmilter
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from qpsmtpd.milter import packets
@@ -168,6 +168,25 @@ def agree(offered: Negotiate, answer: Negotiate) -> Agreement:
         Step(answer.steps) | unknown_to_it,
         dict(_chosen(answer)),
     )
+
+
+def settle(
+    offered: Negotiate, steps: Step, macros: Mapping[Stage, Sequence[str]]
+) -> tuple[Negotiate, Agreement]:
+    """A milter's answer to an offer, and what comes of it: of the steps, those that were offered.
+
+    All actions that were offered are taken.  Raises NegotiationError for a version that is too old.
+    """
+    if offered.version < OLDEST:
+        raise NegotiationError(f"offers version {offered.version} of the protocol")
+    version = min(offered.version, NEWEST)
+    actions = Action(offered.actions & _ALL_ACTIONS)
+    agreed = Step(offered.steps & steps)
+    wanted: tuple[tuple[int, bytes], ...] = ()
+    if Action.CHOOSE_MACROS in actions:
+        wanted = tuple((int(stage), " ".join(names).encode()) for stage, names in macros.items())
+    answer = Negotiate(version, int(actions), int(agreed), wanted)
+    return answer, Agreement(version, actions, agreed)
 
 
 def _chosen(answer: Negotiate) -> list[tuple[Stage, tuple[str, ...]]]:

@@ -120,6 +120,8 @@ class Plugin(Generic[O]):
     passes_on: that it hands messages over with what only the mail system behind can do, and has
       offered: BINARYMIME, DELIVERBY, MT-PRIORITY, FUTURERELEASE.  Others that deliver are not asked
       to take such messages.
+    watches_wire: that it watches how the client speaks, which cannot be seen where a mail system
+      asks us about its client (policy service, milter).
     remedy: what an administrator can do when the plugin has refused mail that is good, besides its
       files and its option `reject`; for `qpsmtpd explain`.
     warning: what check-config says about every line with it, for instance that it loses mail.
@@ -140,6 +142,7 @@ class Plugin(Generic[O]):
     verifies_recipients: ClassVar[bool] = True
     can_hold: ClassVar[bool] = False
     passes_on: ClassVar[bool] = False
+    watches_wire: ClassVar[bool] = False
     warning: ClassVar[str] = ""
     remedy: ClassVar[str] = ""
 

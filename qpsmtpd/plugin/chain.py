@@ -118,6 +118,10 @@ class Chain:
         #: Whether a plugin adds header fields instead of refusing.
         self.tags = any(chained.plugin.mode == "tag" for chained in self.plugins)
 
+        #: Plugins that accept our own recipients, and refuse those of others.
+        self.gates = frozenset(
+            chained.plugin.name for chained in self.plugins if chained.plugin.accepts_recipients
+        )
         #: Plugins that deliver, but can pass on nothing that asks more than that.
         self.plain_deliverers = frozenset(
             chained.plugin.name

@@ -97,6 +97,8 @@ class EarlytalkerOptions(RejectOptions):
 class Earlytalker(Plugin[EarlytalkerOptions]):
     """The test for clients that do not wait."""
 
+    watches_wire = True
+
     async def start(self) -> None:
         self._check_at = self.options.check_at or ("CONNECT",)
 

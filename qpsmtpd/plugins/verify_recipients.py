@@ -46,6 +46,9 @@ asked about: only relay clients can write to them, and it is the mail system's t
 becomes of that mail. Our own domains that the mail system only relays are asked about; Postfix
 knows their recipients from relay_recipient_maps, Exim does not and accepts them all.
 
+Nobody is asked where a mail system asks us as its policy service or milter: it knows its
+recipients itself.
+
 Questions have the null sender; `sender` gives another one, for a next hop that refuses it. Two
 servers that ask each other, or a mail system's address that is in truth our own, are noticed, and
 the question ends there.
@@ -175,6 +178,9 @@ class VerifyRecipients(Plugin[VerifyOptions]):
     # --- whether to ask ---------------------------------------------------------------------
 
     def _is_to_be_asked_about(self, address: Address, session: Session) -> bool:
+        if session.hosted:
+            # It is the mail system that asks us, and we would ask it.
+            return False
         if not any(deliverer.can_be_asked() for deliverer in self.services.deliverers):
             return False
         # <postmaster> without a domain is always taken (RFC 5321 section 4.5.1).

@@ -16,14 +16,15 @@ from qpsmtpd.mail.address import (
 )
 from qpsmtpd.mail.capabilities import offers_extension
 from qpsmtpd.mail.session import Recipient, Transaction
+from qpsmtpd.mail.trail import Answer
 from qpsmtpd.plugin.base import ParsedPath
 from qpsmtpd.smtp import replies
 from qpsmtpd.smtp.connection import Connection
 from qpsmtpd.smtp.replies import reply_to
 from qpsmtpd.smtp.reply import Reply
 
-_MAIL_PARSERS = frozenset({"mail_parse", "mail_pre"})
-_RCPT_PARSERS = frozenset({"rcpt_parse", "rcpt_pre"})
+MAIL_PARSERS = frozenset({"mail_parse", "mail_pre"})
+RCPT_PARSERS = frozenset({"rcpt_parse", "rcpt_pre"})
 _BODY_TYPES = ("7BIT", "8BITMIME")
 _BINARY = "BINARYMIME"
 _ESMTP_MAIL_PARAMETERS = frozenset({"SIZE", "BODY", "SMTPUTF8", "AUTH"}) | dsn.MAIL_PARAMETERS
@@ -38,8 +39,8 @@ async def mail(connection: Connection, argument: str) -> Reply:
     if session.hello is None:
         return replies.HELLO_FIRST
     parsed = _split(argument, "FROM", replies.BAD_SENDER)
-    if connection.snapshot.chain.hooks & _MAIL_PARSERS:
-        parsed = await _ask_parsers(connection, "mail", argument, parsed)
+    if connection.snapshot.chain.hooks & MAIL_PARSERS:
+        parsed = await ask_parsers(connection, "mail", argument, parsed)
     if isinstance(parsed, Reply):
         return parsed
     if parsed.parameters:
@@ -59,10 +60,10 @@ async def mail(connection: Connection, argument: str) -> Reply:
         # Nobody is to be asked, and nothing ends.
         session.transaction = transaction
         return replies.SENDER_OK
-    return await _begin(connection, transaction)
+    return await begin_transaction(connection, transaction)
 
 
-async def _begin(connection: Connection, transaction: Transaction) -> Reply:
+async def begin_transaction(connection: Connection, transaction: Transaction) -> Reply:
     """Ask the plugins about a new transaction; if they agree, it replaces the one there is."""
     session = connection.session
     if connection.incoming is not None:
@@ -108,7 +109,7 @@ def _mail_parameter_fault(
     if dsn.has_wrong_value(parameters, utf8=False):
         return replies.BAD_PARAMETER
     if "SIZE" in parameters:
-        return _size_fault(parameters["SIZE"] or "", connection.snapshot.largest_message)
+        return size_fault(parameters["SIZE"] or "", connection.snapshot.largest_message)
     return None
 
 
@@ -148,7 +149,7 @@ def _is_submitter(value: str) -> bool:
     return True
 
 
-def _size_fault(size: str, limit: int) -> Reply | None:
+def size_fault(size: str, limit: int) -> Reply | None:
     """RFC 1870 section 6.1: a message that is too big is refused before it is sent."""
     if not (size.isascii() and size.isdigit() and len(size) <= 20):
         return replies.BAD_PARAMETER
@@ -163,8 +164,8 @@ async def rcpt(connection: Connection, argument: str) -> Reply:
     if connection.incoming is not None:
         return replies.UNFINISHED
     parsed = _split(argument, "TO", replies.BAD_RECIPIENT)
-    if connection.snapshot.chain.hooks & _RCPT_PARSERS:
-        parsed = await _ask_parsers(connection, "rcpt", argument, parsed)
+    if connection.snapshot.chain.hooks & RCPT_PARSERS:
+        parsed = await ask_parsers(connection, "rcpt", argument, parsed)
     if isinstance(parsed, Reply):
         return parsed
     if parsed.parameters:
@@ -183,7 +184,7 @@ async def rcpt(connection: Connection, argument: str) -> Reply:
         return replies.UTF8_NEEDED
     if len(transaction.recipients) >= connection.snapshot.settings.max_recipients:
         return replies.TOO_MANY_RECIPIENTS
-    return await _decide(connection, transaction, Recipient(address, parsed.parameters))
+    return await decide_recipient(connection, transaction, Recipient(address, parsed.parameters))
 
 
 def _rcpt_parameter_fault(parameters: dict[str, str | None], utf8: bool) -> Reply | None:
@@ -193,19 +194,23 @@ def _rcpt_parameter_fault(parameters: dict[str, str | None], utf8: bool) -> Repl
     return replies.BAD_PARAMETER if dsn.has_wrong_value(parameters, utf8=utf8) else None
 
 
-async def _decide(connection: Connection, transaction: Transaction, recipient: Recipient) -> Reply:
+async def decide_recipient(
+    connection: Connection, transaction: Transaction, recipient: Recipient
+) -> Reply:
     """Ask whether the recipient may be written to, and then whether it exists.
 
     In this order, so that nobody learns by asking us who exists at hosts that we do not relay to,
     and so that the order of the lines does not matter.
     """
     answer = await connection.run("rcpt", transaction, recipient)
-    if answer is not None and not answer.refused:
+    if (answer is not None and not answer.refused) or _left_to_host(connection, answer):
         found = None
         if "verify_recipient" in connection.snapshot.chain.hooks:
             found = await connection.run("verify_recipient", transaction, recipient)
         if found is None or not found.refused:
             transaction.recipients.append(recipient)
+            if answer is None or answer.refused:
+                return replies.RECIPIENT_OK
             return reply_to(answer)
         answer = found
     transaction.refused_recipients += 1
@@ -216,6 +221,19 @@ async def _decide(connection: Connection, transaction: Transaction, recipient: R
     return reply
 
 
+def _left_to_host(connection: Connection, answer: Answer | None) -> bool:
+    """Whether the mail system that asks us decides about this recipient.
+
+    If no plugin has an opinion; and where a plugin that accepts our recipients has none for others,
+    for it is not we who would relay.
+    """
+    if not connection.session.hosted:
+        return False
+    if answer is None:
+        return True
+    return answer.plugin in connection.snapshot.chain.gates and not answer.broken
+
+
 def _split(argument: str, keyword: Literal["FROM", "TO"], bad_address: Reply) -> ParsedPath | Reply:
     """Split the argument of MAIL or RCPT into path and parameters."""
     try:
@@ -224,7 +242,7 @@ def _split(argument: str, keyword: Literal["FROM", "TO"], bad_address: Reply) ->
         return bad_address if error.where == "address" else replies.SYNTAX_ERROR
 
 
-async def _ask_parsers(
+async def ask_parsers(
     connection: Connection,
     command: Literal["mail", "rcpt"],
     argument: str,

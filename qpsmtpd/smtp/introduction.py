@@ -17,10 +17,14 @@ from qpsmtpd.smtp.reply import Reply
 _RESET = frozenset({"RSET", "EHLO", "HELO", "LHLO", "STARTTLS"})
 
 
+#: The hooks of a connection, in their order.
+OPENING = ("pre_connection", "connect")
+
+
 async def ask_at_connect(connection: Connection) -> Reply | None:
     """Run the hooks of the connection.  The refusal, if there is one."""
     session = connection.session
-    for hook in ("pre_connection", "connect"):
+    for hook in OPENING:
         reply = connection.refusal(await connection.run(hook, session), session.client.ip)
         if reply is not None:
             return reply

@@ -19,6 +19,7 @@ OK = Reply(250, "2.0.0", "OK")
 SENDER_OK = Reply(250, "2.1.0", "Sender OK")
 RECIPIENT_OK = Reply(250, "2.1.5", "Recipient OK")
 GO_AHEAD = Reply(354, "", "Go ahead, end with a dot on a line by itself")
+LEFT_TO_HOST = Reply(250, "2.0.0", "Message passed")
 CHUNK_OK = Reply(250, "2.0.0", "Chunk taken")
 VRFY_UNSAID = Reply(252, "2.5.0", "Cannot verify, but will accept a message and try to deliver it")
 

@@ -205,6 +205,10 @@ async def _add_trace(
     headers = transaction.message.headers
     await transaction.session.resolve_client_name()
     _add_results(transaction, headers, connection.snapshot)
+    if transaction.session.hosted:
+        # The Received field is that of the mail system that asks.
+        transaction.put_fields_on_top()
+        return None
     info = trace.received_info(transaction)
     answer = None
     if "received_line" in hooks:
@@ -222,8 +226,8 @@ async def _add_trace(
 def _add_results(transaction: Transaction, headers: Headers, snapshot: Snapshot) -> None:
     """Say what we found out about the client, and let nobody else say it in our name."""
     settings, me = snapshot.settings, snapshot.services.me
-    authserv_id = settings.me_auth_results or me
-    if authserv_id == "none":
+    authserv_id = snapshot.authserv_id
+    if authserv_id is None:
         return
     if settings.auth_results_of_others == "rename":
         headers.rename("Authentication-Results", "Original-Authentication-Results")
@@ -249,6 +253,8 @@ async def _queue(connection: Connection, transaction: Transaction) -> Reply:
         dropped = Answer(transaction.dropped_by, "queue", accept())
         transaction.trail.decide(dropped)
         return reply_to(dropped)
+    if connection.session.hosted:
+        return replies.LEFT_TO_HOST
     parameters = transaction.mail_parameters
     if parameters and (transaction.binary or passedon.keywords_of(parameters)):
         transaction.left_out |= connection.snapshot.chain.plain_deliverers

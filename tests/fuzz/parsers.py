@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Everything that reads foreign text: what it may raise, and what must be true of what it returns.
 
-Foreign is what a client, a proxy, a name server, a next hop, a scanner, a milter or a handler says.
+Foreign is what a client, a proxy, a name server, a next hop, a scanner, a milter, a handler, or a
+mail system that asks us, says.
 `uncovered` finds public functions that take text and are not here, so that a new one is tried as
 well.
 """
@@ -26,6 +27,7 @@ from qpsmtpd.dns import answers, names, resolvconf, udpport
 from qpsmtpd.errors import ConfigError, DnsError
 from qpsmtpd.explain import logfiles
 from qpsmtpd.explain.story import story
+from qpsmtpd.fronts import headeredits, policycodec, visit
 from qpsmtpd.handlers import statuses
 from qpsmtpd.lists import addresses, clientrecords, dnslists, domains, dynamicnames, hosts
 from qpsmtpd.logins import (
@@ -72,6 +74,7 @@ from qpsmtpd.mailauth.results import (
     dmarc_auth_result,
 )
 from qpsmtpd.milter import codec, packets, verdicts
+from qpsmtpd.milter import fields as milterfields
 from qpsmtpd.milter.edits import Edits
 from qpsmtpd.milter.link import Change
 from qpsmtpd.milter.wire import MilterError
@@ -104,6 +107,7 @@ ROOMS = (
     "recipients",
     "handlers",
     "milter",
+    "fronts",
 )
 
 
@@ -1351,6 +1355,82 @@ MILTER_PARSERS = (
 )
 
 
+# --- fronts -------------------------------------------------------------------------------------
+
+_REQUEST = (
+    b"request=smtpd_access_policy\nprotocol_state=RCPT\nclient_address=192.0.2.1\nsize=12\n"
+    b"sender=a@b.test\nrecipient=user@example.test\ninstance=1.2\n\n"
+)
+
+
+def _asked_for(octets: bytes) -> list[policycodec.Request]:
+    splitter, found = policycodec.RequestSplitter(), []
+    splitter.feed(octets)
+    while (request := splitter.next()) is not None:
+        assert request.number("size") >= 0
+        found.append(request)
+    return found
+
+
+def _fields_sent(octets: bytes) -> list[bytes]:
+    """The fields that a mail system sends, and what would turn them into others."""
+    found = [
+        milterfields.field_of(packet, exact=True)
+        for packet in _said(octets, codec.read_command)
+        if isinstance(packet, packets.Header)
+    ]
+    before = headers.Headers.parse(b"".join(found)).fields()
+    headeredits.header_edits(before, before[::-1], exact=True)
+    return found
+
+
+def _are_fields(_octets: bytes, result: list[bytes]) -> None:
+    assert all(message.only_crlf(field) and field.count(b"\r\n\r\n") == 0 for field in result)
+    assert len(headers.Headers.parse(b"".join(result)).fields()) == len(result)
+
+
+FRONT_PARSERS = (
+    Parser(
+        "requests of Postfix",
+        _asked_for,
+        (
+            policycodec.read_request,
+            policycodec.RequestSplitter.feed,
+            policycodec.RequestSplitter.next,
+        ),
+        (_REQUEST, _REQUEST * 2),
+        (b"\n", b"\n\n", b"=", *words("request=smtpd_access_policy protocol_state= RCPT DATA x=")),
+        (policycodec.BadRequestError,),
+    ),
+    Parser(
+        "answers to Postfix",
+        lambda octets: policycodec.written(decoded(octets)),
+        (policycodec.written,),
+        (b"DUNNO", b"550 5.7.1 no"),
+        (b"\n", b"\r", b"=", b"\0"),
+    ),
+    Parser(
+        "fields of a mail system",
+        _fields_sent,
+        (milterfields.field_of, headeredits.header_edits),
+        tuple(
+            codec.encode(packets.Header(name, value)) * 3
+            for name, value in ((b"Subject", b" x\n\ty"), (b"A", b""), (b"Received", b"b\n c"))
+        ),
+        _IN_PACKETS,
+        (codec.BadPacketError,),
+        _are_fields,
+    ),
+    Parser(
+        "addresses without brackets",
+        lambda octets: visit.bracketed(decoded(octets)),
+        (visit.bracketed,),
+        (b"a@b.test", b"a b@c.test", b""),
+        _IN_ADDRESS,
+    ),
+)
+
+
 # --- scanners ----------------------------------------------------------------------------------
 
 _CONTENT = message.Message.from_bytes(b"Subject: x\r\n\r\ny\r\n")
@@ -1821,6 +1901,7 @@ PARSERS = (
     *MAILAUTH_PARSERS,
     *CONTENT_PARSERS,
     *MILTER_PARSERS,
+    *FRONT_PARSERS,
     *SCANNER_PARSERS,
     *LOGIN_PARSERS,
     *RECIPIENT_PARSERS,

@@ -285,7 +285,12 @@ def users_of_this_machine() -> None:
 def a_port_with_tls_from_the_first_byte() -> None:
     unit = after("/etc/systemd/system/qpsmtpd-submissions.socket:")
     (UNITS / "qpsmtpd-submissions.socket").write_text(section(unit))
-    shell(after("WantedBy=sockets.target"))
+    shell(
+        after(
+            "FileDescriptorName=submissions\n    Service=qpsmtpd.service\n\n"
+            "    [Install]\n    WantedBy=sockets.target"
+        )
+    )
     source = (CLIENT_ADDRESS, 0)
     with smtplib.SMTP_SSL(
         LISTEN[0], 465, timeout=20, source_address=source, context=any_certificate()
@@ -552,6 +557,32 @@ def delivery_by_lmtp() -> None:
     shell("systemctl restart postfix qpsmtpd.service")
 
 
+def inside_postfix() -> None:
+    """Postfix has port 25, and asks; then as a policy service, without the milter."""
+    with (CONFIG / "badmailfrom").open("a") as file:
+        file.write("bad@sender.example\n")
+    drop_in("qpsmtpd.socket", section(after("give qpsmtpd a socket that Postfix reaches from its")))
+    shell(after("and tell Postfix to ask there."))
+    asked_by_postfix("inside-milter")
+    shell("postconf -e smtpd_milters=")
+    unit = after("Postfix asks it as a policy service:")
+    (UNITS / "qpsmtpd-policy.socket").write_text(section(unit))
+    shell(after("WantedBy=sockets.target\n\nwith"))
+    asked_by_postfix("inside-policy")
+
+
+def asked_by_postfix(subject: str) -> None:
+    """A good message arrives, a bad sender is refused, and the doctor knows who asks."""
+    server = "127.0.0.1:25"
+    good = send(RECIPIENT, subject, server=server)
+    expect(good.data_reply.startswith("250 "), good.transcript)
+    arrived_once(subject)
+    bad = send(RECIPIENT, subject, server=server, sender="bad@sender.example")
+    expect("<** 55" in bad.transcript, bad.transcript)
+    asked = [found["text"] for found in findings() if found["text"] == "is asked by Postfix"]
+    expect(asked, str(findings()))
+
+
 def exim_trusts_us() -> None:
     then = after("then, in both cases:")
     for form in ("false", "true"):
@@ -651,6 +682,7 @@ CHECKS: dict[str, tuple[Callable[[], None], ...]] = {
         delivery_by_lmtp,
         before_postfixs_queue,
         out_of_service,
+        inside_postfix,
     ),
     "exim4": (
         exims_own_questions,

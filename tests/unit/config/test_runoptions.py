@@ -14,6 +14,7 @@ from qpsmtpd.config.runoptions import (
     ListenAddress,
     RunOptions,
     config_directories,
+    kind_named,
     parse_listen,
 )
 
@@ -62,6 +63,34 @@ def test_no_kind(text: str) -> None:
 def test_lmtp_has_another_port(text: str) -> None:
     with pytest.raises(ValueError, match="RFC 2033"):
         parse_listen(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("milter:127.0.0.1:8891", ListenAddress("127.0.0.1", 8891, kind="milter")),
+        ("policy:[::1]:10030", ListenAddress("::1", 10030, kind="policy")),
+        ("policy:10030", ListenAddress("", 10030, kind="policy")),
+        ("milter:/run/a b", ListenAddress("", 0, kind="milter", path="/run/a b")),
+    ],
+)
+def test_fronts(text: str, address: ListenAddress) -> None:
+    assert parse_listen(text) == parse_listen(str(address)) == address
+
+
+@pytest.mark.parametrize("text", ["milter:", "milter:x", "/run/x", "milter:x/y"])
+def test_no_front(text: str) -> None:
+    with pytest.raises(ValueError, match="or milter:… with these or /PATH"):
+        parse_listen(text)
+    with pytest.raises(ValueError, match=r"PORT$"):
+        parse_listen(f"milter:{text}", tls=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("smtp", "smtp"), ("qpsmtpd-milter", "milter"), ("policy", "policy")]
+)
+def test_names_of_sockets(name: str, kind: str) -> None:
+    assert kind_named(name) == kind
 
 
 @pytest.mark.parametrize(

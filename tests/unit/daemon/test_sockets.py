@@ -124,6 +124,7 @@ def test_a_unix_socket(listeners: list[Listener], tmp_path: Path) -> None:
     # What an earlier process has left is replaced.
     listeners += bind([ListenAddress("", 0, path=path)])
     assert describe(listeners[0]) == path
+    assert Path(path).stat().st_mode & 0o777 == 0o666
 
 
 def test_a_file_is_not_replaced(tmp_path: Path) -> None:
@@ -131,6 +132,12 @@ def test_a_file_is_not_replaced(tmp_path: Path) -> None:
     with pytest.raises(ListenError, match="file: Address already in use"):
         bind([ListenAddress("", 0, path=str(tmp_path / "file"))])
     assert (tmp_path / "file").read_text() == "precious"
+
+
+def test_names_say_what_is_spoken(listeners: list[Listener], passed: list[int]) -> None:
+    listeners += passed_by_systemd(environment(names="qpsmtpd-milter:policy"))
+    assert [listener.kind for listener in listeners] == ["milter", "policy"]
+    assert passed
 
 
 # --- of systemd -------------------------------------------------------------------------------

@@ -143,6 +143,14 @@ async def test_nobody_to_ask() -> None:
     assert mute.asked == []
 
 
+async def test_a_mail_system_that_asks_us_is_not_asked() -> None:
+    system = FakeMailSystem(USUAL)
+    tx = a_transaction()
+    tx.session.hosted = True
+    assert await reply(await verifier(system), NOBODY, tx) == ""
+    assert system.asked == []
+
+
 async def test_another_sender() -> None:
     system = FakeMailSystem({})
     await reply(await verifier(system, line="sender=p@mx.example"), USER)

@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: MIT
+"""Fronts: whether Postfix asks us where we listen as its milter or policy service, and can."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from qpsmtpd.config.runoptions import Kind, ListenAddress
+from qpsmtpd.doctor.access import WRITE, obstacle
+from qpsmtpd.doctor.installation import Installation
+from qpsmtpd.doctor.machine import Machine
+from qpsmtpd.doctor.overlaps import is_loopback, overlap
+from qpsmtpd.plugin.finding import Finding
+
+#: The user that Postfix's servers run as.
+_USER = "postfix"
+
+#: The parameters of main.cf that name milters and policy services.
+_PARAMETERS: dict[Kind, tuple[str, ...]] = {
+    "milter": ("smtpd_milters", "non_smtpd_milters"),
+    "policy": tuple(
+        f"smtpd_{stage}_restrictions"
+        for stage in (
+            *("client", "helo", "sender", "relay", "recipient"),
+            *("data", "end_of_data", "etrn"),
+        )
+    ),
+}
+
+_endpoints = re.compile(r"(?:(unix|inet6?):)([^\s,{}]+)").findall
+
+
+@dataclass(frozen=True)
+class _Asking:
+    """What Postfix says in its configuration about whom it asks.
+
+    values: those of the parameters, also for single services.  queue: its queue directory.
+    chrooted: whether an SMTP server of it runs in that directory.  action: milter_default_action.
+    """
+
+    values: tuple[str, ...]
+    queue: str
+    chrooted: bool
+    action: str
+
+    @classmethod
+    def read(cls, machine: Machine, kind: Kind) -> _Asking | None:
+        """The configuration, by postconf(1); None if there is no Postfix."""
+        queue = machine.run("postconf", "-xh", "queue_directory")
+        if queue is None or queue.status:
+            return None
+        texts = [_said(machine, "-xh", name) for name in _PARAMETERS[kind]]
+        return cls(
+            (*texts, _said(machine, "-P")),
+            queue.text,
+            any(_is_chrooted(line) for line in _said(machine, "-M").splitlines()),
+            _said(machine, "-xh", "milter_default_action"),
+        )
+
+    def names(self, address: ListenAddress) -> bool:
+        """Whether it asks there."""
+        found = (each for value in self.values for each in _endpoints(value))
+        return any(self._means(address, kind, place) for kind, place in found)
+
+    def _means(self, address: ListenAddress, kind: str, place: str) -> bool:
+        if kind == "unix":
+            below = str(Path(self.queue, place.lstrip("/")))
+            inside = self.chrooted or not place.startswith("/")
+            return address.path == (below if inside else place)
+        host, _, port = place.rpartition(":")
+        if address.path or not port.isdigit():
+            return False
+        return overlap(address, ListenAddress(host.strip("[]"), int(port)))
+
+    def endpoint(self, address: ListenAddress) -> str:
+        """The address as Postfix writes it."""
+        if not address.path:
+            host = f"[{address.host}]" if ":" in address.host else address.host or "127.0.0.1"
+            return f"inet:{host}:{address.port}"
+        below = f"{self.queue.rstrip('/')}/"
+        return f"unix:{address.path.removeprefix(below)}"
+
+
+def _said(machine: Machine, *arguments: str) -> str:
+    answer = machine.run("postconf", *arguments)
+    return answer.text if answer is not None and not answer.status else ""
+
+
+def _is_chrooted(line: str) -> bool:
+    """Whether an entry of master.cf is an SMTP server in a chroot: always said in Debian."""
+    fields = line.split()
+    return len(fields) > 7 and fields[7] == "smtpd" and fields[4] == "y"
+
+
+def check_fronts(installation: Installation) -> Iterator[Finding]:
+    """Each address on which a mail system can ask us."""
+    for address in installation.fronts:
+        yield from _check(installation.machine, address)
+
+
+def _check(machine: Machine, address: ListenAddress) -> Iterator[Finding]:
+    subject = str(address)
+    if not address.path and not is_loopback(address.host):
+        text = "others than this machine may ask here, and see the answers of all filters"
+        yield Finding.warning(subject, text, "Listen on a Unix socket, or on 127.0.0.1.")
+    asking = _Asking.read(machine, address.kind)
+    if asking is None:
+        yield Finding.notice(subject, "there is no Postfix here that could ask")
+        return
+    if not asking.names(address):
+        yield _unasked(asking, address)
+        return
+    if address.path and (found := _unreachable(machine, address)):
+        yield found
+    else:
+        yield Finding.ok(subject, "is asked by Postfix")
+    if address.kind == "milter" and asking.action == "accept":
+        text = "milter_default_action is accept: mail passes unseen while qpsmtpd is down"
+        command = "postconf -e milter_default_action=tempfail"
+        yield Finding.warning(subject, text, "Let it be deferred:", command)
+
+
+def _unasked(asking: _Asking, address: ListenAddress) -> Finding:
+    where = asking.endpoint(address)
+    if address.path and asking.chrooted and not Path(address.path).is_relative_to(asking.queue):
+        text = f"Postfix's SMTP server is in a chroot, and sees nothing outside {asking.queue}"
+        return Finding.error(str(address), text, f"Put the socket below {asking.queue}.")
+    if address.kind == "milter":
+        text = "smtpd_milters of Postfix does not name it"
+        commands = (f"postconf -e smtpd_milters={where}", "systemctl reload postfix")
+        return Finding.warning(str(address), text, "If no other milter is named there:", *commands)
+    text = "no check_policy_service in a restriction list of Postfix names it"
+    advice = (
+        f"Add check_policy_service {where} to smtpd_recipient_restrictions, after "
+        "reject_unauth_destination."
+    )
+    return Finding.warning(str(address), text, advice)
+
+
+def _unreachable(machine: Machine, address: ListenAddress) -> Finding | None:
+    """What keeps Postfix from the socket."""
+    subject = str(address)
+    account = machine.account(_USER)
+    found = None if account is None else obstacle(machine, address.path, account, WRITE)
+    if found is None:
+        return None
+    if found.kind == "missing":
+        advice = "It is there once the unit listens:"
+        return Finding.warning(subject, str(found), advice, "systemctl restart qpsmtpd.socket")
+    return Finding.error(
+        subject, str(found), f"Give it SocketGroup={_USER} and SocketMode=0660 in its unit."
+    )
