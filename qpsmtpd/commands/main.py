@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""The program `qpsmtpd`: run | inetd | reload | check-config | plugins | karma | log | try |
-explain | dialogue | doctor | dkim-key | dmarc-report | scram-verifier.
+"""The program `qpsmtpd`: run | inetd | reload | check-config | plugins | karma | log |
+status | metrics | try | explain | dialogue | doctor | dkim-key | dmarc-report | scram-verifier.
 
 Without a command it is `qpsmtpd inetd` if tcpserver or inetd has started it, as the program of the
 Perl version was.
@@ -29,6 +29,8 @@ _MODULES = {
     "plugins": "plugins",
     "karma": "karma",
     "log": "log",
+    "status": "status",
+    "metrics": "metrics",
     "try": "trial",
     "explain": "explain",
     "dialogue": "dialogue",

@@ -23,10 +23,13 @@ from qpsmtpd.daemon.admission import Admission, Limits, Place, Refusal
 from qpsmtpd.daemon.clientnames import ClientNames
 from qpsmtpd.daemon.heap import Heap
 from qpsmtpd.daemon.jobs import Jobs
+from qpsmtpd.daemon.sampling import say_open
 from qpsmtpd.daemon.scoreboard import Slot
 from qpsmtpd.mail.ip import Endpoint
 from qpsmtpd.mail.session import ReverseLookup
 from qpsmtpd.mail.spoolmemory import SpoolMemory
+from qpsmtpd.metrics.catalogue import CONNECTIONS, LOOP_LAG
+from qpsmtpd.metrics.counting import FIGURES
 from qpsmtpd.smtp.protocol import SmtpProtocol
 from qpsmtpd.smtp.proxyhandshake import ProxyHandshake
 from qpsmtpd.smtp.reply import Reply
@@ -41,6 +44,8 @@ REST_SECONDS = 0.005
 RETRY_SECONDS = 0.1
 #: Seconds between two looks at descriptors and memory.
 LOOK_SECONDS = 1.0
+
+_CONNECTIONS = FIGURES.series(CONNECTIONS)
 
 #: Turns of the event loop from the end of a connection to the end of its socket (uvloop).
 _CLOSING_TURNS = 3
@@ -70,6 +75,7 @@ class Server:
         self._shortage = descriptors.Shortage(loop.time)
         self._heap = Heap(loop.time)
         self._look: asyncio.TimerHandle | None = None
+        self._look_at = 0.0
         self._protocols: dict[SmtpProtocol, Place] = {}
         self._before_header: dict[ProxyHandshake, Place] = {}
         self._by_snapshot: Counter[int] = Counter()
@@ -96,6 +102,7 @@ class Server:
         place = self._admission.enter(ip)
         if isinstance(place, Refusal):
             return place.reply
+        FIGURES.values[_CONNECTIONS.cell] += 1
         self._protocols[protocol] = place
         self._by_snapshot[id(self._snapshot)] += 1
         self._empty.clear()
@@ -144,8 +151,9 @@ class Server:
             self._acceptors.append(acceptor)
         if self._slot is not None:
             self._slot.say_accepting(True)
-        self._look = self._loop.call_later(LOOK_SECONDS, self._look_around)
         self._jobs.begin()
+        self._look_at = self._loop.time()
+        self._look_around()
 
     def _leave_next_to_others(self) -> None:
         """Pause accepting if this worker has more than its share of connections."""
@@ -172,13 +180,28 @@ class Server:
                 self._shortage.ends()
 
     def _look_around(self) -> None:
-        """Accept nothing while there are hardly any descriptors: what comes then waits."""
-        self._look = self._loop.call_later(LOOK_SECONDS, self._look_around)
+        """Accept nothing while there are hardly any descriptors: what comes then waits.
+
+        And write down what is open, for those who watch.
+        """
+        now = self._loop.time()
+        lag, self._look_at = max(0.0, now - self._look_at), now + LOOK_SECONDS
+        self._look = self._loop.call_at(self._look_at, self._look_around)
+        FIGURES.measure(LOOP_LAG, lag)
+        FIGURES.sample(self._say_open)
         self._heap.look(self.connections)
         try:
             descriptors.check_spare()
         except OSError as error:
             self._pause(error)
+
+    def _say_open(self) -> None:
+        say_open(
+            protocols=self._protocols,
+            before_header=len(self._before_header),
+            limit=self._snapshot.settings.max_connections,
+            memory=self.memory.used,
+        )
 
     def _pause(self, error: OSError) -> None:
         self._shortage.begins(error, self.connections)
@@ -283,4 +306,5 @@ class Server:
         await self._jobs.end()
         await self._snapshot.stop()
         await asyncio.gather(*self._stopping)
+        FIGURES.write()
         return len(cut)

@@ -6,25 +6,28 @@ Values of labels come from the configuration and from the code, never from a cli
 
 from __future__ import annotations
 
-from qpsmtpd.metrics.metric import DELAYS, Metric, counter, gauge, histogram
+from qpsmtpd.metrics.metric import DELAYS, Metric, counter, gauge, histogram, sampled
 
 # --- connections ----------------------------------------------------------------------------
 
 CONNECTIONS = counter("qpsmtpd_connections", "Connections that got a session.")
-CONNECTIONS_OPEN = gauge(
+CONNECTIONS_OPEN = sampled(
     "qpsmtpd_connections_open",
     "Open connections, by what they are at: proxy (its header is awaited), connect (no greeting "
     "yet), command, mail (a transaction has begun), data (a message is being read), decision "
     "(plugins look at it), queue (it is being handed over).",
     "stage",
 )
-CONNECTIONS_LIMIT = gauge(
+CONNECTIONS_LIMIT = sampled(
     "qpsmtpd_connections_limit",
     "The setting max_connections; 0 means no limit.",
     combined="least",
 )
 CONNECTIONS_REFUSED = counter(
-    "qpsmtpd_connections_refused", "Connections for which there was no room.", "reason"
+    "qpsmtpd_connections_refused",
+    "Connections for which there was no room: full (max_connections), full_here (the limit of open "
+    "files), from_client (max_from_ip), from_network (max_from_network).",
+    "reason",
 )
 SESSIONS_ENDED = counter(
     "qpsmtpd_sessions_ended",
@@ -38,7 +41,8 @@ TLS_SESSIONS = counter(
 TLS_FAILURES = counter("qpsmtpd_tls_failures", "TLS handshakes that failed.")
 LOGINS = counter(
     "qpsmtpd_logins",
-    "Attempts to log in: succeeded, failed, or unjudged (nobody could tell).",
+    "Attempts to log in: succeeded, failed, cancelled (by the client), or unjudged (nobody could "
+    "tell whether the password is right).",
     "result",
 )
 
@@ -71,7 +75,7 @@ GREYLIST_DELAY = histogram(
     "From the first attempt to the delivery of a message that had to wait.",
     buckets=DELAYS,
 )
-SPOOL_MEMORY = gauge(
+SPOOL_MEMORY = sampled(
     "qpsmtpd_spool_memory_bytes", "Messages that are under way, in memory.", unit="bytes"
 )
 
@@ -92,7 +96,7 @@ PLUGIN_SECONDS = histogram(
     "plugin",
     "hook",
 )
-BLOCKING_CALLS = gauge(
+BLOCKING_CALLS = sampled(
     "qpsmtpd_blocking_calls", "Calls of plugins in threads, running or waiting for one."
 )
 
@@ -106,7 +110,7 @@ DNS_LOOKUPS = counter(
     "result",
 )
 DNS_SECONDS = histogram("qpsmtpd_dns_lookup_seconds", "How long these took.")
-SERVICE_DOWN = gauge(
+SERVICE_DOWN = sampled(
     "qpsmtpd_service_down",
     "Workers that do not ask a scanner, a milter, a DNS list or the like, because it is down.",
     "kind",
@@ -131,13 +135,13 @@ NEXT_HOP_SECONDS = histogram(
 NEXT_HOP_CONNECTS = counter(
     "qpsmtpd_next_hop_connects", "Attempts to connect to it: done or failed.", "next_hop", "result"
 )
-NEXT_HOP_CONNECTIONS = gauge(
+NEXT_HOP_CONNECTIONS = sampled(
     "qpsmtpd_next_hop_connections", "Connections to it: busy or idle.", "next_hop", "state"
 )
 STORE_OPERATIONS = counter(
     "qpsmtpd_store_operations", "Questions to the store: done, or failed (it was down).", "result"
 )
-STORE_DOWN = gauge("qpsmtpd_store_down", "Workers for which the store is down.")
+STORE_DOWN = sampled("qpsmtpd_store_down", "Workers for which the store is down.")
 STORE_OUTAGES = counter("qpsmtpd_store_outages", "How often a worker found the store down.")
 
 # --- the daemon -----------------------------------------------------------------------------
@@ -156,7 +160,7 @@ LOOP_LAG = histogram(
     "How much later than due a worker's timer fired, once a second: what held its event loop.",
 )
 LOG_LINES_LOST = counter("qpsmtpd_log_lines_lost", "Log lines that could not be written.", "outlet")
-CERTIFICATE_EXPIRY = gauge(
+CERTIFICATE_EXPIRY = sampled(
     "qpsmtpd_certificate_expiry_timestamp_seconds",
     "When a certificate expires, in seconds since the epoch.",
     "certificate",

@@ -22,6 +22,7 @@ from __future__ import annotations
 import math
 import os
 import time
+import weakref
 from bisect import bisect_left
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
@@ -80,6 +81,9 @@ class Figures:
         self._cells: dict[tuple[str, tuple[str, ...]], int] = {}
         self._numbers: Counter[str] = Counter()
         self._slot.state[CELLS_USED] = _MOST_CELLS
+        self._said: dict[Series, float] = {}
+        self._samplers: list[weakref.WeakMethod[Callable[[], None]]] = []
+        self._samplers_before: list[weakref.WeakMethod[Callable[[], None]]] = []
 
     # --- what others call -------------------------------------------------------------------
 
@@ -91,7 +95,7 @@ class Figures:
         return found
 
     def count(self, metric: Metric, *labels: str, by: float = 1.0) -> None:
-        """Add to a counter, or to a gauge."""
+        """Add to a counter."""
         self.values[self.series(metric, *labels).cell] += by
 
     def set(self, metric: Metric, value: float, *labels: str) -> None:
@@ -102,19 +106,27 @@ class Figures:
         """Note a measurement for a histogram."""
         self.series(metric, *labels).note(value)
 
-    def forget(self, metric: Metric) -> None:
-        """A gauge has no value any more, with whatever labels, until it is set again."""
-        for (declared, _), series in self._series.items():
-            if declared is metric:
-                self.values[series.cell] = math.nan
+    def each_second(self, say: Callable[[], None]) -> None:
+        """Have a method called once a second, which calls `add_sample` for what is the case then.
+
+        Until its object is gone, or another configuration is in use.
+        """
+        self._samplers.append(weakref.WeakMethod(say))
+
+    def add_sample(self, metric: Metric, value: float, *labels: str) -> None:
+        """Say what is the case; what several say is added, or the least one counts."""
+        series, said = self.series(metric, *labels), self._said
+        if series not in said:
+            said[series] = value
+        elif metric.combined == "least":
+            said[series] = min(said[series], value)
+        else:
+            said[series] += value
 
     # --- the life of the process ------------------------------------------------------------
 
     def use(self, slot: Slot) -> None:
-        """Count in this slot from now on, and go on with the counts that are there.
-
-        Raises FiguresError if it is damaged.
-        """
+        """Count in this slot from now on, and go on with the counts that are there."""
         self._slot, self.values = slot, slot.cells
         slot.state[CELLS_USED] = max(slot.state[CELLS_USED], _MOST_CELLS)
         self._cells.clear()
@@ -136,15 +148,37 @@ class Figures:
             if series.noted:
                 self._write(series)
 
-    def sample(self) -> None:
-        """To be called once a second: write, and keep the history."""
+    def sample(self, also: Callable[[], None]) -> None:
+        """To be called once a second: ask who has to say something, write, keep the history.
+
+        also: somebody who has to say something, whatever the configuration is.
+        """
+        self._said = {}
+        also()
+        for reference in (*self._samplers_before, *self._samplers):
+            if (say := reference()) is not None:
+                say()
+        for series in self._series.values():
+            if series.metric.sampled:
+                self.values[series.cell] = self._said.get(series, math.nan)
         self.write()
         now = time.monotonic()
         row = self._slot.row(int(now // ROW_SECONDS))
-        row[0] = now
+        row[0] = 0.0  # it is not to be read until it is complete
         for place, series in enumerate(self._kept(), start=1):
             row[place] = self.values[series.cell]
+        row[0] = now
         self._slot.state[SAMPLED] = time.time()
+
+    def begin_reload(self) -> None:
+        """A configuration is being loaded; `end_reload` must follow."""
+        self._samplers_before, self._samplers = self._samplers, []
+
+    def end_reload(self, *, used: bool) -> None:
+        """Who has something to say is from now on who came since then, or who was there before."""
+        if not used:
+            self._samplers = self._samplers_before
+        self._samplers_before = []
 
     def _kept(self) -> Iterator[Series]:
         """What the history has."""
@@ -172,8 +206,8 @@ class Figures:
                 others = (OTHER,) * len(labels)
                 return self._new(metric, labels) if labels == others else self._cell(metric, others)
             cell = self._new(metric, labels)
-        if metric.kind == "gauge" and cell != _SCRAP:
-            self.values[cell] = 0.0
+        if metric.kind == "gauge":
+            self.values[cell] = math.nan
         return cell
 
     def _new(self, metric: Metric, labels: tuple[str, ...]) -> int:

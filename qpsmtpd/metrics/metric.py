@@ -39,6 +39,7 @@ class Metric:
     unit: the last word of the name, if it has one.
     buckets: upper bounds of a histogram; one more bucket has the rest.
     combined: how a gauge is combined over the workers; everything else is summed.
+    sampled: it is asked for once a second (`Figures.each_second`), and gone when nobody says it.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Metric:
     unit: str = ""
     buckets: tuple[float, ...] = ()
     combined: Combination = "sum"
+    sampled: bool = False
 
     def __post_init__(self) -> None:
         if not _is_name(self.name) or self.name.endswith(_RESERVED):
@@ -77,6 +79,13 @@ def gauge(
 ) -> Metric:
     """What is the case now."""
     return Metric(name, "gauge", text, labels, unit, combined=combined)
+
+
+def sampled(
+    name: str, text: str, *labels: str, unit: str = "", combined: Combination = "sum"
+) -> Metric:
+    """What somebody says once a second."""
+    return Metric(name, "gauge", text, labels, unit, combined=combined, sampled=True)
 
 
 def histogram(

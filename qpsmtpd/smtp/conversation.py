@@ -12,6 +12,9 @@ import logging
 
 from qpsmtpd.config.snapshot import Snapshot
 from qpsmtpd.logs.records import bind
+from qpsmtpd.mail.session import Session
+from qpsmtpd.metrics.catalogue import SESSIONS_ENDED
+from qpsmtpd.metrics.counting import FIGURES
 from qpsmtpd.smtp import replies
 from qpsmtpd.smtp.commands import COMMANDS, USEFUL, not_smtp, unrecognized
 from qpsmtpd.smtp.connection import (
@@ -159,3 +162,13 @@ async def _close(connection: Connection) -> None:
     # Tasks in them remember the session: this spares Python's collector a circle.
     session.notes.clear()
     log.debug("closed ip=%s commands=%d", session.client.ip, session.commands)
+    FIGURES.count(SESSIONS_ENDED, _farthest(session))
+
+
+def _farthest(session: Session) -> str:
+    """The stage that a session came to."""
+    if session.messages:
+        return "message"
+    if session.transactions:
+        return "mail"
+    return "connect" if session.hello is None else "hello"
