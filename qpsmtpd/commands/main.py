@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """The program `qpsmtpd`: run | inetd | reload | check-config | plugins | karma | log |
-status | metrics | try | explain | dialogue | doctor | dkim-key | dmarc-report | scram-verifier.
+status | export-metrics | try | explain | dialogue | doctor | dkim-key | dmarc-report |
+scram-verifier.
 
 Without a command it is `qpsmtpd inetd` if tcpserver or inetd has started it, as the program of the
 Perl version was.
@@ -30,7 +31,7 @@ _MODULES = {
     "karma": "karma",
     "log": "log",
     "status": "status",
-    "metrics": "metrics",
+    "export-metrics": "export_metrics",
     "try": "trial",
     "explain": "explain",
     "dialogue": "dialogue",

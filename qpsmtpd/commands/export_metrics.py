@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""`qpsmtpd metrics`: the figures of the daemon for Prometheus and others."""
+"""`qpsmtpd export-metrics`: the figures of the daemon for Prometheus and others."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ _EPILOG = (
 )
 
 
-def add_metrics(commands: Any) -> None:
-    """Add the command `metrics`."""
+def add_export_metrics(commands: Any) -> None:
+    """Add the command `export-metrics`."""
     text = "Print the figures of the daemon in the format of OpenMetrics, or serve them by HTTP."
-    parser = add_command(commands, "metrics", _metrics, text)
+    parser = add_command(commands, "export-metrics", _export, text)
     parser.add_argument(
         "--listen",
         action="append",
@@ -61,7 +61,7 @@ def _place(text: str) -> Path | ListenAddress:
         raise argparse.ArgumentTypeError(f"{text!r} is not a path or {error}") from None
 
 
-def _metrics(arguments: argparse.Namespace) -> int:
+def _export(arguments: argparse.Namespace) -> int:
     path = figures_of(arguments)
     sockets = [each.socket for each in passed_by_systemd(os.environ)]
     sockets += _listening(arguments.listen)
