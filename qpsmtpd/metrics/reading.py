@@ -156,6 +156,8 @@ class Reading:
                 self._add_distribution(metric, labels, list(slot.cells[cell : cell + count]))
             elif metric.kind == "counter" or pid:
                 value = slot.cells[cell]
+                if math.isnan(value):
+                    continue
                 self._add_number(metric, labels, value)
                 if metric is catalogue.CONNECTIONS_OPEN:
                     connections += int(value)
@@ -167,8 +169,6 @@ class Reading:
         self._histories.append(sorted(row for row in rows if row.time))
 
     def _add_number(self, metric: Metric, labels: Labels, value: float) -> None:
-        if math.isnan(value):
-            return
         known = self.numbers.setdefault(metric, {})
         if metric.combined == "least" and labels in known:
             known[labels] = min(known[labels], value)
@@ -203,10 +203,11 @@ def read(path: Path) -> Reading:
             raise NotRunningError(f"the daemon is not running: it has left {path} behind")
         with mmap.mmap(descriptor, 0, prot=mmap.PROT_READ) as mapped:
             return reading_of(mapped)
-    except FiguresError:
+    except NotRunningError:
         raise
-    except ValueError:
-        raise FiguresError(f"{path}: it is damaged") from None
+    except (FiguresError, ValueError) as error:
+        why = error if isinstance(error, FiguresError) else "it is damaged"
+        raise FiguresError(f"{path}: {why}") from None
     finally:
         os.close(descriptor)
 
