@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
+import shutil
 import sys
 import time
 from collections.abc import Iterator
@@ -125,14 +125,7 @@ def _show(path: Path, *, as_json: bool) -> None:
 
 
 def _view(*, cut: bool = False) -> View:
-    return View(sys.stdout, _size().columns, cut)
-
-
-def _size() -> os.terminal_size:
-    try:
-        return os.get_terminal_size(sys.stdout.fileno())
-    except (OSError, ValueError):
-        return os.terminal_size((80, 0))
+    return View(sys.stdout, shutil.get_terminal_size().columns, cut)
 
 
 # --- monitoring -----------------------------------------------------------------------------
@@ -191,9 +184,8 @@ def _other_screen() -> Iterator[None]:
 
 def _redraw(path: Path, seconds: float) -> None:
     while True:
-        size = _size()
-        lines = _lines(path)[: max(1, size.lines - 1)]
-        text = "".join(f"{line}{_REST_OF_LINE}\r\n" for line in lines)
+        lines = _lines(path)[: max(1, shutil.get_terminal_size().lines - 1)]
+        text = "".join(f"{line}{_REST_OF_LINE}\n" for line in lines)
         # In one write, or it would flicker.
         print(f"{_HOME}{text}{_REST_OF_PAGE}", end="", flush=True)
         time.sleep(seconds)

@@ -69,12 +69,12 @@ class Exporter:
 
     async def _answer(self, reader: asyncio.StreamReader) -> tuple[_Answer, bool]:
         """The answer to what comes, and whether its body is wanted."""
-        if self._clients > MOST_CLIENTS:
-            return _plain(HTTPStatus.SERVICE_UNAVAILABLE, "too many clients"), True
         try:
             head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
         except asyncio.LimitOverrunError:
             return _plain(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "too long"), True
+        if self._clients > MOST_CLIENTS:
+            return _plain(HTTPStatus.SERVICE_UNAVAILABLE, "too many clients"), True
         first, *fields = head.split("\r\n")
         words = first.split(" ")
         if len(words) != 3 or not words[2].startswith("HTTP/1."):
@@ -155,6 +155,14 @@ def _is_left_behind(path: Path) -> bool:
     return False
 
 
+def _address(listening: socket.socket) -> str:
+    name = listening.getsockname()
+    if not isinstance(name, tuple):
+        return str(name)
+    host, port = name[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 async def serve(path: Path, sockets: Sequence[socket.socket], ready: Callable[[], None]) -> None:
     """Answer on these sockets until SIGTERM or SIGINT.
 
@@ -168,6 +176,7 @@ async def serve(path: Path, sockets: Sequence[socket.socket], ready: Callable[[]
     for one in sockets:
         start = asyncio.start_unix_server if one.family == socket.AF_UNIX else asyncio.start_server
         servers.append(await start(exporter.talk, sock=one, limit=MOST_REQUEST))
+    log.info("serving metrics on %s", ", ".join(map(_address, sockets)))
     ready()
     await stop.wait()
     for server in servers:

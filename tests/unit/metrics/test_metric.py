@@ -25,5 +25,5 @@ from qpsmtpd.metrics.metric import Metric, counter, gauge, histogram
     ],
 )
 def test_what_cannot_be(declare: Callable[[], Metric]) -> None:
-    with pytest.raises(ValueError, match="qpsmtpd|mail_received"):
+    with pytest.raises(ValueError, match=r"qpsmtpd|mail_received"):
         declare()

@@ -27,7 +27,7 @@ def test_a_file_that_was_left_behind(tmp_path: Path) -> None:
     daemon = Counting(tmp_path)
     assert read(daemon.path).head.workers == 2
     fcntl.flock(daemon.memory._descriptor, fcntl.LOCK_UN)
-    with pytest.raises(NotRunningError, match="has left .*figures behind"):
+    with pytest.raises(NotRunningError, match=r"has left .*figures behind"):
         read(daemon.path)
 
 
