@@ -36,9 +36,11 @@ def say_open(
 
 
 def stage_of(connection: Connection | None) -> str:
-    """What a connection is at; one that is being closed has none of its own."""
-    if connection is None or connection.session.commands == 0:
-        return "connect" if connection is not None else "command"
+    """What a connection is at; one that is being closed has no stage of its own."""
+    if connection is None:
+        return "command"
+    if not connection.session.commands:
+        return "connect"
     transaction = connection.session.transaction
     if transaction is None:
         return "command"

@@ -13,7 +13,7 @@ from qpsmtpd.metrics.metric import DELAYS, Metric, counter, gauge, histogram, sa
 CONNECTIONS = counter("qpsmtpd_connections", "Connections that got a session.")
 CONNECTIONS_OPEN = sampled(
     "qpsmtpd_connections_open",
-    "Open connections, by what they are at: proxy (its header is awaited), connect (no greeting "
+    "Open connections, by what they are at: proxy (its header is awaited), connect (no command "
     "yet), command, mail (a transaction has begun), data (a message is being read), decision "
     "(plugins look at it), queue (it is being handed over).",
     "stage",
