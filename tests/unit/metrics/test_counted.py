@@ -40,7 +40,7 @@ Counted = dict[str, float]
 def counts() -> dict[tuple[Metric, tuple[str, ...]], float]:
     """The counters, and how many measurements each histogram has."""
     FIGURES.write()
-    found = {}
+    found: dict[tuple[Metric, tuple[str, ...]], float] = {}
     for (metric, labels), series in FIGURES._series.items():
         cells = FIGURES.values[series.cell : series.cell + metric.cells].tolist()
         if not metric.sampled:

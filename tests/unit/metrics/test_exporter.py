@@ -13,6 +13,7 @@ import pytest
 
 from qpsmtpd.metrics import catalogue, exporter
 from qpsmtpd.metrics.exporter import Exporter, listen_on
+from qpsmtpd.metrics.reading import Reading, read
 from tests.unit.metrics.examples import Counting
 
 OPENMETRICS = "Accept: application/openmetrics-text; version=1.0.0, text/plain;q=0.5\r\n"
@@ -93,8 +94,12 @@ async def test_many_at_once_cost_one_reading(
 ) -> None:
     daemon = Counting(tmp_path)
     readings = []
-    real = exporter.read
-    monkeypatch.setattr(exporter, "read", lambda path: readings.append(1) or real(path))
+
+    def counted(path: Path) -> Reading:
+        readings.append(path)
+        return read(path)
+
+    monkeypatch.setattr(exporter, "read", counted)
     clock = [5.0]
     async with exporting(tmp_path, clock) as place:
         answers = await asyncio.gather(*(asked(place, get()) for _ in range(10)))
