@@ -46,6 +46,8 @@ from qpsmtpd.metrics.metric import MOST_SERIES, OTHER, Metric
 
 #: Measurements of a series that are noted until the next second.
 _MOST_NOTED = 4096
+#: Of a series that is not measured.
+_NOTHING: deque[float] = deque(maxlen=0)
 #: The first of the cells for what has no room.
 _SCRAP = 0
 _MOST_CELLS = max(metric.cells for metric in CATALOGUE)
@@ -63,7 +65,7 @@ class Series:
 
     def __init__(self, metric: Metric, cell: int) -> None:
         self.metric, self.cell = metric, cell
-        self.noted: deque[float] = deque(maxlen=_MOST_NOTED)
+        self.noted: deque[float] = deque(maxlen=_MOST_NOTED) if metric.buckets else _NOTHING
         self.note: Callable[[float], None] = self.noted.append
 
 
@@ -97,10 +99,6 @@ class Figures:
     def count(self, metric: Metric, *labels: str, by: float = 1.0) -> None:
         """Add to a counter."""
         self.values[self.series(metric, *labels).cell] += by
-
-    def set(self, metric: Metric, value: float, *labels: str) -> None:
-        """Say what a gauge is now."""
-        self.values[self.series(metric, *labels).cell] = value
 
     def measure(self, metric: Metric, value: float, *labels: str) -> None:
         """Note a measurement for a histogram."""
@@ -144,7 +142,7 @@ class Figures:
 
     def write(self) -> None:
         """Sort what was measured into the buckets."""
-        for series in self._series.values():
+        for series in self._all():
             if series.noted:
                 self._write(series)
 
@@ -155,10 +153,11 @@ class Figures:
         """
         self._said = {}
         also()
+        self._samplers = [each for each in self._samplers if each() is not None]
         for reference in (*self._samplers_before, *self._samplers):
             if (say := reference()) is not None:
                 say()
-        for series in self._series.values():
+        for series in self._all():
             if series.metric.sampled:
                 self.values[series.cell] = self._said.get(series, math.nan)
         self.write()
@@ -169,6 +168,10 @@ class Figures:
             row[place] = self.values[series.cell]
         row[0] = now
         self._slot.state[SAMPLED] = time.time()
+
+    def _all(self) -> list[Series]:
+        """All series; a thread that loses a log line may make another one meanwhile."""
+        return list(self._series.values())
 
     def begin_reload(self) -> None:
         """A configuration is being loaded; `end_reload` must follow."""

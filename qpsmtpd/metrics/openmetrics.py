@@ -60,7 +60,9 @@ def _escaped_help(text: str) -> str:
 def _samples(metric: Metric, reading: Reading) -> Iterator[str]:
     if metric.buckets:
         for labels, (counts, total) in sorted(reading.distributions.get(metric, {}).items()):
-            yield from _histogram(metric, labels, counts, total)
+            # Most plugins never wait, in most hooks.
+            if not labels or any(counts):
+                yield from _histogram(metric, labels, counts, total)
         return
     name = metric.name + _SUFFIXES.get(metric.kind, "")
     for labels, value in sorted(reading.numbers.get(metric, {}).items()):

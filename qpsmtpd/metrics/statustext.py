@@ -167,7 +167,7 @@ def _next_hops(status: Status) -> Iterator[str]:
     for each in status.next_hops:
         yield (
             f"{each.next_hop:36} {_counts(each.transactions) or 'nothing yet'}; "
-            f"{each.busy} busy, {each.idle} idle, {each.connects_failed:,} times not reached"
+            f"{each.busy} busy, {each.idle} idle, {each.connects_failed:,} failed to connect"
         )
         if each.timing.number:
             yield f"{'':36} {_timing(each.timing)}"
@@ -178,8 +178,8 @@ def _daemon(status: Status) -> Iterator[str | Line]:
     yield f"{len(status.workers)} of {status.workers_wanted} workers{died}"
     for worker in status.workers[:_MOST_ROWS]:
         silent = f", silent for {worker.silent:.0f} s" if worker.silent > 5 else ""
-        begun = f"{_moment(worker.since)}, {worker.connections:,} connections{silent}"
-        yield f"  process {worker.pid} since {begun}"
+        connections = f"{worker.connections:,} connection{'' if worker.connections == 1 else 's'}"
+        yield f"  process {worker.pid} since {_moment(worker.since)}, {connections}{silent}"
     yield from _more(len(status.workers))
     if status.reloads:
         yield f"reloads: {_counts(status.reloads)}"
@@ -204,8 +204,13 @@ def _counts(counts: Mapping[str, int]) -> str:
 
 
 def _timing(timing: Timing) -> str:
-    most = "more than that" if timing.most is None else _seconds(timing.most)
-    return f"{timing.number:,} times, {_seconds(timing.mean)} on average, 95 % within {most}"
+    if not timing.number:
+        return "not yet"
+    often = "once" if timing.number == 1 else f"{timing.number:,} times"
+    most = "over 5 % longer than is measured"
+    if timing.most is not None:
+        most = f"95 % within {_seconds(timing.most)}"
+    return f"{often}, {_seconds(timing.mean)} on average, {most}"
 
 
 def _seconds(seconds: float) -> str:

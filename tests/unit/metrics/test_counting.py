@@ -164,6 +164,7 @@ def test_what_several_say_is_combined() -> None:
     assert value_of(figures) == (3, 12)
     several.clear()
     figures.sample(nothing)
+    assert figures._samplers == []
     assert value_of(figures) != value_of(figures)  # they are no numbers any more
 
 

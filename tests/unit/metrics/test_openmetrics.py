@@ -53,6 +53,15 @@ def test_a_histogram(tmp_path: Path) -> None:
     assert "qpsmtpd_dns_lookup_seconds_sum 500.303" in lines
 
 
+def test_what_never_waited_is_left_out(tmp_path: Path) -> None:
+    daemon = Counting(tmp_path, 1)
+    daemon.workers[0].series(catalogue.PLUGIN_SECONDS, "rcpt_ok", "rcpt")
+    daemon.workers[0].series(catalogue.DNS_SECONDS)
+    text = OPENMETRICS.text(read(daemon.path))
+    assert "qpsmtpd_plugin_seconds" not in text
+    assert "qpsmtpd_dns_lookup_seconds_count 0\n" in text
+
+
 def test_the_formats_differ(tmp_path: Path) -> None:
     daemon = Counting(tmp_path, 1)
     daemon.workers[0].count(catalogue.MESSAGES, "accepted")
