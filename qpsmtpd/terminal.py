@@ -24,6 +24,15 @@ def print_anything(stream: TextIO) -> None:
         stream.reconfigure(errors="backslashreplace")
 
 
+def can_show(stream: TextIO, text: str) -> bool:
+    """Whether the encoding of a stream has these characters."""
+    try:
+        text.encode(stream.encoding or "ascii")
+    except (UnicodeEncodeError, LookupError):
+        return False
+    return True
+
+
 def shown(text: str) -> str:
     """Text that strangers have written, for a terminal: what cannot be printed is escaped.
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""The program `qpsmtpd`: run | inetd | reload | check-config | plugins | karma | log | try |
-explain | dialogue | doctor | dkim-key | dmarc-report | scram-verifier.
+"""The program `qpsmtpd`: run | inetd | reload | check-config | plugins | karma | log |
+status | export-metrics | try | explain | dialogue | doctor | dkim-key | dmarc-report |
+scram-verifier.
 
 Without a command it is `qpsmtpd inetd` if tcpserver or inetd has started it, as the program of the
 Perl version was.
@@ -29,6 +30,8 @@ _MODULES = {
     "plugins": "plugins",
     "karma": "karma",
     "log": "log",
+    "status": "status",
+    "export-metrics": "export_metrics",
     "try": "trial",
     "explain": "explain",
     "dialogue": "dialogue",

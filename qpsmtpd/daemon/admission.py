@@ -22,6 +22,8 @@ from qpsmtpd.daemon import descriptors
 from qpsmtpd.daemon.scoreboard import Slot
 from qpsmtpd.lists.hosts import HostList
 from qpsmtpd.mail.ip import parse_ip
+from qpsmtpd.metrics.catalogue import CONNECTIONS_REFUSED
+from qpsmtpd.metrics.counting import FIGURES
 from qpsmtpd.smtp.replies import (
     TOO_MANY_CONNECTIONS,
     TOO_MANY_FROM_CLIENT,
@@ -217,6 +219,7 @@ class Admission:
 
     def _refuse(self, refusal: Refusal, limit: int, ip: str) -> Refusal:
         self._log.note(refusal, limit, ip)
+        FIGURES.count(CONNECTIONS_REFUSED, refusal.name.lower())
         return refusal
 
 

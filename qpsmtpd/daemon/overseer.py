@@ -12,6 +12,8 @@ from typing import Protocol
 
 from qpsmtpd.daemon import notify
 from qpsmtpd.daemon.reloads import Reloads
+from qpsmtpd.metrics.catalogue import RELOADS
+from qpsmtpd.metrics.counting import FIGURES
 
 #: What a worker tells the supervisor, one octet each.
 READY, RELOADED, NOT_RELOADED, ALIVE = b"R", b"L", b"N", b"A"
@@ -61,6 +63,7 @@ class ServiceManager(Overseer):
         notify.reloading()
 
     def reloaded(self, *, success: bool) -> None:
+        FIGURES.count(RELOADS, "used" if success else "refused")
         self._reloads.end(success=success)
         notify.ready("Taking connections" if success else f"Taking connections; {notify.REFUSED}")
 

@@ -25,6 +25,7 @@ from qpsmtpd.daemon.admission import GIVEN_AWAY, Admission, Limits, Place, Refus
 from qpsmtpd.daemon.clientnames import ClientNames
 from qpsmtpd.daemon.heap import Heap
 from qpsmtpd.daemon.jobs import Jobs
+from qpsmtpd.daemon.sampling import say_open
 from qpsmtpd.daemon.scoreboard import Slot
 from qpsmtpd.daemon.stress import Stress
 from qpsmtpd.fronts.hosting import FrontConnection, Speak
@@ -33,6 +34,8 @@ from qpsmtpd.fronts.policyfront import speak_policy
 from qpsmtpd.mail.ip import Endpoint
 from qpsmtpd.mail.session import ReverseLookup
 from qpsmtpd.mail.spoolmemory import SpoolMemory
+from qpsmtpd.metrics.catalogue import CONNECTIONS, LOOP_LAG
+from qpsmtpd.metrics.counting import FIGURES
 from qpsmtpd.smtp.protocol import SmtpProtocol
 from qpsmtpd.smtp.proxyhandshake import ProxyHandshake
 from qpsmtpd.smtp.reply import Reply
@@ -53,6 +56,8 @@ TOLD_AT_ONCE = 500
 
 #: What mail systems speak that ask us about their sessions.
 _FRONTS: dict[Kind, Speak] = {"policy": speak_policy, "milter": speak_milter}
+
+_CONNECTIONS = FIGURES.series(CONNECTIONS)
 
 #: Turns of the event loop from the end of a connection to the end of its socket (uvloop).
 _CLOSING_TURNS = 3
@@ -84,6 +89,7 @@ class Server:
         self._shortage = descriptors.Shortage(loop.time)
         self._heap = Heap(loop.time)
         self._look: asyncio.TimerHandle | None = None
+        self._look_at = 0.0
         self._protocols: dict[SmtpProtocol, Place] = {}
         self._before_header: dict[ProxyHandshake, Place] = {}
         self._fronts: dict[FrontConnection, Place] = {}
@@ -113,6 +119,7 @@ class Server:
         place = self._admission.enter(ip)
         if isinstance(place, Refusal):
             return place.reply
+        FIGURES.values[_CONNECTIONS.cell] += 1
         self._protocols[protocol] = place
         self._by_snapshot[id(self._snapshot)] += 1
         self._empty.clear()
@@ -204,8 +211,9 @@ class Server:
             self._acceptors.append(acceptor)
         if self._slot is not None:
             self._slot.say_accepting(True)
-        self._look = self._loop.call_later(LOOK_SECONDS, self._look_around)
         self._jobs.begin()
+        self._look_at = self._loop.time()
+        self._look_around()
 
     def _leave_next_to_others(self) -> None:
         """Pause accepting if this worker has more than its share of connections."""
@@ -232,14 +240,29 @@ class Server:
                 self._shortage.ends()
 
     def _look_around(self) -> None:
-        """Accept nothing while there are hardly any descriptors: what comes then waits."""
-        self._look = self._loop.call_later(LOOK_SECONDS, self._look_around)
+        """Accept nothing while there are hardly any descriptors: what comes then waits.
+
+        And write down what is open, for those who watch.
+        """
+        now = self._loop.time()
+        lag, self._look_at = max(0.0, now - self._look_at), now + LOOK_SECONDS
+        self._look = self._loop.call_at(self._look_at, self._look_around)
+        FIGURES.measure(LOOP_LAG, lag)
+        FIGURES.sample(self._say_open)
         self._heap.look(self.connections)
         self._look_for_stress()
         try:
             descriptors.check_spare()
         except OSError as error:
             self._pause(error)
+
+    def _say_open(self) -> None:
+        say_open(
+            protocols=self._protocols,
+            before_header=len(self._before_header),
+            limit=self._snapshot.settings.max_connections,
+            memory=self.memory.used,
+        )
 
     def _look_for_stress(self) -> None:
         percent, admission = self._snapshot.settings.stress_percent, self._admission
@@ -385,4 +408,5 @@ class Server:
         await self._jobs.end()
         await self._snapshot.stop()
         await asyncio.gather(*self._stopping)
+        FIGURES.write()
         return len(cut)

@@ -28,6 +28,7 @@ from qpsmtpd.daemon.worker import EXIT_CONFIG, HANDLED_LATER, Worker
 from qpsmtpd.errors import QpsmtpdError
 from qpsmtpd.logs.handler import install
 from qpsmtpd.logs.levels import LogLevel
+from qpsmtpd.metrics.memory import Memory, path_in
 
 log = logging.getLogger(__name__)
 
@@ -65,13 +66,25 @@ def _serve(options: RunOptions, listeners: Sequence[Listener], *, stay_open: boo
     signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED_LATER)
     # A watchdog's SIGABRT shows where a process hangs.
     faulthandler.enable()
+    memory = _memory(options)
     if options.worker_count > 1:
-        status = Supervisor(options, listeners, options.worker_count).run()
+        status = Supervisor(options, listeners, memory).run()
     else:
-        status = Worker(options, listeners, ServiceManager(), log_warnings=True).run()
+        figures, overseer = memory.slot(0), ServiceManager()
+        status = Worker(options, listeners, overseer, figures=figures, log_warnings=True).run()
     if status == EXIT_CONFIG:
         _put_off(listeners, stay_open=stay_open)
     return status
+
+
+def _memory(options: RunOptions) -> Memory:
+    """What the processes count in; mail is served even if others cannot read it."""
+    path = path_in(options.environment)
+    try:
+        return Memory(options.worker_count, path)
+    except OSError as error:
+        log.warning("qpsmtpd status will not work: %s: %s", path, error.strerror)
+        return Memory(options.worker_count)
 
 
 def _put_off(listeners: Sequence[Listener], *, stay_open: bool) -> None:

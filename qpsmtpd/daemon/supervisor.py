@@ -34,6 +34,9 @@ from qpsmtpd.daemon.reloads import Reloads
 from qpsmtpd.daemon.scoreboard import Scoreboard
 from qpsmtpd.daemon.server import Listener
 from qpsmtpd.daemon.worker import HANDLED_LATER, Worker, check_configuration
+from qpsmtpd.metrics.catalogue import RELOADS, WORKER_DEATHS
+from qpsmtpd.metrics.counting import FIGURES
+from qpsmtpd.metrics.memory import Memory, private_slot
 
 log = logging.getLogger(__name__)
 
@@ -69,12 +72,13 @@ class _Worker:
 
 
 class Supervisor:
-    """Keeps a number of workers alive."""
+    """Keeps a number of workers alive, as many as there are places in the memory of figures."""
 
-    def __init__(self, options: RunOptions, listeners: Sequence[Listener], count: int) -> None:
+    def __init__(self, options: RunOptions, listeners: Sequence[Listener], memory: Memory) -> None:
         self._options = options
         self._listeners = listeners
-        self._count = count
+        self._memory = memory
+        self._count = count = memory.head.workers
         self._workers: dict[int, _Worker] = {}
         self._scoreboard = Scoreboard(count)
         self._checker: int | None = None  # process id of the one that checks the configuration
@@ -94,6 +98,7 @@ class Supervisor:
     def run(self) -> int:
         """Supervise until told to stop; the exit status of the process."""
         self._catch_signals()
+        FIGURES.use(self._memory.supervisors)
         import_plugins(ConfigFiles(self._options.config))
         # A worker's collector would make a copy of every page that it looks at.
         gc.freeze()
@@ -176,7 +181,8 @@ class Supervisor:
         for end in (ours, *(worker.connection for worker in self._workers.values())):
             end.close()
         overseer = ToSupervisor(theirs, self._watchdog)
-        return Worker(self._options, self._listeners, overseer, self._scoreboard.slot(slot)).run()
+        places = self._scoreboard.slot(slot), self._memory.slot(slot)
+        return Worker(self._options, self._listeners, overseer, *places).run()
 
     def _hear(self, pid: int) -> None:
         """A worker reports something, or has closed its end."""
@@ -226,6 +232,7 @@ class Supervisor:
             self._selector.unregister(worker.connection)
         worker.connection.close()
         self._scoreboard.clear(worker.slot)
+        self._memory.vacate(worker.slot)
         if self._stopping:
             return
         if not self._started:
@@ -233,6 +240,7 @@ class Supervisor:
             self._stop()
             return
         log.error("worker ended pid=%d status=%d, starting another", pid, code)
+        FIGURES.count(WORKER_DEATHS)
         self._failures = 0 if worker.ready else self._failures + 1
         delay = min(RESTART_DELAY * 2**self._failures, MOST_RESTART_DELAY)
         self._restart_at = max(self._restart_at, worker.started + delay)
@@ -248,6 +256,7 @@ class Supervisor:
         """Load the configuration in a process of its own."""
 
         def check() -> int:
+            FIGURES.use(private_slot())
             signal.signal(signal.SIGALRM, signal.SIG_DFL)
             signal.setitimer(signal.ITIMER_REAL, CHECK_SECONDS)
             return check_configuration(self._options)
@@ -297,6 +306,7 @@ class Supervisor:
         waiting = any(worker.reloading for worker in self._workers.values())
         if self._reloading and self._checker is None and not waiting:
             self._reloading = False
+            FIGURES.count(RELOADS, "refused" if self._refused else "used")
             self._reloads.end(success=not self._refused)
             self._say_ready()
 

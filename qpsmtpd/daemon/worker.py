@@ -28,6 +28,8 @@ from qpsmtpd.daemon.server import Listener, Server
 from qpsmtpd.daemon.sockets import describe
 from qpsmtpd.logs.handler import PluginHandler, install, sinks_apart
 from qpsmtpd.logs.levels import LogLevel
+from qpsmtpd.metrics.counting import FIGURES
+from qpsmtpd.metrics.memory import Slot as FiguresSlot
 
 log = logging.getLogger(__name__)
 
@@ -75,6 +77,7 @@ class Worker:
 
     overseer: hears how it is doing.
     slot: its place on the scoreboard, if it is not the only worker.
+    figures: where it counts; without it for nobody.
     log_warnings: whether to log what is odd about a configuration; the supervisor does that too.
     """
 
@@ -82,10 +85,13 @@ class Worker:
     listeners: Sequence[Listener]
     overseer: Overseer
     slot: Slot | None = None
+    figures: FiguresSlot | None = None
     log_warnings: bool = False
 
     def run(self) -> int:
         """Serve until told to stop; the exit status of the process."""
+        if self.figures is not None:
+            FIGURES.use(self.figures)
         return run_loop(self._main)
 
     async def _main(self) -> int:
@@ -145,6 +151,12 @@ class Worker:
 
     async def _reload(self, server: Server) -> bool:
         """Use the configuration as it is now for new sessions, if it can be used."""
+        FIGURES.begin_reload()
+        used = await self._use_anew(server)
+        FIGURES.end_reload(used=used)
+        return used
+
+    async def _use_anew(self, server: Server) -> bool:
         try:
             snapshot = await load_snapshot(self.options)
         except ConfigErrors as error:

@@ -84,6 +84,11 @@ class Lookup:
         """Whether any name server has said anything meanwhile, to this question or another."""
         return any(server.heard >= self._began for server in self._servers)
 
+    @property
+    def seconds(self) -> float:
+        """How long it has taken until now."""
+        return self._loop.time() - self._began
+
     def wait(self) -> asyncio.Future[Outcome]:
         """The outcome, for one that waits."""
         future: asyncio.Future[Outcome] = self._loop.create_future()

@@ -22,6 +22,8 @@ from qpsmtpd.dns.names import encode_name
 from qpsmtpd.dns.resolvconf import RESOLV_CONF, ResolvConfFile
 from qpsmtpd.dns.servers import Servers
 from qpsmtpd.errors import DnsError
+from qpsmtpd.metrics.catalogue import DNS_LOOKUPS, DNS_SECONDS
+from qpsmtpd.metrics.counting import FIGURES
 from qpsmtpd.plugin.services import Clock, DnsAnswer, RecordType
 
 log = logging.getLogger(__name__)
@@ -33,6 +35,8 @@ _NOTHING = DnsAnswer((), False)
 #: How often within a try the timer looks, and how many it gives up in one turn of the event loop.
 _LOOKS_PER_TRY = 16
 _TRIES_PER_TURN = 100
+
+_took = FIGURES.series(DNS_SECONDS).note
 
 
 class DnsResolver(ResolverMethods):
@@ -123,6 +127,8 @@ class DnsResolver(ResolverMethods):
 
     def _finished(self, lookup: Lookup, outcome: Outcome, seconds: int) -> None:
         del self._asking[lookup.question]
+        FIGURES.count(DNS_LOOKUPS, lookup.question[0], _result(lookup, outcome))
+        _took(lookup.seconds)
         self._cache.put(lookup.question, outcome, seconds)
         if self._servers.all_silent or (isinstance(outcome, DnsError) and not self._closed):
             self._servers.note(answered=lookup.is_answered)
@@ -154,3 +160,12 @@ class DnsResolver(ResolverMethods):
         self._servers.use([(host, DNS_PORT) for host in read.nameservers], rotate=read.rotate)
         for lookup in tuple(self._asking.values()):
             lookup.start_over(self._servers.in_order())
+
+
+def _result(lookup: Lookup, outcome: Outcome) -> str:
+    """What an outcome is counted as."""
+    if isinstance(outcome, DnsError):
+        return "error" if lookup.is_answered else "timeout"
+    if outcome.records:
+        return "found"
+    return "empty" if outcome.name_exists else "nxdomain"

@@ -20,6 +20,8 @@ from collections import deque
 from pathlib import Path
 
 from qpsmtpd.logs.records import write_stderr
+from qpsmtpd.metrics.catalogue import LOG_LINES_LOST
+from qpsmtpd.metrics.counting import FIGURES
 
 #: Seconds between two complaints of an outlet, and two starts of a command that keeps ending.
 REPORT_EVERY = 60.0
@@ -61,6 +63,7 @@ class Outlet:
 
     def _report(self, error: OSError, pieces: int = 1) -> None:
         self.lost += pieces
+        FIGURES.count(LOG_LINES_LOST, self.name, by=pieces)
         now = time.monotonic()
         if now - self._complained >= REPORT_EVERY:
             self._complained = now

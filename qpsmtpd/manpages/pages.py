@@ -20,7 +20,7 @@ from qpsmtpd.commands.legacy import forkserver_parser, prefork_parser
 from qpsmtpd.config.pace import SHARES, Pace, begins_at
 from qpsmtpd.config.pluginfinder import shipped_plugins
 from qpsmtpd.config.settings import Settings, file_of
-from qpsmtpd.manpages import scaling, texts
+from qpsmtpd.manpages import metricspage, scaling, texts
 from qpsmtpd.manpages.commandpages import command_pages, old_program, program
 from qpsmtpd.manpages.parts import (
     MAIN_PAGES,
@@ -63,6 +63,7 @@ def pages() -> list[Page]:
         *plugin_pages(),
         _api(),
         _scaling(),
+        _metrics(),
     ]
 
 
@@ -157,4 +158,14 @@ def _scaling() -> Page:
     page = new_page("qpsmtpd-scaling", 7, "several machines with qpsmtpd, and what a site needs")
     scaling.write(page)
     see_also(page, (*MAIN_PAGES, "haproxy(1)", "redis-server(1)"))
+    return page
+
+
+# --- metrics --------------------------------------------------------------------------------
+
+
+def _metrics() -> Page:
+    page = new_page("qpsmtpd-metrics", 7, "what qpsmtpd counts and measures")
+    metricspage.write(page)
+    see_also(page, (*MAIN_PAGES, "prometheus(1)", "promtool(1)"))
     return page

@@ -17,6 +17,7 @@ from qpsmtpd.plugin.options import OptionDoc
 MAIN_PAGES = (
     *("qpsmtpd(8)", "qpsmtpd-forkserver(8)", "qpsmtpd-prefork(8)"),
     *("qpsmtpd-config(5)", "qpsmtpd-plugins(5)", "qpsmtpd-plugin-api(7)", "qpsmtpd-scaling(7)"),
+    "qpsmtpd-metrics(7)",
 )
 
 

@@ -45,13 +45,40 @@ ENVIRONMENT = {
     "TCPREMOTEIP, TCPREMOTEPORT, TCPLOCALIP, TCPLOCALPORT": "The addresses of the connection: "
     "tcpserver sets them for `qpsmtpd inetd`.",
     "LISTEN_FDS, LISTEN_FDNAMES, LISTEN_PID, NOTIFY_SOCKET, WATCHDOG_USEC, WATCHDOG_PID, "
-    "JOURNAL_STREAM, CREDENTIALS_DIRECTORY, STATE_DIRECTORY": "Set by the service manager: sockets "
+    "JOURNAL_STREAM, CREDENTIALS_DIRECTORY, STATE_DIRECTORY, RUNTIME_DIRECTORY": "Set by the "
+    "service manager: sockets "
     "to listen on (those named smtps, submissions or tls speak TLS from the first byte; at those "
     "named milter or policy, mail systems ask), where to report that the daemon is ready and "
-    "alive, whether standard error is the journal, where "
-    "certificates and keys are, and where to keep the store.",
+    "alive, whether standard error is the journal, where certificates and keys are, where to keep "
+    "the store, and where to keep the figures that `qpsmtpd status` shows (without that, it shows "
+    "none).",
     "NO_COLOR": "Print without colours.",
 }
+
+#: What qpsmtpd-metrics(7) says before the list.
+METRICS = """\
+The daemon counts what it does, in memory that `qpsmtpd status` and `qpsmtpd export-metrics` read.
+All workers are summed, also those that have ended since; a reload changes nothing. A new start of
+the daemon begins with zero. Counters are exact, also when a worker is killed; of what is measured
+(histograms), a worker that is killed loses its last second. Gauges are a second old at most.
+
+To have Prometheus fetch them:
+
+    systemctl enable --now qpsmtpd-metrics.socket
+
+and, in /etc/prometheus/prometheus.yml,
+
+    scrape_configs:
+      - job_name: qpsmtpd
+        static_configs:
+          - targets: ["127.0.0.1:9725"]
+
+A drop-in of the socket unit sets another address, or a Unix socket. Alert rules (alerts.yml) and
+a dashboard for Grafana (grafana-dashboard.json) are in /usr/share/doc/qpsmtpd/examples.
+
+No value of a label comes from a client: what strangers say cannot make new series. A metric has at
+most 500 series; whatever would be beyond that is counted together, with the labels `other`.
+"""
 
 #: File → what it is for.
 FILES = {
@@ -59,6 +86,8 @@ FILES = {
     "/etc/qpsmtpd/plugins": "The chain of plugins.",
     "/etc/qpsmtpd/dkim/DOMAIN/SELECTOR.private": "A key with which the plugin dkim signs mail of a "
     "domain; `qpsmtpd dkim-key DOMAIN` makes one.",
+    "/run/qpsmtpd/metrics/figures": "What the running daemon has counted; readable for the group "
+    "qpsmtpd.",
     "/etc/qpsmtpd/debian-queue-method, debian-rcpthosts, debian-protection": "Written by "
     "`dpkg-reconfigure qpsmtpd`: the plugin that hands messages over, the domains that mail is "
     "accepted for, and the filters. They may be edited.",
@@ -332,6 +361,19 @@ See what was refused today, follow what happens, and keep a month for a spreadsh
     qpsmtpd log --outcome refused --since 1d
     qpsmtpd log --follow
     qpsmtpd log --since 30d --format csv >decisions.csv
+""",
+    "status": """\
+Look at it once, keep looking, and have Nagios or Icinga look:
+
+    qpsmtpd status
+    qpsmtpd status --watch
+    qpsmtpd status --check --warning certificate_days=21 --critical store_down=1
+""",
+    "export-metrics": """\
+Serve the figures where Prometheus can fetch them, or leave them where the node exporter does:
+
+    qpsmtpd export-metrics --listen 127.0.0.1:9725
+    qpsmtpd export-metrics --prometheus >/var/lib/prometheus/node-exporter/qpsmtpd.prom
 """,
     "explain": """\
 Somebody says that mail does not arrive, or came without its attachment:

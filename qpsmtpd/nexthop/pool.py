@@ -14,9 +14,13 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from time import perf_counter
 from typing import TypeVar
 
+from qpsmtpd.metrics.catalogue import NEXT_HOP_CONNECTIONS
+from qpsmtpd.metrics.counting import FIGURES
 from qpsmtpd.nexthop.client import Client, connect
+from qpsmtpd.nexthop.hopfigures import HopFigures
 from qpsmtpd.nexthop.hopreply import NextHopError
 from qpsmtpd.nexthop.target import Target
 
@@ -44,17 +48,26 @@ class Pool:
         self.target = target
         self.others = tuple(others)
         self._idle_time = idle
+        self._size = size
         self._slots = asyncio.Semaphore(size)
         # The connections not in use, with the loop time at which they are to be closed.
         self._idle: list[tuple[float, Client]] = []
         self._timer: asyncio.TimerHandle | None = None
         # The targets that have failed, with the loop time until which others come first.
         self._avoided: dict[Target, float] = {}
+        self._figures = HopFigures(str(target))
+        self._figures_of_others = {str(each): HopFigures(str(each)) for each in others}
+        FIGURES.each_second(self._sample)
         #: The keywords that the next hop offered last, with what follows them; None before the
         #: first connection.
         self.extensions: Mapping[str, str] | None = None
         #: How many octets of a message it said that it takes (RFC 1870); 0 if it has no limit.
         self.largest_message = 0
+
+    def _sample(self) -> None:
+        place, busy = str(self.target), self._size - self._slots._value
+        FIGURES.add_sample(NEXT_HOP_CONNECTIONS, busy, place, "busy")
+        FIGURES.add_sample(NEXT_HOP_CONNECTIONS, len(self._idle), place, "idle")
 
     def __str__(self) -> str:
         return ",".join(map(str, (self.target, *self.others)))
@@ -93,10 +106,21 @@ class Pool:
         return sorted((self.target, *self.others), key=lambda t: self._avoided.get(t, 0.0) > now)
 
     async def _connect(self, target: Target) -> Client:
-        client = await connect(target)
+        figures = self._figures_of(target)
+        try:
+            client = await connect(target)
+        except NextHopError:
+            figures.connected(success=False)
+            raise
+        figures.connected(success=True)
         self.extensions = client.extensions
         self.largest_message = client.largest_message
         return client
+
+    def _figures_of(self, target: Target) -> HopFigures:
+        if target is self.target:
+            return self._figures
+        return self._figures_of_others.get(str(target), self._figures)
 
     @contextlib.asynccontextmanager
     async def _slot(self) -> AsyncIterator[None]:
@@ -111,15 +135,19 @@ class Pool:
             self._slots.release()
 
     async def _lend(self, client: Client, work: Callable[[Client], Awaitable[T]]) -> T:
+        figures, begun = self._figures_of(client.target), perf_counter()
         try:
             result = await work(client)
         except NextHopError as error:
             error.in_doubt = client.dot_sent
+            figures.failed(in_doubt=error.in_doubt)
             client.leave()
             raise
         except BaseException:
             client.abort()
             raise
+        FIGURES.values[figures.done.cell] += 1
+        figures.took(perf_counter() - begun)
         self._take_back(client)
         return result
 

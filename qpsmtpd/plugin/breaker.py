@@ -17,6 +17,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from qpsmtpd.errors import PeerError
+from qpsmtpd.metrics.catalogue import SERVICE_DOWN, SERVICE_FAILURES, SERVICE_OUTAGES
+from qpsmtpd.metrics.counting import FIGURES
 from qpsmtpd.plugin.services import Clock
 
 log = logging.getLogger(__name__)
@@ -46,6 +48,10 @@ class Breaker:
         self._retry = RETRY
         self._next_trial = 0.0
         self._refused = 0
+        FIGURES.each_second(self._sample)
+
+    def _sample(self) -> None:
+        FIGURES.add_sample(SERVICE_DOWN, not self.closed, self._kind, self._place)
 
     @property
     def closed(self) -> bool:
@@ -88,11 +94,13 @@ class Breaker:
         """It did not do its part.  While it is down, that changes nothing."""
         self._failures += 1
         self._unreachable = error.unreachable
+        FIGURES.count(SERVICE_FAILURES, self._kind, self._place)
         if self.closed and (error.unreachable or self._failures >= MAX_FAILURES):
             self._reason = str(error)
             self._since, self._retry, self._refused = self._clock.monotonic(), RETRY, 0
             self._next_trial = self._since + RETRY
             log.warning("%s down: %s: %s", self._kind, self._place, error)
+            FIGURES.count(SERVICE_OUTAGES, self._kind, self._place)
 
     def worked(self) -> None:
         """It has done its part."""

@@ -25,7 +25,9 @@ from typing import Any
 from qpsmtpd.errors import StoreError
 from qpsmtpd.mail.session import Challenge, Recipient, Session
 from qpsmtpd.mail.trail import CORE, Answer, Outcome
-from qpsmtpd.mail.verdict import Verdict, defer
+from qpsmtpd.mail.verdict import Decision, Verdict, defer
+from qpsmtpd.metrics.catalogue import PLUGIN_ANSWERS, PLUGIN_SECONDS
+from qpsmtpd.metrics.counting import FIGURES, Series
 from qpsmtpd.plugin.base import HOOK_METHODS, HookResult, Mode, ParsedPath, Plugin
 
 log = logging.getLogger(__name__)
@@ -43,6 +45,9 @@ NOTABLE = 0.001
 
 #: Answers that observers are told about.
 _OBSERVED = frozenset({"decided", "provisional", "passed"})
+
+#: How answers other than verdicts are counted.
+_COUNTED_AS: dict[Outcome, str] = {"decided": "value", "passed": "none"}
 
 #: What hooks may return in place of a verdict.
 HOOK_VALUES: dict[str, type] = {
@@ -80,6 +85,7 @@ class Handler:
     """One hook of one plugin.
 
     fault: the verdict that a fault costs; None means no opinion.
+    accepted: counts what it accepts.  waited: takes the seconds that it took when it waited.
     """
 
     name: str
@@ -87,6 +93,8 @@ class Handler:
     timeout: float
     mode: Mode
     fault: Verdict | None
+    accepted: Series
+    waited: Callable[[float], None]
 
 
 class Chain:
@@ -139,6 +147,8 @@ class Chain:
                 default if chained.timeout is None else chained.timeout,
                 chained.plugin.mode,
                 None if chained.skip_faults or chained.plugin.mode == "shadow" else FAULT,
+                FIGURES.series(PLUGIN_ANSWERS, chained.plugin.name, hook, "accept"),
+                FIGURES.series(PLUGIN_SECONDS, chained.plugin.name, hook).note,
             )
             for chained in self.plugins
             if hook in chained.plugin.hooks()
@@ -186,6 +196,7 @@ class Chain:
     def tap_fault(self, plugin: str, error: BaseException) -> Answer:
         """What a failed tap on a body costs: the same as a fault in a hook of its plugin."""
         log.error("fault in a tap plugin=%s", plugin, exc_info=error)
+        FIGURES.count(PLUGIN_ANSWERS, plugin, "data", "fault")
         lines = [chained for chained in self.plugins if chained.plugin.name == plugin]
         free = any(line.skip_faults or line.plugin.mode == "shadow" for line in lines)
         return Answer(plugin, "data", None if free else FAULT, "fault")
@@ -220,11 +231,13 @@ class Chain:
                 value = finished.value
                 if value is None and not self._record_all:
                     return None
+                seconds = perf_counter() - begun
             else:
                 value = await _within(coroutine, wanted, handler.timeout)
+                seconds = perf_counter() - begun
+                handler.waited(seconds)
         except BaseException as error:
             return _broken(handler, hook, error, perf_counter() - begun)
-        seconds = perf_counter() - begun
         if value is None and seconds < NOTABLE and not self._record_all:
             return None
         return _answer(handler, hook, value, seconds)
@@ -247,11 +260,17 @@ def _answer(handler: Handler, hook: str, value: Any, seconds: float) -> Answer:
     """The answer that the return value of a hook stands for."""
     if value.__class__ is Verdict and handler.mode == "enforce":
         outcome: Outcome = "provisional" if value.tentative else "decided"
+        if value.decision is Decision.ACCEPT:
+            FIGURES.values[handler.accepted.cell] += 1
+        else:
+            FIGURES.count(PLUGIN_ANSWERS, handler.name, hook, value.decision.value)
         return Answer(handler.name, hook, value, outcome, seconds)
     if value is not None and not isinstance(value, (Verdict, HOOK_VALUES.get(hook, Verdict))):
         log.error("fault hook=%s plugin=%s: %r is not a verdict", hook, handler.name, value)
+        FIGURES.count(PLUGIN_ANSWERS, handler.name, hook, "fault")
         return Answer(handler.name, hook, handler.fault, "fault", seconds)
     outcome = _outcome(handler.mode, value)
+    FIGURES.count(PLUGIN_ANSWERS, handler.name, hook, _COUNTED_AS.get(outcome, outcome))
     answer = Answer(handler.name, hook, value, outcome, seconds)
     if outcome in ("shadow", "tag"):
         log.info(
@@ -280,16 +299,25 @@ def _broken(handler: Handler, hook: str, error: BaseException, seconds: float) -
         log.error(
             "fault hook=%s plugin=%s: no answer within %gs", hook, handler.name, handler.timeout
         )
-        return Answer(handler.name, hook, handler.fault, "timeout", seconds)
+        return _no_answer(handler, hook, handler.fault, "timeout", seconds)
     if _is_of_the_store(error):
         # The log says already that the store is down.  A login without an opinion would be refused.
         log.debug("no opinion hook=%s plugin=%s: %s", hook, handler.name, error)
         value = handler.fault if hook.startswith("auth") else None
-        return Answer(handler.name, hook, value, "store", seconds)
+        return _no_answer(handler, hook, value, "store", seconds)
     if not (isinstance(error, Exception | SystemExit) or _cancelled_itself(error)):
         raise error
     log.error("fault hook=%s plugin=%s", hook, handler.name, exc_info=error)
-    return Answer(handler.name, hook, handler.fault, "fault", seconds)
+    return _no_answer(handler, hook, handler.fault, "fault", seconds)
+
+
+def _no_answer(
+    handler: Handler, hook: str, value: Verdict | None, outcome: Outcome, seconds: float
+) -> Answer:
+    """What it costs that a plugin has no answer that could be trusted."""
+    FIGURES.count(PLUGIN_ANSWERS, handler.name, hook, outcome)
+    handler.waited(seconds)
+    return Answer(handler.name, hook, value, outcome, seconds)
 
 
 class _NoAnswerError(Exception):

@@ -105,6 +105,8 @@ from qpsmtpd.api import (
     reversed_address,
     with_defaults,
 )
+from qpsmtpd.metrics.catalogue import GREYLIST_DELAY
+from qpsmtpd.metrics.counting import FIGURES
 
 TEXT = "This mail is temporarily denied"
 
@@ -581,6 +583,7 @@ class Greylisting(Plugin[GreylistingOptions]):
         delay = None if passing.first is None else now - _time(passing.first)
         if delay is not None and 0 <= delay <= self._memory.window:
             self.log.info("delivered after waiting delay=%.0f", delay)
+            FIGURES.measure(GREYLIST_DELAY, delay)
         self._tally.delivered(delay)
         self._report_if_due()
 

@@ -42,9 +42,12 @@ import ssl
 import warnings
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
+from datetime import UTC
 from pathlib import Path
 
 from qpsmtpd.api import ConfigError, Entry, Finding, Plugin, System, check_certificate, opt
+from qpsmtpd.metrics.catalogue import CERTIFICATE_EXPIRY
+from qpsmtpd.metrics.counting import FIGURES
 
 log = logging.getLogger(__name__)
 
@@ -91,6 +94,7 @@ class Pair:
     make: makes a context without a certificate.
     seen: what the files looked like when they were read.
     names: those that the certificate is for, in lower case.
+    expires: when, in seconds since the epoch; None if that cannot be read.
     """
 
     cert: Path
@@ -98,6 +102,7 @@ class Pair:
     make: Callable[[], ssl.SSLContext]
     seen: object = None
     names: frozenset[str] = frozenset()
+    expires: float | None = None
     context: ssl.SSLContext = field(init=False)
 
     def load(self) -> None:
@@ -106,6 +111,7 @@ class Pair:
         context = self.make()
         _load_pair(context, self.cert, self.key)
         self.names = _names_in(self.cert)
+        self.expires = _expiry_of(self.cert)
         self.context = context
 
     def renew(self) -> None:
@@ -161,6 +167,12 @@ class Tls(Plugin[TlsOptions]):
         _load_pair(self._context, self._pairs[0].cert, self._pairs[0].key)
         self._context.sni_callback = self._choose
         self._look_at = self.services.clock.monotonic() + LOOK_EVERY
+        FIGURES.each_second(self._say_expiry)
+
+    def _say_expiry(self) -> None:
+        for pair in self._pairs:
+            if pair.expires is not None:
+                FIGURES.add_sample(CERTIFICATE_EXPIRY, pair.expires, str(pair.cert))
 
     def tls_context(self) -> ssl.SSLContext:
         return self._context
@@ -296,6 +308,19 @@ def _names_in(cert: Path) -> frozenset[str]:
     except (OSError, ValueError, x509.ExtensionNotFound):
         return frozenset()
     return frozenset(str(name).lower() for name in found)
+
+
+def _expiry_of(cert: Path) -> float | None:
+    """When a certificate expires; None if it cannot be read, which is said elsewhere."""
+    from cryptography import x509
+
+    try:
+        certificate = x509.load_pem_x509_certificate(cert.read_bytes())
+    except (OSError, ValueError):
+        return None
+    # The newer name is of cryptography 42; the older one has no time zone.
+    end = getattr(certificate, "not_valid_after_utc", None) or certificate.not_valid_after
+    return float(end.replace(tzinfo=UTC).timestamp())
 
 
 def _load_authorities(context: ssl.SSLContext, ca: Path) -> None:

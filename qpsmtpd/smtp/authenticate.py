@@ -23,6 +23,8 @@ from typing import NamedTuple
 
 from qpsmtpd.mail.session import AuthAttempt, AuthExchange, Challenge
 from qpsmtpd.mail.trail import Answer
+from qpsmtpd.metrics.catalogue import LOGINS
+from qpsmtpd.metrics.counting import FIGURES
 from qpsmtpd.plugin.chain import FAULT
 from qpsmtpd.smtp import replies
 from qpsmtpd.smtp.connection import ClientGoneError, Connection, LineTooLongError
@@ -139,6 +141,15 @@ class _Outcome(NamedTuple):
         """Whether this is a failed login; one that plugins could not judge is none."""
         return self.reply.code >= 500 and self.reply is not replies.AUTH_CANCELLED
 
+    @property
+    def name(self) -> str:
+        """What it is counted as."""
+        if self.reply.positive:
+            return "succeeded"
+        if self.failed:
+            return "failed"
+        return "cancelled" if self.reply is replies.AUTH_CANCELLED else "unjudged"
+
 
 async def _log_in(connection: Connection, mechanism: str, initial: str) -> Reply:
     """Carry out an exchange, with the brake on."""
@@ -151,6 +162,7 @@ async def _log_in(connection: Connection, mechanism: str, initial: str) -> Reply
             connection.log_refusal("auth", replies.AUTH_TOO_MANY_FROM_CLIENT)
             return replies.AUTH_TOO_MANY_FROM_CLIENT
         outcome = await _exchange(connection, mechanism, initial)
+        FIGURES.count(LOGINS, outcome.name)
     finally:
         if outcome is None or not outcome.failed:
             await failures.take_back(client)

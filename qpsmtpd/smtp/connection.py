@@ -18,6 +18,8 @@ from qpsmtpd.logs.lines import write_line
 from qpsmtpd.mail.session import ReverseLookup, Session, TlsInfo
 from qpsmtpd.mail.spoolmemory import SpoolMemory
 from qpsmtpd.mail.trail import CORE, Answer
+from qpsmtpd.metrics.catalogue import REFUSALS
+from qpsmtpd.metrics.counting import FIGURES
 from qpsmtpd.smtp.proxied import Proxied
 from qpsmtpd.smtp.replies import OUT_OF_STEP, reply_to, verdict_of
 from qpsmtpd.smtp.reply import Recorded, Reply
@@ -249,8 +251,11 @@ class Connection:
             hook=hook,
             plugin=plugin,
         )
+        if self.deciding:
+            return
+        FIGURES.count(REFUSALS, plugin, hook, "deferred" if reply.code < 500 else "refused")
         keeper = self.snapshot.decisions
-        if keeper is None or self.deciding or self.counters.kept_refusals >= MOST_KEPT_REFUSALS:
+        if keeper is None or self.counters.kept_refusals >= MOST_KEPT_REFUSALS:
             return
         self.counters.kept_refusals += 1
         keeper.keep_refusal(self.session, hook, plugin, reply.code, str(reply), about)

@@ -12,6 +12,9 @@ import logging
 from contextlib import suppress
 
 from qpsmtpd.logs.records import bind
+from qpsmtpd.mail.session import Session
+from qpsmtpd.metrics.catalogue import SESSIONS_ENDED
+from qpsmtpd.metrics.counting import FIGURES, Series
 from qpsmtpd.smtp import replies
 from qpsmtpd.smtp.commands import COMMANDS, USEFUL, not_smtp, unrecognized
 from qpsmtpd.smtp.connection import (
@@ -30,6 +33,10 @@ log = logging.getLogger(__name__)
 
 #: RFC 5321 section 4.5.3.1.4 asks for 512 octets; extensions add to it, and paths may be long.
 MAX_COMMAND_LINE = 2048
+
+_ENDED_CONNECT, _ENDED_HELLO, _ENDED_MAIL, _ENDED_MESSAGE = (
+    FIGURES.series(SESSIONS_ENDED, stage) for stage in ("connect", "hello", "mail", "message")
+)
 
 
 async def converse(connection: Connection) -> None:
@@ -198,3 +205,13 @@ async def _close(connection: Connection) -> None:
     session = connection.session
     await connection.end_session()
     log.debug("closed ip=%s commands=%d", session.client.ip, session.commands)
+    FIGURES.values[_farthest(session).cell] += 1
+
+
+def _farthest(session: Session) -> Series:
+    """Counts the stage that a session came to."""
+    if session.messages:
+        return _ENDED_MESSAGE
+    if session.transactions:
+        return _ENDED_MAIL
+    return _ENDED_CONNECT if session.hello is None else _ENDED_HELLO

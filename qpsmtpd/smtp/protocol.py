@@ -26,6 +26,8 @@ from qpsmtpd.config.snapshot import Snapshot
 from qpsmtpd.mail.ip import Endpoint, canonical_ip
 from qpsmtpd.mail.session import ReverseLookup, Session, TlsInfo
 from qpsmtpd.mail.spoolmemory import SpoolMemory
+from qpsmtpd.metrics.catalogue import TLS_FAILURES, TLS_SESSIONS
+from qpsmtpd.metrics.counting import FIGURES
 from qpsmtpd.smtp.connection import (
     ClientGoneError,
     ClientTimeoutError,
@@ -592,12 +594,14 @@ class SmtpProtocol(SMTP):
             raise ClientGoneError
         self.transport = transport
         self._reading_paused = False
+        FIGURES.count(TLS_SESSIONS, info.version)
         return info
 
     def _lost_in_handshake(self, reason: str) -> None:
         """The loop's start_tls does not tell us when the connection is lost meanwhile."""
         assert self.transport is not None
         log.info("TLS handshake failed ip=%s reason=%r", self._ip, reason)
+        FIGURES.count(TLS_FAILURES)
         self.transport.abort()
         self._loop.call_soon(self.connection_lost, None)
 

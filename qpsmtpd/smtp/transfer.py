@@ -24,6 +24,14 @@ from qpsmtpd.mail.session import Recipient, Transaction
 from qpsmtpd.mail.text import printable_ascii
 from qpsmtpd.mail.trail import Answer
 from qpsmtpd.mail.verdict import accept
+from qpsmtpd.metrics.catalogue import (
+    AUTHENTICATION,
+    MESSAGE_BYTES,
+    MESSAGE_SECONDS,
+    MESSAGES,
+    OUTCOMES,
+)
+from qpsmtpd.metrics.counting import FIGURES
 from qpsmtpd.smtp import notices, replies, trace
 from qpsmtpd.smtp.connection import Connection
 from qpsmtpd.smtp.datareader import DataReader, whole_message
@@ -36,6 +44,10 @@ log = logging.getLogger(__name__)
 
 #: Finds header section and body in a message that is complete, unless it is unusual.
 Split = Callable[[bytes, DataLimits], tuple[bytes, bytes] | None]
+
+_ACCEPTED, _DEFERRED, _REFUSED = (FIGURES.series(MESSAGES, outcome) for outcome in OUTCOMES)
+_BYTES = FIGURES.series(MESSAGE_BYTES)
+_took = FIGURES.series(MESSAGE_SECONDS).note
 
 #: Characters of a Message-ID that are logged.
 MAX_LOGGED_ID = 250
@@ -285,9 +297,17 @@ def conclude(connection: Connection, transaction: Transaction, reply: Reply) -> 
     if positive := reply.positive:
         session.messages += 1
         connection.counters.junk_commands = 0
+        outcome = _ACCEPTED
     else:
         reply = connection.refuse("data", reply)
+        outcome = _DEFERRED if reply.code < 500 else _REFUSED
     seconds, message_id = time.monotonic() - transaction.started, _message_id(transaction)
+    figures = FIGURES.values
+    figures[outcome.cell] += 1
+    figures[_BYTES.cell] += transaction.size
+    _took(seconds)
+    if session.auth_results or transaction.auth_results:
+        _count_results(transaction)
     shown = str(reply)
     write_line(
         log,
@@ -312,6 +332,11 @@ def conclude(connection: Connection, transaction: Transaction, reply: Reply) -> 
         keeper.keep_message(transaction, reply.code, shown, message_id, seconds)
     connection.deciding = False
     return reply
+
+
+def _count_results(transaction: Transaction) -> None:
+    for result in (*transaction.session.auth_results, *transaction.auth_results):
+        FIGURES.count(AUTHENTICATION, result.method, result.result)
 
 
 def _message_id(transaction: Transaction) -> str:

@@ -20,6 +20,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from qpsmtpd.errors import StoreError
+from qpsmtpd.metrics.catalogue import STORE_DOWN, STORE_OPERATIONS, STORE_OUTAGES
+from qpsmtpd.metrics.counting import FIGURES
 from qpsmtpd.store.operation import PROBE, Operation
 
 log = logging.getLogger(__name__)
@@ -79,11 +81,16 @@ class Guard:
         self._retry = RETRY
         self._up_since: float | None = None
         self._refused = 0
+        FIGURES.each_second(self._sample)
+
+    def _sample(self) -> None:
+        FIGURES.add_sample(STORE_DOWN, bool(self._reason))
 
     async def ask(self, operation: Operation) -> Any:
         """Carry out an operation.  Raises StoreError, at once or when the deadline has passed."""
         if self._reason:
             self._refused += 1
+            FIGURES.count(STORE_OPERATIONS, "failed")
             raise StoreError(self._reason)
         loop = asyncio.get_running_loop()
         call = _Call(operation, loop.create_future(), loop.time())
@@ -122,6 +129,7 @@ class Guard:
             async with asyncio.timeout_at(batch[0].asked + self._timeout):
                 answers = await self._backend.run([call.operation for call in batch])
             answered = list(zip(batch, answers, strict=True))
+            FIGURES.count(STORE_OPERATIONS, "done", by=len(batch))
         # Whatever is wrong with it: a store must not cost any mail.
         except Exception as error:
             self._go_down(error, batch)
@@ -135,10 +143,12 @@ class Guard:
         loop = asyncio.get_running_loop()
         self._reason = _text(error) or f"no answer within {self._timeout:g}s"
         log.warning("store down: %s: %s", self._backend.place, self._reason)
+        FIGURES.count(STORE_OUTAGES)
         relapsed = self._up_since is not None and loop.time() - self._up_since < RELAPSE
         self._retry = min(self._retry * 2, MAX_PENALTY) if relapsed else RETRY
         self._refused = 0
         refused = [*batch, *self._waiting]
+        FIGURES.count(STORE_OPERATIONS, "failed", by=len(refused))
         self._waiting = []
         for call in refused:
             if not call.answer.done():

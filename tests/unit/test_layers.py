@@ -23,7 +23,7 @@ LAYERS = {
     "values, and what knows nothing of mail": """
         __init__ errors terminal logs lists.cdb nexthop.setid_runner logins.pam_helper
         manpages.roff manpages.texts mail.text smtp.reply config.names config.runoptions
-        daemon.detach daemon.notify daemon.scoreboard plugin.place
+        daemon.detach daemon.notify daemon.scoreboard plugin.place metrics
         """,
     "what a mail is": "mail",
     "what plugins borrow": """
@@ -65,6 +65,8 @@ FOR_PLUGINS = {
     "logins.scramlogin",
     "logins.verifier",
     "logins.vpopmaild",
+    "metrics.catalogue",
+    "metrics.counting",
     "nexthop",
     "nexthop.cleanup",
     "nexthop.eximtrust",

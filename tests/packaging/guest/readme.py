@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 from tests.debian_system import CHECKOUT
 from tests.packaging.guest.client import CLIENT_ADDRESS, send, wait_until_served
@@ -460,6 +461,14 @@ def dmarc_reports() -> None:
     shell("systemctl disable --now qpsmtpd-dmarc-report.timer; systemctl reload qpsmtpd")
 
 
+def status_and_metrics() -> None:
+    shell(after("How the daemon is doing, for root and members of the group qpsmtpd:"))
+    shell(after("metrics are served on 127.0.0.1:9725 once you say"))
+    with urlopen("http://127.0.0.1:9725/metrics") as answer:
+        expect(b"\nqpsmtpd_workers " in answer.read(), "no metrics")
+    shell("systemctl disable --now qpsmtpd-metrics.socket; systemctl stop qpsmtpd-metrics.service")
+
+
 def out_of_service() -> None:
     shell(after("Take a machine out of service with"))
     try:
@@ -664,6 +673,7 @@ _ALL = (
     fail2ban_jail,
     a_proxy,
     dmarc_reports,
+    status_and_metrics,
     local_plugins,
     starttls_with_a_key_that_only_root_can_read,
     a_renewed_certificate,

@@ -18,6 +18,7 @@ from qpsmtpd.daemon import notify, supervisor
 from qpsmtpd.daemon.overseer import ALIVE, READY
 from qpsmtpd.daemon.supervisor import Supervisor
 from qpsmtpd.daemon.worker import EXIT_CONFIG
+from qpsmtpd.metrics.memory import Memory
 from qpsmtpd.testing import FakeClock
 from tests.unit.client import Client, catching, until
 from tests.unit.daemon_process import Daemon, configure, running
@@ -361,7 +362,7 @@ PID = 7
 @contextmanager
 def supervising(directory: Path) -> Iterator[Supervisor]:
     """A supervisor of two that does not run."""
-    watching = Supervisor(RunOptions(config=(directory,)), (), 2)
+    watching = Supervisor(RunOptions(config=(directory,)), (), Memory(2))
     try:
         yield watching
     finally:

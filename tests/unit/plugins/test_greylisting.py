@@ -26,6 +26,8 @@ from qpsmtpd.api import (
     Verdict,
     defer,
 )
+from qpsmtpd.metrics.catalogue import GREYLIST_DELAY
+from qpsmtpd.metrics.counting import FIGURES
 from qpsmtpd.plugins import greylisting
 from qpsmtpd.plugins.greylisting import (
     ALLOWED_RECIPIENTS,
@@ -877,3 +879,13 @@ def test_notes_of_other_plugins() -> None:
     from qpsmtpd.plugins import whitelist
 
     assert names_of([ALLOWED_RECIPIENTS]) == names_of([whitelist.RECIPIENTS])
+
+
+async def test_the_delay_is_measured() -> None:
+    site = await a_site()
+    assert await site.refused()
+    site.clock.advance(3600)
+    noted = FIGURES.series(GREYLIST_DELAY).noted
+    noted.clear()
+    assert not await site.refused()
+    assert list(noted) == [3600]

@@ -9,10 +9,13 @@ from pathlib import Path
 import pytest
 import trustme
 from cryptography.hazmat.primitives import serialization
+from cryptography.x509 import load_pem_x509_certificate
 from hypothesis import given
 from hypothesis import strategies as st
 
 from qpsmtpd.api import ConfigError, Entry
+from qpsmtpd.metrics.catalogue import CERTIFICATE_EXPIRY
+from qpsmtpd.metrics.counting import FIGURES
 from qpsmtpd.plugins.tls import LOOK_EVERY, SAFE, VERSIONS, Tls, _parse_versions
 from qpsmtpd.testing import FakeClock, a_plugin
 
@@ -294,3 +297,14 @@ async def test_half_a_renewal_changes_nothing(
     (tmp_path / "mx.crt").unlink()
     clock.time += LOOK_EVERY
     assert shown(plugin, None) == der(new)
+
+
+async def test_when_certificates_expire(tmp_path: Path) -> None:
+    write_pair(tmp_path)
+    plugin = await a_plugin(Tls, f"{tmp_path}/cert.pem {tmp_path}/key.pem")
+    expiry = FIGURES.series(CERTIFICATE_EXPIRY, f"{tmp_path}/cert.pem")
+    FIGURES.sample(lambda: None)
+    with (tmp_path / "cert.pem").open("rb") as file:
+        end = load_pem_x509_certificate(file.read()).not_valid_after_utc
+    assert FIGURES.values[expiry.cell] == end.timestamp()
+    assert plugin.tls_context() is not None

@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: MIT
+"""`qpsmtpd export-metrics`: the figures of the daemon for Prometheus and others."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import os
+import socket
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from qpsmtpd.commands.arguments import add_command
+from qpsmtpd.commands.daemonfigures import add_figures, figures_of
+from qpsmtpd.config.runoptions import ListenAddress, parse_listen
+from qpsmtpd.daemon import notify
+from qpsmtpd.daemon.sockets import bind, passed_by_systemd
+from qpsmtpd.errors import QpsmtpdError
+from qpsmtpd.metrics.exporter import listen_on, serve
+from qpsmtpd.metrics.openmetrics import OPENMETRICS, PROMETHEUS
+from qpsmtpd.metrics.reading import read
+
+_EPILOG = (
+    "Without --listen, and without sockets from systemd, the figures are printed. The page "
+    "qpsmtpd-metrics(7) explains them. They are served at /metrics by a process of its own, which "
+    "only reads what the daemon has written into memory; whoever asks, how often, and how slowly "
+    "the answer is read does not concern the daemon. The package has qpsmtpd-metrics.socket for "
+    "that, which is not in use until somebody enables it."
+)
+
+
+def add_export_metrics(commands: Any) -> None:
+    """Add the command `export-metrics`."""
+    text = "Print the figures of the daemon in the format of OpenMetrics, or serve them by HTTP."
+    parser = add_command(commands, "export-metrics", _export, text)
+    parser.add_argument(
+        "--listen",
+        action="append",
+        default=[],
+        type=_place,
+        metavar="ADDR:PORT|PATH",
+        help="serve them here, on a TCP port or a Unix socket; may be repeated",
+    )
+    parser.add_argument(
+        "--prometheus",
+        action="store_true",
+        help="print the older format of Prometheus, which the node exporter reads from a file",
+    )
+    add_figures(parser)
+    parser.epilog = _EPILOG
+
+
+def _place(text: str) -> Path | ListenAddress:
+    if text.startswith("/"):
+        return Path(text)
+    try:
+        return parse_listen(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a path or {error}") from None
+
+
+def _export(arguments: argparse.Namespace) -> int:
+    path = figures_of(arguments)
+    sockets = [each.socket for each in passed_by_systemd(os.environ)]
+    sockets += _listening(arguments.listen)
+    if not sockets:
+        form = PROMETHEUS if arguments.prometheus else OPENMETRICS
+        print(form.text(read(path)), end="")
+        return 0
+    logging.basicConfig(format="%(message)s", level=logging.INFO)
+    asyncio.run(serve(path, sockets, lambda: notify.ready("Serving metrics")))
+    return 0
+
+
+def _listening(places: Sequence[Path | ListenAddress]) -> list[socket.socket]:
+    paths = [place for place in places if isinstance(place, Path)]
+    try:
+        sockets = [listen_on(path) for path in paths]
+    except OSError as error:
+        raise QpsmtpdError(f"cannot listen on {paths[0]}: {error.strerror}") from None
+    addresses = [place for place in places if isinstance(place, ListenAddress)]
+    return [*sockets, *(each.socket for each in bind(addresses))]

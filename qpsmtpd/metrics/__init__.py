@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+"""What the daemon counts and measures, and how it is shown."""
