@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""The program `qpsmtpd`: run | inetd | reload | check-config | plugins | karma | log | try |
-explain | dialogue | doctor | dkim-key | dmarc-report | scram-verifier.
+"""The program `qpsmtpd`: run | inetd | reload | check-config | plugins | plugin | karma | log |
+report | try | explain | dialogue | doctor | dkim-key | dmarc-report | scram-verifier.
 
 Without a command it is `qpsmtpd inetd` if tcpserver or inetd has started it, as the program of the
 Perl version was.
@@ -27,8 +27,10 @@ _MODULES = {
     "reload": "reload",
     "check-config": "check_config",
     "plugins": "plugins",
+    "plugin": "plugin",
     "karma": "karma",
     "log": "log",
+    "report": "report",
     "try": "trial",
     "explain": "explain",
     "dialogue": "dialogue",
