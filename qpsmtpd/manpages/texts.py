@@ -61,6 +61,7 @@ FILES = {
     "/etc/qpsmtpd/debian-queue-method, debian-rcpthosts, debian-protection": "Written by "
     "`dpkg-reconfigure qpsmtpd`: the plugin that hands messages over, the domains that mail is "
     "accepted for, and the filters. They may be edited.",
+    "/etc/qpsmtpd/report_to": "Written by it as well: who gets a daily report.",
     "/usr/share/qpsmtpd/chains/minimal, standard, strict": "The graded chains, for the file "
     "`plugins` to include; see qpsmtpd-plugins(5).",
     "/var/spool/qpsmtpd": "Scratch files of large messages.",
