@@ -3,18 +3,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
+
+import html5lib
 
 from qpsmtpd.config.files import ConfigFiles
 from qpsmtpd.decisions.book import CHUNK_SECONDS, Book, Chunk
 from qpsmtpd.decisions.decision import Decision, Said
 from qpsmtpd.decisions.privacy import Privacy
 from qpsmtpd.decisions.selection import Selection
+from qpsmtpd.digest.dailyreport import daily
 from qpsmtpd.digest.digest import Digest
 from qpsmtpd.digest.gather import gather
+from qpsmtpd.digest.sections import Report
 from qpsmtpd.digest.shadow import Shadow
+from qpsmtpd.digest.shadowreport import shadow_report
 from qpsmtpd.digest.shadows import shadow_of
 from qpsmtpd.testing import FakeStore
 from tests.unit.decisions.examples import BEGIN, a_decision
@@ -106,3 +111,35 @@ async def shadow_with(
         privacy=Privacy(),
         chains=chains or Path("/nowhere"),
     )
+
+
+async def a_digest(*, hostile: str = HOSTILE) -> Digest:
+    """With everything that a report can show."""
+    return await digest_of(
+        a_decision(-int(DAY)),
+        a_decision(1, sender=f"{hostile}@{hostile}", helo=hostile, reply=f"550 {hostile}"),
+        a_decision(2, hook="rcpt", about=hostile, plugin=hostile, recipients=()),
+        a_decision(3, ip=hostile, reply="554 5.7.1 no"),
+        put_off(10, about="late@x.example"),
+        accepted(HOUR, sender="late@x.example", size=123_456_789),
+        accepted(5, trail=(said("fault", plugin=hostile, seconds=2.0, reason=hostile),)),
+    )
+
+
+async def a_report(kind: str) -> Report:
+    if kind == "daily":
+        return daily(await a_digest())
+    objection = said(reason=HOSTILE, plugin=HOSTILE)
+    return shadow_report(await shadow_with(accepted(1, trail=(objection,), sender=HOSTILE)))
+
+
+def parsed(text: str) -> Any:
+    """The tree of a page that has no mistakes."""
+    parser = html5lib.HTMLParser(strict=True, namespaceHTMLElements=False)
+    return parser.parse(text)
+
+
+def texts_of(report: Report) -> Iterator[str]:
+    for section in report.sections:
+        yield from (section.title, *section.paragraphs, *section.lines)
+        yield from (text for row in section.rows for text in row)
