@@ -85,8 +85,8 @@ class Shadow:
     """What would have been refused in a period.
 
     made, host, oldest, damaged: as in Digest.  decisions: how many there were, accepted: of them.
-    present: the graded chain that is in use, "" if it is none.  levels: those above it; none is
-    known where their files are not.
+    directory: of the configuration.  present: the graded chain that is in use, "" if it is none.
+    levels: those above it; none is known where their files are not.
     """
 
     made: float
@@ -97,5 +97,6 @@ class Shadow:
     decisions: int
     accepted: int
     objections: tuple[Objection, ...]
+    directory: str
     present: str
     levels: tuple[Level, ...]

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 from qpsmtpd.decisions.output import shown_time
 from qpsmtpd.digest.sections import (
@@ -136,11 +137,20 @@ def _to_try(shadow: Shadow) -> Section:
         "level judge mail that you have:"
     )
     lines = (
-        f"cp -r /etc/qpsmtpd /tmp/{name}",
-        f"sed -i 's|/etc/qpsmtpd/debian-protection|{path}|' /tmp/{name}/plugins",
+        f"cp -a {shadow.directory} /tmp/{name}",
+        _edit(shadow, Path(path), name),
         f"qpsmtpd try --compare /tmp/{name} MAILDIR",
     )
     return Section("try", "What is not known, tried on mail that you have", (text,), lines)
+
+
+def _edit(shadow: Shadow, chain: Path, name: str) -> str:
+    """The command that puts another chain in place of the filters that the copy has."""
+    if not shadow.present:
+        return f"editor /tmp/{name}/plugins  # in place of your filters: $include {chain}"
+    included = f"{shadow.directory}/debian-protection", chain.with_name(shadow.present)
+    exchange = "; ".join(f"s|{path}$|{chain}|" for path in included)
+    return f"sed -i '{exchange}' /tmp/{name}/plugins"
 
 
 def _to_add(shadow: Shadow) -> Section:

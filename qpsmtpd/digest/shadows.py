@@ -59,6 +59,7 @@ async def shadow_of(
         decisions=finder.decisions,
         accepted=finder.accepted,
         objections=objections,
+        directory=str(next(iter(files.directories), "")),
         present=present_level(files, chains),
         levels=levels_above(files, objections, chains),
     )

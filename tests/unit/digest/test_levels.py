@@ -3,7 +3,9 @@ from pathlib import Path
 
 import pytest
 
+from maintscripts import ask
 from qpsmtpd.config.files import ConfigFiles
+from qpsmtpd.digest import levels
 from qpsmtpd.digest.levels import levels_above, present_level
 
 
@@ -45,6 +47,10 @@ def test_filters_of_ones_own_have_all_levels_above_them(tmp_path: Path, chains: 
         ("helo", ""),
         ("dnsbl", "dnsbl reject 0"),
     ]
+
+
+def test_they_are_those_of_the_package() -> None:
+    assert (str(levels.CHAINS), levels.LEVELS) == (ask.CHAINS, ask.LEVELS)
 
 
 def test_chains_that_are_not_there(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 from qpsmtpd.digest.shadowreport import shadow_report
@@ -41,9 +42,19 @@ async def test_what_the_shadow_report_shows(tmp_path: Path) -> None:
     assert by_key["level-strict"].paragraphs[0].endswith("(minimal).")
     assert by_key["add"].lines == ("uribl mode=shadow",)
     assert by_key["try"].lines[-1] == "qpsmtpd try --compare /tmp/standard MAILDIR"
+    edit = by_key["try"].lines[1].replace("/tmp/standard/plugins", str(tmp_path / "plugins"))
+    subprocess.run(["sh", "-c", edit], check=True)
+    assert f"$include {tmp_path}/chains/standard\n" in (tmp_path / "plugins").read_text()
     assert by_key["objections"].rows[0] == (
         *("dnsbl", "rcpt", "mode=shadow", "1", "100 %", "1", "0", "logged in: 1"),
     )
+
+
+async def test_filters_of_ones_own_are_edited(tmp_path: Path) -> None:
+    (tmp_path / "strict").write_text("helo\n")
+    shadow = await shadow_with(accepted(1), directory=tmp_path, chains=tmp_path)
+    by_key = {section.key: section for section in shadow_report(shadow).sections}
+    assert by_key["try"].lines[1].startswith("editor /tmp/strict/plugins")
 
 
 async def test_a_shadow_without_objections() -> None:
