@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
+from typing import Any
 
 from qpsmtpd.decisions.book import Book
 from qpsmtpd.decisions.decision import Decision, Outcome, Said
@@ -70,11 +71,13 @@ async def gather(
     with closing(Tally()) as tally:
         sums = _Sums(period, privacy, tally)
         oldest = await oldest_in(book)
+        # What cannot be read was counted by that already.
+        damaged = book.damaged
         async for decision in book.oldest_first(both.since):
             if both.has(decision):
                 sums.add(decision, recent=wanted.has(decision))
-        digest = sums.digest(rows)
-    return replace(digest, made=now, host=shown(host), oldest=oldest, damaged=book.damaged)
+        damaged = book.damaged - damaged
+        return sums.digest(rows, made=now, host=shown(host), oldest=oldest, damaged=damaged)
 
 
 async def oldest_in(book: Book) -> float | None:
@@ -110,14 +113,11 @@ class _Sums:
             self._course.add(decision)
             self._checks.add(decision)
 
-    def digest(self, rows: int) -> Digest:
-        """What has been added."""
+    def digest(self, rows: int, **about: Any) -> Digest:
+        """What has been added; `about` are the fields that do not depend on it."""
         tally = self._tally
         return Digest(
-            made=0.0,
-            host="",
-            oldest=None,
-            damaged=0,
+            **about,
             period=self._period,
             totals=self._counts(recent=True),
             before=self._counts(recent=False),

@@ -46,6 +46,7 @@ async def shadow_of(
     period = Period(selection.since, min(selection.until, now))
     finder = _Finder(privacy)
     oldest = await oldest_in(book)
+    damaged = book.damaged
     async for decision in book.oldest_first(period.since):
         if selection.has(decision) and decision.time <= period.until:
             finder.add(decision)
@@ -55,7 +56,7 @@ async def shadow_of(
         host=shown(host),
         period=period,
         oldest=oldest,
-        damaged=book.damaged,
+        damaged=book.damaged - damaged,
         decisions=finder.decisions,
         accepted=finder.accepted,
         objections=objections,

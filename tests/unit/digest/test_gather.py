@@ -188,6 +188,15 @@ async def test_what_is_new() -> None:
     assert [row.name for row in found.new.networks] == ["198.51.100.0/24"]
 
 
+async def test_what_cannot_be_read_is_counted_once() -> None:
+    book = await book_of([accepted(1), accepted(HOUR)])
+    await book.put(0, b"damaged", 1)
+    found = await gather(
+        book, Selection(since=BEGIN), now=BEGIN + DAY, host="mx", privacy=Privacy()
+    )
+    assert (found.totals.total, found.damaged) == (1, 1)
+
+
 @pytest.mark.parametrize(
     ("oldest", "whole", "comparable"),
     [(-DAY, True, True), (-1, True, False), (1, False, False), (None, False, False)],
