@@ -43,7 +43,7 @@ LAYERS = {
     "the SMTP conversation": "smtp",
     "the wire": "smtp.protocol smtp.proxyhandshake",
     "processes": "daemon testing",
-    "tools": "dialogue doctor explain reports trial",
+    "tools": "dialogue digest doctor explain reports trial workshop",
     "the command line": "commands __main__ manpages",
 }
 
@@ -104,6 +104,7 @@ LIBRARIES = {
     "dns": {"dns.names"},
     "asyncpg": {"recipients.postgresql"},
     "ldap3": {"logins.ldap"},
+    "svgwrite": {"digest.charts"},
     "redis": {"store.cluster", "store.redisnode", "store.sentinel"},
     "uvloop": {"daemon.worker"},
 }

@@ -432,6 +432,15 @@ def another_grade_of_filters() -> None:
     shell("systemctl reload qpsmtpd")
 
 
+def a_daily_report() -> None:
+    shell(after("which checks a higher level of filters\nwould add:"))
+    before = (CONFIG / "report_to").read_text()
+    shell(after("one per line,\nand enable the timer:"))
+    expect("qpsmtpd-report" in run("systemctl", "list-timers"), "no timer")
+    shell("qpsmtpd check-config; systemctl disable --now qpsmtpd-report.timer")
+    (CONFIG / "report_to").write_text(before)
+
+
 def dmarc_reports() -> None:
     """Nothing is to be sent, but the timer's service starts, and says so."""
     filters, protection = CONFIG / "filters", CONFIG / "debian-protection"
@@ -587,6 +596,7 @@ _ALL = (
     a_proxy,
     dmarc_reports,
     status_and_metrics,
+    a_daily_report,
     local_plugins,
     starttls_with_a_key_that_only_root_can_read,
     a_renewed_certificate,

@@ -322,10 +322,12 @@ def the_profile_allows_what_the_services_do() -> None:
     _, credentials = _certificate()
     serve = "/usr/bin/qpsmtpd run --config /etc/qpsmtpd"
     report = "/usr/bin/qpsmtpd dmarc-report --config /etc/qpsmtpd --send"
+    daily = "/usr/bin/qpsmtpd report --config /etc/qpsmtpd --since yesterday --until today --mail"
     with (
         _long_configuration(),
         confined.traced("qpsmtpd.service", serve, credentials) as daemon,
         confined.traced("qpsmtpd-dmarc-report.service", report) as reports,
+        confined.traced("qpsmtpd-report.service", daily) as daily_report,
     ):
         run("systemctl", "restart", "qpsmtpd.service")
         wait_until_served(LISTEN)
@@ -334,13 +336,15 @@ def the_profile_allows_what_the_services_do() -> None:
         _send_as_a_user("as-a-user")
         arrived_once("as-a-user")
         run("systemctl", "start", "qpsmtpd-dmarc-report.service")
+        # Whether the mail system takes it is not the question.
+        run("sh", "-c", "systemctl start qpsmtpd-report.service || true")
         run("systemctl", "reload", "qpsmtpd.service")
         run("logrotate", "--force", "/etc/logrotate.d/qpsmtpd")
         (CONFIG / "plugins").write_text("rcpt_ok\nqueue/maildir /var/spool/qpsmtpd/Maildir\n")
         run("systemctl", "reload", "qpsmtpd.service")
         accepted("into-a-maildir")
         run("systemctl", "stop", "qpsmtpd.service")
-        confined.expect_allowed((daemon, reports), least=200)
+        confined.expect_allowed((daemon, reports, daily_report), least=200)
 
 
 @contextlib.contextmanager
@@ -350,6 +354,7 @@ def _long_configuration() -> Iterator[None]:
     (CONFIG / "logging").write_text(before["logging"] + "logging/journald\nlogging/syslog\n")
     (CONFIG / "spool_memory").write_text("0\n")
     (CONFIG / "flat_auth_pw").write_text("bob@example.org:secret\n")
+    (CONFIG / "report_to").write_text("postmaster@example.org\n")
     try:
         yield
     finally:
@@ -357,6 +362,7 @@ def _long_configuration() -> Iterator[None]:
             (CONFIG / name).write_text(text)
         for name in ("spool_memory", "flat_auth_pw"):
             (CONFIG / name).unlink()
+        (CONFIG / "report_to").write_text("")
         run("systemctl", "reset-failed", "qpsmtpd.service")
         run("systemctl", "daemon-reload")
         run("systemctl", "restart", "qpsmtpd.service")
@@ -386,7 +392,7 @@ def _send_as_a_user(subject: str) -> None:
 
 def the_profile_allows_nothing_else() -> None:
     confined.expect_nothing_broad()
-    for unit in ("qpsmtpd.service", "qpsmtpd-dmarc-report.service"):
+    for unit in ("qpsmtpd.service", "qpsmtpd-dmarc-report.service", "qpsmtpd-report.service"):
         expect(value("AppArmorProfile", unit) == "-qpsmtpd", value("AppArmorProfile", unit))
 
 
