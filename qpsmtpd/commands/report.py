@@ -39,8 +39,8 @@ from qpsmtpd.digest.shadow import Shadow
 from qpsmtpd.digest.shadowreport import shadow_report
 from qpsmtpd.digest.shadows import shadow_of
 from qpsmtpd.digest.text import lines_of
-from qpsmtpd.errors import QpsmtpdError, StoreError
-from qpsmtpd.mail.address import parse_mailbox
+from qpsmtpd.errors import AddressError, QpsmtpdError, StoreError
+from qpsmtpd.mail.address import Address, parse_mailbox
 from qpsmtpd.reports.handover import HandOverError, hand_over_by
 
 _DAY = 86400.0
@@ -163,11 +163,20 @@ def _print(found: Digest | Shadow, form: str) -> None:
         print(*lines_of(report), sep="\n")
 
 
+def _sender(settings: Settings) -> Address:
+    """Whom the report is from.  Raises QpsmtpdError."""
+    text = settings.report_from or f"postmaster@{settings.me}"
+    try:
+        return parse_mailbox(text)
+    except AddressError:
+        raise QpsmtpdError(f"{text} is not an address: name one in the file report_from") from None
+
+
 async def _send(found: Digest | Shadow, settings: Settings) -> int:
-    """Mail it to everybody; whether the mail system took all."""
+    """Mail it to everybody; 1 if the mail system did not take all."""
     report, charts = _rendered(found)
     html = page(report, charts)
-    sender = parse_mailbox(settings.report_from or f"postmaster@{settings.me}")
+    sender = _sender(settings)
     hand_over = hand_over_by(settings.report_via, settings.me)
     failures = 0
     try:

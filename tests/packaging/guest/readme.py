@@ -433,9 +433,9 @@ def another_grade_of_filters() -> None:
 
 
 def a_daily_report() -> None:
-    shell(after("which checks a higher level of filters\nwould add:"))
+    shell(after("which checks a higher level of\nfilters would add:"))
     before = (CONFIG / "report_to").read_text()
-    shell(after("one per line,\nand enable the timer:"))
+    shell(after("one per\nline, and enable the timer:"))
     expect("qpsmtpd-report" in run("systemctl", "list-timers"), "no timer")
     shell("qpsmtpd check-config; systemctl disable --now qpsmtpd-report.timer")
     (CONFIG / "report_to").write_text(before)

@@ -105,6 +105,14 @@ def test_mail_that_is_not_taken(run: Run, tmp_path: Path) -> None:
     assert "not sent to anna@example.test" in err
 
 
+def test_a_host_name_that_is_no_domain(run: Run, tmp_path: Path) -> None:
+    asyncio.run(fill(tmp_path, "a@example.test"))
+    (tmp_path / "report_to").write_text("anna@example.test\n")
+    (tmp_path / "me").write_text("mx..example\n")
+    status, _, err = run("--mail")
+    assert (status, "name one in the file report_from" in err) == (1, True)
+
+
 def test_what_is_wrong_in_the_settings(run: Run, tmp_path: Path) -> None:
     asyncio.run(fill(tmp_path, "a@example.test"))
     (tmp_path / "report_to").write_text("nobody\n")
