@@ -12,7 +12,7 @@ killed loses none of it:
     FIGURES.values[series.cell] += 1
 
 What is measured is noted (`Series.note`), and sorted into the buckets once a second, which is a
-tenth of the cost; a worker that is killed loses the measurements of its last second.
+quarter of the cost; a worker that is killed loses the measurements of its last second.
 
 Belongs to the thread of the event loop; only `note` may be called by others.
 """
@@ -137,7 +137,7 @@ class Figures:
         for (metric, labels), series in self._series.items():
             series.noted.clear()
             series.cell = self._cell(metric, labels)
-        slot.state[STARTED] = slot.state[SAMPLED] = time.time()
+        slot.state[STARTED], slot.state[SAMPLED] = time.time(), time.monotonic()
         slot.state[PID] = os.getpid()
 
     def write(self) -> None:
@@ -167,7 +167,7 @@ class Figures:
         for place, series in enumerate(self._kept(), start=1):
             row[place] = self.values[series.cell]
         row[0] = now
-        self._slot.state[SAMPLED] = time.time()
+        self._slot.state[SAMPLED] = now
 
     def _all(self) -> list[Series]:
         """All series; a thread that loses a log line may make another one meanwhile."""

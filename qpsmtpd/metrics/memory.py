@@ -29,9 +29,9 @@ from qpsmtpd.errors import QpsmtpdError
 FILE_NAME = "figures"
 VARIABLE = "RUNTIME_DIRECTORY"
 
-#: Numbers and octets of names of a slot.  A page that nobody writes to takes no memory.
+#: Numbers and octets of names of a slot.
 CELLS = 16 << 10
-NAME_BYTES = 512 << 10
+NAME_BYTES = 128 << 10
 #: Rows of the history, and seconds from one to the next: more than an hour.
 ROWS = 372
 ROW_SECONDS = 10.0
@@ -44,7 +44,7 @@ HEAD = 4096
 _STATE = 8
 _WORD = 8
 
-# What is in the state of a slot.
+# What is in the state of a slot: STARTED is to be shown, SAMPLED is a time of the monotonic clock.
 PID, STARTED, SAMPLED, NAMES_USED, CELLS_USED, LEFT_OUT = range(6)
 
 
@@ -161,7 +161,8 @@ class Memory:
         try:
             os.fchmod(self._descriptor, 0o640)
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            os.truncate(self._descriptor, self.head.size)
+            # Or a file system that becomes full later would end whoever writes to a new page.
+            os.posix_fallocate(self._descriptor, 0, self.head.size)
             os.pwrite(self._descriptor, self.head.encode(), 0)
             made = mmap.mmap(self._descriptor, self.head.size)
             new.replace(path)

@@ -76,7 +76,10 @@ class Distribution(NamedTuple):
 
 
 class Process(NamedTuple):
-    """A worker: its slot, process id, when it was started, and when it last wrote its figures."""
+    """A worker: its slot, process id, when it was started, and when it last wrote its figures.
+
+    since: seconds since the epoch.  seen: of the monotonic clock.
+    """
 
     slot: int
     pid: int

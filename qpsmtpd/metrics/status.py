@@ -130,6 +130,7 @@ class Status:
     """How the daemon is doing.  Everything is since its start, unless it says otherwise.
 
     time, since: now, and when the daemon was started, in seconds since the epoch.
+    up: for how many seconds it has been running, whatever became of the clock.
     workers_wanted: how many there should be.
     connections_open: now, by stage; connections_limit: 0 means no limit.
     a_minute: messages by outcome, and connections, of about the last minute.
@@ -142,6 +143,7 @@ class Status:
     version: str
     time: float
     since: float
+    up: float
     workers: tuple[WorkerStatus, ...]
     workers_wanted: int
     worker_deaths: int
@@ -196,6 +198,7 @@ def status_of(reading: Reading) -> Status:
         version=reading.head.version,
         time=reading.time,
         since=reading.head.created,
+        up=reading.monotonic - reading.head.monotonic,
         workers=tuple(_workers(reading)),
         workers_wanted=reading.head.workers,
         worker_deaths=int(number(catalogue.WORKER_DEATHS)),
@@ -253,7 +256,7 @@ def _timing(metric: Metric, distribution: Distribution) -> Timing:
 
 def _workers(reading: Reading) -> Iterator[WorkerStatus]:
     for process in reading.processes:
-        silent = max(0.0, reading.time - process.seen)
+        silent = max(0.0, reading.monotonic - process.seen)
         yield WorkerStatus(process.pid, process.since, silent, process.connections)
 
 

@@ -61,8 +61,7 @@ def page(status: Status, view: View) -> Iterator[str]:
 
 
 def _page(status: Status, view: View) -> Iterator[Line]:
-    up = _duration(status.time - status.since)
-    yield Line(f"qpsmtpd {status.version}, up for {up}", "bold")
+    yield Line(f"qpsmtpd {status.version}, up for {_duration(status.up)}", "bold")
     for found in checked(status):
         if found.state != "OK":
             text = f"{found.check.help.rstrip('.')}: {found.value:.4g}"

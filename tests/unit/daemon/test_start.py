@@ -94,3 +94,12 @@ def test_another_user() -> None:
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == pwd.getpwnam("nobody").pw_dir
+
+
+def test_figures_without_a_place_cost_no_mail(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    environment = {"RUNTIME_DIRECTORY": str(tmp_path / "nowhere")}
+    options = RunOptions(config=(tmp_path,), workers=3, environment=environment)
+    assert start._memory(options).head.workers == 3
+    assert f"qpsmtpd status will not work: {tmp_path}/nowhere/figures" in caplog.text

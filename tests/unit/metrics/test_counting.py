@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from qpsmtpd.metrics import catalogue, counting
 from qpsmtpd.metrics.counting import Figures
-from qpsmtpd.metrics.memory import CELLS, LEFT_OUT, Memory, private_slot
+from qpsmtpd.metrics.memory import CELLS, LEFT_OUT, NAME_BYTES, Memory, private_slot
 from qpsmtpd.metrics.metric import MOST_SERIES, OTHER
 from qpsmtpd.metrics.reading import read
 from tests.unit.metrics.examples import Counting, nothing
@@ -129,7 +129,7 @@ def test_without_room_the_rest_goes_on(tmp_path: Path) -> None:
 def test_names_without_room_are_left_out(tmp_path: Path) -> None:
     daemon = Counting(tmp_path, 1)
     for number in range(6):
-        daemon.workers[0].count(catalogue.LOG_LINES_LOST, f"{number}" * (200 << 10))
+        daemon.workers[0].count(catalogue.LOG_LINES_LOST, f"{number}" * (NAME_BYTES * 2 // 5))
     reading = read(daemon.path)
     assert len(reading.numbers[catalogue.LOG_LINES_LOST]) == 2
     assert reading.number(catalogue.SERIES_LEFT_OUT) == 4

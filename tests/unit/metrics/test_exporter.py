@@ -113,8 +113,9 @@ async def test_many_at_once_cost_one_reading(
 
 async def test_who_does_not_read_holds_up_nobody(tmp_path: Path) -> None:
     daemon = Counting(tmp_path, 1)
-    for number in range(400):
-        daemon.workers[0].count(catalogue.LOG_LINES_LOST, f"{number}" + "x" * 1000)
+    for number in range(120):
+        daemon.workers[0].measure(catalogue.NEXT_HOP_SECONDS, 1.0, f"{number}" + "x" * 500)
+    daemon.workers[0].write()
     async with exporting(tmp_path) as place:
         slow = [await asyncio.open_unix_connection(place) for _ in range(10)]
         for _, writer in slow:

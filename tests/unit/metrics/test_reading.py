@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import math
 import os
@@ -86,6 +87,26 @@ def test_where_it_is() -> None:
 
 def test_memory_without_a_place_is_nobody_elses() -> None:
     assert Memory(3).head.slots == 4
+
+
+def test_a_file_that_does_not_fit_is_not_begun(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a full file system, writing to it would end the process."""
+
+    def full(*_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(OSError, match="No space left"):
+        Counting(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_file_has_all_of_its_room(tmp_path: Path) -> None:
+    daemon = Counting(tmp_path)
+    status = daemon.path.stat()
+    assert status.st_blocks * 512 >= status.st_size == daemon.memory.head.size
 
 
 def test_the_processes_that_live(tmp_path: Path) -> None:
