@@ -42,7 +42,7 @@ def charts_of(digest: Digest) -> dict[str, Element]:
         return {}
     found = {}
     if digest.totals.total:
-        found["course"] = _course(digest.course)
+        found["course"] = columns(digest.course, "Decisions in the course of the period")
     if digest.reasons.rows:
         bars = [(f"{each.plugin}: {each.reply}", each.number) for each in digest.reasons.rows]
         found["reasons"] = _bars("Why mail was not accepted", bars, COLOURS["refused"])
@@ -65,8 +65,9 @@ def _class_names() -> Iterator[str]:
 # --- the course of a period: columns --------------------------------------------------------------
 
 
-def _course(bins: Sequence[Bin]) -> Element:
-    drawing = _drawing(_HEIGHT, "Decisions in the course of the period")
+def columns(bins: Sequence[Bin], title: str) -> Element:
+    """A column for each part of a period, with what became of mail in it; not all are empty."""
+    drawing = _drawing(_HEIGHT, title)
     most = max(each.counts.total for each in bins)
     _scale(drawing, most)
     step = _PLOT_WIDTH / len(bins)

@@ -46,7 +46,7 @@ def page(report: Report, charts: Mapping[str, Element]) -> str:
 
 def part(report: Report, charts: Mapping[str, Element]) -> str:
     """The sections alone, for the page of somebody else."""
-    return _written(element_of(report, charts))
+    return "".join(map(_written, element_of(report, charts)))
 
 
 def element_of(report: Report, charts: Mapping[str, Element]) -> Element:
