@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """The program `qpsmtpd`: run | inetd | reload | check-config | plugins | plugin | karma | log |
-status | export-metrics | report | try | explain | dialogue | doctor | dkim-key |
+status | export-metrics | report | try | explain | dashboard | dialogue | doctor | dkim-key |
 dmarc-report | scram-verifier.
 
 Without a command it is `qpsmtpd inetd` if tcpserver or inetd has started it, as the program of the
@@ -36,6 +36,7 @@ _MODULES = {
     "report": "report",
     "try": "trial",
     "explain": "explain",
+    "dashboard": "dashboard",
     "dialogue": "dialogue",
     "doctor": "doctor",
     "dkim-key": "dkim_key",

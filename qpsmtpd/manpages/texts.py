@@ -101,6 +101,8 @@ FILES = {
     "which may not gain privileges itself.",
     "/run/qpsmtpd/pam.socket": "Asks PAM about logins for the daemon (auth/auth_pam), if "
     "qpsmtpd-pam.socket has been enabled.",
+    "/run/qpsmtpd/dashboard.socket": "The dashboard, for a web server on this machine or for ssh, "
+    "if qpsmtpd-dashboard.socket has been enabled.",
     "/usr/share/doc/qpsmtpd/README.Debian.gz": "How to put qpsmtpd in front of Exim or Postfix.",
 }
 
@@ -408,6 +410,18 @@ Ask what would happen to a message, and what another configuration would change 
     qpsmtpd try message.eml
     qpsmtpd try --client 192.0.2.25 --from news@example.org --to anna@example.org message.eml
     qpsmtpd try --compare ./config ~/Maildir
+""",
+    "dashboard": """\
+For the browser of this machine, or that of another one by way of ssh (then the page is
+http://localhost:8425/ there):
+
+    qpsmtpd dashboard
+    ssh -L 8425:127.0.0.1:8425 root@mx.example.org qpsmtpd dashboard
+
+For a web server, or ssh alone, without a command that runs in a terminal:
+
+    systemctl enable --now qpsmtpd-dashboard.socket
+    ssh -N -L 8425:/run/qpsmtpd/dashboard.socket root@mx.example.org
 """,
     "dialogue": """\
 Lines of a script are sent (C:) or expected (S:), where an asterisk stands for any text:

@@ -43,7 +43,7 @@ LAYERS = {
     "the SMTP conversation": "smtp",
     "the wire": "smtp.protocol smtp.proxyhandshake",
     "processes": "daemon testing",
-    "tools": "dialogue digest doctor explain reports trial workshop",
+    "tools": "dashboard dialogue digest doctor explain reports trial workshop",
     "the command line": "commands __main__ manpages",
 }
 
@@ -102,8 +102,11 @@ LIBRARIES = {
     },
     "cryptography": {"mailauth.dkimkey", "mailauth.dkimprivate"},
     "dns": {"dns.names"},
+    "aiohttp": {"dashboard.application", "dashboard.guard", "dashboard.serving"},
     "asyncpg": {"recipients.postgresql"},
+    "jinja2": {"dashboard.pages"},
     "ldap3": {"logins.ldap"},
+    "markupsafe": {"dashboard.figures", "dashboard.pages", "dashboard.reporting"},
     "svgwrite": {"digest.charts"},
     "redis": {"store.cluster", "store.redisnode", "store.sentinel"},
     "uvloop": {"daemon.worker"},
