@@ -113,6 +113,7 @@ def test_calls_of_several_threads() -> None:
         "qpsmtpd.service",
         "qpsmtpd.qpsmtpd-dmarc-report.service",
         "qpsmtpd.qpsmtpd-report.service",
+        "qpsmtpd.qpsmtpd-dashboard.service",
     ],
 )
 def test_units_have_the_profile_if_it_is_loaded(unit: str) -> None:

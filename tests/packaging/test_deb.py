@@ -41,6 +41,8 @@ FILES = {
     "/usr/bin/qpsmtpd",
     "/usr/bin/qpsmtpd-forkserver",
     "/usr/bin/qpsmtpd-prefork",
+    "/usr/lib/systemd/system/qpsmtpd-dashboard.service",
+    "/usr/lib/systemd/system/qpsmtpd-dashboard.socket",
     "/usr/lib/systemd/system/qpsmtpd-dmarc-report.service",
     "/usr/lib/systemd/system/qpsmtpd-dmarc-report.timer",
     "/usr/lib/systemd/system/qpsmtpd-handover.socket",
@@ -87,6 +89,7 @@ MOST_EXPOSED = {
     "qpsmtpd-dmarc-report.service": 12,
     "qpsmtpd-report.service": 12,
     "qpsmtpd-metrics.service": 12,
+    "qpsmtpd-dashboard.service": 12,
 }
 
 
@@ -234,7 +237,7 @@ def test_exposure(system: System, unit: str) -> None:
 def test_systemd_understands_the_units(system: System) -> None:
     sockets = ("qpsmtpd.socket", "qpsmtpd-handover.socket", "qpsmtpd-postfix.socket")
     others = (
-        *("qpsmtpd-pam.socket", "qpsmtpd-metrics.socket"),
+        *("qpsmtpd-pam.socket", "qpsmtpd-metrics.socket", "qpsmtpd-dashboard.socket"),
         *("qpsmtpd-dmarc-report.timer", "qpsmtpd-report.timer"),
     )
     units = (*sockets, "qpsmtpd.service", *others)

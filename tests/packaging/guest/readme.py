@@ -6,7 +6,9 @@ Called as `python3 -m tests.packaging.guest.readme MAIL_SYSTEM`.
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import http.client
 import json
 import os
 import re
@@ -36,6 +38,7 @@ UNITS = Path("/etc/systemd/system")
 #: Blocks that no check below runs, by their first words, and where else they are tried.
 NOT_RUN = {
     "listen smtp": "tests/scaling/test_haproxy.py",
+    "ssh -N ": "the socket, with a client of this machine: the_dashboard",
     "aa-enforce ": "no kernel here has AppArmor; the profile: tests/packaging/guest/confined.py",
 }
 
@@ -466,6 +469,48 @@ def status_and_metrics() -> None:
     shell("systemctl disable --now qpsmtpd-metrics.socket; systemctl stop qpsmtpd-metrics.service")
 
 
+def the_dashboard() -> None:
+    """Behind both web servers; systemd starts it when somebody asks."""
+    _, enable = after("and runs only when somebody looks:").splitlines()
+    shell(enable)
+    with _web_server("nginx", "/etc/nginx/sites-available/default", "server {") as configure:
+        line = after("below a site of nginx that has TLS: the line")
+        Path(line.split()[1].rstrip(";")).write_text(after("with this in that file,"))
+        shell(after("and a user:").replace("passwd -6", "passwd -6 secret"))
+        configure(line)
+    with _web_server("apache2", "/etc/apache2/sites-available/000-default.conf", ">") as configure:
+        shell("a2enmod proxy_http; cp /etc/nginx/qpsmtpd-users /etc/apache2")
+        configure(after("and in its VirtualHost"))
+    shell("systemctl disable --now qpsmtpd-dashboard.socket; systemctl stop qpsmtpd-dashboard")
+
+
+@contextlib.contextmanager
+def _web_server(name: str, site: str, begin: str) -> Iterator[Callable[[str], None]]:
+    """A web server whose site is to be configured; then it has the pages, with a password."""
+    file = Path(site)
+
+    def configure(text: str) -> None:
+        before, found, after_it = file.read_text().partition(begin)
+        file.write_text(f"{before}{found}\n{text}\n{after_it}")
+
+    yield configure
+    shell(f"systemctl restart {name}")
+    wait_until_served(("127.0.0.1", 80))
+    expect(_page("admin:wrong")[0] == 401, "without a password")
+    status, text = _page("admin:secret")
+    expect((status, "<h1>Decisions</h1>" in text) == (200, True), f"{status} {text[:2000]}")
+    expect("does not answer" not in text, "the store cannot be read")
+    shell(f"systemctl stop {name}")
+
+
+def _page(credentials: str) -> tuple[int, str]:
+    client = http.client.HTTPConnection("127.0.0.1", timeout=20)
+    token = base64.b64encode(credentials.encode()).decode()
+    client.request("GET", "/qpsmtpd/decisions", headers={"Authorization": f"Basic {token}"})
+    answer = client.getresponse()
+    return answer.status, answer.read().decode()
+
+
 def out_of_service() -> None:
     shell(after("Take a machine out of service with"))
     try:
@@ -597,6 +642,7 @@ _ALL = (
     dmarc_reports,
     status_and_metrics,
     a_daily_report,
+    the_dashboard,
     local_plugins,
     starttls_with_a_key_that_only_root_can_read,
     a_renewed_certificate,
