@@ -22,11 +22,13 @@ from maintscripts.ask import (
     PROTECTION,
     PROXY,
     RCPTHOSTS,
+    REPORT_TO,
     SMTP_PORT,
     STARTUP,
     UNSET,
     Facts,
     address_and_port,
+    addresses,
     domains,
     host_and_port,
     usable_directory,
@@ -43,6 +45,7 @@ class Answers:
     listen: addresses and ports; none means all addresses.
     method: one of METHODS.
     protection: the level of filters, one of LEVELS.
+    report_to: the addresses that get a daily report; none means that there is none.
     postdrop_added: whether the user qpsmtpd is in the group postdrop because of this package.
     """
 
@@ -54,6 +57,7 @@ class Answers:
     proxy_port: int = SMTP_PORT
     rcpthosts: tuple[str, ...] = ()
     protection: str = DEFAULT_LEVEL
+    report_to: tuple[str, ...] = ()
     qmail_queue: str = Facts.qmail_queue
     postdrop_added: bool = False
 
@@ -99,6 +103,7 @@ def settle(values: Mapping[str, str], facts: Facts) -> tuple[Answers, list[str]]
         proxy_port=proxy_port,
         protection=_protection(values.get(PROTECTION, ""), notes),
         rcpthosts=_rcpthosts(values.get(RCPTHOSTS, UNSET), method, facts, notes),
+        report_to=_report_to(values.get(REPORT_TO, ""), notes),
         qmail_queue=facts.qmail_queue,
     )
     return answers, notes
@@ -141,6 +146,12 @@ def _protection(answer: str, notes: list[str]) -> str:
     if answer:
         notes.append(f"{answer!r} is not a level of filters: {DEFAULT_LEVEL} is used")
     return DEFAULT_LEVEL
+
+
+def _report_to(answer: str, notes: list[str]) -> tuple[str, ...]:
+    good, bad = addresses(answer)
+    notes += [f"{word!r} is not an address for reports and is left out" for word in bad]
+    return tuple(good)
 
 
 def _rcpthosts(answer: str, method: str, facts: Facts, notes: list[str]) -> tuple[str, ...]:

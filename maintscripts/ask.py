@@ -36,6 +36,7 @@ MAILDIR = "qpsmtpd/queue_maildir_destination"
 NONE_CONFIRM = "qpsmtpd/queue_none_confirm"
 RCPTHOSTS = "qpsmtpd/rcpthosts"
 PROTECTION = "qpsmtpd/protection"
+REPORT_TO = "qpsmtpd/report_to"
 LEAVE_OUT = "qpsmtpd/leave_out_plugins"
 STOP = "qpsmtpd/stop_upgrade"
 
@@ -57,6 +58,7 @@ PORT_TAKEN = "qpsmtpd/port_taken"
 SETTINGS = "etc/qpsmtpd/debconf-settings"
 QUEUE_METHOD = "etc/qpsmtpd/debian-queue-method"
 DOMAINS = "etc/qpsmtpd/debian-rcpthosts"
+REPORTS = "etc/qpsmtpd/report_to"
 FILTERS = "etc/qpsmtpd/debian-protection"
 PLUGINS = "etc/qpsmtpd/plugins"
 SOCKET = "etc/systemd/system/qpsmtpd.socket.d/debconf.conf"
@@ -67,6 +69,7 @@ _WANTS = (
 _LABEL = r"[0-9A-Za-z_\xa1-\U0010ffff-]+"
 _looks_like_domain = re.compile(rf"\.?{_LABEL}(?:\.{_LABEL})*|\[[0-9A-Za-z:.]+\]").fullmatch
 _is_directory = re.compile(r"(?:/[\w.+@%=,:~-]+)+/?", re.ASCII).fullmatch
+_is_address = re.compile(r"[0-9A-Za-z_.+=-]+@[0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*").fullmatch
 _has_dots_only = re.compile(r"/\.\.?(?:/|$)").search
 _is_variable = re.compile(r"\s*(\w+)=(?:\"([^\"]*)\"|'([^']*)'|(\S*))\s*").fullmatch
 
@@ -125,6 +128,12 @@ def usable_directory(path: str) -> bool:
     return bool(_is_directory(path)) and not _has_dots_only(path)
 
 
+def addresses(text: str) -> tuple[list[str], list[str]]:
+    """The mail addresses of a list, and the words that are none."""
+    found = dict.fromkeys(words(text))
+    return [w for w in found if _is_address(w)], [w for w in found if not _is_address(w)]
+
+
 def _bad_listen(answer: str) -> str:
     return " ".join(word for word in words(answer) if not _accepts(address_and_port, word))
 
@@ -139,6 +148,10 @@ def _bad_maildir(answer: str) -> str:
 
 def _bad_rcpthosts(answer: str) -> str:
     return " ".join(domains(answer)[1])
+
+
+def _bad_report_to(answer: str) -> str:
+    return " ".join(addresses(answer)[1])
 
 
 def _accepts(parse: Callable[[str], object], word: str) -> bool:
@@ -386,6 +399,8 @@ def _answers_on_disk(root: Path) -> tuple[dict[str, str], tuple[str, ...]]:
     good, bad = _domains_on_disk(text_of(root / DOMAINS))
     if (root / DOMAINS).exists() and (good or not bad):
         found[RCPTHOSTS] = " ".join(good)
+    if (root / REPORTS).exists():
+        found[REPORT_TO] = " ".join(lines_of(text_of(root / REPORTS)))
     return found, tuple(bad)
 
 
@@ -412,6 +427,7 @@ def _of_settings(settings: Mapping[str, str]) -> dict[str, str]:
         MAILDIR: "QUEUE_MAILDIR_DESTINATION",
         PROXY: "QUEUE_PROXY_DESTINATION",
         PROTECTION: "PROTECTION",
+        REPORT_TO: "REPORT_TO",
     }
     found = {question: settings[name] for question, name in names.items() if name in settings}
     if "ENABLED" in settings:
@@ -519,6 +535,7 @@ class Question:
     retry: the question to go back to after a wrong answer, if it is another one.
     high: whether to ask, without an answer yet, even somebody who wants to see few questions.
     always_high: the same, with an answer.
+    low: whether to ask only somebody who wants to see everything.
     """
 
     name: str
@@ -531,6 +548,7 @@ class Question:
     retry: str = ""
     high: Callable[[Facts, Answers], bool] = lambda facts, answers: False
     always_high: bool = False
+    low: bool = False
 
 
 def _by_method(method: str) -> Callable[[Facts, Answers], bool]:
@@ -593,6 +611,13 @@ QUESTIONS = (
         name=PROTECTION,
         suggest=lambda facts, answers: DEFAULT_LEVEL,
         asked=lambda facts, answers: answers[STARTUP] == "true" and facts.graded,
+    ),
+    Question(
+        name=REPORT_TO,
+        suggest=lambda facts, answers: "",
+        wrong=_bad_report_to,
+        complaint="qpsmtpd/bad_report_to",
+        low=True,
     ),
 )
 #: After this many wrong answers in all, nothing is asked again: a terminal that has gone gives the
@@ -714,7 +739,7 @@ def _pose(
     # A select without a valid value would become its first choice, even where nothing is shown.
     db.command("SET", question.name, value)
     high = question.always_high or (suggested and question.high(facts, answers))
-    priority = "high" if high else "medium"
+    priority = "high" if high else "low" if question.low else "medium"
     if question.name in insist:
         db.command("FSET", question.name, "seen", "false")
         priority = "critical"

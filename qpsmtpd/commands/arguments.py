@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,8 @@ from qpsmtpd.config.runoptions import ListenAddress, config_directories, parse_l
 
 #: Of the number in an age.
 _MOST_DIGITS = 8
+#: Days that have a name, by how long ago they began.
+_DAYS = {"today": 0, "yesterday": 1}
 
 Command = Callable[[argparse.Namespace], int]
 
@@ -60,7 +62,13 @@ def number_type(least: int) -> Callable[[str], int]:
 
 
 def time_type(text: str) -> float:
-    """An argparse type: a date, a date and a time of day, or an age; seconds since the epoch."""
+    """An argparse type: a date, a date and a time of day, or an age; seconds since the epoch.
+
+    `today` and `yesterday` are dates as well.
+    """
+    if text in _DAYS:
+        day = datetime.now().astimezone().date() - timedelta(days=_DAYS[text])
+        return datetime.combine(day, datetime.min.time()).astimezone().timestamp()
     units = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
     number, unit = text[:-1], text[-1:]
     if unit in units and number.isascii() and number.isdigit() and len(number) < _MOST_DIGITS:
@@ -70,7 +78,8 @@ def time_type(text: str) -> float:
         return (moment if moment.tzinfo else moment.astimezone()).timestamp()
     except (ValueError, OverflowError):
         raise argparse.ArgumentTypeError(
-            f"{text!r} is neither a date (2026-11-29, 2026-11-29 12:00) nor an age (90m, 2h, 3d)"
+            f"{text!r} is neither a date (2026-11-29, 2026-11-29 12:00, today, yesterday) nor an "
+            "age (90m, 2h, 3d)"
         ) from None
 
 

@@ -7,18 +7,14 @@ import argparse
 import asyncio
 import logging
 import os
-import socket
-from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from qpsmtpd.commands.arguments import add_command
 from qpsmtpd.commands.daemonfigures import add_figures, figures_of
-from qpsmtpd.config.runoptions import ListenAddress, parse_listen
+from qpsmtpd.commands.listening import place_type, sockets_at
 from qpsmtpd.daemon import notify
-from qpsmtpd.daemon.sockets import bind, passed_by_systemd
-from qpsmtpd.errors import QpsmtpdError
-from qpsmtpd.metrics.exporter import listen_on, serve
+from qpsmtpd.daemon.sockets import passed_by_systemd
+from qpsmtpd.metrics.exporter import serve
 from qpsmtpd.metrics.openmetrics import OPENMETRICS, PROMETHEUS
 from qpsmtpd.metrics.reading import read
 
@@ -39,7 +35,7 @@ def add_export_metrics(commands: Any) -> None:
         "--listen",
         action="append",
         default=[],
-        type=_place,
+        type=place_type,
         metavar="ADDR:PORT|PATH",
         help="serve them here, on a TCP port or a Unix socket; may be repeated",
     )
@@ -52,19 +48,10 @@ def add_export_metrics(commands: Any) -> None:
     parser.epilog = _EPILOG
 
 
-def _place(text: str) -> Path | ListenAddress:
-    if text.startswith("/"):
-        return Path(text)
-    try:
-        return parse_listen(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a path or {error}") from None
-
-
 def _export(arguments: argparse.Namespace) -> int:
     path = figures_of(arguments)
     sockets = [each.socket for each in passed_by_systemd(os.environ)]
-    sockets += _listening(arguments.listen)
+    sockets += sockets_at(arguments.listen)
     if not sockets:
         form = PROMETHEUS if arguments.prometheus else OPENMETRICS
         print(form.text(read(path)), end="")
@@ -72,13 +59,3 @@ def _export(arguments: argparse.Namespace) -> int:
     logging.basicConfig(format="%(message)s", level=logging.INFO)
     asyncio.run(serve(path, sockets, lambda: notify.ready("Serving metrics")))
     return 0
-
-
-def _listening(places: Sequence[Path | ListenAddress]) -> list[socket.socket]:
-    paths = [place for place in places if isinstance(place, Path)]
-    try:
-        sockets = [listen_on(path) for path in paths]
-    except OSError as error:
-        raise QpsmtpdError(f"cannot listen on {paths[0]}: {error.strerror}") from None
-    addresses = [place for place in places if isinstance(place, ListenAddress)]
-    return [*sockets, *(each.socket for each in bind(addresses))]

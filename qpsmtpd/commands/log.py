@@ -57,7 +57,7 @@ def add_log(commands: Any) -> None:
 
 def add_selection(parser: argparse.ArgumentParser) -> None:
     """Add the options that say which decisions are meant."""
-    when = "a date, a date and a time, or an age such as 90m, 2h or 3d"
+    when = "a date, a date and a time, today, yesterday, or an age such as 90m, 2h or 3d"
     parser.add_argument("--since", type=time_type, metavar="WHEN", help=when)
     parser.add_argument("--until", type=time_type, metavar="WHEN", help="the same")
     parser.add_argument("--client", type=_client, metavar="IP", help="a client, or a network")

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""The program `qpsmtpd`: run | inetd | reload | check-config | plugins | karma | log |
-status | export-metrics | try | explain | dialogue | doctor | dkim-key | dmarc-report |
-scram-verifier.
+"""The program `qpsmtpd`: run | inetd | reload | check-config | plugins | plugin | karma | log |
+status | export-metrics | report | try | explain | dashboard | dialogue | doctor | dkim-key |
+dmarc-report | scram-verifier.
 
 Without a command it is `qpsmtpd inetd` if tcpserver or inetd has started it, as the program of the
 Perl version was.
@@ -28,12 +28,15 @@ _MODULES = {
     "reload": "reload",
     "check-config": "check_config",
     "plugins": "plugins",
+    "plugin": "plugin",
     "karma": "karma",
     "log": "log",
     "status": "status",
     "export-metrics": "export_metrics",
+    "report": "report",
     "try": "trial",
     "explain": "explain",
+    "dashboard": "dashboard",
     "dialogue": "dialogue",
     "doctor": "doctor",
     "dkim-key": "dkim_key",

@@ -36,6 +36,7 @@ from qpsmtpd.plugin.options import (
     parse_value,
     read_value,
 )
+from qpsmtpd.plugin.reportoptions import check_address, check_place
 from qpsmtpd.plugin.services import Entry
 from qpsmtpd.store.location import Location, RedisLocation, missing_package, parse_location
 from qpsmtpd.store.locationfiles import problems_of_files
@@ -324,6 +325,23 @@ class Settings:
         "whole",
         doc="What is kept of clients: address, name and HELO (whole), or only the network, see "
         "network_prefix_ipv4.",
+    )
+    report_to: tuple[str, ...] = opt(
+        (),
+        check=check_address,
+        doc="Addresses that `qpsmtpd report --mail` writes to, one a line; qpsmtpd-report.timer "
+        "runs that every night, once it is enabled.",
+    )
+    report_from: str = opt(
+        "",
+        check=check_address,
+        doc="The address that these reports are from; by default postmaster at our host name.",
+    )
+    report_via: str = opt(
+        "127.0.0.1:25",
+        check=check_place,
+        doc="What takes these reports: HOST:PORT of an SMTP server that relays for this machine, "
+        "or the path of a program like sendmail.",
     )
     reverse_lookup: bool = opt(True, doc="Whether the client's name is looked up in the DNS.")
     reverse_timeout: Seconds = opt(

@@ -16,6 +16,7 @@ import asyncio
 import heapq
 import itertools
 import json
+import math
 import secrets
 import struct
 import zlib
@@ -40,6 +41,8 @@ _DROPPED = 20
 _READ = 20
 #: How many of the newest chunks `watch` reads again, as they may still grow.
 _MAY_BE_OPEN = 200
+#: Seconds by which a chunk may have begun before one with a smaller number.
+_DISORDER = 60.0
 #: A chunk that is damaged must not take all memory.
 _MOST_UNPACKED = 64 << 20
 
@@ -164,14 +167,16 @@ class Book:
         """Which chunks there are."""
         return _state(await self._store.get(_STATE))
 
-    async def newest_first(self) -> AsyncIterator[Decision]:
-        """All decisions, the last one first."""
+    async def newest_first(self, until: float = math.inf) -> AsyncIterator[Decision]:
+        """All decisions until that time, the last one first."""
         state = await self.state()
+        end = state.end if until == math.inf else await self._end(state, until)
         waiting: list[tuple[float, int, Decision]] = []
         order = itertools.count()
-        async for begin, found in self._chunks(range(state.end - 1, state.first - 1, -1)):
+        async for begin, found in self._chunks(range(end - 1, state.first - 1, -1)):
             for decision in reversed(found):
-                heapq.heappush(waiting, (-decision.time, next(order), decision))
+                if decision.time <= until:
+                    heapq.heappush(waiting, (-decision.time, next(order), decision))
             # An older chunk began before this one, and went on for so long at the most.
             while waiting and -waiting[0][0] > begin + CHUNK_SECONDS:
                 yield heapq.heappop(waiting)[2]
@@ -214,6 +219,27 @@ class Book:
             state = await self.state()
             first = max(first, state.end - _MAY_BE_OPEN)
             seen = {number: count for number, count in seen.items() if number >= first}
+
+    async def _end(self, state: State, until: float) -> int:
+        """The number behind the last chunk that may have begun by that time."""
+        low, high = state.first, state.end
+        while low < high:
+            middle = (low + high) // 2
+            number, begin = await self._begin_of_next(middle, high)
+            if begin > until + _DISORDER:
+                high = middle
+            else:
+                low = number + 1
+        return low
+
+    async def _begin_of_next(self, number: int, end: int) -> tuple[int, float]:
+        """The first chunk from `number` on that can be read, and when it began."""
+        for each in range(number, end):
+            data = await self._store.get(_name(each))
+            chunk = None if data is None else self._decoded(data)
+            if chunk is not None:
+                return each, chunk.begin
+        return end, math.inf
 
     async def _chunks(
         self, numbers: range | tuple[int, ...], since: float = 0.0

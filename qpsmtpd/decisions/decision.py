@@ -21,8 +21,8 @@ MOST_RECIPIENTS = 20
 MOST_ANSWERS = 30
 
 #: Of a second: so exactly are times kept.
-_TICKS = 10_000
-_TICK = 1 / _TICKS
+TICKS = 10_000
+_TICK = 1 / TICKS
 
 #: Behind each decision, and between its fields; no field has one of them.  Between recipients:
 #: a command line with one is refused.
@@ -113,14 +113,14 @@ class Decision(NamedTuple):
             raise ValueError("not a decision")
         time, id_, outcome, *texts, recipients, count, size, seconds, message_id, hop = fields
         values: tuple[Any, ...] = (
-            int(time) / _TICKS,
+            int(time) / TICKS,
             id_,
             outcome,
             *texts,
             tuple(recipients.split(RECORD)) if recipients else (),
             int(count),
             int(size),
-            int(seconds) / _TICKS,
+            int(seconds) / TICKS,
             message_id,
             hop,
             tuple(_read_said(*said[start : start + _SAID]) for start in range(0, len(said), _SAID)),
@@ -170,9 +170,9 @@ def _refusal(value: Verdict) -> str:
 
 
 def _read_said(hook: str, plugin: str, outcome: str, verdict: str, reason: str, ticks: str) -> Said:
-    return Said(hook, plugin, outcome, verdict, reason, int(ticks) / _TICKS)
+    return Said(hook, plugin, outcome, verdict, reason, int(ticks) / TICKS)
 
 
 def ticks(seconds: float) -> str:
     """Whole numbers: to write a float takes four times as long."""
-    return str(int(seconds * _TICKS))
+    return str(int(seconds * TICKS))

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 
 from qpsmtpd.decisions.decision import Decision
@@ -60,6 +61,16 @@ class Selection:
 def parse_client(text: str) -> IPNetwork:
     """An address or a network, as elsewhere in the configuration.  Raises ValueError."""
     return parse_hosts(text)
+
+
+def meanings(text: str) -> list[Selection]:
+    """What somebody may mean by a text: an id, an address, a domain, a client."""
+    found = [Selection(about=text), Selection(address=text)]
+    if "@" not in text:
+        found.append(Selection(address=f"@{text}"))
+    with suppress(ValueError):
+        found.append(Selection(client=parse_client(text)))
+    return found
 
 
 def ids_of(decision: Decision) -> set[str]:

@@ -4,11 +4,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from qpsmtpd.decisions.decision import Decision
-from qpsmtpd.decisions.selection import Selection, ids_of, parse_client
+from qpsmtpd.decisions.selection import meanings
 from qpsmtpd.errors import QpsmtpdError
 
 _OUTCOMES = ("accepted", "deferred", "refused")
@@ -30,21 +29,7 @@ class Query:
         """Whether a decision is meant; `secret`: the key under which addresses are hashed."""
         if self.outcome not in ("", decision.outcome):
             return False
-        if self.names(decision):
-            return True
-        return any(replace(each, secret=secret).has(decision) for each in self._selections())
-
-    def names(self, decision: Decision) -> bool:
-        """Whether it is the id of this decision, or of its session."""
-        return self.text in ids_of(decision)
-
-    def _selections(self) -> list[Selection]:
-        found = [Selection(address=self.text)]
-        if "@" not in self.text:
-            found.append(Selection(address=f"@{self.text}"))
-        with suppress(ValueError):
-            found.append(Selection(client=parse_client(self.text)))
-        return found
+        return any(replace(each, secret=secret).has(decision) for each in meanings(self.text))
 
 
 def parse_query(words: Sequence[str]) -> Query:

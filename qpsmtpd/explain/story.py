@@ -23,30 +23,37 @@ _WHAT = {
     "verify_recipient": "The recipient",
 }
 #: What became of an answer that did not decide.
-_EFFECTS = {
+EFFECTS = {
     "provisional": "",
-    "shadow": " (mode=shadow: it only would have)",
-    "tag": " (mode=tag: a header field says so)",
-    "tolerated": " (reject 0: it only would have)",
-    "naughty": " (left to the plugin naughty)",
-    "fault": " (it failed: see the log)",
-    "timeout": " (it did not answer in time)",
-    "store": " (the store did not answer)",
+    "shadow": "mode=shadow: it only would have",
+    "tag": "mode=tag: a header field says so",
+    "tolerated": "reject 0: it only would have",
+    "naughty": "left to the plugin naughty",
+    "fault": "it failed: see the log",
+    "timeout": "it did not answer in time",
+    "store": "the store did not answer",
 }
-_VERBS = {"accept": "accepted", "deny": "refused", "defer": "deferred", "": "had no opinion"}
+#: What a plugin did, by its verdict.
+VERBS = {"accept": "accepted", "deny": "refused", "defer": "deferred", "": "had no opinion"}
 
 
 def story(decision: Decision) -> Iterator[str]:
-    """What came, what became of it, and what was said on the way."""
+    """What came, what became of it, and what was said on the way, for a terminal."""
     when = shown_time(decision.time) if decision.time else "At some time"
     yield styled(sys.stdout, "bold", f"{when}  {decision.id}")
-    yield f"  {_client(decision)} connected."
-    if decision.hook == "message":
-        yield f"  {_message(decision)}"
-    yield f"  {_end(decision)}"
+    outcome = styled(sys.stdout, COLOURS[decision.outcome], decision.outcome)
+    yield from (f"  {sentence}" for sentence in sentences(decision, outcome))
     if decision.trail:
         yield "  On the way:"
         yield from map(_said, decision.trail)
+
+
+def sentences(decision: Decision, outcome: str) -> Iterator[str]:
+    """What came, and what became of it; outcome: the word for that."""
+    yield f"{_client(decision)} connected."
+    if decision.hook == "message":
+        yield _message(decision)
+    yield _end(decision, outcome)
 
 
 def _client(decision: Decision) -> str:
@@ -72,8 +79,7 @@ def _message(decision: Decision) -> str:
     return shown(f"Its message was from {sender}, to <{first}>{more}{size}{identity}.")
 
 
-def _end(decision: Decision) -> str:
-    outcome = styled(sys.stdout, COLOURS[decision.outcome], decision.outcome)
+def _end(decision: Decision, outcome: str) -> str:
     what = "It" if decision.hook == "message" else _WHAT.get(decision.hook, decision.hook)
     about = f" {decision.about}" if decision.about and decision.hook != "message" else ""
     who = "qpsmtpd itself" if decision.plugin == CORE else f"the plugin {decision.plugin}"
@@ -87,6 +93,6 @@ def _end(decision: Decision) -> str:
 
 def _said(said: Said) -> str:
     reason = f": {shown(said.reason)}" if said.reason else ""
-    effect = _EFFECTS.get(said.outcome, "")
+    effect = f" ({effect})" if (effect := EFFECTS.get(said.outcome)) else ""
     time = f" after {said.seconds:.1f} s" if said.seconds >= 0.1 else ""
-    return f"    {said.hook:18} {said.plugin} {_VERBS[said.verdict]}{time}{effect}{reason}"
+    return f"    {said.hook:18} {said.plugin} {VERBS[said.verdict]}{time}{effect}{reason}"

@@ -117,6 +117,8 @@ def _api() -> Page:
     page.prose(texts.API)
     page.heading("Example")
     page.example(texts.EXAMPLE.rstrip("\n"))
+    page.heading("Beginning and testing a plugin")
+    page.prose(texts.BEGINNING)
     page.heading("Verdicts")
     page.prose(texts.VERDICTS)
     page.heading("Domains and addresses")

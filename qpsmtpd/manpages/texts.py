@@ -91,6 +91,7 @@ FILES = {
     "/etc/qpsmtpd/debian-queue-method, debian-rcpthosts, debian-protection": "Written by "
     "`dpkg-reconfigure qpsmtpd`: the plugin that hands messages over, the domains that mail is "
     "accepted for, and the filters. They may be edited.",
+    "/etc/qpsmtpd/report_to": "Written by it as well: who gets a daily report.",
     "/usr/share/qpsmtpd/chains/minimal, standard, strict": "The graded chains, for the file "
     "`plugins` to include; see qpsmtpd-plugins(5).",
     "/var/spool/qpsmtpd": "Scratch files of large messages.",
@@ -101,6 +102,8 @@ FILES = {
     "which may not gain privileges itself.",
     "/run/qpsmtpd/pam.socket": "Asks PAM about logins for the daemon (auth/auth_pam), if "
     "qpsmtpd-pam.socket has been enabled.",
+    "/run/qpsmtpd/dashboard.socket": "The dashboard, for a web server on this machine or for ssh, "
+    "if qpsmtpd-dashboard.socket has been enabled.",
     "/usr/share/doc/qpsmtpd/README.Debian.gz": "How to put qpsmtpd in front of Exim or Postfix.",
 }
 
@@ -238,6 +241,33 @@ named `hook_...` is called in every session; there is nothing to register. It im
 and nothing else of qpsmtpd.
 """
 
+BEGINNING = """\
+`qpsmtpd plugin new NAME` writes a plugin that works and refuses nothing, with the hooks that are
+wanted, and a test of it that passes:
+
+    qpsmtpd plugin new quiet_hours --hook rcpt
+    qpsmtpd plugin test quiet_hours.py
+
+The second command prints every slip with file and line: what `check-config` would say of the
+plugin, and then what fails in its test, quiet_hours_test.py beside it. A test is a function
+test_..., as a rule a coroutine, that gives fakes to a hook and looks at the verdict:
+
+    async def test_night() -> None:
+        plugin = await a_plugin(QuietHours, "example.test begin 0")
+        to = a_recipient("me@example.test")
+        verdict = await plugin.hook_rcpt(a_transaction(), to)
+        assert verdict is not None
+
+`qpsmtpd.testing` has `a_plugin`, `a_session`, `a_transaction`, `a_recipient`, `a_message`, a fake
+DNS (`a_plugin(..., dns={("A", "name"): ["192.0.2.1"]})`), configuration files (`config={"FILE":
+["line"]}`), a clock and a store; `serve` runs the real daemon. pytest with pytest-asyncio runs such
+tests if both are installed, and fixtures can be used then; otherwise the command runs them itself.
+
+Once it is in a directory of the file `plugin_dirs`, `qpsmtpd try` shows what it does with real
+messages, and with `mode=shadow` on its line `qpsmtpd report --shadow` tells after some days what it
+would have refused.
+"""
+
 EXAMPLE = '''\
 """quiet_domain: defer mail to one domain while a file is there."""
 
@@ -349,6 +379,13 @@ Show the chain, the manual of a plugin, and the chain of a configuration that is
     qpsmtpd plugins queue/smtp-forward
     qpsmtpd plugins --config ./config
 """,
+    "plugin": """\
+Begin a plugin with two hooks, test it, and test it with the arguments that its line will have:
+
+    qpsmtpd plugin new quiet_hours --hook mail --hook rcpt
+    qpsmtpd plugin test quiet_hours.py
+    qpsmtpd plugin test quiet_hours.py begin 23
+""",
     "karma": """\
 See who is in the penalty box or was, and let one of them out:
 
@@ -361,6 +398,22 @@ See what was refused today, follow what happens, and keep a month for a spreadsh
     qpsmtpd log --outcome refused --since 1d
     qpsmtpd log --follow
     qpsmtpd log --since 30d --format csv >decisions.csv
+""",
+    "report": """\
+Sum up the last 24 hours, yesterday as a page with charts, and a week for one of our domains:
+
+    qpsmtpd report
+    qpsmtpd report --since yesterday --until today --format html >report.html
+    qpsmtpd report --since 7d --address @example.org
+
+See what lines with mode=shadow would have refused, and what a higher level of filters would do:
+
+    qpsmtpd report --shadow --since 14d
+
+Have yesterday's report mailed every night:
+
+    echo postmaster@example.org >>/etc/qpsmtpd/report_to
+    systemctl enable --now qpsmtpd-report.timer
 """,
     "status": """\
 Look at it once, keep looking, and have Nagios or Icinga look:
@@ -387,6 +440,18 @@ Ask what would happen to a message, and what another configuration would change 
     qpsmtpd try message.eml
     qpsmtpd try --client 192.0.2.25 --from news@example.org --to anna@example.org message.eml
     qpsmtpd try --compare ./config ~/Maildir
+""",
+    "dashboard": """\
+For the browser of this machine, or that of another one by way of ssh (then the page is
+http://localhost:8425/ there):
+
+    qpsmtpd dashboard
+    ssh -L 8425:127.0.0.1:8425 root@mx.example.org qpsmtpd dashboard
+
+For a web server, or ssh alone, without a command that runs in a terminal:
+
+    systemctl enable --now qpsmtpd-dashboard.socket
+    ssh -N -L 8425:/run/qpsmtpd/dashboard.socket root@mx.example.org
 """,
     "dialogue": """\
 Lines of a script are sent (C:) or expected (S:), where an asterisk stands for any text:

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""The options for DMARC reports: the plugin counts by them, the command `dmarc-report` sends."""
+"""The options for DMARC reports: the plugin counts by them, the command `dmarc-report` sends.
+
+How an address and a way to the mail system have to look is the same for the settings of reports.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,12 @@ _is_place = re.compile(
 ).fullmatch
 
 
-def _check_sender(text: str) -> None:
+#: A way to hand reports to the mail system, as reports/handover.py understands it.
+check_place = matching(_is_place, "HOST:PORT or the path of a program")
+
+
+def check_address(text: str) -> None:
+    """Raises ValueError for what is not an address with a domain, in ASCII."""
     try:
         address = parse_mailbox(text)
     except AddressError:
@@ -39,13 +47,13 @@ class DmarcReportOptions:
         "",
         doc="The address that reports are from, where somebody reads non-delivery reports and "
         "questions. Its domain names the organization that reports.",
-        check=_check_sender,
+        check=check_address,
     )
     report_via: str = opt(
         "",
         doc="What takes the reports: HOST:PORT of an SMTP server that relays for this machine, or "
         "the path of a program like sendmail.",
-        check=matching(_is_place, "HOST:PORT or the path of a program"),
+        check=check_place,
     )
     report_recipients: bool = opt(
         False,

@@ -18,6 +18,7 @@ GUEST_PACKAGES = tuple(f"/var/tmp/{name}" for name in NAMES)
 DEPENDENCIES = (
     *("adduser", "python3-aiosmtpd", "python3-cryptography", "python3-debian"),
     *("python3-dnspython", "python3-jinja2", "python3-uvloop", "ucf"),
+    *("python3-aiohttp", "python3-svgwrite"),
     *("swaks", "logrotate", "dpkg-repack", "apparmor", "strace"),
 )
 MAIL_SYSTEM_PACKAGES = {"postfix": ("postfix",), "exim4": ("exim4-daemon-light",)}

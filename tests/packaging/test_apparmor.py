@@ -107,7 +107,15 @@ def test_calls_of_several_threads() -> None:
     assert sorted(accesses(trace)) == [Access("/a", "r"), Access("/b", "w")]
 
 
-@pytest.mark.parametrize("unit", ["qpsmtpd.service", "qpsmtpd.qpsmtpd-dmarc-report.service"])
+@pytest.mark.parametrize(
+    "unit",
+    [
+        "qpsmtpd.service",
+        "qpsmtpd.qpsmtpd-dmarc-report.service",
+        "qpsmtpd.qpsmtpd-report.service",
+        "qpsmtpd.qpsmtpd-dashboard.service",
+    ],
+)
 def test_units_have_the_profile_if_it_is_loaded(unit: str) -> None:
     assert "\nAppArmorProfile=-qpsmtpd\n" in (CHECKOUT / "debian" / unit).read_text()
 

@@ -41,6 +41,8 @@ FILES = {
     "/usr/bin/qpsmtpd",
     "/usr/bin/qpsmtpd-forkserver",
     "/usr/bin/qpsmtpd-prefork",
+    "/usr/lib/systemd/system/qpsmtpd-dashboard.service",
+    "/usr/lib/systemd/system/qpsmtpd-dashboard.socket",
     "/usr/lib/systemd/system/qpsmtpd-dmarc-report.service",
     "/usr/lib/systemd/system/qpsmtpd-dmarc-report.timer",
     "/usr/lib/systemd/system/qpsmtpd-handover.socket",
@@ -51,6 +53,8 @@ FILES = {
     "/usr/lib/systemd/system/qpsmtpd-pam@.service",
     "/usr/lib/systemd/system/qpsmtpd-postfix.socket",
     "/usr/lib/systemd/system/qpsmtpd-postfix@.service",
+    "/usr/lib/systemd/system/qpsmtpd-report.service",
+    "/usr/lib/systemd/system/qpsmtpd-report.timer",
     "/usr/lib/systemd/system/qpsmtpd.service",
     "/usr/lib/systemd/system/qpsmtpd.socket",
     "/usr/lib/sysusers.d/qpsmtpd.conf",
@@ -83,7 +87,9 @@ MOST_EXPOSED = {
     "qpsmtpd-postfix@.service": 30,
     "qpsmtpd-pam@.service": 24,
     "qpsmtpd-dmarc-report.service": 12,
+    "qpsmtpd-report.service": 12,
     "qpsmtpd-metrics.service": 12,
+    "qpsmtpd-dashboard.service": 12,
 }
 
 
@@ -230,7 +236,10 @@ def test_exposure(system: System, unit: str) -> None:
 
 def test_systemd_understands_the_units(system: System) -> None:
     sockets = ("qpsmtpd.socket", "qpsmtpd-handover.socket", "qpsmtpd-postfix.socket")
-    others = ("qpsmtpd-pam.socket", "qpsmtpd-metrics.socket", "qpsmtpd-dmarc-report.timer")
+    others = (
+        *("qpsmtpd-pam.socket", "qpsmtpd-metrics.socket", "qpsmtpd-dashboard.socket"),
+        *("qpsmtpd-dmarc-report.timer", "qpsmtpd-report.timer"),
+    )
     units = (*sockets, "qpsmtpd.service", *others)
     said = system.run("systemd-analyze", "verify", "--man=no", *units)
     about_us = [line for line in said.splitlines() if "qpsmtpd" in line and "cgroup" not in line]

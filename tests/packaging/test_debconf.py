@@ -81,6 +81,7 @@ def test_old_preseed_file(system: System) -> None:
         "queue_smtp_proxy_destination": "mail.example.com:26",
         "rcpthosts": "example.com example.org",
         "protection": "",  # no answer: a suggestion is not stored
+        "report_to": "",
     }
 
 
@@ -130,6 +131,7 @@ def test_the_whole_way(system: System) -> None:
         ("queue_plugin", "Postfix"),
         ("rcpthosts", "mail.example.org localhost"),
         ("protection", "standard"),
+        ("report_to", ""),
     ]
     values = system.values()
     assert values["queue_plugin"] == "postfix"
@@ -176,7 +178,7 @@ def test_methods(system: System, choice: str, method: str, question: str | None)
     assert asked == [
         *("startup_enabled", "listen_interfaces", "queue_plugin"),
         *([question] if question else []),
-        *("rcpthosts", "protection"),
+        *("rcpthosts", "protection", "report_to"),
     ]
     assert system.values()["queue_plugin"] == method
 
@@ -193,6 +195,7 @@ def test_back(system: System) -> None:
     assert [name for name, _ in person.shown][2:] == [
         *("queue_plugin", "queue_maildir_destination"),
         *("queue_plugin", "queue_smtp_proxy_destination", "rcpthosts", "protection"),
+        "report_to",
     ]
     assert system.values()["queue_plugin"] == "proxy"
 
@@ -266,6 +269,7 @@ def test_on_a_terminal(system: System) -> None:
         (r"of the Maildir:", "/srv/mail"),
         (r"accept mail for:", "example.com"),
         (r"unwanted mail:", "minimal"),
+        (r"a daily report:", "anna@example.org"),
     ]
     frontend = {"DEBIAN_FRONTEND": "teletype", "DEBIAN_PRIORITY": "low", "TERM": "dumb"}
     command = (str(FRONTEND), str(system.root / "scripts/config"), "configure", "")
@@ -279,6 +283,7 @@ def test_on_a_terminal(system: System) -> None:
     assert values["queue_maildir_destination"] == "/srv/mail"
     assert values["listen_interfaces"] == "192.0.2.1"
     assert values["protection"] == "minimal"
+    assert values["report_to"] == "anna@example.org"
 
 
 # --- plugins that there are not -----------------------------------------------------------------
@@ -391,7 +396,8 @@ def test_names_and_values_of_the_older_package_are_kept() -> None:
         "queue_maildir_destination": "string",
         "queue_none_confirm": "boolean",
         "rcpthosts": "string",
-        "protection": "select",  # of our own, as the next two
+        "protection": "select",  # of our own, as the next ones
+        "report_to": "string",
         "leave_out_plugins": "boolean",
         "stop_upgrade": "boolean",
     }

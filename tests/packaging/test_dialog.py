@@ -27,6 +27,7 @@ PROXY = "SMTP server to hand mail to:"
 MAILDIR = "Directory of the Maildir:"
 RCPTHOSTS = "Domains to accept mail for:"
 PROTECTION = "Filters against unwanted mail:"
+REPORT = "Addresses for a daily report:"
 
 
 @pytest.fixture(params=RELEASES)
@@ -85,6 +86,8 @@ def test_answers_back_and_mistakes(system: System) -> None:
         terminal.type(f"{CLEAR}example.com .example.net{ENTER}")
         levels = window(terminal, PROTECTION)
         terminal.type(f"{DOWN}{ENTER}")  # from standard
+        window(terminal, REPORT)
+        terminal.type(f"{CLEAR}anna@example.org{ENTER}")
         terminal.wait_for_end()
     # Nothing is wrapped, and four of the six methods can be seen at once.
     assert "none:                 not decided yet; qpsmtpd does not start." in explained
@@ -97,6 +100,9 @@ def test_answers_back_and_mistakes(system: System) -> None:
     ]
     assert all(re.search(rf"^[ │]*{level} *│", levels, re.MULTILINE) for level in LEVELS)
     assert filters(system) == [f"$include {CHAINS}/strict"]
+    assert lines_of((system.root / "etc/qpsmtpd/report_to").read_text()) == ["anna@example.org"]
+    wants = system.root / "etc/systemd/system/timers.target.wants"
+    assert (wants / "qpsmtpd-report.timer").is_symlink()
     socket = (system.root / "etc/systemd/system/qpsmtpd.socket.d/debconf.conf").read_text()
     assert "\nListenStream=192.0.2.1:25\n" in socket
     assert settings(system)["ENABLED"] == "true"
@@ -116,7 +122,7 @@ def test_filters_of_ones_own_are_replaced_after_the_difference_was_shown(system:
     with reconfigured(system) as terminal:
         window(terminal, START)
         terminal.type(YES)
-        for name in (LISTEN, METHOD, RCPTHOSTS, PROTECTION):
+        for name in (LISTEN, METHOD, RCPTHOSTS, PROTECTION, REPORT):
             window(terminal, name)
             terminal.type(ENTER)  # the level of the last time
         terminal.wait_for(question)

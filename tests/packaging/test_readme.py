@@ -28,9 +28,10 @@ CASES = [
 ]
 
 
-def with_tcpserver(system: System) -> None:
-    """What section 9 is about."""
-    system.install(("ucspi-tcp", "openbsd-inetd"))
+def with_servers(system: System) -> None:
+    """What sections 9 and 13 are about; both web servers want the same port."""
+    system.install(("ucspi-tcp", "openbsd-inetd", "nginx-light", "apache2"))
+    system.run("systemctl", "disable", "nginx.service", "apache2.service")
 
 
 @pytest.mark.parametrize(("release", "mail_system", "check"), CASES)
@@ -38,6 +39,6 @@ def test_recipes(release: str, mail_system: str, check: str) -> None:
     """One recipe in one guest; tests/packaging/guest/readme.py says what it does."""
     answers = _ANSWERS.format(method=_METHODS[mail_system])
     tar = systems.layer(release, mail_system)
-    failure = systems.boot(tar, f"readme {mail_system}", answers, with_tcpserver).failure(check)
+    failure = systems.boot(tar, f"readme {mail_system}", answers, with_servers).failure(check)
     if failure:
         pytest.fail(failure, pytrace=False)

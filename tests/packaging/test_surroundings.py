@@ -26,6 +26,7 @@ from qpsmtpd.logs.records import bind, format_record
 from qpsmtpd.mail.ip import Endpoint
 from qpsmtpd.mail.session import Session
 from qpsmtpd.manpages.pages import pages
+from qpsmtpd.plugin.base import HOOK_METHODS
 from qpsmtpd.plugin.services import Services
 from qpsmtpd.plugins.logging.file import File, FileOptions
 from qpsmtpd.smtp.connection import Connection
@@ -246,7 +247,7 @@ def test_completes_commands_and_their_options() -> None:
     choices = [a.choices for a in parser._actions if isinstance(a, argparse._SubParsersAction)]
     commands = choices[0]
     assert completions("") == {*commands, *options_of(parser)}
-    assert completions("pl") == {"plugins"}
+    assert completions("pl") == {"plugin", "plugins"}
     for name, command in commands.items():
         assert completions(name, "--") == options_of(command)
 
@@ -254,6 +255,13 @@ def test_completes_commands_and_their_options() -> None:
 def test_completes_plugins() -> None:
     assert completions("plugins", "") == set(shipped_plugins())
     assert completions("plugins", "--config", "/etc", "queue/s") == {"queue/smtp-forward"}
+
+
+def test_completes_hooks_and_formats() -> None:
+    hooks = {name.removeprefix("hook_") for name in HOOK_METHODS}
+    assert completions("plugin", "new", "x", "--hook", "") == hooks
+    assert completions("report", "--format", "") == {"text", "html", "json"}
+    assert completions("log", "--format", "") == {"text", "json", "csv", "sql"}
 
 
 def test_completes_directories_and_files(tmp_path: Path) -> None:
@@ -264,6 +272,8 @@ def test_completes_directories_and_files(tmp_path: Path) -> None:
     assert completions("run", "--config", begin) == {directory}
     assert completions("check-config", begin) == {directory}
     assert completions("dialogue", begin) == {directory, file}
+    assert completions("plugin", "test", begin) == {directory, file}
+    assert completions("plugin", "new", "x", "--directory", begin) == {directory}
     assert completions("run", "--pid-file", begin) == {directory, file}
     assert completions("run", "--listen", "") == set()
     assert "root" in completions("run", "--user", "ro")

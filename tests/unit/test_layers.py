@@ -43,7 +43,7 @@ LAYERS = {
     "the SMTP conversation": "smtp",
     "the wire": "smtp.protocol smtp.proxyhandshake fronts",
     "processes": "daemon testing",
-    "tools": "dialogue doctor explain reports trial",
+    "tools": "dashboard dialogue digest doctor explain reports trial workshop",
     "the command line": "commands __main__ manpages",
 }
 
@@ -105,8 +105,12 @@ LIBRARIES = {
     },
     "cryptography": {"mailauth.dkimkey", "mailauth.dkimprivate"},
     "dns": {"dns.names"},
+    "aiohttp": {"dashboard.application", "dashboard.guard", "dashboard.serving"},
     "asyncpg": {"recipients.postgresql"},
+    "jinja2": {"dashboard.pages"},
     "ldap3": {"logins.ldap"},
+    "markupsafe": {"dashboard.figures", "dashboard.pages", "dashboard.reporting"},
+    "svgwrite": {"digest.charts"},
     "redis": {"store.cluster", "store.redisnode", "store.sentinel"},
     "uvloop": {"daemon.worker"},
 }

@@ -10,6 +10,8 @@ PACKAGE = Path(__file__).parents[2] / "qpsmtpd"
 
 #: The modules that do, and what for.  Times that pass are those of the monotonic clock or a store.
 DATES = {
+    "dashboard/reporting.py": "the period of a report",
+    "dashboard/views.py": "which decisions are of the last hour or day",
     "decisions/keeper.py": "when a decision was taken, to be shown and searched",
     "logs/lines.py": "the time of a log line",
     "mail/session.py": "a part of ids",

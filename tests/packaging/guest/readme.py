@@ -6,7 +6,9 @@ Called as `python3 -m tests.packaging.guest.readme MAIL_SYSTEM`.
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import http.client
 import json
 import os
 import re
@@ -43,6 +45,7 @@ UNITS = Path("/etc/systemd/system")
 #: Blocks that no check below runs, by their first words, and where else they are tried.
 NOT_RUN = {
     "listen smtp": "tests/scaling/test_haproxy.py",
+    "ssh -N ": "the socket, with a client of this machine: the_dashboard",
     "aa-enforce ": "no kernel here has AppArmor; the profile: tests/packaging/guest/confined.py",
 }
 
@@ -444,6 +447,15 @@ def another_grade_of_filters() -> None:
     shell("systemctl reload qpsmtpd")
 
 
+def a_daily_report() -> None:
+    shell(after("which checks a higher level of\nfilters would add:"))
+    before = (CONFIG / "report_to").read_text()
+    shell(after("one per\nline, and enable the timer:"))
+    expect("qpsmtpd-report" in run("systemctl", "list-timers"), "no timer")
+    shell("qpsmtpd check-config; systemctl disable --now qpsmtpd-report.timer")
+    (CONFIG / "report_to").write_text(before)
+
+
 def dmarc_reports() -> None:
     """Nothing is to be sent, but the timer's service starts, and says so."""
     filters, protection = CONFIG / "filters", CONFIG / "debian-protection"
@@ -467,6 +479,48 @@ def status_and_metrics() -> None:
     with urlopen("http://127.0.0.1:9725/metrics") as answer:
         expect(b"\nqpsmtpd_workers " in answer.read(), "no metrics")
     shell("systemctl disable --now qpsmtpd-metrics.socket; systemctl stop qpsmtpd-metrics.service")
+
+
+def the_dashboard() -> None:
+    """Behind both web servers; systemd starts it when somebody asks."""
+    _, enable = after("and runs only when somebody looks:").splitlines()
+    shell(enable)
+    with _web_server("nginx", "/etc/nginx/sites-available/default", "server {") as configure:
+        line = after("below a site of nginx that has TLS: the line")
+        Path(line.split()[1].rstrip(";")).write_text(after("with this in that file,"))
+        shell(after("and a user:").replace("passwd -6", "passwd -6 secret"))
+        configure(line)
+    with _web_server("apache2", "/etc/apache2/sites-available/000-default.conf", ">") as configure:
+        shell("a2enmod proxy_http; cp /etc/nginx/qpsmtpd-users /etc/apache2")
+        configure(after("and in its VirtualHost"))
+    shell("systemctl disable --now qpsmtpd-dashboard.socket; systemctl stop qpsmtpd-dashboard")
+
+
+@contextlib.contextmanager
+def _web_server(name: str, site: str, begin: str) -> Iterator[Callable[[str], None]]:
+    """A web server whose site is to be configured; then it has the pages, with a password."""
+    file = Path(site)
+
+    def configure(text: str) -> None:
+        before, found, after_it = file.read_text().partition(begin)
+        file.write_text(f"{before}{found}\n{text}\n{after_it}")
+
+    yield configure
+    shell(f"systemctl restart {name}")
+    wait_until_served(("127.0.0.1", 80))
+    expect(_page("admin:wrong")[0] == 401, "without a password")
+    status, text = _page("admin:secret")
+    expect((status, "<h1>Decisions</h1>" in text) == (200, True), f"{status} {text[:2000]}")
+    expect("does not answer" not in text, "the store cannot be read")
+    shell(f"systemctl stop {name}")
+
+
+def _page(credentials: str) -> tuple[int, str]:
+    client = http.client.HTTPConnection("127.0.0.1", timeout=20)
+    token = base64.b64encode(credentials.encode()).decode()
+    client.request("GET", "/qpsmtpd/decisions", headers={"Authorization": f"Basic {token}"})
+    answer = client.getresponse()
+    return answer.status, answer.read().decode()
 
 
 def out_of_service() -> None:
@@ -674,6 +728,8 @@ _ALL = (
     a_proxy,
     dmarc_reports,
     status_and_metrics,
+    a_daily_report,
+    the_dashboard,
     local_plugins,
     starttls_with_a_key_that_only_root_can_read,
     a_renewed_certificate,

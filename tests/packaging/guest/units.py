@@ -322,10 +322,14 @@ def the_profile_allows_what_the_services_do() -> None:
     _, credentials = _certificate()
     serve = "/usr/bin/qpsmtpd run --config /etc/qpsmtpd"
     report = "/usr/bin/qpsmtpd dmarc-report --config /etc/qpsmtpd --send"
+    daily = "/usr/bin/qpsmtpd report --config /etc/qpsmtpd --since yesterday --until today --mail"
+    show = "/usr/bin/qpsmtpd dashboard --config /etc/qpsmtpd"
     with (
         _long_configuration(),
         confined.traced("qpsmtpd.service", serve, credentials) as daemon,
         confined.traced("qpsmtpd-dmarc-report.service", report) as reports,
+        confined.traced("qpsmtpd-report.service", daily) as daily_report,
+        confined.traced("qpsmtpd-dashboard.service", show) as dashboard,
     ):
         run("systemctl", "restart", "qpsmtpd.service")
         wait_until_served(LISTEN)
@@ -334,13 +338,29 @@ def the_profile_allows_what_the_services_do() -> None:
         _send_as_a_user("as-a-user")
         arrived_once("as-a-user")
         run("systemctl", "start", "qpsmtpd-dmarc-report.service")
+        # Whether the mail system takes it is not the question.
+        run("sh", "-c", "systemctl start qpsmtpd-report.service || true")
+        _look_at_the_dashboard()
         run("systemctl", "reload", "qpsmtpd.service")
         run("logrotate", "--force", "/etc/logrotate.d/qpsmtpd")
         (CONFIG / "plugins").write_text("rcpt_ok\nqueue/maildir /var/spool/qpsmtpd/Maildir\n")
         run("systemctl", "reload", "qpsmtpd.service")
         accepted("into-a-maildir")
         run("systemctl", "stop", "qpsmtpd.service")
-        confined.expect_allowed((daemon, reports), least=200)
+        confined.expect_allowed((daemon, reports, daily_report, dashboard), least=200)
+
+
+def _look_at_the_dashboard() -> None:
+    """All its pages; systemd starts it for the first, and nothing of the store can be changed."""
+    run("systemctl", "start", "qpsmtpd-dashboard.socket")
+    for page in ("", "decisions", "plugins", "services", "report", "report?of=shadow"):
+        with socket.socket(socket.AF_UNIX) as client:
+            client.settimeout(60)
+            client.connect("/run/qpsmtpd/dashboard.socket")
+            client.sendall(f"GET /{page} HTTP/1.0\r\nHost: any\r\n\r\n".encode())
+            answer = client.makefile("rb").read()
+        expect(answer.startswith(b"HTTP/1.0 200 "), f"/{page}: {answer[:2000]!r}")
+    run("systemctl", "stop", "qpsmtpd-dashboard.socket", "qpsmtpd-dashboard.service")
 
 
 @contextlib.contextmanager
@@ -350,6 +370,7 @@ def _long_configuration() -> Iterator[None]:
     (CONFIG / "logging").write_text(before["logging"] + "logging/journald\nlogging/syslog\n")
     (CONFIG / "spool_memory").write_text("0\n")
     (CONFIG / "flat_auth_pw").write_text("bob@example.org:secret\n")
+    (CONFIG / "report_to").write_text("postmaster@example.org\n")
     try:
         yield
     finally:
@@ -357,6 +378,7 @@ def _long_configuration() -> Iterator[None]:
             (CONFIG / name).write_text(text)
         for name in ("spool_memory", "flat_auth_pw"):
             (CONFIG / name).unlink()
+        (CONFIG / "report_to").write_text("")
         run("systemctl", "reset-failed", "qpsmtpd.service")
         run("systemctl", "daemon-reload")
         run("systemctl", "restart", "qpsmtpd.service")
@@ -386,7 +408,8 @@ def _send_as_a_user(subject: str) -> None:
 
 def the_profile_allows_nothing_else() -> None:
     confined.expect_nothing_broad()
-    for unit in ("qpsmtpd.service", "qpsmtpd-dmarc-report.service"):
+    units = ("qpsmtpd", "qpsmtpd-dmarc-report", "qpsmtpd-report", "qpsmtpd-dashboard")
+    for unit in (f"{name}.service" for name in units):
         expect(value("AppArmorProfile", unit) == "-qpsmtpd", value("AppArmorProfile", unit))
 
 

@@ -63,6 +63,8 @@ def test_it_selects(run: Run, tmp_path: Path) -> None:
     assert run("-n", "3")[1].splitlines()[-1].count("119@example.test") == 1
     assert run("--since", "1h")[1].count("\n") == 120
     assert run("--since", "1h", "--until", "30m")[0] == 1
+    assert run("--since", "yesterday")[1].count("\n") == 120
+    assert run("--since", "yesterday", "--until", "today")[0] == 1
 
 
 def test_it_exports_all(run: Run, tmp_path: Path) -> None:
@@ -94,7 +96,7 @@ def test_a_damaged_file_stays_where_it_is(run: Run, tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.iterdir()} == {"store", "me", "store.sqlite"}
 
 
-@pytest.mark.parametrize("when", ["yesterday", "12", "d", "99999999999d", "2026-13-01"])
+@pytest.mark.parametrize("when", ["tomorrow", "12", "d", "99999999999d", "2026-13-01"])
 def test_a_time_that_is_none(run: Run, when: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         run("--since", when)

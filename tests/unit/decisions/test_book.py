@@ -2,11 +2,13 @@
 import asyncio
 import random
 from itertools import pairwise
+from typing import Any
 
 import pytest
 
 from qpsmtpd.decisions.book import CHUNK_SECONDS, Book, Chunk
 from qpsmtpd.decisions.decision import Decision
+from qpsmtpd.store.operation import Operation
 from qpsmtpd.testing import FakeStore
 from tests.unit.decisions.examples import BEGIN, a_decision
 
@@ -111,3 +113,35 @@ async def test_watching_shows_what_is_new() -> None:
         assert [each.time - BEGIN for each in await anext(watching)] == [5]
         assert await anext(watching) == []
     await watching.aclose()  # type: ignore[attr-defined]
+
+
+async def test_reading_back_from_a_time_looks_at_few_chunks() -> None:
+    store = CountingStore()
+    book = Book(store)
+    for number in range(0, 1000, 2):
+        await write(book, a_decision(number * 100), a_decision(number * 100 + 50))
+    for missing in (*range(240, 260), 499):
+        await store.scoped("decisions kept").delete(f"{missing:012}")
+    for until in (0, 75, 31_400, 50_000, 99_850, 10**9):
+        store.asked = 0
+        newest = book.newest_first(BEGIN + until)
+        found = [await anext(newest) for _ in range(3 if until > 200 else 1)]
+        assert [each.time for each in found] == [
+            each.time async for each in book.newest_first() if each.time <= BEGIN + until
+        ][: len(found)]
+        await newest.aclose()  # type: ignore[attr-defined]
+    store.asked = 0
+    newest = book.newest_first(BEGIN + 31_400)
+    await anext(newest)
+    assert store.asked < 100
+    assert [each async for each in book.newest_first(BEGIN - 1)] == []
+
+
+class CountingStore(FakeStore):
+    """Counts what is read."""
+
+    asked = 0
+
+    async def _carry_out(self, operation: Operation) -> Any:
+        self.asked += 1
+        return await super()._carry_out(operation)

@@ -29,11 +29,14 @@ from maintscripts.ask import (
     PROTECTION,
     PROXY,
     RCPTHOSTS,
+    REPORT_TO,
+    REPORTS,
     SETTINGS,
     STARTUP,
     Debconf,
     Facts,
     address_and_port,
+    addresses,
     ask,
     detect,
     domains,
@@ -416,6 +419,7 @@ def test_the_whole_way_with_postfix() -> None:
         (METHOD, "postfix"),
         (RCPTHOSTS, "example.com localhost"),
         (PROTECTION, "standard"),
+        (REPORT_TO, ""),
     ]
 
 
@@ -427,7 +431,7 @@ def test_the_method_decides_what_is_asked_next(method: str, question: str) -> No
     assert ask(db, POSTFIX) == 0
     assert [name for name, _ in db.shown] == [
         *(STARTUP, LISTEN, METHOD, question, RCPTHOSTS),
-        PROTECTION,
+        *(PROTECTION, REPORT_TO),
     ]
 
 
@@ -720,6 +724,43 @@ def test_who_goes_back_gives_other_addresses() -> None:
     assert db.values[LISTEN] == "192.0.2.7"
 
 
+# --- the daily report ---------------------------------------------------------------------------
+
+
+def test_only_who_wants_to_see_everything_is_asked_for_a_daily_report() -> None:
+    db = FakeDebconf(screen={STARTUP: "true"}, priority="medium")
+    assert ask(db, POSTFIX) == 0
+    assert REPORT_TO not in dict(db.shown)
+    assert db.values.get(REPORT_TO, "") == ""
+
+
+def test_addresses_for_reports() -> None:
+    screen: dict[str, str | list[str]] = {
+        STARTUP: "true",
+        REPORT_TO: ["a@example.org nobody", "a@example.org b@example.org"],
+    }
+    db = FakeDebconf(screen=screen)
+    assert ask(db, POSTFIX) == 0
+    assert db.variables["WRONG"] == "nobody"
+    assert db.values[REPORT_TO] == "a@example.org b@example.org"
+
+
+@pytest.mark.parametrize(
+    "word", ["a", "@", "a@", "@b", "a@b@c", "a@b..c", "<a@b>", 'a"@b', "ä@b.example", "a@bü.de"]
+)
+def test_words_that_are_not_addresses(word: str) -> None:
+    assert addresses(f"x@y.example {word}") == (["x@y.example"], [word])
+
+
+def test_addresses_on_disk_win(tmp_path: Path) -> None:
+    write(tmp_path, SETTINGS, 'REPORT_TO="a@example.org"\n')
+    assert look(tmp_path).on_disk[REPORT_TO] == "a@example.org"
+    write(tmp_path, REPORTS, "# b\nb@example.org\nc@example.org\n")
+    assert look(tmp_path).on_disk[REPORT_TO] == "b@example.org c@example.org"
+    write(tmp_path, REPORTS, "")
+    assert look(tmp_path).on_disk[REPORT_TO] == ""
+
+
 # --- back ---------------------------------------------------------------------------------------
 
 
@@ -730,6 +771,7 @@ def test_back() -> None:
     assert ask(db, POSTFIX) == 0
     assert [name for name, _ in db.shown] == [
         *(STARTUP, LISTEN, METHOD, PROXY, METHOD, MAILDIR, RCPTHOSTS, PROTECTION),
+        REPORT_TO,
     ]
 
 
@@ -738,7 +780,7 @@ def test_back_skips_what_was_not_shown() -> None:
     assert ask(db, POSTFIX) == 0
     assert db.names_shown() == [
         *("startup_enabled", "queue_plugin", "startup_enabled", "queue_plugin", "rcpthosts"),
-        "protection",
+        *("protection", "report_to"),
     ]
 
 

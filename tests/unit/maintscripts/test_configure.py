@@ -85,6 +85,7 @@ def test_first_installation(tmp_path: Path) -> None:
         "etc/qpsmtpd/debian-protection",
         "etc/qpsmtpd/debian-queue-method",
         "etc/qpsmtpd/debian-rcpthosts",
+        "etc/qpsmtpd/report_to",
         "etc/systemd/system/qpsmtpd.service.d/debconf.conf",
         "etc/systemd/system/qpsmtpd.socket.d/debconf.conf",
     ]

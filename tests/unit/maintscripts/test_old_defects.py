@@ -330,7 +330,7 @@ def test_purge_makes_ucf_forget(tmp_path: Path) -> None:
         "ucf --purge /etc/qpsmtpd/debian-queue-method",
         "ucfr --purge qpsmtpd /etc/qpsmtpd/debian-queue-method",
     ]
-    assert len(told) == 10
+    assert len(told) == 12
 
 
 def test_purge_leaves_mail_and_nothing_else(tmp_path: Path) -> None:
