@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""What has become of each plugin of the Perl version, found out from the plugins and stand-ins."""
+"""What has become of the plugins and programs of the Perl version.
+
+Of plugins it is found out from ours, and from what stands in for those that we do not have.
+"""
 
 from __future__ import annotations
 
@@ -24,6 +27,18 @@ MOST = 160
 _BEGINNING = r"Differences from the Perl version:\s+"
 _differences = re.compile(rf"^{_BEGINNING}(.+?)(?:\n\n|\Z)", re.MULTILINE | re.DOTALL).search
 _sentence = re.compile(r".+?[.](?= [A-Z`]|$)").match
+
+
+#: Programs of the Perl version, and what does now what they did; those that run the daemon are
+#: there under their names.
+PROGRAMS: Mapping[str, str] = {
+    "dkim_key_gen.sh": "`qpsmtpd dkim-key`",
+    "karma_tool": "`qpsmtpd karma`",
+    "log/log2sql": "`qpsmtpd log --format sql`",
+    "log/show_message": "`qpsmtpd explain`, for one message",
+    "log/summarize": "`qpsmtpd log`, with a line for each message and each refusal",
+    "log/watch": "`qpsmtpd log --follow`",
+}
 
 
 class Fate(NamedTuple):

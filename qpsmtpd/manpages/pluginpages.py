@@ -22,7 +22,7 @@ from qpsmtpd.manpages.parts import (
     see_also,
     sentence,
 )
-from qpsmtpd.manpages.perlplugins import fates
+from qpsmtpd.manpages.perlplugins import PROGRAMS, fates
 from qpsmtpd.manpages.roff import Page
 from qpsmtpd.plugin.base import Plugin
 from qpsmtpd.plugin.options import describe
@@ -55,6 +55,7 @@ def _add_absent(page: Page) -> None:
     for name, fate in fates().items():
         text = fate.text if is_shipped(name) else _stands_in(name)
         page.term(name, f"{fate.status}: {text}" if text else fate.status)
+    add_terms(page, "Programs of the Perl version", PROGRAMS)
     page.heading("Plugins of others that configurations name")
     for name in sorted(ABSENT.keys() - PERL_PLUGINS):
         page.term(name, _stands_in(name))

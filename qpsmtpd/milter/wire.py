@@ -66,6 +66,9 @@ class Wire:
         """Send packets, and wait while the milter is slow to take them."""
         if self._splitter.waiting:
             raise MilterError("says something unasked")
+        # uvloop raises RuntimeError where asyncio has the next wait fail.
+        if self._writer.is_closing():
+            raise MilterError("broke off: the connection is closed")
         with _errors("broke off"):
             self._writer.write(b"".join(map(encode, packets)))
             async with asyncio.timeout(self._timeout if timeout is None else timeout):
@@ -84,6 +87,8 @@ class Wire:
 
     def close(self, *last: Packet) -> None:
         """Send the last packets, and close; nothing waits for that."""
+        if self._writer.is_closing():
+            return
         with contextlib.suppress(OSError):
             for packet in last:
                 self._writer.write(encode(packet))

@@ -24,18 +24,22 @@ address records, not just TXT; IPv6 clients are looked up.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 from qpsmtpd.api import (
     CLIENTS,
     DnsList,
+    Finding,
     Note,
     Plugin,
     ReversePath,
     Seconds,
     Session,
+    System,
     Transaction,
     Verdict,
+    check_lists,
     opt,
     reversed_address,
 )
@@ -57,15 +61,16 @@ class DnsWhitelistSoft(Plugin[DnsWhitelistSoftOptions]):
     files = {"whitelist_zones": "DNS lists of clients that are exempt from tests."}
 
     async def start(self) -> None:
-        services = self.services
-        self._lists: list[tuple[DnsList, str]] = []
-        for line in await services.config.lines("whitelist_zones"):
-            zone, *text = line.split(None, 1)
-            unlisted = CLIENTS[1]
-            allowlist = DnsList(zone, services.resolver, services.clock, unlisted=unlisted)
-            self._lists.append((allowlist, "".join(text) or allowlist.zone))
+        self._lists = await self._read_lists()
         #: The lookups under way, one for each list.
         self._lookups = Note[list[asyncio.Task[str]]](f"{self.name}.lookups")
+
+    async def examine(self, system: System) -> AsyncIterator[Finding]:
+        """Whether each list answers, and lists what it must and not everybody (RFC 5782)."""
+        zones = [allowlist.zone for allowlist, _ in await self._read_lists()]
+        resolver = self.services.resolver
+        async for finding in check_lists(resolver, zones, CLIENTS, "whitelist_zones"):
+            yield finding
 
     async def hook_connect(self, session: Session) -> Verdict | None:
         if self._lists and not self.immune(session):
@@ -87,6 +92,16 @@ class DnsWhitelistSoft(Plugin[DnsWhitelistSoftOptions]):
         finally:
             _cancel(tasks)
         return None
+
+    async def _read_lists(self) -> list[tuple[DnsList, str]]:
+        """The lists, each with what the log calls it."""
+        services = self.services
+        lists = []
+        for line in await services.config.lines("whitelist_zones"):
+            zone, *text = line.split(None, 1)
+            found = DnsList(zone, services.resolver, services.clock, unlisted=CLIENTS[1])
+            lists.append((found, "".join(text) or found.zone))
+        return lists
 
     async def _collect(self, session: Session, tasks: list[asyncio.Task[str]]) -> None:
         """Wait until a list has the client, or all have answered."""

@@ -2,15 +2,15 @@
 """Everything that the daemon asks about a message fails in every way, in the middle of traffic.
 
 The real servers: spamd, clamd, rspamd, a milter (opendkim), Redis, slapd and PostgreSQL, and a name
-server.  Whatever one of them does, a message is taken, or the client is told to come again: none is
-refused for good, lost, or doubled.
+server.  Whatever they do, one after the other or all at once, a message is taken, or the client is
+told to come again: none is refused for good, lost, or doubled.
 """
 
 from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, ExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,7 +19,6 @@ import pytest
 
 from qpsmtpd.testing import Records
 from tests.continuity.between import FAULTS, Between, Mode, Names
-from tests.continuity.conftest import available
 from tests.continuity.sink import Sink
 from tests.continuity.soak import PatientStream
 from tests.continuity.stream import CLIENTS, Client, Door, Session
@@ -171,9 +170,17 @@ def write(directory: Path, world: World, hop: Sink) -> None:
     configure(directory, files)
 
 
+@asynccontextmanager
+async def everything(directory: Path) -> AsyncIterator[World]:
+    """All of them; recipients come first, as in every chain."""
+    async with tables(directory) as one, scanners(directory) as other:
+        files = {**one.files, "plugins": one.files["plugins"] + other.files["plugins"]}
+        yield World({**one.asked, **other.asked}, files, one.environment)
+
+
 @dataclass
 class Outage:
-    """What clients were told while one server failed in one way."""
+    """What clients were told while one server failed in one way, or all failed and the first so."""
 
     name: str
     mode: Mode
@@ -181,32 +188,59 @@ class Outage:
     deferred: int
 
 
-async def outage(stream: StrangersStream, asked: Between | Names, name: str, mode: Mode) -> Outage:
-    """Let it fail, and be well again."""
+#: What happens while mail flows.
+Happen = Callable[[StrangersStream, World], Awaitable[list[Outage]]]
+
+
+async def answers(stream: StrangersStream, name: str, mode: Mode) -> Outage:
+    """What clients are told now."""
     taken, deferred = len(stream.tally.accepted), stream.deferred
-    await asked.become(mode)
-    await asked.met()
     # What was asked before may still be answered.
     await stream.more_answers(CLIENTS + MEANWHILE)
-    found = Outage(name, mode, len(stream.tally.accepted) - taken, stream.deferred - deferred)
+    return Outage(name, mode, len(stream.tally.accepted) - taken, stream.deferred - deferred)
+
+
+async def outage(stream: StrangersStream, asked: Between | Names, name: str, mode: Mode) -> Outage:
+    """Let it fail, and be well again."""
+    await asked.become(mode)
+    await asked.met()
+    found = await answers(stream, name, mode)
     await asked.become("well")
     await asked.met()
     await stream.more(AFTERWARDS)
     return found
 
 
-async def outages(stream: StrangersStream, world: World) -> list[Outage]:
-    """One after the other."""
+async def one_after_the_other(stream: StrangersStream, world: World) -> list[Outage]:
+    """Each of them in every way."""
+    return [
+        await outage(stream, asked, name, mode)
+        for name, asked in world.asked.items()
+        for mode in FAULTS
+    ]
+
+
+async def all_at_once(stream: StrangersStream, world: World) -> list[Outage]:
+    """All faults at the same time, so often that each of them has had every fault."""
+    found = []
+    for first, mode in enumerate(FAULTS):
+        for number, asked in enumerate(world.asked.values(), start=first):
+            await asked.become(FAULTS[number % len(FAULTS)])
+        found.append(await answers(stream, "all, the first one", mode))
+        for asked in world.asked.values():
+            await asked.become("well")
+        await stream.more(AFTERWARDS)
+    return found
+
+
+async def while_mail_flows(stream: StrangersStream, world: World, happen: Happen) -> list[Outage]:
+    """What clients were told."""
     async with asyncio.TaskGroup() as group:
         for number in range(CLIENTS):
             group.create_task(stream.client(number))
         try:
             await stream.more(CLIENTS)
-            return [
-                await outage(stream, asked, name, mode)
-                for name, asked in world.asked.items()
-                for mode in FAULTS
-            ]
+            return await happen(stream, world)
         finally:
             stream.stop()
 
@@ -218,26 +252,30 @@ async def read_log(daemon: Daemon) -> None:
         daemon.lines.append(line.decode())
 
 
-@pytest.mark.parametrize("around", [scanners, tables])
+@pytest.mark.parametrize(
+    ("around", "happen"),
+    [(scanners, one_after_the_other), (tables, one_after_the_other), (everything, all_at_once)],
+    ids=["scanners", "tables", "all-at-once"],
+)
 async def test_nothing_is_lost_whatever_fails(
-    around: Callable[[Path], AbstractAsyncContextManager[World]], tmp_path: Path, report: Report
+    around: Callable[[Path], AbstractAsyncContextManager[World]],
+    happen: Happen,
+    loop: str,
+    tmp_path: Path,
+    report: Report,
 ) -> None:
     async with around(tmp_path) as world, Sink() as hop:
         write(tmp_path, world, hop)
         async with serving(
-            tmp_path,
-            available("uvloop"),
-            environment=world.environment,
-            workers=2,
-            patience=PATIENCE,
+            tmp_path, loop, environment=world.environment, workers=2, patience=PATIENCE
         ) as (daemon, port):
             reading = asyncio.create_task(read_log(daemon))
             stream = StrangersStream(Door("127.0.0.1", port))
-            found = await outages(stream, world)
+            found = await while_mail_flows(stream, world, happen)
             reading.cancel()
-        account = stream.tally.account(f"{len(found)} outages", hop.delivered)
+        account = stream.tally.account(f"{len(found)} outages on {loop}", hop.delivered)
     report(f"{account}; {stream.deferred} deferred")
-    for name in world.asked:
+    for name in dict.fromkeys(o.name for o in found):
         each = [f"{o.mode} {o.taken}/{o.deferred}" for o in found if o.name == name]
         report(f"  {name}: taken/deferred while {', '.join(each)}")
     assert [problem for problem in account.problems() if "only" not in problem] == []

@@ -30,6 +30,22 @@ LONGEST = 60.0
 RECORDS: Records = {
     ("A", "spam.example.uribl.example"): ["127.0.0.2"],
     ("TXT", "spam.example.uribl.example"): ["see https://uribl.example/"],
+    ("A", "7.2.0.192.bl.example"): ["127.0.0.2"],
+    ("TXT", "7.2.0.192.bl.example"): ["see https://bl.example/"],
+    ("A", "8.2.0.192.bl.example"): ["127.0.0.2"],
+    ("A", "8.2.0.192.wl.example"): ["127.0.5.1"],
+}
+
+#: Plugins that judge clients, recipients, logins and messages.  Those that judge senders have
+#: their dialogues in test_forgeries.py and tests/conformance.
+FILTERS = {
+    *("greylisting", "karma", "fcrdns", "dnsbl", "dns_whitelist_soft", "uribl"),
+    *("ident/geoip", "ident/p0f", "spamassassin", "rspamd", "dspam", "bogus_bounce", "headers"),
+    *("virus/clamdscan", "virus/clamav", "virus/command", "virus/klez_filter", "milter"),
+    *("qmail_deliverable", "http_config", "rcpt_ldap", "rcpt_sql", "rcpt_socketmap"),
+    *("auth/auth_flat_file", "auth/auth_checkpassword", "auth/auth_imap", "auth/auth_ldap_bind"),
+    *("auth/auth_vpopmaild", "auth/auth_cvm_unix_local", "auth/auth_dovecot", "auth/auth_pam"),
+    "auth/auth_oauth",
 }
 
 
@@ -50,6 +66,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     folder = tmp_path_factory.mktemp("certificate")
     issued = trustme.CA().issue_cert("mx.example")
     issued.private_key_pem.write_to_path(str(folder / "key.pem"))
+    (folder / "key.pem").chmod(0o640)
     for blob in issued.cert_chain_pems:
         blob.write_to_path(str(folder / "cert.pem"), append=True)
     return folder / "cert.pem", folder / "key.pem"
@@ -108,3 +125,8 @@ def test_script_says_what_it_proves(path: Path) -> None:
     assert script.summary
     assert script.steps
     assert set(script.config) >= {"plugins"}
+
+
+def test_every_filter_has_a_script() -> None:
+    lines = [line for path in SCRIPTS for line in load(path).config.get("plugins", [])]
+    assert {line.split()[0].partition(":")[0] for line in lines} >= FILTERS

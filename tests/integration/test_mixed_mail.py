@@ -139,20 +139,27 @@ def judge(level: str, outcomes: Outcomes, scanned: set[str]) -> None:
     assert set(outcomes.delayed()) == (set() if level == "minimal" else delayed)
 
 
-async def sent(
+def chain_of(
     level: str, directory: Path, monkeypatch: pytest.MonkeyPatch, scanners: Mapping[str, str]
-) -> Outcomes:
-    """Send all samples to a server with this chain; scanners are enabled, and have options."""
+) -> list[str]:
+    """The lines of a chain; scanners are enabled, and have options."""
     wants = directory / "units/multi-user.target.wants"
     wants.mkdir(parents=True)
     for unit in ("clamav-daemon", "rspamd", "spamd") if scanners else ():
         (wants / f"{unit}.service").touch()
     monkeypatch.setattr(units, "DIRECTORIES", (wants.parent,))
     options = {**SHORT, **scanners}
-    chain = [
+    return [
         f"{line} {options.get(line.partition(' ')[0], '')}"
         for line in render_chain(level).splitlines()
     ]
+
+
+async def sent(
+    level: str, directory: Path, monkeypatch: pytest.MonkeyPatch, scanners: Mapping[str, str]
+) -> Outcomes:
+    """Send all samples to a server with this chain."""
+    chain = chain_of(level, directory, monkeypatch, scanners)
     clock = FakeClock()
     async with serving(chain, directory, monkeypatch, clock) as server:
         outcomes = await in_rounds(server, mixed_mail()[0], clock)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
+import re
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -105,6 +106,16 @@ def test_the_docstring_of_a_hook_is_its_manual(hook: str) -> None:
 def test_an_examination_is_explained(path: Path) -> None:
     for plugin in plugins_in(path):
         assert "examine" not in vars(plugin) or (plugin.examine.__doc__ or "").endswith(".")
+
+
+#: How a plugin names whom it asks: lists in the DNS, places, web servers, programs.
+_asks = re.compile(r"\b(DnsList|parse_places?|parse_url|check_command|Place)\(|check=parse_place")
+
+
+@pytest.mark.parametrize("path", PLUGIN_FILES, ids=name_of)
+def test_who_asks_somebody_examines_him(path: Path) -> None:
+    (plugin,) = plugins_in(path)
+    assert not _asks.search(path.read_text()) or plugin.examine is not Plugin.examine
 
 
 @pytest.mark.parametrize("path", PLUGIN_FILES, ids=name_of)

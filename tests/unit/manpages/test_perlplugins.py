@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 import sys
 
 import pytest
@@ -11,7 +12,8 @@ import pytest
 from qpsmtpd.config.absent import ABSENT
 from qpsmtpd.config.names import PERL_PLUGINS
 from qpsmtpd.config.pluginfinder import shipped_plugins
-from qpsmtpd.manpages.perlplugins import MOST, difference, fates
+from qpsmtpd.manpages.commandpages import commands
+from qpsmtpd.manpages.perlplugins import MOST, PROGRAMS, difference, fates
 
 FATES = fates()
 
@@ -44,6 +46,13 @@ def test_it_is_one_line(name: str) -> None:
     assert len(text) <= MOST + len("; and more")
     assert text.count("`") % 2 == 0
     assert text.count("(") == text.count(")")
+
+
+@pytest.mark.parametrize("text", PROGRAMS.values())
+def test_programs_that_do_it_now(text: str) -> None:
+    command = re.findall(r"`qpsmtpd ([-a-z]+)(?: (--[a-z]+)[^`]*)?`", text)
+    ((name, option),) = command
+    assert option in commands()[name].format_help()
 
 
 BEGINNING = "x: does it.\n\nDifferences from the Perl version: "

@@ -2,13 +2,22 @@
 """dns_whitelist_soft: who is exempt, and that nobody is when lists fail."""
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from qpsmtpd.api import Session
 from qpsmtpd.plugins.dns_whitelist_soft import DnsWhitelistSoft
-from qpsmtpd.testing import FakeResolver, a_plugin, a_session, a_transaction, dns_failure
+from qpsmtpd.testing import (
+    FakeResolver,
+    FakeSystem,
+    a_plugin,
+    a_session,
+    a_transaction,
+    dns_failure,
+    findings_of,
+)
 
 IP = "192.0.2.9"
 NAME = "9.2.0.192.wl.test"
@@ -82,3 +91,20 @@ async def test_without_zones_nothing_happens() -> None:
     dns = FakeResolver()
     await run(config={}, dns=dns)
     assert dns.asked == []
+
+
+async def test_findings(tmp_path: Path) -> None:
+    """One that has everybody would exempt everybody."""
+    zones = ["wl.test  trusted there", "all.test", "down.test"]
+    dns = {
+        ("A", "2.0.0.127.wl.test"): ["127.0.0.2"],
+        ("A", "1.0.0.127.all.test"): ["127.0.0.2"],
+        ("A", "2.0.0.127.down.test"): dns_failure(),
+    }
+    plugin = await a_plugin(DnsWhitelistSoft, config={"whitelist_zones": zones}, dns=dns)
+    found = await findings_of(plugin, FakeSystem(tmp_path))
+    assert [(f.severity.name, f.subject) for f in found] == [
+        ("OK", "list wl.test"),
+        ("ERROR", "list all.test"),
+        ("WARNING", "list down.test"),
+    ]

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Cases of the Perl version's own tests of plugins, with its values, that are nowhere else.
 
-The others are where each plugin is tested.  What those tests look at inside of the Perl plugins
-(keys of databases, arguments of Redis, headers of spamd) has no counterpart here.
+The others are where each plugin is tested.  tests/conformance/differences.md says at its end which
+cases there are not, and why.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from qpsmtpd.plugins.relay import Relay
 from qpsmtpd.plugins.resolvable_fromhost import ResolvableFromhost
 from qpsmtpd.plugins.spamassassin import Spamassassin
 from qpsmtpd.plugins.virus.clamdscan import ClamdscanOptions
+from qpsmtpd.scanners.spamd import SpamdVerdict, parse_answer, parse_verdict
 from qpsmtpd.testing import FakeClock, a_plugin, a_recipient, a_session, a_transaction
 from tests.unit.scanners.fake import fake_scanner, with_content_length
 
@@ -201,6 +202,40 @@ async def test_spamassassin_reject_12(score: int, wanted: Decision | None) -> No
         plugin = await a_plugin(Spamassassin, f"spamd_socket {scanner.place} reject 12")
         tx = a_transaction(message="Subject: x\n\nHello.\n")
         assert decision(await plugin.hook_data_post(tx)) == wanted
+
+
+def a_status(status: str) -> bytes:
+    """A header section with this X-Spam-Status."""
+    return f"X-Spam-Flag: NO\r\nX-Spam-Status: {status}\r\nSubject: x\r\n\r\n".encode()
+
+
+#: X-Spam-Status as versions 2.6 to 4.0 write it, tests, and autolearn.  The score is none of it: it
+#: comes from spamd's own field Spam, which has one spelling.
+STATUSES = [
+    ("No, score=-1.9 required=5.0 tests=BAYES_00 autolearn=ham version=3.3.2", "BAYES_00", "ham"),
+    ("Yes, score=12.0 required=5.0 tests=A,B_2 autolearn=spam version=3.4.6", "A B_2", "spam"),
+    ("No, hits=-2.6 required=5.0 tests=BAYES_00 autolearn=ham version=2.64", "BAYES_00", "ham"),
+    ("Yes, hits=9 required=5\r\n\ttests=A,B\r\n\tversion=2.55", "A B", ""),
+    ("No, score=0.0 required=5.0 tests=none autolearn=no autolearn_force=no", "none", "no"),
+    (
+        "No, score=0.1 required=5.0 tests=A,\r\n\tB,\r\n\tC autolearn=unavailable",
+        "A B C",
+        "unavailable",
+    ),
+    ("No, score=-0.0 required=5.0 autolearn=disabled tests=A", "A", "disabled"),
+    ("No, score=1 required=5 tests= autolearn=failed version=4.0.1", "", "failed"),
+    ("No, tests=bogofilter, spamicity=0.0, version=1.2.4", "bogofilter", ""),
+    ("No", "", ""),
+]
+
+
+@pytest.mark.parametrize(("status", "tests", "autolearn"), STATUSES)
+def test_spamassassin_status(status: str, tests: str, autolearn: str) -> None:
+    verdict = parse_verdict("False ; 1.5 / 5.0")
+    answer = parse_answer(verdict, a_status(status))
+    assert (answer.tests, answer.autolearn) == (tuple(tests.split()), autolearn)
+    assert answer.verdict == SpamdVerdict(False, 1.5, 5.0)
+    assert dict(answer.fields)["X-Spam-Status"] == status.replace("\r\n", "\n")
 
 
 def test_clamdscan_register() -> None:
