@@ -187,20 +187,24 @@ class Keeper:
         first, last = (Decision.decode(each).time for each in (taken[0], taken[-1]))
         if self._privacy.hides:
             taken = await self._without_persons(taken)
+        if self._chunk.is_over(first):
+            self._chunk = _OpenChunk()
         chunk = self._chunk
         chunk.add(taken, first)
         packed = Chunk.of(chunk.begin, chunk.texts)
         size = len(packed.packed)
-        if chunk.number is None:
+        begins = chunk.number is None
+        if begins:
             state = await self._book.begin(size, days)
             chunk.number, chunk.before = state.end - 1, state.written - size
         else:
             state = await self._book.grow(size - chunk.size, days)
         chunk.size = size
         await self._book.put(chunk.number, packed.encode(chunk.before), days)
-        if chunk.is_full(last):
-            self._chunk = _OpenChunk()
+        if begins:
             await self._book.drop(state, self._limits.size, days)
+        if chunk.is_over(last):
+            self._chunk = _OpenChunk()
 
     async def _without_persons(self, taken: Sequence[str]) -> list[str]:
         hashes = self._privacy.addresses == "hashed"
@@ -222,8 +226,9 @@ class _OpenChunk:
         self.begin = self.begin or time
         self.texts += texts
 
-    def is_full(self, time: float) -> bool:
-        return len(self.texts) >= FULL or time >= self.begin + CHUNK_SECONDS
+    def is_over(self, time: float) -> bool:
+        """Whether a decision of that time belongs to the next one."""
+        return len(self.texts) >= FULL or bool(self.begin and time >= self.begin + CHUNK_SECONDS)
 
 
 def _client(session: Session) -> tuple[str, str, str, str, str]:

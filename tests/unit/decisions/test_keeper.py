@@ -139,3 +139,18 @@ async def test_text_of_clients_is_cut() -> None:
     await site.keeper.close()
     (kept,) = await site.kept()
     assert max(map(len, (kept.helo, kept.reply, kept.about))) == 200
+
+
+async def test_a_quiet_day_is_found_hour_by_hour() -> None:
+    """A chunk has decisions of ten minutes, so that readers know where to begin."""
+    site = Site()
+    begin = site.clock.now()
+    for _ in range(4):
+        refuse(site.keeper)
+        await site.keeper._write()
+        site.clock.advance(4 * 3600)
+    await site.keeper.close()
+    for hours, count in ((0, 4), (2, 3), (10, 1)):
+        since = begin + hours * 3600
+        assert len([each async for each in site.book.oldest_first(since)]) == count
+    assert (await site.book.state()).end == 4
