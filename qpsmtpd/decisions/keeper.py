@@ -193,8 +193,7 @@ class Keeper:
         chunk.add(taken, first)
         packed = Chunk.of(chunk.begin, chunk.texts)
         size = len(packed.packed)
-        begins = chunk.number is None
-        if begins:
+        if begins := chunk.number < 0:
             state = await self._book.begin(size, days)
             chunk.number, chunk.before = state.end - 1, state.written - size
         else:
@@ -213,12 +212,12 @@ class Keeper:
 
 
 class _OpenChunk:
-    """The chunk that is being added to; number: None until it has one."""
+    """The chunk that is being added to; number: negative until it has one."""
 
     def __init__(self) -> None:
         self.texts: list[str] = []
         self.begin = 0.0
-        self.number: int | None = None
+        self.number = -1
         self.before = 0
         self.size = 0
 
