@@ -36,7 +36,7 @@ PROGRAMS: Mapping[str, str] = {
     "karma_tool": "`qpsmtpd karma`",
     "log/log2sql": "`qpsmtpd log --format sql`",
     "log/show_message": "`qpsmtpd explain`, for one message",
-    "log/summarize": "`qpsmtpd log`, with a line for each message and each refusal",
+    "log/summarize": "`qpsmtpd report`",
     "log/watch": "`qpsmtpd log --follow`",
 }
 
