@@ -51,6 +51,10 @@ LMTP = ("127.0.0.2", 2424)
 HELD_BACK = 5.0
 SERVER = f"{LISTEN[0]}:{LISTEN[1]}"
 UNIT = f"""\
+[Unit]
+# Checks restart it more often than five times in ten seconds.
+StartLimitIntervalSec=0
+
 [Service]
 Environment=PYTHONPATH={GUEST_CHECKOUT} PYTHONDONTWRITEBYTECODE=1
 ExecStart=/usr/bin/python3 -m qpsmtpd run --config {daemon.CONFIG} --listen {SERVER} \\
