@@ -106,7 +106,9 @@ async def _hello(
     before = session.hello, session.hello_host, session.capabilities
     session.hello, session.hello_host = kind, host
     session.capabilities = _extensions(connection) if kind == "ehlo" else []
-    reply = connection.refusal(await connection.run_outside(kind, host), host)
+    reply = None
+    if kind in connection.snapshot.chain.hooks:
+        reply = connection.refusal(await connection.run_outside(kind, host), host)
     reply = reply or connection.out_of_step(kind)
     if reply is None:
         await connection.reset_transaction()
@@ -201,8 +203,10 @@ def _known(connection: Connection) -> list[str]:
 
 async def quit_(connection: Connection, _argument: str) -> Reply:
     """QUIT: say goodbye and close."""
-    answer = await connection.run("quit", connection.session)
-    text = "" if answer is None or answer.refused else _text(answer)
+    text = ""
+    if "quit" in connection.snapshot.chain.hooks:
+        answer = await connection.run("quit", connection.session)
+        text = "" if answer is None or answer.refused else _text(answer)
     if connection.wire.pending_input:
         # The session is over in any case.
         connection.forgive_step("quit")

@@ -42,7 +42,8 @@ _ENDED_CONNECT, _ENDED_HELLO, _ENDED_MAIL, _ENDED_MESSAGE = (
 async def converse(connection: Connection) -> None:
     """Speak SMTP with one client until the end.  Raises nothing except on cancellation."""
     bind(connection.session)
-    log.debug("connected ip=%s", connection.session.client.ip)
+    if connection.traced:
+        log.debug("connected ip=%s", connection.session.client.ip)
     try:
         await _open_and_serve(connection)
         await connection.wire.flush()
@@ -111,18 +112,19 @@ async def _refuse_connection(connection: Connection, reply: Reply) -> None:
 
 
 async def _serve(connection: Connection) -> None:
-    wire, counters = connection.wire, connection.counters
+    read_line, counters = connection.wire.read_line, connection.counters
     while not connection.closing:
-        reply = None
-        if counters.errors or counters.junk_commands or connection.draining:
-            reply = _enough(connection)
-        if reply is None:
-            try:
-                line = await wire.read_line(MAX_COMMAND_LINE)
-            except LineTooLongError:
-                reply = connection.refuse("command", replies.LINE_TOO_LONG)
-            else:
-                reply = await execute(connection, line)
+        if (counters.errors or counters.junk_commands or connection.draining) and (
+            reply := _enough(connection)
+        ) is not None:
+            connection.say(reply)
+            continue
+        try:
+            line = await read_line(MAX_COMMAND_LINE)
+        except LineTooLongError:
+            reply = connection.refuse("command", replies.LINE_TOO_LONG)
+        else:
+            reply = await execute(connection, line)
         if reply is not None:
             connection.say(reply)
         elif connection.proxied is not None and connection.proxied.greeting_due:
@@ -204,7 +206,8 @@ async def _close(connection: Connection) -> None:
         await end_forwarded(connection, connection.proxied)
     session = connection.session
     await connection.end_session()
-    log.debug("closed ip=%s commands=%d", session.client.ip, session.commands)
+    if connection.traced:
+        log.debug("closed ip=%s commands=%d", session.client.ip, session.commands)
     FIGURES.values[_farthest(session).cell] += 1
 
 

@@ -203,15 +203,14 @@ async def decide_recipient(
     and so that the order of the lines does not matter.
     """
     answer = await connection.run("rcpt", transaction, recipient)
-    if (answer is not None and not answer.refused) or _left_to_host(connection, answer):
+    accepting = None if answer is None or answer.refused else answer
+    if accepting is not None or _left_to_host(connection, answer):
         found = None
         if "verify_recipient" in connection.snapshot.chain.hooks:
             found = await connection.run("verify_recipient", transaction, recipient)
         if found is None or not found.refused:
             transaction.recipients.append(recipient)
-            if answer is None or answer.refused:
-                return replies.RECIPIENT_OK
-            return reply_to(answer)
+            return replies.RECIPIENT_OK if accepting is None else reply_to(accepting)
         answer = found
     transaction.refused_recipients += 1
     reply = connection.refusal(answer, str(recipient))

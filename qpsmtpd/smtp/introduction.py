@@ -23,8 +23,10 @@ OPENING = ("pre_connection", "connect")
 
 async def ask_at_connect(connection: Connection) -> Reply | None:
     """Run the hooks of the connection.  The refusal, if there is one."""
-    session = connection.session
+    session, hooks = connection.session, connection.snapshot.chain.hooks
     for hook in OPENING:
+        if hook not in hooks:
+            continue
         reply = connection.refusal(await connection.run(hook, session), session.client.ip)
         if reply is not None:
             return reply

@@ -192,7 +192,7 @@ class SmtpProtocol(SMTP):
             self._buffer = self._buffer[self._read :] + data
             self._read = 0
         else:
-            self._buffer = bytes(data)
+            self._buffer = data
         waiter = self._waiter
         if waiter is None:
             self._wake()
@@ -354,10 +354,10 @@ class SmtpProtocol(SMTP):
         """The next line without CRLF; one that ends in a bare LF keeps it, to be refused."""
         deadlines = self._deadlines
         deadlines.idle, deadlines.message_end = deadlines.command, NEVER
-        if len(self._out) >= MOST_OUTPUT:
+        waited = not self._buffer
+        if not waited and len(self._out) >= MOST_OUTPUT:
             await self.flush()
             await asyncio.sleep(0)
-        waited = not self._buffer
         if waited:
             # For the whole line: whoever sends it octet by octet gets no more time.
             deadlines.due = self._loop.time() + deadlines.command
@@ -625,8 +625,11 @@ class SmtpProtocol(SMTP):
         None when the client is too slow to take what we sent: then `_input_after_flush` waits.
         Not a coroutine: it runs five times per message, and one would cost as much as its work.
         """
-        if self._out:
-            self._send()
+        if output := self._out:
+            # As `_send` does.
+            self._out = b""
+            if self.transport is not None and not self._lost:
+                self.transport.write(output)
         if self._writable is not None:
             return None
         if self._ended:

@@ -31,7 +31,7 @@ class Reply(NamedTuple):
 
     def encode(self) -> bytes:
         """The reply as it goes over the wire, CRLF at the end."""
-        return _encoded(self.code, self.status, self.text)
+        return _encoded(self)
 
     def __str__(self) -> str:
         return self.encode().decode("ascii").rstrip("\r\n").replace("\r\n", " / ")
@@ -45,7 +45,8 @@ class Recorded(Reply):
 
 # Nearly all replies are the same few.
 @lru_cache(maxsize=256)
-def _encoded(code: int, status: str, text: str) -> bytes:
+def _encoded(reply: Reply) -> bytes:
+    code, status, text, _ = reply
     prefix = f"{status} " if status else ""
     # A plugin may quote what a DNS record or a client said.
     lines = [printable_ascii(line, MAX_TEXT) for line in text.splitlines()] or [""]

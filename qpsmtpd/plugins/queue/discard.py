@@ -23,6 +23,7 @@ class Discard(Plugin[NoOptions]):
         self.log.warning(self.warning)
 
     async def hook_queue(self, tx: Transaction) -> Verdict:
-        for recipient in tx.recipients:
-            recipient.success = "none"
+        if tx.success_wanted:
+            for recipient in tx.recipients:
+                recipient.success = "none"
         return accept("Message accepted and discarded", status="2.6.0")

@@ -25,6 +25,7 @@ from qpsmtpd.api import (
     deny,
 )
 from qpsmtpd.plugin.chain import ChainedPlugin
+from qpsmtpd.smtp import conversation
 from qpsmtpd.smtp.commands import COMMANDS
 from qpsmtpd.smtp.connection import ClientGoneError, ClientTimeoutError, ShutdownError
 from qpsmtpd.smtp.conversation import MAX_COMMAND_LINE, converse
@@ -152,7 +153,7 @@ async def test_a_fault_of_ours_after_the_first_line_of_the_greeting(
     """All lines of a reply have one code."""
     connection = a_connection(wire := FakeWire())
     connection.session.teased = True
-    monkeypatch.setattr(connection, "run", fails)
+    monkeypatch.setattr(conversation, "ask_at_connect", fails)
     await converse(connection)
     assert wire.codes == [220, 421]
 
