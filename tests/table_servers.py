@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""Debian's PostgreSQL, and Postfix's postmap, each in a system of its own that ends with the test.
+"""Debian's PostgreSQL, MariaDB, and Postfix's postmap, each in a system of its own that ends with
+the test.
 
-The database knows one user: `user@example.test`.
+The databases know one user: `user@example.test`.
 """
 
 from __future__ import annotations
@@ -17,6 +18,9 @@ from tests.scanner_servers import RealScanner
 ROLE = "qpsmtpd"
 DATABASE = "mail"
 PASSWORD = "geheim"
+
+#: What vpopmail keeps of PASSWORD.
+VPOPMAIL_HASH = "$1$abcdefgh$eKehL.s8tG6zTf8hBtmEF."
 
 _CONFIGURATION = """\
 listen_addresses = '127.0.0.1'
@@ -79,6 +83,62 @@ def real_postgresql(release: str) -> Iterator[RealServer]:
     command = ("sh", "-c", start)
     with running_server(release, packages, files, prepare, command, RealPostgreSql) as server:
         yield server
+
+
+@dataclass
+class RealMariaDb(RealScanner):
+    """It has its socket in /run."""
+
+    @property
+    def place(self) -> str:
+        """Its socket."""
+        return str(self.system.root / "run/mariadb.sock")
+
+
+_MARIADB = """\
+[mariadbd]
+bind-address = 127.0.0.1
+port = PORT
+socket = /run/mariadb.sock
+datadir = /srv/data
+user = mysql
+ssl-cert = /srv/cert.pem
+ssl-key = /srv/key.pem
+innodb-buffer-pool-size = 16M
+character-set-server = latin1
+skip-name-resolve
+"""
+_MARIADB_TABLES = f"""\
+CREATE DATABASE IF NOT EXISTS {DATABASE};
+CREATE USER IF NOT EXISTS {ROLE}@'localhost' IDENTIFIED BY '{PASSWORD}';
+CREATE USER IF NOT EXISTS {ROLE}@'127.0.0.1' IDENTIFIED BY '{PASSWORD}' REQUIRE SSL;
+GRANT SELECT ON {DATABASE}.* TO {ROLE}@'localhost', {ROLE}@'127.0.0.1';
+USE {DATABASE};
+CREATE TABLE IF NOT EXISTS users (address VARCHAR(90) PRIMARY KEY, active BOOL);
+REPLACE INTO users VALUES ('user@example.test', true), ('gone@example.test', false);
+CREATE TABLE IF NOT EXISTS vpopmail (
+  pw_name VARCHAR(64) NOT NULL, pw_domain VARCHAR(96) NOT NULL, pw_passwd VARCHAR(128),
+  pw_uid INT, pw_gid INT, pw_gecos VARCHAR(64), pw_dir VARCHAR(160), pw_shell VARCHAR(20),
+  pw_clear_passwd VARCHAR(16), PRIMARY KEY (pw_name, pw_domain)
+);
+REPLACE INTO vpopmail (pw_name, pw_domain, pw_passwd, pw_gid) VALUES
+  ('user', 'example.test', '{VPOPMAIL_HASH}', 0),
+  ('quiet', 'example.test', '{VPOPMAIL_HASH}', 2048);
+"""
+
+
+@contextmanager
+def real_mariadb(release: str) -> Iterator[RealServer]:
+    """MariaDB, with TLS and passwords, a table of recipients and vpopmail's."""
+    files = {"/srv/conf": _MARIADB, "/srv/tables": _MARIADB_TABLES}
+    prepare = (
+        "chown mysql /srv/key.pem /srv/cert.pem",
+        "chmod 600 /srv/key.pem",
+        "mariadb-install-db --defaults-file=/srv/conf >/dev/null",
+    )
+    command = ("mariadbd", "--defaults-file=/srv/conf", "--init-file=/srv/tables")
+    with running_server(release, ("mariadb-server",), files, prepare, command, RealMariaDb) as it:
+        yield it
 
 
 @contextmanager

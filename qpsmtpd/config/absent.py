@@ -32,7 +32,6 @@ _LOGIN = (
     "auth/auth_dovecot, auth/auth_pam and others ask who knows the users; a plugin of "
     "your own has hook_auth_plain (qpsmtpd-plugin-api(7))"
 )
-_VPOPMAIL = "auth/auth_vpopmaild asks vpopmail, wherever that keeps its users"
 _RETIRED_SCANNER = "virus/command runs any scanner; virus/clamdscan asks ClamAV"
 _RECIPIENTS = (
     "verify_recipients asks the mail system behind us; rcpt_ldap, rcpt_sql, rcpt_socketmap and "
@@ -75,8 +74,6 @@ def _vital(stands_in: str) -> Absent:
 
 #: Plugins of the Perl version.
 _OF_PERL = {
-    "auth/auth_vpopmail": Absent(_VPOPMAIL),
-    "auth/auth_vpopmail_sql": Absent(_VPOPMAIL),
     "domainkeys": _idle("DKIM has replaced DomainKeys; the plugin dkim checks its signatures"),
     "logging/apache": _idle(_LOGGING),
     "stunnel": Absent(

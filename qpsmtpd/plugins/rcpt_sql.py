@@ -12,14 +12,17 @@ or, in the file `rcpt_sql`, one option a line:
 On the line, `query` comes last: all words after it are the query. In it `%s` stands for the address
 of the recipient, `%u` for what is before its @ and `%d` for the domain, in lower case, an
 international domain as `xn--...`. They are parameters of the query and never part of its text;
-quotes around one, as Postfix has them, are left out. A recipient is known if the query has a row
-whose first column is not null, false, 0 or empty. One that is not gets 550 5.1.1 No such user here.
+quotes around one, as Postfix has them, are left out. (In MySQL, texts are put together by CONCAT,
+not by ||.) A recipient is known if the query has a row whose first column is not null, false, 0 or
+empty. One that is not gets 550 5.1.1 No such user here.
 
-The database is a file of SQLite, which is only read, or a server of PostgreSQL (which needs
-python3-asyncpg, Debian's name). Without a host the server's socket on this machine is used, in
-/run/postgresql or the directory `?host=`. A server on another machine has to have TLS and a
-certificate that is valid for its name; with `tls require` the certificate is not looked at, and
-with `tls off` anybody in between can listen. Each worker keeps up to `connections` open.
+The database is a file of SQLite, which is only read, a server of PostgreSQL (which needs
+python3-asyncpg, Debian's name), or one of MySQL or MariaDB (python3-pymysql). Without a host the
+server's socket on this machine is used: PostgreSQL's in /run/postgresql or the directory `?host=`,
+MySQL's at /run/mysqld/mysqld.sock or `?socket=`. A server on another machine has to have TLS and a
+certificate that is valid for its name. Only PostgreSQL's may do without: with `tls require` the
+certificate is not looked at, and with `tls off` anybody in between can listen. Each worker keeps up
+to `connections` open; those to MySQL are closed after each recipient.
 
 Only recipients that other plugins have accepted are looked up, wherever the line is, and only those
 in our own domains (the files `rcpthosts`, `morercpthosts.cdb` and `me`), or in those of the option
@@ -57,15 +60,23 @@ from qpsmtpd.api import (
     our_domains,
     with_defaults,
 )
-from qpsmtpd.logins import context_of, is_here, password_of
-from qpsmtpd.recipients import Backend, RecipientTable, TableOptions, check_backend
+from qpsmtpd.logins import context_of, is_here, mysql, password_of
+from qpsmtpd.logins.mysql import MySqlAccess, MySqlServer
+from qpsmtpd.recipients import (
+    Backend,
+    RecipientTable,
+    TableOptions,
+    check_backend,
+    postgresql,
+)
 from qpsmtpd.recipients.databases import (
     PostgreSqlServer,
     Query,
     compile_query,
     database_place,
 )
-from qpsmtpd.recipients.postgresql import PostgreSqlTable, is_installed
+from qpsmtpd.recipients.mysql import MySqlTable
+from qpsmtpd.recipients.postgresql import PostgreSqlTable
 from qpsmtpd.recipients.sqlite import SqliteTable
 
 FILE = "rcpt_sql"
@@ -78,8 +89,8 @@ class RcptSqlOptions(TableOptions):
     database: str = opt(
         "",
         check=database_place,
-        doc="Where the database is: /PATH of a SQLite file, or "
-        "postgresql://USER@HOST[:PORT]/DATABASE.",
+        doc="Where the database is: /PATH of a SQLite file, "
+        "postgresql://USER@HOST[:PORT]/DATABASE, or mysql://USER@HOST[:PORT]/DATABASE.",
     )
     query: str = opt(
         "", check=compile_query, doc="What finds a recipient; the last option of a line."
@@ -136,18 +147,23 @@ class RcptSql(Plugin[RcptSqlOptions]):
         place, query = database_place(options.database), compile_query(options.query)
         if isinstance(place, Path):
             return SqliteTable(place, query, self.services, options.timeout)
-        if not is_installed():
+        if isinstance(place, PostgreSqlServer) and not postgresql.is_installed():
             raise ConfigError(self.name, "needs python3-asyncpg, which is not installed")
+        if isinstance(place, MySqlServer) and not mysql.is_installed():
+            raise ConfigError(self.name, "needs python3-pymysql, which is not installed")
         return await asyncio.to_thread(self._server, place, query)
 
-    def _server(self, server: PostgreSqlServer, query: Query) -> PostgreSqlTable:
+    def _server(self, server: PostgreSqlServer | MySqlServer, query: Query) -> Backend:
         options, config = self.options, self.services.config
         here = server.is_socket or is_here(server.host)
         mode = options.tls or ("off" if here else "verify")
-        return PostgreSqlTable(
-            server,
-            query,
-            password=password_of(self.name, "password_file", options.password_file, config),
-            context=context_of(self.name, mode, options.ca, config),
-            timeout=options.timeout,
-        )
+        if isinstance(server, MySqlServer) and not here and mode != "verify":
+            problem = "MySQL on another machine has to have TLS: without the option tls, or verify"
+            raise ConfigError(self.name, problem)
+        password = password_of(self.name, "password_file", options.password_file, config)
+        context = context_of(self.name, mode, options.ca, config)
+        timeout = options.timeout
+        if isinstance(server, MySqlServer):
+            access = MySqlAccess(server, password, context, timeout)
+            return MySqlTable(access, query, self.services)
+        return PostgreSqlTable(server, query, password=password, context=context, timeout=timeout)

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from qpsmtpd.logins import mysql
+from qpsmtpd.logins.mysql import MySqlServer
 from qpsmtpd.recipients.table import TableKey
 
 PORT = 5432
@@ -23,16 +25,15 @@ SOCKET_DIRECTORY = "/run/postgresql"
 
 #: What a database has to be, for messages about one that is not.
 DATABASE_FORMS = (
-    "/PATH of a SQLite file, postgresql://USER@HOST[:PORT]/DATABASE, or "
-    "postgresql://USER@/DATABASE[?host=/DIRECTORY] for a server on this machine"
+    "/PATH of a SQLite file, postgresql://USER@HOST[:PORT]/DATABASE or mysql://..., or for one "
+    "on this machine postgresql://USER@/DATABASE[?host=/DIRECTORY] or "
+    "mysql://USER@/DATABASE[?socket=/PATH]"
 )
 
 QUERY_FORMS = (
     "a query that begins with SELECT or WITH and has %s (the address), %u (the user) or %d (the "
     "domain) in it, outside of other text in quotes"
 )
-
-_SCHEMES = ("postgresql", "postgres")
 
 Letter = Literal["s", "u", "d"]
 
@@ -61,26 +62,47 @@ class PostgreSqlServer:
         return f"postgresql {host}:{self.port} {self.database}"
 
 
-def database_place(text: str) -> Path | PostgreSqlServer:
+@dataclass(frozen=True, slots=True)
+class _Scheme:
+    """What is different in the URLs of one kind of server; `option` names where its socket is."""
+
+    kind: type[PostgreSqlServer | MySqlServer]
+    port: int
+    option: str
+    socket: str
+
+
+_POSTGRESQL = _Scheme(PostgreSqlServer, PORT, "host", SOCKET_DIRECTORY)
+_MYSQL = _Scheme(MySqlServer, mysql.PORT, "socket", mysql.SOCKET)
+_SCHEMES = {
+    "postgresql": _POSTGRESQL,
+    "postgres": _POSTGRESQL,
+    "mysql": _MYSQL,
+    "mariadb": _MYSQL,
+}
+
+
+def database_place(text: str) -> Path | PostgreSqlServer | MySqlServer:
     """Where a database is.  Raises a ValueError that says what would be right."""
     if text.startswith("/"):
         return Path(text)
     try:
         url = urlsplit(text)
-        port = url.port or PORT
+        scheme = _SCHEMES[url.scheme]
+        port = url.port or scheme.port
         more = parse_qs(url.query, strict_parsing=True) if url.query else {}
-    except ValueError:
+    except (ValueError, KeyError):
         raise ValueError(DATABASE_FORMS) from None
     if url.password is not None:
         raise ValueError("without a password: everybody may read it here; use password_file")
     database, user = unquote(url.path.removeprefix("/")), unquote(url.username or "")
-    directories = more.pop("host", [])
-    host = url.hostname or (directories or [SOCKET_DIRECTORY])[0]
-    if url.scheme not in _SCHEMES or more or url.fragment or not (database and user):
+    sockets = more.pop(scheme.option, [])
+    host = url.hostname or (sockets or [scheme.socket])[0]
+    if more or url.fragment or not (database and user) or "/" in database:
         raise ValueError(DATABASE_FORMS)
-    if "/" in database or (directories and (url.hostname or not host.startswith("/"))):
+    if sockets and (url.hostname or not host.startswith("/")):
         raise ValueError(DATABASE_FORMS)
-    return PostgreSqlServer(host, port, database, user)
+    return scheme.kind(host, port, database, user)
 
 
 @dataclass(frozen=True, slots=True)

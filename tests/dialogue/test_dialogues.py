@@ -45,6 +45,7 @@ FILTERS = {
     *("qmail_deliverable", "http_config", "rcpt_ldap", "rcpt_sql", "rcpt_socketmap"),
     *("auth/auth_flat_file", "auth/auth_checkpassword", "auth/auth_imap", "auth/auth_ldap_bind"),
     *("auth/auth_vpopmaild", "auth/auth_cvm_unix_local", "auth/auth_dovecot", "auth/auth_pam"),
+    *("auth/auth_vpopmail", "auth/auth_vpopmail_sql"),
     "auth/auth_oauth",
 }
 

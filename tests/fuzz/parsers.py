@@ -40,6 +40,7 @@ from qpsmtpd.logins import (
     saslprep,
     scram,
     verifier,
+    vpopmail,
     vpopmaild,
 )
 from qpsmtpd.logins.attempts import Login
@@ -1635,6 +1636,22 @@ LOGIN_PARSERS = (
         (ScannerError,),
     ),
     Parser(
+        "lines of vpopmail's users",
+        vpopmail.parse_account,
+        (vpopmail.parse_account,),
+        (b"$1$abcdefgh$x:1:0:A User:/home/x:NOQUOTA:clear\n", b"x:::::\n"),
+        (b":", b"\n", b"0", b"2048", b"-", b"\xff"),
+        (ScannerError,),
+    ),
+    Parser(
+        "names of vpopmail's users",
+        lambda octets: vpopmail.name_and_domain(octets.decode("latin-1")),
+        (vpopmail.name_and_domain,),
+        (b"User.X@Example.test", b"user"),
+        (b"@", b".", b"a", b"A", b"/", b"%", b"\xe4"),
+        (),
+    ),
+    Parser(
         "answers of a CVM",
         cvm.answer,
         (cvm.answer,),
@@ -1916,7 +1933,9 @@ ELSEWHERE = {
     "logins.attempts.readable": "a login, which the tests of all back ends try",
     "logins.hosts.is_here": "an option on the line of a plugin",
     "logins.introspection.parse_endpoint": "an option on the line of a plugin",
+    "logins.dsn.parse_dsn": "the administrator's",
     "logins.ldap.is_installed": "nothing",
+    "logins.mysql.is_installed": "nothing",
     "logins.directory.read_directory": "the administrator's",
     "recipients.postgresql.is_installed": "nothing",
     "scanners.fetching.parse_url": "the administrator's",

@@ -24,6 +24,7 @@ from tests.table_servers import (
     ROLE,
     postfix_system,
     postmap,
+    real_mariadb,
     real_postgresql,
 )
 from tests.unit.client import on_both_loops
@@ -209,6 +210,53 @@ async def test_the_socket_of_postgresql(postgresql: RealServer, tmp_path: Path) 
         assert await many(plugin, [USER, NOBODY]) == ["", NO]
     finally:
         await plugin.stop()
+
+
+# --- MariaDB --------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module", params=RELEASES)
+def mariadb(request: pytest.FixtureRequest) -> Iterator[RealServer]:
+    with real_mariadb(request.param) as server:
+        yield server
+
+
+def mysql_line(server: RealServer, directory: Path) -> str:
+    return sql_line(server, directory).replace("postgresql:", "mysql:")
+
+
+@on_both_loops
+async def test_mariadb(mariadb: RealServer, tmp_path: Path) -> None:
+    await through_death(RcptSql, mysql_line(mariadb, tmp_path), mariadb, QUERY)
+
+
+async def test_queries_of_mariadb(mariadb: RealServer, tmp_path: Path) -> None:
+    place = f"mysql://{ROLE}@/{DATABASE}?socket={mariadb.process.place}"
+    line = f"database {place} password_file {password_file(tmp_path)} {FORGETFUL}"
+    by_parts = "address = CONCAT(%u, '@', %d)"
+    queries = {
+        QUERY: ["", NO, NO],
+        "query SELECT EXISTS (SELECT 1 FROM users WHERE address = '%s')": ["", NO, ""],
+        f"query SELECT count(*) FROM users WHERE {by_parts}": ["", NO, ""],
+        f"query SELECT b'1' FROM users WHERE {by_parts}": ["", NO, ""],
+        f"query SELECT b'0' FROM users WHERE {by_parts}": [NO, NO, NO],
+        "delimiter + catch_all yes query SELECT 1 FROM users WHERE address = %s": ["", NO, ""],
+    }
+    addresses = [USER, "\"'or\\\\'1\"@example.test", "gone@example.test"]
+    for query, expected in queries.items():
+        assert await many(await started(RcptSql, line, query), addresses) == expected
+    # The column is in latin1.
+    assert await reply(await started(RcptSql, line, QUERY), "Ω@example.test") == NO
+    assert (await health(RcptSql, line, f"canary {USER} {QUERY}")).startswith("OK")
+    wrong = [
+        (line, "query SELECT 1 FROM none_such WHERE a = %s"),
+        (line, "query SELECT 1 FROM users WHERE nonsense %s"),
+        (line.replace(f"/{DATABASE}?", "/none_such?"), QUERY),
+        (line.replace(f"{ROLE}@", "nobody@"), QUERY),
+        (mysql_line(mariadb, tmp_path).replace(f"ca {mariadb.ca}", ""), QUERY),
+    ]
+    for words, query in wrong:
+        assert await reply(await started(RcptSql, words, query), USER) == LATER
 
 
 # --- Postfix --------------------------------------------------------------------------------

@@ -4,9 +4,8 @@
     auth/auth_vpopmaild [host HOST] [port PORT]
 
 For each login (PLAIN, LOGIN: RFC 4954) the daemon is asked with its command `login`. If it says
-+OK, the user is let in; if it says -ERR, the next plugin is asked. This also stands in for
-auth/auth_vpopmail and auth/auth_vpopmail_sql of the Perl version: vpopmaild knows the same users,
-wherever vpopmail keeps them.
++OK, the user is let in; if it says -ERR, the next plugin is asked. vpopmaild knows the users of
+auth/auth_vpopmail and auth/auth_vpopmail_sql as well, wherever vpopmail keeps them.
 
 A vpopmaild that is down, does not answer within `timeout`, or says anything else is no wrong
 password: the answer is 454 4.7.0, and the client tries again later.

@@ -100,8 +100,8 @@ def test_perl_module() -> None:
 
 
 def test_plugin_of_the_perl_version_only() -> None:
-    text = why_not("auth/auth_vpopmail")
-    assert text.startswith("not available in this version: auth/auth_vpopmaild asks vpopmail")
+    text = why_not("virus/uvscan")
+    assert text.startswith("not available in this version: virus/command runs any scanner")
 
 
 def test_a_perl_file_in_place_of_a_vital_plugin(tmp_path: Path) -> None:

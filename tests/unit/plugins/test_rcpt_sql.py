@@ -12,14 +12,17 @@ from typing import Any
 import pytest
 
 from qpsmtpd.api import ConfigError
-from qpsmtpd.plugins import rcpt_sql
+from qpsmtpd.logins import mysql
 from qpsmtpd.plugins.rcpt_sql import FILE, RcptSql, RcptSqlOptions
+from qpsmtpd.recipients import postgresql
+from qpsmtpd.recipients.mysql import MySqlTable
 from qpsmtpd.recipients.postgresql import PostgreSqlTable
 from qpsmtpd.testing import FakeSystem, a_plugin, findings_of
 from tests.stream_server import port_of, stream_server
 from tests.unit.client import until
+from tests.unit.logins.fakemysql import OK, failure, fake_mysql, packet, rows
 from tests.unit.recipients.asking import LATER, NO, NOBODY, USER, reply
-from tests.unit.scanners.fake import NONSENSE, Answer, Early, fake_scanner, nobody
+from tests.unit.scanners.fake import NONSENSE, SILENT, Answer, Early, fake_scanner, nobody
 
 QUERY = "query SELECT active FROM users WHERE address = %s"
 
@@ -148,6 +151,8 @@ def test_the_query_is_the_rest_of_the_line() -> None:
         (f"database postgresql://u@/d password_file /none {QUERY}", [], "No such file"),
         (f"database postgresql://u@db/d ca /none {QUERY}", [], "No such file"),
         ("", ["databose x"], "rcpt_sql:1"),
+        (f"database mysql://u@db/d tls off {QUERY}", [], "has to have TLS"),
+        (f"database mysql://u@db/d tls require {QUERY}", [], "has to have TLS"),
     ],
 )
 async def test_wrong_lines(line: str, file: list[str], problem: str) -> None:
@@ -156,9 +161,12 @@ async def test_wrong_lines(line: str, file: list[str], problem: str) -> None:
 
 
 async def test_without_the_library(monkeypatch: pytest.MonkeyPatch, database: Path) -> None:
-    monkeypatch.setattr(rcpt_sql, "is_installed", lambda: False)
+    for library in (postgresql, mysql):
+        monkeypatch.setattr(library, "is_installed", lambda: False)
     with pytest.raises(ConfigError, match="python3-asyncpg"):
         await asker(f"database postgresql://u@/d {QUERY}")
+    with pytest.raises(ConfigError, match="python3-pymysql"):
+        await asker(f"database mysql://u@/d {QUERY}")
     await asker(f"database {database} {QUERY}")
 
 
@@ -220,3 +228,47 @@ async def test_nothing_without_tls(tmp_path: Path) -> None:
 async def test_nobody_there() -> None:
     plugin = await asker(f"database postgresql://u@{await nobody()}/d {QUERY}")
     assert await reply(plugin, USER) == LATER
+
+
+# --- MySQL ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("place", "context"),
+    [("mysql://u@/d", False), ("mysql://u@127.0.0.1/d", False), ("mysql://u@db.example/d", True)],
+)
+async def test_tls_of_mysql(place: str, context: bool) -> None:
+    backend = await (await asker(f"database {place} {QUERY}"))._backend()
+    assert isinstance(backend, MySqlTable)
+    assert (backend.access.context is not None) is context
+
+
+@pytest.mark.parametrize(
+    ("value", "verdict"), [("1", ""), ("x", ""), ("", NO), (None, NO)], ids=repr
+)
+async def test_known_and_unknown_in_mysql(value: str | None, verdict: str) -> None:
+    with fake_mysql(packet(2, OK), rows({"active": value})) as server:
+        plugin = await asker(f"database mysql://u@{server.place}/d {QUERY}")
+        assert await reply(plugin, USER) == verdict
+    assert f"address = _utf8mb4 0x{USER.encode().hex()}".encode() in server.said[1]
+
+
+@pytest.mark.parametrize(("octets", "verdict"), [(b"\0", NO), (b"\1", "")])
+async def test_bits_of_mysql(octets: bytes, verdict: str) -> None:
+    with fake_mysql(packet(2, OK), rows({"active": octets}, kind=0x10)) as server:
+        plugin = await asker(f"database mysql://u@{server.place}/d {QUERY}")
+        assert await reply(plugin, USER) == verdict
+
+
+async def test_what_a_column_of_mysql_cannot_have() -> None:
+    for address, verdict in (("Ω@example.test", NO), (USER, LATER)):
+        with fake_mysql(packet(2, OK), failure(1, 1267)) as server:
+            plugin = await asker(f"database mysql://u@{server.place}/d {QUERY}")
+            assert await reply(plugin, address) == verdict
+
+
+@pytest.mark.parametrize("lie", LIES, ids=lambda lie: repr(lie)[:30])
+async def test_nonsense_of_mysql(lie: Answer) -> None:
+    with fake_mysql(packet(2, OK), lie) as server:
+        line = f"database mysql://u@{server.place}/d timeout {0.3 if lie == SILENT else 50}"
+        assert await reply(await asker(f"{line} {QUERY}"), USER) == LATER

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from qpsmtpd.logins.mysql import MySqlServer
 from qpsmtpd.recipients import TableKey
 from qpsmtpd.recipients.databases import (
     PostgreSqlServer,
@@ -31,6 +32,9 @@ KEY = TableKey("us'er", "example.test")
         ("postgres://q@[::1]:5433/m%20x", PostgreSqlServer("::1", 5433, "m x", "q")),
         ("postgresql://q@/mail", PostgreSqlServer("/run/postgresql", 5432, "mail", "q")),
         ("postgresql://q@:5433/m?host=/tmp/s", PostgreSqlServer("/tmp/s", 5433, "m", "q")),
+        ("mysql://q@db/mail", MySqlServer("db", 3306, "mail", "q")),
+        ("mariadb://q@/mail", MySqlServer("/run/mysqld/mysqld.sock", 3306, "mail", "q")),
+        ("mysql://q@/mail?socket=/tmp/s", MySqlServer("/tmp/s", 3306, "mail", "q")),
     ],
 )
 def test_places(text: str, place: object) -> None:
@@ -40,7 +44,14 @@ def test_places(text: str, place: object) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        *("", "users.sqlite", "mysql://q@db/mail", "postgresql://db/mail", "postgresql://q@db/"),
+        *(
+            "",
+            "users.sqlite",
+            "oracle://q@db/mail",
+            "mysql://q@/mail?host=/tmp",
+            "postgresql://db/mail",
+            "postgresql://q@db/",
+        ),
         *("postgresql://q:secret@db/mail", "postgresql://q:@db/mail", "postgresql://q@db:x/mail"),
         *(
             "postgresql://q@db/m?sslmode=off",
@@ -56,7 +67,7 @@ def test_wrong_places(text: str) -> None:
     assert "secret" not in str(caught.value)
 
 
-@given(st.text() | st.from_regex(r"postgres(ql)?://[a-z@:/?\[\]%]*"))
+@given(st.text() | st.from_regex(r"(postgres(ql)?|mysql)://[a-z@:/?\[\]%]*"))
 def test_any_text(text: str) -> None:
     with suppress(ValueError):
         database_place(text)
