@@ -23,7 +23,7 @@ from typing import Any, Protocol, cast
 from aiosmtpd.smtp import SMTP
 
 from qpsmtpd.config.snapshot import Snapshot
-from qpsmtpd.mail.ip import Endpoint, canonical_ip
+from qpsmtpd.mail.ip import Endpoint, canonical_ip, parse_ip
 from qpsmtpd.mail.session import ReverseLookup, Session, TlsInfo
 from qpsmtpd.mail.spoolmemory import SpoolMemory
 from qpsmtpd.metrics.catalogue import TLS_FAILURES, TLS_SESSIONS
@@ -506,10 +506,15 @@ class SmtpProtocol(SMTP):
                 self._early = None
         return bool(self._buffer)
 
+    def _is_of_proxy(self, session: Session) -> bool:
+        """Whether a proxy asks for itself: HAProxy's smtpchk takes two lines for a failure."""
+        assert self.connection is not None
+        return parse_ip(session.client.ip) in self.connection.snapshot.settings.proxies
+
     def _tease(self) -> None:
         assert self.connection is not None
         session = self.connection.session
-        if session.commands or session.teased:
+        if session.commands or session.teased or self._is_of_proxy(session):
             return
         session.teased = True
         greeting = Reply(220, "", self.connection.snapshot.greetings[session.lmtp])
