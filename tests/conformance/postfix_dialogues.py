@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tests.conformance.dialogue import Dialogue, Keywords, Send, Step
+from tests.ends_of_data import LOOKALIKES, REAL
 
 LARGEST = 100_000
 XCLIENT, XFORWARD = "127.0.0.2", "127.0.0.3"
@@ -257,7 +258,6 @@ _GROUPS = (
         (HELLO, SENDER, Send(b"DATA\r\nRSET\r\n.\r\n", 3, label="DATA, message")),
     ),
     Dialogue("after QUIT", (HELLO, _at_once("QUIT", "NOOP", replies=2, label="QUIT, NOOP"))),
-    Dialogue("before the greeting", (HELLO,), early=b"NOOP\r\n"),
 )
 _OTHER_COMMANDS = (
     Dialogue("VRFY", (HELLO, "VRFY user@example.test", "VRFY user", "VRFY", "VRFY <user> x")),
@@ -280,4 +280,13 @@ _OTHER_COMMANDS = (
     Dialogue("a long line", (HELLO, _long("NOOP ", 1000, "NOOP"), _long("NOOP ", 3000, "NOOP"))),
 )
 
-DIALOGUES = (*_ORDER, *_PARAMETERS, *_CHUNKS, *_OF_OTHERS, *_GROUPS, *_OTHER_COMMANDS)
+#: What follows shows whether the message has ended: as a command it is an unknown one.
+_ENDS = tuple(
+    Dialogue(
+        f"end {name}",
+        (*ENVELOPE, "DATA", Send(MESSAGE[:-2] + end + b"FLY" + REAL, label="message")),
+    )
+    for name, end in LOOKALIKES.items()
+)
+
+DIALOGUES = (*_ORDER, *_PARAMETERS, *_CHUNKS, *_OF_OTHERS, *_GROUPS, *_OTHER_COMMANDS, *_ENDS)
