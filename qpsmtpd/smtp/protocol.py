@@ -506,11 +506,6 @@ class SmtpProtocol(SMTP):
                 self._early = None
         return bool(self._buffer)
 
-    def _is_of_proxy(self, session: Session) -> bool:
-        """Whether a proxy asks for itself: HAProxy's smtpchk takes two lines for a failure."""
-        assert self.connection is not None
-        return parse_ip(session.client.ip) in self.connection.snapshot.settings.proxies
-
     def _tease(self) -> None:
         assert self.connection is not None
         session = self.connection.session
@@ -520,6 +515,11 @@ class SmtpProtocol(SMTP):
         greeting = Reply(220, "", self.connection.snapshot.greetings[session.lmtp])
         self.write(greeting.encode().replace(b"220 ", b"220-", 1))
         self._send()
+
+    def _is_of_proxy(self, session: Session) -> bool:
+        """Whether a proxy asks for itself: HAProxy's smtpchk takes two lines for a failure."""
+        assert self.connection is not None
+        return parse_ip(session.client.ip) in self.connection.snapshot.settings.proxies
 
     async def tarpit(self, seconds: float) -> bool:
         """Let the client wait, unless connections are scarce; False if it has to go.
