@@ -128,7 +128,8 @@ class RealServer:
     ca: str
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of 127.0.0.1 that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -148,7 +149,7 @@ def running_server(
 
     prepare: what is to be done before it starts, with its certificate in /srv/cert.pem, key.pem.
     """
-    ca, port = trustme.CA(), _free_port()
+    ca, port = trustme.CA(), free_port()
     certificate = ca.issue_cert("127.0.0.1")
     files = {
         **files,

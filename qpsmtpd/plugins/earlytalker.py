@@ -13,6 +13,8 @@ MAIL.
 With `teaser` the greeting has two lines, of which the first (`220-`) is sent before the wait. Many
 robots take that for the greeting, and talk. Nobody who speaks SMTP does; but once the first line is
 out, who is refused, by whatever plugin, can be told so only in reply to its first command.
+HAProxy's `option smtpchk` takes a greeting of two lines for a failure; so the checks of a proxy of
+`proxy_networks` get one line. Others need `option tcp-check` with `tcp-check expect rstring ^220`.
 
 `check-at DATA` (which may be given along with `check-at CONNECT`) makes the same test after the
 command DATA: a client that sends the message before it is asked to is refused with 554.

@@ -23,7 +23,7 @@ from typing import Any, Protocol, cast
 from aiosmtpd.smtp import SMTP
 
 from qpsmtpd.config.snapshot import Snapshot
-from qpsmtpd.mail.ip import Endpoint, canonical_ip
+from qpsmtpd.mail.ip import Endpoint, canonical_ip, parse_ip
 from qpsmtpd.mail.session import ReverseLookup, Session, TlsInfo
 from qpsmtpd.mail.spoolmemory import SpoolMemory
 from qpsmtpd.metrics.catalogue import TLS_FAILURES, TLS_SESSIONS
@@ -509,12 +509,17 @@ class SmtpProtocol(SMTP):
     def _tease(self) -> None:
         assert self.connection is not None
         session = self.connection.session
-        if session.commands or session.teased:
+        if session.commands or session.teased or self._is_of_proxy(session):
             return
         session.teased = True
         greeting = Reply(220, "", self.connection.snapshot.greetings[session.lmtp])
         self.write(greeting.encode().replace(b"220 ", b"220-", 1))
         self._send()
+
+    def _is_of_proxy(self, session: Session) -> bool:
+        """Whether a proxy asks for itself: HAProxy's smtpchk takes two lines for a failure."""
+        assert self.connection is not None
+        return parse_ip(session.client.ip) in self.connection.snapshot.settings.proxies
 
     async def tarpit(self, seconds: float) -> bool:
         """Let the client wait, unless connections are scarce; False if it has to go.

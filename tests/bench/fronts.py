@@ -87,7 +87,7 @@ _POLICY = "\n".join(
 )
 
 
-class _Peer:
+class Peer:
     """A mail system's end of a connection."""
 
     def __init__(self, port: int) -> None:
@@ -114,7 +114,7 @@ def _answered(answer: bytes) -> bool:
 def speak_milter(port: int, messages: int, for_one: int) -> None:
     """Send messages as Postfix tells a milter of them."""
     while messages > 0:
-        peer = _Peer(port)
+        peer = Peer(port)
         for step in _BEGIN:
             peer.exchange(step, _answered)
         for _ in range(min(messages, for_one)):
@@ -128,7 +128,7 @@ def speak_milter(port: int, messages: int, for_one: int) -> None:
 def speak_smtp(port: int, messages: int, for_one: int) -> None:
     """Send messages by SMTP."""
     while messages > 0:
-        peer = _Peer(port)
+        peer = Peer(port)
         peer.exchange(b"", lambda answer: answer.endswith(b"\r\n"))
         peer.exchange(b"EHLO client.example\r\n", lambda answer: b"250 " in answer)
         for _ in range(min(messages, for_one)):
@@ -140,7 +140,7 @@ def speak_smtp(port: int, messages: int, for_one: int) -> None:
 
 def speak_policy(port: int, messages: int, for_one: int) -> None:
     """Ask about a recipient of each message; Postfix keeps the connection."""
-    peer = _Peer(port)
+    peer = Peer(port)
     for number in range(messages):
         client = f"{_POLICY}".replace(
             "client_port=40000", f"client_port={number // for_one % 60000}"

@@ -2,12 +2,14 @@
 """What is said to both servers: cases of dialogues of steps, and the client that holds them.
 
 The client notes for each step what the server did, in a word that can be compared: the class of
-the reply (`2xx`), several of them, `closed`, or `silent`.
+the reply (`2xx`), perhaps with its enhanced status (`2xx 2.1.0`), several of them, `closed`, or
+`silent`.
 """
 
 from __future__ import annotations
 
 import asyncio
+import re
 import ssl
 import zlib
 from collections import Counter
@@ -19,6 +21,8 @@ from qpsmtpd.testing import Records
 
 REPLY_TIMEOUT = 10.0  # seconds; both servers answer at once, but for tests with a clock
 KEYWORDS_EVERYBODY_HAS = frozenset({"PIPELINING", "8BITMIME"})
+
+_status = re.compile(r"\d\d\d[ -](\d\.\d{1,3}\.\d{1,3}) ").match
 
 
 @dataclass(frozen=True)
@@ -95,13 +99,27 @@ Noted = list[tuple[str, str]]
 """What a server did: labels of steps, and what came."""
 
 
-async def hold(dialogue: Dialogue, port: int) -> Noted:
-    """Hold the dialogue with the server on that port of 127.0.0.1."""
+def in_class(reply: str) -> str:
+    """What is compared of a reply: its class."""
+    return f"{reply[0]}xx"
+
+
+def in_class_and_status(reply: str) -> str:
+    """What is compared of a reply: its class, and its enhanced status (RFC 2034) if it has one."""
+    found = _status(reply)
+    return f"{in_class(reply)} {found[1]}" if found else in_class(reply)
+
+
+async def hold(dialogue: Dialogue, port: int, word: Callable[[str], str] = in_class) -> Noted:
+    """Hold the dialogue with the server on that port of 127.0.0.1.
+
+    word: what is noted of a reply.
+    """
     async with asyncio.timeout(REPLY_TIMEOUT):
         reader, writer = await asyncio.open_connection(
             "127.0.0.1", port, local_addr=(dialogue.client, 0)
         )
-    client = _Client(reader, writer)
+    client = _Client(reader, writer, word)
     try:
         await client.run(Send(dialogue.early, label="greeting"))
         for step in (*dialogue.steps, "QUIT"):
@@ -115,9 +133,15 @@ async def hold(dialogue: Dialogue, port: int) -> Noted:
 class _Client:
     """One connection to a server under test."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        word: Callable[[str], str],
+    ) -> None:
         self.noted: Noted = []
         self.over = False
+        self._word = word
         self._reader = reader
         self._writer = writer
         self._last_reply = ""
@@ -174,7 +198,7 @@ class _Client:
         except (asyncio.IncompleteReadError, ConnectionError):
             self.over = True
             return "closed"
-        return f"{self._last_reply[0]}xx"
+        return self._word(self._last_reply)
 
     async def _read_reply(self) -> str:
         lines = [await self._reader.readuntil(b"\n")]

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""Reads differences.md: one section for each deliberate difference, with the steps it explains."""
+"""Reads the lists of differences: a section for each deliberate one, with the steps it explains.
+
+differences.md is about the Perl version, postfix.md about Postfix.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +11,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-FILE = Path(__file__).with_name("differences.md")
+from tests.conformance.dialogue import Noted
+
+HERE = Path(__file__).parent
+PERL, POSTFIX = HERE / "differences.md", HERE / "postfix.md"
 
 _heading = re.compile(r"## ([a-z0-9-]+)").fullmatch
 _row = re.compile(r"\| `(.*)` \| `(.*)` \| `(.*)` \| `(.*)` \|").fullmatch
-_other_rows = ("| dialogue | step | Perl | here |", "|---|---|---|---|")
+_is_head = re.compile(r"\| dialogue \| step \| \w+ \| here \||\|---\|---\|---\|---\|").fullmatch
 
 
 @dataclass(frozen=True, order=True)
@@ -20,20 +26,20 @@ class Difference:
     """One step of a dialogue in which the servers differ.
 
     dialogue: `case: dialogue`.
-    perl, ours: what they did, in the words of dialogue.py.
+    theirs, ours: what they did, in the words of dialogue.py.
     """
 
     dialogue: str
     step: str
-    perl: str
+    theirs: str
     ours: str
 
     def __str__(self) -> str:
-        return f"| `{self.dialogue}` | `{self.step}` | `{self.perl}` | `{self.ours}` |"
+        return f"| `{self.dialogue}` | `{self.step}` | `{self.theirs}` | `{self.ours}` |"
 
 
 def read_differences(text: str) -> dict[Difference, str]:
-    """The differences of a file like differences.md, and the id of the section of each.
+    """The differences of a list, and the id of the section of each.
 
     Raises ValueError for a line of a table that is none, or one that is there twice.
     """
@@ -42,7 +48,7 @@ def read_differences(text: str) -> dict[Difference, str]:
     for number, line in enumerate(text.splitlines(), 1):
         if heading := _heading(line):
             section = heading[1]
-        elif line.startswith("|") and line not in _other_rows:
+        elif line.startswith("|") and not _is_head(line):
             difference = _difference(line, number)
             if not section or difference in differences:
                 raise ValueError(f"line {number}: outside a section, or there twice: {line}")
@@ -53,8 +59,16 @@ def read_differences(text: str) -> dict[Difference, str]:
 def _difference(line: str, number: int) -> Difference:
     row = _row(line)
     if row is None:
-        raise ValueError(f"line {number}: not | `dialogue` | `step` | `perl` | `here` |: {line}")
+        raise ValueError(f"line {number}: not | `dialogue` | `step` | `theirs` | `here` |: {line}")
     return Difference(*row.groups())
+
+
+def compared(name: str, theirs: Noted, ours: Noted) -> Iterator[Difference]:
+    """The steps in which the results differ; a step that one of them did not reach does not."""
+    results = dict(ours)
+    for step, outcome in theirs:
+        if step in results and results[step] != outcome:
+            yield Difference(name, step, outcome, results[step])
 
 
 def complaints(listed: dict[Difference, str], observed: set[Difference]) -> Iterator[str]:

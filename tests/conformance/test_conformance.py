@@ -20,7 +20,13 @@ from qpsmtpd.testing import serve
 from tests.conformance.cases import CASES
 from tests.conformance.delivered import in_maildir
 from tests.conformance.dialogue import Case, Dialogue, Noted, hold
-from tests.conformance.differences import FILE, Difference, complaints, read_differences
+from tests.conformance.differences import (
+    PERL,
+    Difference,
+    compared,
+    complaints,
+    read_differences,
+)
 from tests.conformance.next_hop import NextHop
 from tests.conformance.perl_server import (
     filled_in,
@@ -62,7 +68,7 @@ class Side:
 async def test_as_the_perl_version(case: Case, system: System, tmp_path: Path) -> None:
     async with asyncio.timeout(CASE_TIMEOUT):
         observed = {found async for found in differences_in(case, system, tmp_path)}
-    listed = read_differences(FILE.read_text())
+    listed = read_differences(PERL.read_text())
     mine = {d: section for d, section in listed.items() if d.dialogue.startswith(f"{case.name}: ")}
     problems = list(complaints(mine, observed))
     if problems:
@@ -93,14 +99,6 @@ async def both(case: Case, system: System, tmp_path: Path) -> AsyncIterator[tupl
     ):
         make_programs_executable(server.directory)
         yield Side(perl.port, perl.mail, perls), Side(server.port, tmp_path / "mail", our)
-
-
-def compared(name: str, perl: Noted, ours: Noted) -> Iterator[Difference]:
-    """The steps in which the results differ; a step that one of them did not reach does not."""
-    results = dict(ours)
-    for step, outcome in perl:
-        if step in results and results[step] != outcome:
-            yield Difference(name, step, outcome, results[step])
 
 
 def _our_files(case: Case, tmp_path: Path, next_hop: NextHop) -> dict[str, list[str]]:

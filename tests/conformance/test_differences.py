@@ -1,17 +1,19 @@
 # SPDX-License-Identifier: MIT
-"""The list of differences itself: it is read right, and every line of it is tested."""
+"""The lists of differences themselves: they are read right, and every line of them is tested."""
 
 from __future__ import annotations
 
 import re
 import string
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.conformance.cases import CASES
-from tests.conformance.differences import FILE, Difference, complaints, read_differences
+from tests.conformance.differences import PERL, POSTFIX, Difference, complaints, read_differences
+from tests.conformance.postfix_dialogues import DIALOGUES
 
 ONE = Difference("case: dialogue", "MAIL FROM:<a@b>", "2xx", "5xx")
 OTHER = Difference("case: dialogue", "QUIT", "closed", "2xx")
@@ -57,20 +59,24 @@ def test_a_listed_difference_must_be_one() -> None:
 def test_every_listed_difference_is_tested() -> None:
     tested = {f"{case.name}: start" for case in CASES}
     tested |= {f"{case.name}: {dialogue.name}" for case in CASES for dialogue in case.dialogues}
-    assert {difference.dialogue for difference in read_differences(FILE.read_text())} <= tested
+    assert {difference.dialogue for difference in read_differences(PERL.read_text())} <= tested
+    tested = {dialogue.name for dialogue in DIALOGUES}
+    assert {difference.dialogue for difference in read_differences(POSTFIX.read_text())} <= tested
 
 
 def test_names_tell_cases_and_dialogues_apart() -> None:
     for names in (
         [case.name for case in CASES],
         *([dialogue.name for dialogue in case.dialogues] for case in CASES),
+        [dialogue.name for dialogue in DIALOGUES],
     ):
         assert len(names) == len(set(names))
 
 
-def test_every_section_gives_a_reason() -> None:
-    sections = re.split(r"^## ", FILE.read_text(), flags=re.MULTILINE)[1:]
+@pytest.mark.parametrize(("file", "whose"), [(PERL, "Perl"), (POSTFIX, "Postfix")])
+def test_every_section_gives_a_reason(file: Path, whose: str) -> None:
+    sections = re.split(r"^## ", file.read_text(), flags=re.MULTILINE)[1:]
     for section in sections:
         _, reason, table = section.split("\n\n", 2)
         assert reason.endswith((".", ".)")), section
-        assert table.startswith("| dialogue | step | Perl | here |"), section
+        assert table.startswith(f"| dialogue | step | {whose} | here |"), section

@@ -7,8 +7,9 @@ Maildir @TMP@/Maildir must then hold, below the headers we add.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trustme
@@ -20,9 +21,17 @@ from tests.unit.client import uvloop_factory
 
 HERE = Path(__file__).parent
 SCRIPTS = sorted(HERE.glob("*.smtp"))
+#: What opens a connection to a host and a port.
+Opener = Callable[..., Coroutine[Any, Any, tuple[asyncio.StreamReader, asyncio.StreamWriter]]]
 #: Those about the message itself, to one recipient.
 MESSAGES = [
     path for kind in ("smuggling", "message") for path in sorted(HERE.glob(f"{kind}_*.smtp"))
+]
+#: Those about extensions of SMTP, and the commands that have parameters of theirs.
+EXTENSIONS = [
+    path
+    for kind in ("chunks", "dsn", "ehlo", "expn", "lmtp", "mail", "rcpt", "xclient", "xforward")
+    for path in sorted(HERE.glob(f"{kind}_*.smtp")) + sorted(HERE.glob(f"{kind}.smtp"))
 ]
 LONGEST = 60.0
 
@@ -85,13 +94,39 @@ def filled_in(script: Script, tmp: Path, certificate: tuple[Path, Path]) -> dict
     return {name: [fill_in(line) for line in lines] for name, lines in script.config.items()}
 
 
-async def hold_server_to(script: Script, config: dict[str, list[str]]) -> None:
+class OneByOne(asyncio.StreamWriter):
+    """Sends octets one by one, each in a turn of the event loop."""
+
+    _waiting = b""
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self._waiting += bytes(data)
+
+    async def drain(self) -> None:
+        octets, self._waiting = self._waiting, b""
+        for place in range(len(octets)):
+            super().write(octets[place : place + 1])
+            await super().drain()
+            await asyncio.sleep(0)
+
+
+async def connect_slowly(host: str, port: int) -> tuple[asyncio.StreamReader, OneByOne]:
+    loop = asyncio.get_running_loop()
+    reader = asyncio.StreamReader()
+    protocol = asyncio.StreamReaderProtocol(reader)
+    transport, _ = await loop.create_connection(lambda: protocol, host, port)
+    return reader, OneByOne(transport, protocol, reader, loop)
+
+
+async def hold_server_to(
+    script: Script, config: dict[str, list[str]], connect: Opener = asyncio.open_connection
+) -> None:
     from qpsmtpd.testing import serve
 
     async with asyncio.timeout(LONGEST), serve(config, dns=RECORDS) as server:
         port = server.tls_port if script.implicit_tls else server.port
         port = server.fronts["lmtp"] if script.lmtp else port
-        await run(script, lambda: asyncio.open_connection(server.host, port))
+        await run(script, lambda: connect(server.host, port))
 
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)
@@ -109,6 +144,14 @@ def test_dialogue(
         (delivered,) = (tmp_path / "Maildir" / "new").iterdir()
         text = delivered.read_bytes().replace(b"\r\n", b"\n")
         assert text.endswith(b"\n" + wanted.read_bytes())
+
+
+@pytest.mark.parametrize("path", EXTENSIONS, ids=lambda path: path.stem)
+def test_in_single_octets(path: Path, tmp_path: Path, certificate: tuple[Path, Path]) -> None:
+    """Where what a client sends is cut does not matter."""
+    script = load(path)
+    config = filled_in(script, tmp_path, certificate)
+    asyncio.run(hold_server_to(script, config, connect_slowly))
 
 
 @pytest.mark.parametrize("path", MESSAGES, ids=lambda path: path.stem)

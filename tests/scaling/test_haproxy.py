@@ -21,6 +21,7 @@ from pathlib import Path
 import pytest
 import trustme
 
+from qpsmtpd.testing import serve
 from tests.debian_system import CHECKOUT, RELEASES, System
 from tests.scaling.haproxy import HaProxy, haproxy, haproxy_system
 from tests.unit.client import ENVELOPE, Client
@@ -226,3 +227,23 @@ async def test_many_at_once(balanced: Balanced) -> None:
     for message in received:
         (address,) = re.findall(r"^X-Client: (.*)$", message, re.MULTILINE)
         assert f"([{address}])" in message
+
+
+async def test_checks_are_not_teased(system: System) -> None:
+    """HAProxy takes a greeting of two lines for a failure; those behind it get one."""
+    files = {
+        "plugins": ["earlytalker wait 1s teaser", "rcpt_ok", "queue/discard"],
+        "proxy_networks": [PROXY],
+    }
+    with _listening() as listening:
+        async with serve(files) as serving:
+            section = _section("asks", listening, f"{PROXY}:{serving.port}", "")
+            async with haproxy(system, section, inherits=[listening.fileno()]) as proxy:
+                await proxy.checked("asks/mx", "L7OK")
+                port = listening.getsockname()[1]
+                client = await Client.connect("127.0.0.1", port, local_addr=(CLIENT, 0))
+                greeting = [line[:4] for line in (await client.reply()).splitlines()]
+                assert greeting == ["220-", "220 "]
+                assert await client.commands(*ENVELOPE, "DATA") == [250, 250, 250, 354]
+                assert (await client.deliver())[:3] == "250"
+                await client.close()

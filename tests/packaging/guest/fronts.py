@@ -27,6 +27,7 @@ from aiosmtpd.controller import Controller
 
 from qpsmtpd.testing import Serving, serve
 from tests.dns_server import DnsServer
+from tests.ends_of_data import FORMS, REAL
 from tests.packaging.guest.milters import DNS, answers, authentication_case
 from tests.packaging.guest.report import check, expect, note_figure, run, wait_for
 from tests.unit.fronts.front_plugins import obeying
@@ -39,11 +40,6 @@ SINK = 2600
 MILTER, POLICY = 2511, 2512
 MESSAGES = 300
 SEED = 15
-
-#: What ends a message, perhaps, for one server and not for another.
-ENDS = [f"{a}.{b}".encode() for a in ("\r\n", "\n", "\r") for b in ("\r\n", "\n", "\r")]
-ENDS += [f"{a}\0.{b}".encode() for a in ("\r\n", "\n", "\r") for b in ("\r\n", "\n", "\r")]
-ENDS += [f"{a}.\0{b}".encode() for a in ("\r\n", "\n", "\r") for b in ("\r\n", "\n", "\r")]
 
 
 @dataclass
@@ -284,14 +280,14 @@ def _has_more(sink: Sink, before: Counter[str], count: int) -> bool:
 
 def ends_of_data(sink: Sink) -> None:
     """Nothing but CRLF "." CRLF ends a message, and no bare line end is handed over."""
-    for number, end in enumerate(ENDS):
+    for name, end in FORMS.items():
         before = Counter(sink.copies)
         said = smuggle(end)
         taken = said.count(b"250 2.0.0 Ok: queued")
         wait_for(f"what was taken of {end!r}", partial(_has_more, sink, before, taken))
         inner = (sink.copies - before)["inner"]
-        expect(not inner or end == b"\r\n.\r\n", f"{end!r} smuggled a message: {said!r}")
-        note_figure(f"end {number} {end!r}: {taken} taken, {said[:60]!r}")
+        expect(not inner or end == REAL, f"{end!r} smuggled a message: {said!r}")
+        note_figure(f"end {name}: {taken} taken, {said[:60]!r}")
     for _, _, content in sink.taken.values():
         bare = content.replace(b"\r\n", b"")
         expect(b"\r" not in bare and b"\n" not in bare and b"\0" not in content, "a bare line end")

@@ -103,21 +103,6 @@ async def test_verdicts_that_do_not_fit_do_no_harm() -> None:
     assert replies == ["250 2.0.0 all"] * 2
 
 
-async def test_a_smuggled_end_is_none() -> None:
-    for end in (
-        b"\n.\n",
-        b"\n.\r\n",
-        b"\r\n.\n",
-        b"\r.\r",
-        b"\r\n.\r",
-        b"\r.\r\n",
-        b"\r\n.\r\r\n",
-    ):
-        replies = await replies_to(DATA, b"a: b\r\n\r\nx" + end + b"NOOP\r\n.\r\n", b"VRFY\r\n")
-        assert replies[:2] == ["550 5.5.2 Bare CR or LF in message not allowed"] * 2
-        assert replies[-1].startswith("501 ")
-
-
 # --- from hop to hop ------------------------------------------------------------------------
 
 
