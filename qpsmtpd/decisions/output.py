@@ -43,6 +43,8 @@ def _words(decision: Decision) -> Iterator[str]:
     yield f"by {decision.plugin}: {decision.reply}"
     if decision.reason and decision.reason not in decision.reply:
         yield f"[{decision.reason}]"
+    if decision.results:
+        yield decision.results
     yield f"id={decision.id}"
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import gzip
 import json
+import os
 import re
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import time
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -29,15 +31,22 @@ _REFUSAL = ": refused ip="
 _MOST_LINE = 64 << 10
 
 _id = re.compile(r"[0-9A-F]{1,16}\.[0-9A-F]{1,16}\.[0-9A-F]{1,16}(?:\.[0-9]{1,9})?")
-_STAMPS = ("%a %b %d %H:%M:%S %Y",)
-_STAMP = 24
+#: What logging/file writes by default; the journal and logging/json write times of ISO 8601.
+_STAMP = "%a %b %d %H:%M:%S %Y"
+_STAMP_LENGTH = 24
+#: Digits of a number.
+_MOST_DIGITS = 20
 
 
 def rotated(file: Path) -> list[Path]:
-    """A log file and what it was before (FILE.1, FILE.2.gz, FILE-20261129), the oldest first."""
+    """A log file and what it was before (FILE.1, FILE.2.gz, FILE-20261129), the oldest first.
+
+    In its name, what begins with a % may be anything (%Y%m%d.log).
+    """
+    directory, name = os.path.split(str(file).partition("%")[0])
     with suppress(OSError):
-        others = [path for path in file.parent.iterdir() if path.name.startswith(f"{file.name}")]
-        return sorted(others, key=lambda path: path.stat().st_mtime)
+        others = [path for path in Path(directory).iterdir() if path.name.startswith(name)]
+        return sorted(filter(Path.is_file, others), key=lambda path: path.stat().st_mtime)
     return []
 
 
@@ -88,6 +97,24 @@ def decision_in(line: str) -> Decision | None:
     return None
 
 
+def last_of(decisions: Iterable[Decision], most: int) -> list[Decision]:
+    """The last ones; of the two lines about a message that a plugin refused only the second."""
+    found: list[Decision] = []
+    for decision in decisions:
+        if decision.hook == "message":
+            found = [each for each in found if not _is_same(each, decision)]
+        found = [*found, decision][-most:]
+    return found
+
+
+def _is_same(refusal: Decision, message: Decision) -> bool:
+    return (refusal.id, refusal.plugin, refusal.reply) == (
+        message.id,
+        message.plugin,
+        message.reply,
+    )
+
+
 def _of_json(line: str) -> str:
     """A line of logging/json as logging/file writes it."""
     try:
@@ -135,6 +162,7 @@ def _decision(
         user="",
         sender=values.get("from", ""),
         about=values.get("about", ""),
+        results="",
         recipients=(recipient,) if recipient else (),
         recipient_count=_number(values.get("count", "")),
         size=_number(values.get("size", "")),
@@ -185,11 +213,12 @@ def _quoted(text: str) -> tuple[str, str]:
 
 def _time(before: str) -> float:
     """When the line was written, if its stamp is one that we know; else 0."""
-    for form in _STAMPS:
-        with suppress(ValueError, OverflowError):
-            return time.mktime(time.strptime(before[:_STAMP], form))
+    with suppress(ValueError, OverflowError):
+        return time.mktime(time.strptime(before[:_STAMP_LENGTH], _STAMP))
+    with suppress(ValueError, OverflowError):
+        return datetime.fromisoformat(before.partition(" ")[0]).timestamp()
     return 0.0
 
 
 def _number(text: str) -> int:
-    return int(text) if text.isascii() and text.isdecimal() and len(text) < _STAMP else 0
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < _MOST_DIGITS else 0
