@@ -40,7 +40,7 @@ from qpsmtpd.explain.logfiles import (
 from qpsmtpd.explain.query import Query, parse_query
 from qpsmtpd.explain.remedy import remedies
 from qpsmtpd.explain.story import story
-from qpsmtpd.terminal import shown
+from qpsmtpd.terminal import fitted, shown
 
 _FEW = 3
 _LOG_PLUGINS = ("logging/file", "logging/json")
@@ -97,6 +97,11 @@ def _lines(decision: Decision, files: ConfigFiles, *, as_json: bool) -> Iterator
     if as_json:
         yield json.dumps({**decision.as_dict(), "remedies": todo})
         return
+    for line in _told(decision, todo):
+        yield fitted(sys.stdout, line)
+
+
+def _told(decision: Decision, todo: list[str]) -> Iterator[str]:
     yield from story(decision)
     if todo:
         yield "  If that was wrong:"
@@ -143,6 +148,8 @@ async def _look(store: DaemonStore, query: Query, most: int) -> list[Decision]:
                 found.insert(0, decision)
                 if len(found) == most:
                     break
+    if book.damaged:
+        print(f"qpsmtpd: {book.damaged} entries of the store cannot be read", file=sys.stderr)
     return found
 
 

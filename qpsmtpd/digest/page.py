@@ -28,7 +28,8 @@ td:not(.number) { min-width: 5.5rem; }
 td:not(.number):last-child { min-width: 13rem; }
 .number { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
 section { overflow-x: auto; }
-svg { display: block; height: auto; margin: 0.5rem 0; max-width: 45rem; min-width: 34rem; width: 100%; }
+svg { display: block; height: auto; margin: 0.5rem 0; width: 100%; }
+svg { max-width: 45rem; min-width: 34rem; }
 """
 
 

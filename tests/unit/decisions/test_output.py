@@ -42,6 +42,8 @@ def test_text_says_who_what_and_why() -> None:
     assert "[score 12 of 5] spf=pass dmarc=pass id=A.B.0.1" in line
     (line,) = lines_of("text", a_decision(hook="rcpt", about="user@example.test", recipients=()))
     assert "rcpt=user@example.test" in line
+    (line,) = lines_of("text", a_decision(hook="command", about="command"))
+    assert "command=command" not in line
 
 
 def test_json_has_names() -> None:
