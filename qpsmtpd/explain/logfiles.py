@@ -8,9 +8,9 @@ a line that does not look like one of ours is no decision, and what is missing i
 from __future__ import annotations
 
 import ast
+import glob
 import gzip
 import json
-import os
 import re
 import subprocess
 import sys
@@ -41,12 +41,12 @@ _MOST_DIGITS = 20
 def rotated(file: Path) -> list[Path]:
     """A log file and what it was before (FILE.1, FILE.2.gz, FILE-20261129), the oldest first.
 
-    In its name, what begins with a % may be anything (%Y%m%d.log).
+    In its name, a letter behind a % stands for anything (%Y%m%d.log).
     """
-    directory, name = os.path.split(str(file).partition("%")[0])
+    pattern = re.sub("%.", "*", glob.escape(str(file.relative_to(file.anchor)))) + "*"
     with suppress(OSError):
-        others = [path for path in Path(directory).iterdir() if path.name.startswith(name)]
-        return sorted(filter(Path.is_file, others), key=lambda path: path.stat().st_mtime)
+        found = filter(Path.is_file, Path(file.anchor).glob(pattern))
+        return sorted(found, key=lambda path: path.stat().st_mtime)
     return []
 
 

@@ -116,7 +116,8 @@ def test_rotated_and_compressed_files(tmp_path: Path) -> None:
 def test_a_file_for_each_day(tmp_path: Path) -> None:
     for name in ("q-20261128.log", "q-20261129.log.gz", "other.log"):
         (tmp_path / name).touch()
-    (tmp_path / "q-old").mkdir()
+    (tmp_path / "q-old.log").mkdir()
+    (tmp_path / "q-other").touch()
     names = {path.name for path in rotated(tmp_path / "q-%Y%m%d.log")}
     assert names == {"q-20261128.log", "q-20261129.log.gz"}
     assert len(rotated(tmp_path / "%Y%m%d.log")) == 3
