@@ -43,7 +43,8 @@ def rotated(file: Path) -> list[Path]:
 
     In its name, a letter behind a % stands for anything (%Y%m%d.log).
     """
-    pattern = re.sub("%.", "*", glob.escape(str(file.relative_to(file.anchor)))) + "*"
+    name = glob.escape(str(file.relative_to(file.anchor)))
+    pattern = re.sub(r"\*+", "*", re.sub("%.", "*", name) + "*")
     with suppress(OSError):
         found = filter(Path.is_file, Path(file.anchor).glob(pattern))
         return sorted(found, key=lambda path: path.stat().st_mtime)

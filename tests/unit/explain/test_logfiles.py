@@ -121,6 +121,7 @@ def test_a_file_for_each_day(tmp_path: Path) -> None:
     names = {path.name for path in rotated(tmp_path / "q-%Y%m%d.log")}
     assert names == {"q-20261128.log", "q-20261129.log.gz"}
     assert len(rotated(tmp_path / "%Y%m%d.log")) == 3
+    assert len(rotated(tmp_path / "q-%Y")) == 3
 
 
 def test_a_damaged_file_is_read_as_far_as_possible(
