@@ -5,11 +5,14 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 import textwrap
 from typing import TextIO
 
 _CODES = {"bold": "1", "red": "1;31", "green": "32", "yellow": "33"}
 _WIDTH = 88
+#: Less than that is no width to wrap lines at.
+_LEAST_WIDTH = 40
 
 
 def styled(stream: TextIO, style: str, text: str) -> str:
@@ -47,3 +50,17 @@ def indented(text: str, columns: int) -> str:
     """A paragraph, wrapped and indented."""
     indent = " " * columns
     return textwrap.fill(text, _WIDTH, initial_indent=indent, subsequent_indent=indent)
+
+
+def fitted(stream: TextIO, line: str) -> str:
+    """A line, wrapped between words and indented further where a terminal is too narrow for it.
+
+    Elsewhere, as in a pipe, it stays one line.
+    """
+    if not stream.isatty():
+        return line
+    width = max(shutil.get_terminal_size().columns, _LEAST_WIDTH)
+    indent = " " * (len(line) - len(line.lstrip()) + 2)
+    return textwrap.fill(
+        line, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+    )

@@ -11,6 +11,7 @@ import pwd
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +29,18 @@ from qpsmtpd.decisions.decision import Decision
 from qpsmtpd.doctor.machine import Machine
 from qpsmtpd.doctor.units import SERVICE
 from qpsmtpd.errors import QpsmtpdError, StoreError
-from qpsmtpd.explain.logfiles import about, decision_in, lines_of, lines_of_journal, rotated
+from qpsmtpd.explain.logfiles import (
+    about,
+    decision_in,
+    last_of,
+    lines_of,
+    lines_of_journal,
+    rotated,
+)
 from qpsmtpd.explain.query import Query, parse_query
 from qpsmtpd.explain.remedy import remedies
 from qpsmtpd.explain.story import story
-from qpsmtpd.terminal import shown
+from qpsmtpd.terminal import fitted, shown
 
 _FEW = 3
 _LOG_PLUGINS = ("logging/file", "logging/json")
@@ -89,6 +97,11 @@ def _lines(decision: Decision, files: ConfigFiles, *, as_json: bool) -> Iterator
     if as_json:
         yield json.dumps({**decision.as_dict(), "remedies": todo})
         return
+    for line in _told(decision, todo):
+        yield fitted(sys.stdout, line)
+
+
+def _told(decision: Decision, todo: list[str]) -> Iterator[str]:
     yield from story(decision)
     if todo:
         yield "  If that was wrong:"
@@ -129,12 +142,14 @@ async def _look(store: DaemonStore, query: Query, most: int) -> list[Decision]:
     found: list[Decision] = []
     async with store.opened(read_only=True) as opened:
         book = Book(opened)
-        secret = await book.known_secret()
+        query = replace(query, secret=await book.known_secret())
         async for decision in book.newest_first():
-            if query.means(decision, secret):
+            if query.means(decision):
                 found.insert(0, decision)
                 if len(found) == most:
                     break
+    if book.damaged:
+        print(f"qpsmtpd: {book.damaged} entries of the store cannot be read", file=sys.stderr)
     return found
 
 
@@ -142,15 +157,8 @@ async def _look(store: DaemonStore, query: Query, most: int) -> list[Decision]:
 
 
 def _in_log(files: ConfigFiles, query: Query, most: int) -> list[Decision]:
-    found: list[Decision] = []
-    for line in _log_lines(files):
-        # Most lines are about something else.
-        if query.text.lower() not in line.lower():
-            continue
-        decision = decision_in(line)
-        if decision is not None and query.means(decision):
-            found = [*found, decision][-most:]
-    return found
+    found = (decision_in(line) for line in _log_lines(files) if query.may_be_in(line))
+    return last_of((each for each in found if each is not None and query.means(each)), most)
 
 
 def _log_lines(files: ConfigFiles) -> Iterator[str]:
@@ -162,11 +170,11 @@ def _log_lines(files: ConfigFiles) -> Iterator[str]:
 
 
 def log_files(files: ConfigFiles) -> list[Path]:
-    """The files that the configuration logs to, as far as their names are fixed."""
+    """The files that the configuration logs to, as they are named there."""
     found = []
     with suppress(QpsmtpdError):
         for entry in files.entries("logging"):
             words = entry.text.split()
             if words[0].partition(":")[0] in _LOG_PLUGINS and words[-1].startswith("/"):
-                found.append(Path(words[-1].partition("%")[0]))
+                found.append(Path(words[-1]))
     return found

@@ -15,9 +15,10 @@ from qpsmtpd.mail import verdict
 from qpsmtpd.mail.trail import Answer
 from qpsmtpd.mail.verdict import Verdict
 
-#: Characters of a text that are kept, recipients of one message, and answers of one trail.
+#: Characters of a text that are kept, recipients and results of one message, answers of one trail.
 MOST_TEXT = 200
 MOST_RECIPIENTS = 20
+MOST_RESULTS = 20
 MOST_ANSWERS = 30
 
 #: Of a second: so exactly are times kept.
@@ -66,6 +67,8 @@ class Decision(NamedTuple):
     id: of the transaction, or of the session if it had none.
     hook: "message" for the answer to a whole message, else the hook that refused.
     about: what was refused before there was a message: a recipient, a sender, a host.
+    results: what was found about client and message until then: words such as "spf=pass",
+        "dmarc=fail", "allowlist=client", "allowlist=sender", "karma=12" (of earlier sessions).
     recipients: the first ones that were accepted, of `recipient_count`.
     size: bytes.  seconds: since MAIL.
     """
@@ -84,6 +87,7 @@ class Decision(NamedTuple):
     user: str
     sender: str
     about: str
+    results: str
     recipients: tuple[str, ...]
     recipient_count: int
     size: int

@@ -9,14 +9,16 @@ Python's collector busy.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextvars import Context
 from typing import NamedTuple
 
 from qpsmtpd.decisions.book import CHUNK_SECONDS, FULL, Book, Chunk
 from qpsmtpd.decisions.decision import (
     MOST_RECIPIENTS,
+    MOST_RESULTS,
     MOST_TEXT,
     RECORD,
     Decision,
@@ -83,6 +85,7 @@ class Keeper:
                     *_client(session),
                     transaction.sender,
                     "",
+                    _results(session, transaction),
                     RECORD.join([each.address.address for each in recipients[:MOST_RECIPIENTS]]),
                     str(len(recipients)),
                     str(transaction.size),
@@ -116,6 +119,7 @@ class Keeper:
                     *_client(session),
                     "" if transaction is None else transaction.sender,
                     about[:MOST_TEXT],
+                    _results(session, transaction),
                     *_NO_MESSAGE,
                     *said_in(answers),
                 )
@@ -239,3 +243,28 @@ def _client(session: Session) -> tuple[str, str, str, str, str]:
         "" if session.tls is None else session.tls.version,
         session.auth_user[:MOST_TEXT],
     )
+
+
+def _results(session: Session, transaction: Transaction | None) -> str:
+    """The field results; most often there are none."""
+    if (
+        session.auth_results
+        or session.whitelisted_host
+        or session.karma_history
+        or (transaction and (transaction.auth_results or transaction.whitelisted_sender))
+    ):
+        words = dict.fromkeys(_result_words(session, transaction))
+        return " ".join(itertools.islice(words, MOST_RESULTS))
+    return ""
+
+
+def _result_words(session: Session, transaction: Transaction | None) -> Iterator[str]:
+    # What spares a client may be named after it, and nobody's address is to be kept here.
+    if session.whitelisted_host:
+        yield "allowlist=client"
+    if transaction and transaction.whitelisted_sender:
+        yield "allowlist=sender"
+    if session.karma_history:
+        yield f"karma={session.karma_history}"
+    for result in (*session.auth_results, *(transaction.auth_results if transaction else ())):
+        yield f"{result.method}={result.result}"

@@ -43,6 +43,8 @@ def _words(decision: Decision) -> Iterator[str]:
     yield f"by {decision.plugin}: {decision.reply}"
     if decision.reason and decision.reason not in decision.reply:
         yield f"[{decision.reason}]"
+    if decision.results:
+        yield decision.results
     yield f"id={decision.id}"
 
 
@@ -53,7 +55,7 @@ def _what(decision: Decision) -> Iterator[str]:
         yield f"from=<{decision.sender}> to=<{first}>"
         if decision.recipient_count > 1:
             yield f"and {decision.recipient_count - 1} more"
-    elif decision.about:
+    elif decision.about not in ("", decision.hook):
         yield f"{decision.hook}={decision.about}"
     else:
         yield decision.hook

@@ -105,6 +105,7 @@ def _texts(decision: Decision) -> str:
     return "\n".join(
         (
             *(decision.reply, decision.reason, decision.name, decision.helo, decision.message_id),
+            decision.results,
             *(said.reason for said in decision.trail),
         )
     )

@@ -42,6 +42,7 @@ def daily(digest: Digest) -> Report:
         _table(digest, "networks", "Networks of clients", "network", digest.networks),
         _table(digest, "senders", "Senders", "sender", digest.senders),
         _table(digest, "recipients", "Recipients", "recipient", digest.recipients),
+        _table(digest, "results", "Authentication and allowlists", "result", digest.results),
         _delays(digest),
         _checks(digest),
         _new(digest),

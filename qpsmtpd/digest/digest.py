@@ -192,6 +192,7 @@ class Digest:
     networks: Table
     senders: Table
     recipients: Table
+    results: Table
     delays: tuple[Delays, ...]
     checks: tuple[Check, ...]
     new: New

@@ -129,6 +129,7 @@ class _Sums:
             networks=tally.table("network", rows),
             senders=tally.table("sender", rows),
             recipients=tally.table("recipient", rows),
+            results=tally.table("result", _ALL),
             delays=self._waiting.results(),
             checks=self._checks.results(),
             new=New(
@@ -159,15 +160,19 @@ def _names(decision: Decision, network: str) -> Iterator[tuple[str, str]]:
     if decision.outcome != "accepted":
         parts = (decision.plugin, decision.hook, decision.outcome, shape_of(decision.reply))
         yield "reason", _AND.join(map(shown, parts))
-    if (sender := _sender(decision)) is not None:
+    if (sender := sender_of(decision)) is not None:
         yield "sender", shown(sender) or "<>"
         if domain := sender.rpartition("@")[2]:
             yield "sender domain", shown(domain.lower())
     for recipient in _recipients(decision):
         yield "recipient", shown(recipient)
+    for result in decision.results.split():
+        # A client's karma is a number of its own.
+        if not result.startswith("karma="):
+            yield "result", shown(result)
 
 
-def _sender(decision: Decision) -> str | None:
+def sender_of(decision: Decision) -> str | None:
     """The sender, "" for the null one; None if there was none yet."""
     if decision.hook == "message":
         return decision.sender
@@ -280,7 +285,7 @@ class _Waiting:
 
     def add(self, decision: Decision, network: str, *, recent: bool) -> None:
         """A decision of the period, or of the one before."""
-        sender = _sender(decision)
+        sender = sender_of(decision)
         if sender is None:
             return
         who = hash((sender, network))

@@ -14,18 +14,22 @@ from qpsmtpd.digest.sections import Column, Report, Section
 
 _STYLE = """
 :root { color-scheme: light dark; }
-body { font: 15px/1.45 system-ui, sans-serif; margin: 0 auto; max-width: 60rem; padding: 1rem; }
+body { font: 15px/1.45 system-ui, sans-serif; margin: 0 auto; max-width: 76rem; padding: 1rem; }
 h1 { font-size: 1.4rem; margin: 0; }
 h2 { font-size: 1.1rem; margin: 2rem 0 0.5rem; }
-p { margin: 0.3rem 0; }
+p { margin: 0.3rem 0; max-width: 46rem; }
 pre { overflow-x: auto; }
 .table { overflow-x: auto; }
 table { border-collapse: collapse; }
 th, td { padding: 0.2rem 0.8rem 0.2rem 0; text-align: left; vertical-align: top; }
-td { border-top: 1px solid #8884; overflow-wrap: anywhere; }
+td { border-top: 1px solid #8884; max-width: 22rem; overflow-wrap: break-word; }
 th { font-weight: 600; }
+td:not(.number) { min-width: 5.5rem; }
+td:not(.number):last-child { min-width: 13rem; }
 .number { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
-svg { display: block; height: auto; margin: 0.5rem 0; max-width: 45rem; width: 100%; }
+section { overflow-x: auto; }
+svg { display: block; height: auto; margin: 0.5rem 0; width: 100%; }
+svg { max-width: 45rem; min-width: 34rem; }
 """
 
 

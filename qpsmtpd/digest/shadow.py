@@ -16,11 +16,17 @@ Restraint = Literal["shadow", "tag", "tolerated"]
 
 #: What speaks for a message that would have been refused:
 #: logged in    its user had logged in
+#: DMARC passed the author's domain vouches for it
+#: allowlisted  its client or its sender is on a list of those whom other checks spare
+#: good karma   its client has behaved well before
+#: came back    the sender had been deferred, and its client came back, as mail systems do
 #: known        KNOWN messages of its sender, from the same network, were accepted before, without
 #:              an objection
 #: looked at    other plugins looked at the whole message for some time, as scanners do, and had no
 #:              objection
-Hint = Literal["logged in", "known", "looked at"]
+Hint = Literal[
+    "logged in", "DMARC passed", "allowlisted", "good karma", "came back", "known", "looked at"
+]
 
 #: Messages that make a sender known.
 KNOWN = 3

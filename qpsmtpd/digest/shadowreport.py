@@ -22,10 +22,10 @@ _RESTRAINTS = {"shadow": "mode=shadow", "tag": "mode=tag", "tolerated": "reject 
 _MEANING = (
     "Accepted messages that would have been refused or deferred, if these lines did more than "
     "they do. What speaks for a message does not prove that it is wanted: its user had logged in; "
-    f"its sender was known from {KNOWN} or more messages from the same network without an "
-    "objection; plugins that look at whole messages, such as scanners, had none. Whether DMARC "
-    "passed, and which allowlists had the client, is not kept with a decision: plugins that spare "
-    "allowlisted clients have no objection to them in the first place."
+    "DMARC passed, so it is from whom it says; its client or its sender is on a list of those whom "
+    "other checks spare; its client has good karma; its sender had been deferred in this period, "
+    f"and came back; its sender was known from {KNOWN} or more messages from the same network "
+    "without an objection; plugins that look at whole messages, such as scanners, had none."
 )
 _NOTHING = (
     "No line with mode=shadow, mode=tag or `reject 0` objected to a message. Add mode=shadow to a "

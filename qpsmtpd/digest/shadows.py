@@ -13,7 +13,7 @@ from qpsmtpd.decisions.decision import Decision, Said
 from qpsmtpd.decisions.privacy import Privacy
 from qpsmtpd.decisions.selection import Selection
 from qpsmtpd.digest.digest import Period
-from qpsmtpd.digest.gather import network_of, oldest_in
+from qpsmtpd.digest.gather import network_of, oldest_in, sender_of
 from qpsmtpd.digest.levels import CHAINS, levels_above, present_level
 from qpsmtpd.digest.shadow import KNOWN, Example, Hint, Objection, Restraint, Shadow
 from qpsmtpd.terminal import shown
@@ -75,6 +75,7 @@ class _Finder:
         self._privacy = privacy
         self._found: dict[tuple[str, str, Restraint], _Found] = {}
         self._senders = _Senders()
+        self._deferred = _Senders()
 
     def add(self, decision: Decision) -> None:
         """Look at a decision."""
@@ -82,12 +83,30 @@ class _Finder:
         accepted = decision.outcome == "accepted"
         self.accepted += accepted
         objections = {(said.plugin, said.hook): said for said in _restrained(decision)}
+        if decision.outcome == "deferred":
+            self._deferred.add(decision, self._privacy)
         if objections:
-            known = self._senders.knows(decision, self._privacy)
+            hints = tuple(self._hints(decision))
             for said in objections.values():
-                self._of(said).add(decision, said, known=known)
+                self._of(said).add(decision, said, hints)
         elif accepted:
             self._senders.add(decision, self._privacy)
+
+    def _hints(self, decision: Decision) -> Iterator[Hint]:
+        """What speaks for a message, whoever objects to it."""
+        results = decision.results.split()
+        if decision.user:
+            yield "logged in"
+        if "dmarc=pass" in results:
+            yield "DMARC passed"
+        if any(each.startswith("allowlist=") for each in results):
+            yield "allowlisted"
+        if any(each.startswith("karma=") and each[6:].isdecimal() for each in results):
+            yield "good karma"
+        if self._deferred.messages(decision, self._privacy):
+            yield "came back"
+        if self._senders.messages(decision, self._privacy) >= KNOWN:
+            yield "known"
 
     def objections(self) -> tuple[Objection, ...]:
         """What was found, the most frequent first."""
@@ -111,11 +130,11 @@ class _Found:
         self._likely: deque[Example] = deque(maxlen=_EXAMPLES)
         self._others: deque[Example] = deque(maxlen=_EXAMPLES)
 
-    def add(self, decision: Decision, said: Said, *, known: bool) -> None:
+    def add(self, decision: Decision, said: Said, hints: tuple[Hint, ...]) -> None:
         if decision.outcome != "accepted":
             self._anyway += 1
             return
-        example = _example(decision, said, known=known)
+        example = _example(decision, said, hints)
         self._accepted += 1
         self._hinted += bool(example.hints)
         self._hints.update(example.hints)
@@ -135,7 +154,7 @@ class _Found:
 
 
 class _Senders:
-    """Whose messages were accepted without an objection; the oldest ones are forgotten."""
+    """Whose messages there were how often; the oldest senders are forgotten."""
 
     def __init__(self) -> None:
         self._messages: dict[int, int] = {}
@@ -146,13 +165,13 @@ class _Senders:
             del self._messages[next(iter(self._messages))]
         self._messages[who] = self._messages.get(who, 0) + 1
 
-    def knows(self, decision: Decision, privacy: Privacy) -> bool:
-        """The null sender is nobody."""
-        return bool(decision.sender) and self._messages.get(_who(decision, privacy), 0) >= KNOWN
+    def messages(self, decision: Decision, privacy: Privacy) -> int:
+        """How many were from the sender of this one; the null sender is nobody."""
+        return self._messages.get(_who(decision, privacy), 0) if decision.sender else 0
 
 
 def _who(decision: Decision, privacy: Privacy) -> int:
-    return hash((decision.sender, network_of(decision.ip, privacy)))
+    return hash((sender_of(decision), network_of(decision.ip, privacy)))
 
 
 def _restrained(decision: Decision) -> Iterator[Said]:
@@ -162,15 +181,9 @@ def _restrained(decision: Decision) -> Iterator[Said]:
             yield said
 
 
-def _example(decision: Decision, said: Said, *, known: bool) -> Example:
+def _example(decision: Decision, said: Said, hints: tuple[Hint, ...]) -> Example:
     others = tuple(dict.fromkeys(shown(each.plugin) for each in _content_with(decision, said)))
-    hints: list[Hint] = []
-    if decision.user:
-        hints.append("logged in")
-    if known:
-        hints.append("known")
-    if others:
-        hints.append("looked at")
+    looked: tuple[Hint, ...] = ("looked at",) if others else ()
     return Example(
         decision.time,
         shown(decision.id),
@@ -178,7 +191,7 @@ def _example(decision: Decision, said: Said, *, known: bool) -> Example:
         shown(decision.sender) or "<>",
         shown(decision.recipients[0]) if decision.recipients else "",
         shown(said.reason),
-        tuple(hints),
+        hints + looked,
         others,
     )
 

@@ -8,6 +8,7 @@ a line that does not look like one of ours is no decision, and what is missing i
 from __future__ import annotations
 
 import ast
+import glob
 import gzip
 import json
 import re
@@ -17,6 +18,7 @@ import time
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -29,15 +31,23 @@ _REFUSAL = ": refused ip="
 _MOST_LINE = 64 << 10
 
 _id = re.compile(r"[0-9A-F]{1,16}\.[0-9A-F]{1,16}\.[0-9A-F]{1,16}(?:\.[0-9]{1,9})?")
-_STAMPS = ("%a %b %d %H:%M:%S %Y",)
-_STAMP = 24
+#: What logging/file writes by default; the journal and logging/json write times of ISO 8601.
+_STAMP = "%a %b %d %H:%M:%S %Y"
+_STAMP_LENGTH = 24
+#: Digits of a number.
+_MOST_DIGITS = 20
 
 
 def rotated(file: Path) -> list[Path]:
-    """A log file and what it was before (FILE.1, FILE.2.gz, FILE-20261129), the oldest first."""
+    """A log file and what it was before (FILE.1, FILE.2.gz, FILE-20261129), the oldest first.
+
+    In its name, a letter behind a % stands for anything (%Y%m%d.log).
+    """
+    name = glob.escape(str(file.relative_to(file.anchor)))
+    pattern = re.sub(r"\*+", "*", re.sub("%.", "*", name) + "*")
     with suppress(OSError):
-        others = [path for path in file.parent.iterdir() if path.name.startswith(f"{file.name}")]
-        return sorted(others, key=lambda path: path.stat().st_mtime)
+        found = filter(Path.is_file, Path(file.anchor).glob(pattern))
+        return sorted(found, key=lambda path: path.stat().st_mtime)
     return []
 
 
@@ -88,6 +98,24 @@ def decision_in(line: str) -> Decision | None:
     return None
 
 
+def last_of(decisions: Iterable[Decision], most: int) -> list[Decision]:
+    """The last ones; of the two lines about a message that a plugin refused only the second."""
+    found: list[Decision] = []
+    for decision in decisions:
+        if decision.hook == "message":
+            found = [each for each in found if not _is_same(each, decision)]
+        found = [*found, decision][-most:]
+    return found
+
+
+def _is_same(refusal: Decision, message: Decision) -> bool:
+    return (refusal.id, refusal.plugin, refusal.reply) == (
+        message.id,
+        message.plugin,
+        message.reply,
+    )
+
+
 def _of_json(line: str) -> str:
     """A line of logging/json as logging/file writes it."""
     try:
@@ -135,6 +163,7 @@ def _decision(
         user="",
         sender=values.get("from", ""),
         about=values.get("about", ""),
+        results="",
         recipients=(recipient,) if recipient else (),
         recipient_count=_number(values.get("count", "")),
         size=_number(values.get("size", "")),
@@ -185,11 +214,12 @@ def _quoted(text: str) -> tuple[str, str]:
 
 def _time(before: str) -> float:
     """When the line was written, if its stamp is one that we know; else 0."""
-    for form in _STAMPS:
-        with suppress(ValueError, OverflowError):
-            return time.mktime(time.strptime(before[:_STAMP], form))
+    with suppress(ValueError, OverflowError):
+        return time.mktime(time.strptime(before[:_STAMP_LENGTH], _STAMP))
+    with suppress(ValueError, OverflowError):
+        return datetime.fromisoformat(before.partition(" ")[0]).timestamp()
     return 0.0
 
 
 def _number(text: str) -> int:
-    return int(text) if text.isascii() and text.isdecimal() and len(text) < _STAMP else 0
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < _MOST_DIGITS else 0

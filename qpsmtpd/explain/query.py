@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from qpsmtpd.decisions.decision import Decision
-from qpsmtpd.decisions.selection import meanings
+from qpsmtpd.decisions.selection import Selection, meanings, parse_client
 from qpsmtpd.errors import QpsmtpdError
 
 _OUTCOMES = ("accepted", "deferred", "refused")
@@ -19,17 +21,36 @@ class Query:
     """What is meant: an id, an address, a domain, a client; of one outcome or any.
 
     text: as it was given.  last: whether only the last one is wanted.
+    secret: the key under which addresses are hashed, if they are.
     """
 
     text: str
     outcome: str = ""
     last: bool = False
+    secret: bytes | None = None
 
-    def means(self, decision: Decision, secret: bytes | None = None) -> bool:
-        """Whether a decision is meant; `secret`: the key under which addresses are hashed."""
+    def means(self, decision: Decision) -> bool:
+        """Whether a decision is meant."""
         if self.outcome not in ("", decision.outcome):
             return False
-        return any(replace(each, secret=secret).has(decision) for each in meanings(self.text))
+        return any(each.has(decision) for each in self._meanings)
+
+    def may_be_in(self, line: str) -> bool:
+        """Whether a line of a log may tell of such a decision: most lines do not."""
+        return self._is_spelled_otherwise or self.text.lower() in line.lower()
+
+    @functools.cached_property
+    def _meanings(self) -> list[Selection]:
+        return [replace(each, secret=self.secret) for each in meanings(self.text)]
+
+    @functools.cached_property
+    def _is_spelled_otherwise(self) -> bool:
+        """A log may have a client of a network, another form of an IPv6 address or of a domain."""
+        if not self.text.isascii() or "xn--" in self.text.lower():
+            return True
+        with suppress(ValueError):
+            return parse_client(self.text) is not None
+        return False
 
 
 def parse_query(words: Sequence[str]) -> Query:

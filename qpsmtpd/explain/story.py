@@ -53,6 +53,8 @@ def sentences(decision: Decision, outcome: str) -> Iterator[str]:
     yield f"{_client(decision)} connected."
     if decision.hook == "message":
         yield _message(decision)
+    if decision.results:
+        yield shown(f"Checks found {', '.join(decision.results.split())}.")
     yield _end(decision, outcome)
 
 

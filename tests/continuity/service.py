@@ -44,6 +44,7 @@ class Service:
     doors: tuple[Door, ...]
     authority: trustme.CA
     lines: list[str] = field(default_factory=list)
+    stopped: asyncio.Event = field(default_factory=asyncio.Event)
 
     def streaming(self, messages: int = MESSAGES) -> AbstractAsyncContextManager[Stream]:
         context = client_context(self.authority)
@@ -55,6 +56,11 @@ class Service:
         while "RELOADING=1" not in await self.daemon.notified():
             pass
         await self.daemon.ready()
+
+    async def stop(self) -> None:
+        """Let the daemon end, and read its log to the end."""
+        self.daemon.signal(signal.SIGTERM)
+        await self.stopped.wait()
 
     def configure(self, name: str, text: str) -> None:
         (self.directory / name).write_text(f"{text}\n")
@@ -86,6 +92,7 @@ class Service:
         assert self.daemon.process.stderr is not None
         while line := await self.daemon.process.stderr.readline():
             self.lines.append(line.decode())
+        self.stopped.set()
 
 
 def name(event: str, way: Way) -> str:

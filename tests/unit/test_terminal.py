@@ -7,7 +7,7 @@ import io
 
 import pytest
 
-from qpsmtpd.terminal import indented, print_anything, styled
+from qpsmtpd.terminal import fitted, indented, print_anything, styled
 
 
 class Terminal(io.StringIO):
@@ -56,3 +56,19 @@ def test_what_an_encoding_lacks_is_printed_all_the_same() -> None:
 
 def test_any_stream_will_do() -> None:
     print_anything(io.StringIO())
+
+
+@pytest.mark.parametrize("columns", ["50", "3", "80"])
+def test_a_line_fits_a_terminal(monkeypatch: pytest.MonkeyPatch, columns: str) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    address = "an-address-that-is-longer-than-the-terminal@" + "x" * 50
+    line = f"    hook      plugin said {address} " + "word " * 40
+    lines = fitted(Terminal(), line).splitlines()
+    assert lines[0].startswith("    hook      plugin")
+    assert all(each.startswith("      ") for each in lines[1:])
+    assert all(len(each) <= max(int(columns), 40) or address in each for each in lines)
+    assert " ".join(" ".join(lines).split()) == " ".join(line.split())
+
+
+def test_a_line_stays_one_in_a_pipe() -> None:
+    assert fitted(io.StringIO(), "word " * 99) == "word " * 99

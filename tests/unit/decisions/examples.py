@@ -28,6 +28,7 @@ def a_decision(number: int = 0, **changes: Any) -> Decision:
         user="",
         sender="Sender@Client.example",
         about="",
+        results="",
         recipients=("user@example.test", "other@example.test"),
         recipient_count=2,
         size=4711,

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 import asyncio
 import random
+import zlib
 from itertools import pairwise
 from typing import Any
 
@@ -72,7 +73,11 @@ async def test_what_has_expired_or_was_never_written_is_passed_over() -> None:
 
 
 @pytest.mark.parametrize(
-    "data", [b"", b"QD2\n", b"QD9\n" + bytes(16) + b"x", b"QD2\n" + bytes(16) + b"not zlib"]
+    "data",
+    [
+        *(b"", b"QD2\n", b"QD9\n" + bytes(16) + b"x", b"QD2\n" + bytes(16) + b"not zlib"),
+        b"QD2\n" + bytes(16) + zlib.compress(b"a decision\x1fwith other fields"),
+    ],
 )
 async def test_a_damaged_chunk_hides_no_other(data: bytes) -> None:
     store = FakeStore()

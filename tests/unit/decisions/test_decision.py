@@ -22,13 +22,15 @@ def test_whatever_clients_send_is_kept() -> None:
 def test_no_text_can_end_its_field(text: str) -> None:
     def with_text(text: str) -> Decision:
         said = (Said("rcpt", "plugin", "decided", "deny", text, 0.5),)
-        return a_decision(helo=text, about=text, reason=text, next_hop_id=text, trail=said)
+        return a_decision(
+            helo=text, about=text, results=text, reason=text, next_hop_id=text, trail=said
+        )
 
     clean = text.replace(END, "?").replace("\x1f", "?")
     assert Decision.decode(with_text(text).encode()) == with_text(clean)
 
 
-@pytest.mark.parametrize("text", ["", "{}", "nonsense", "\x1f" * 19 + "x", "\x1f" * 21])
+@pytest.mark.parametrize("text", ["", "{}", "nonsense", "\x1f" * 20 + "x", "\x1f" * 22])
 def test_what_is_no_decision_is_a_value_error(text: str) -> None:
     with pytest.raises(ValueError):
         Decision.decode(text)

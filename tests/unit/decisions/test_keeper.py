@@ -5,9 +5,10 @@ import pytest
 
 from qpsmtpd.decisions import keeper as module
 from qpsmtpd.decisions.book import FULL, Book
-from qpsmtpd.decisions.decision import Decision
+from qpsmtpd.decisions.decision import MOST_RESULTS, Decision
 from qpsmtpd.decisions.keeper import MANY, MOST, Keeper, Limits
 from qpsmtpd.decisions.privacy import Privacy
+from qpsmtpd.mail.authresult import AuthResult
 from qpsmtpd.mail.trail import Answer
 from qpsmtpd.mail.verdict import deny
 from qpsmtpd.testing import FakeClock, FakeStore, a_session, a_transaction
@@ -56,6 +57,25 @@ async def test_refusals_are_kept() -> None:
     await site.keeper.close()
     (kept,) = await site.kept()
     assert (kept.hook, kept.plugin, kept.about) == ("rcpt", "badrcptto", "user@example.test")
+    assert kept.results == ""
+
+
+async def test_what_was_found_is_kept_in_words() -> None:
+    site = Site()
+    tx = a_transaction("from@a.example", "to@example.test", message="Subject: s\n\nbody\n")
+    tx.session.auth_results.append(AuthResult("spf", "pass", properties={"smtp.helo": "a.example"}))
+    refused = a_session()
+    refused.whitelisted_host, refused.karma_history = "192.0.2.7", -3
+    tx.whitelisted_sender = True
+    tx.auth_results += [AuthResult("dkim", "pass"), AuthResult("dkim", "pass", "again")]
+    tx.auth_results += [AuthResult("x", f"r{number}") for number in range(99)]
+    site.keeper.keep_message(tx, 250, "250 2.6.0 queued", "", 1.5)
+    site.keeper.keep_refusal(refused, "helo", "helo", 550, "550 5.7.1 no", "x")
+    await site.keeper.close()
+    message, refusal = await site.kept()
+    assert message.results.split()[:4] == ["allowlist=sender", "spf=pass", "dkim=pass", "x=r0"]
+    assert len(message.results.split()) == MOST_RESULTS
+    assert refusal.results == "allowlist=client karma=-3"
 
 
 async def test_it_is_written_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -38,8 +38,12 @@ def test_text_says_who_what_and_why() -> None:
         *("to=<user@example.test> and 1 more", "by spamassassin: 552 5.7.1", "[score 12 of 5]"),
     ):
         assert part in line
+    (line,) = lines_of("text", a_decision(results="spf=pass dmarc=pass"))
+    assert "[score 12 of 5] spf=pass dmarc=pass id=A.B.0.1" in line
     (line,) = lines_of("text", a_decision(hook="rcpt", about="user@example.test", recipients=()))
     assert "rcpt=user@example.test" in line
+    (line,) = lines_of("text", a_decision(hook="command", about="command"))
+    assert "command=command" not in line
 
 
 def test_json_has_names() -> None:

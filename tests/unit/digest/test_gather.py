@@ -106,6 +106,16 @@ async def test_names() -> None:
     }
 
 
+async def test_results_of_authentication() -> None:
+    digest = await digest_of(
+        accepted(1, results="spf=pass dmarc=pass karma=7"),
+        a_decision(2, results="spf=pass dmarc=fail"),
+        a_decision(3),
+    )
+    found = {row.name: row.counts.total for row in digest.results.rows}
+    assert found == {"spf=pass": 2, "dmarc=pass": 1, "dmarc=fail": 1}
+
+
 async def test_reasons_that_are_alike() -> None:
     listed = "550 5.7.1 Client host %s is listed by bl.example"
     found = await digest_of(

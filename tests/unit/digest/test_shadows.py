@@ -4,7 +4,7 @@ import pytest
 
 from qpsmtpd.digest import shadows
 from tests.unit.decisions.examples import a_decision
-from tests.unit.digest.examples import accepted, said, shadow_with
+from tests.unit.digest.examples import accepted, put_off, said, shadow_with
 
 
 async def test_what_would_have_been_refused() -> None:
@@ -44,6 +44,30 @@ async def test_what_speaks_for_a_message() -> None:
         (),
     ]
     assert objection.examples[0].others == ("rspamd",)
+
+
+@pytest.mark.parametrize(
+    ("results", "hints"),
+    [
+        ("spf=pass dmarc=pass", ("DMARC passed",)),
+        ("allowlist=client", ("allowlisted",)),
+        ("allowlist=sender karma=3 dmarc=pass", ("DMARC passed", "allowlisted", "good karma")),
+        ("karma=-3 spf=pass dkim=pass dmarc=fail", ()),
+    ],
+)
+async def test_what_was_found_speaks_for_a_message(results: str, hints: tuple[str, ...]) -> None:
+    shadow = await shadow_with(accepted(1, trail=(said(),), results=results))
+    assert [each.hints for each in shadow.objections[0].examples] == [hints]
+
+
+async def test_who_came_back_after_a_deferral() -> None:
+    late = {"sender": "late@x.example", "trail": (said(),)}
+    shadow = await shadow_with(
+        put_off(1, about="late@x.example"),
+        accepted(600, **late),
+        accepted(601, **late, ip="198.51.100.1"),
+    )
+    assert [each.hints for each in shadow.objections[0].examples] == [("came back",), ()]
 
 
 async def test_who_objects_does_not_speak_for_it() -> None:

@@ -2,11 +2,12 @@
 import gzip
 import json
 import os
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from qpsmtpd.explain.logfiles import about, decision_in, lines_of, rotated
+from qpsmtpd.explain.logfiles import about, decision_in, last_of, lines_of, rotated
 
 STAMP = "Sun Nov 29 22:40:18 2026 host[17]: "
 MESSAGE = (
@@ -14,6 +15,7 @@ MESSAGE = (
     "from='a@client.example' to='user@example.test' count=2 size=4711 plugin=dmarc next_hop_id=-"
     " seconds=0.512 message_id='<1@client.example>' reply=550 5.7.1 policy reply=x"
 )
+REPLY = "reply=550 5.7.1 policy reply=x"
 REFUSAL = (
     "6B0C.3E.1 hook=rcpt plugin=badrcptto: refused ip=192.0.2.7 helo='a b' "
     "about='user@example.test' reply=450 4.7.1 no"
@@ -36,7 +38,32 @@ def test_a_refusal() -> None:
     found = decision_in(f"2026-11-29T22:40:18+0000 host qpsmtpd[17]: {REFUSAL}")
     assert found is not None
     assert (found.hook, found.plugin, found.about) == ("rcpt", "badrcptto", "user@example.test")
-    assert (found.outcome, found.helo, found.time) == ("deferred", "a b", 0.0)
+    assert (found.outcome, found.helo) == ("deferred", "a b")
+
+
+@pytest.mark.parametrize("stamp", ["2026-11-29T22:40:18+0000 ", "2026-11-29T22:40:18.000Z "])
+def test_when_it_was(stamp: str) -> None:
+    found = decision_in(f"{stamp}host qpsmtpd[17]: {REFUSAL}")
+    assert found is not None
+    assert found.time == datetime(2026, 11, 29, 22, 40, 18, tzinfo=UTC).timestamp()
+
+
+@pytest.mark.parametrize("stamp", ["", "Nov 29 22:40:18 ", "2026-99-29T22:40:18+0000 ", "-1 "])
+def test_a_time_that_nobody_knows(stamp: str) -> None:
+    found = decision_in(f"{stamp}host qpsmtpd[17]: {REFUSAL}")
+    assert found is not None
+    assert found.time == 0.0
+
+
+def test_a_refused_message_has_two_lines() -> None:
+    """One of the plugin that refused it, and its own; a recipient that was refused is another."""
+    of_plugin = f"6B0C.3E.1.1 hook=data_post plugin=dmarc: refused ip=192.0.2.7 {REPLY}"
+    lines = (REFUSAL.replace("3E.1", "3E.1.1", 1), of_plugin, MESSAGE)
+    recipient, refusal, message = (decision_in(f"{STAMP}{line}") for line in lines)
+    assert recipient and refusal and message
+    assert last_of((recipient, refusal, message), 9) == [recipient, message]
+    assert last_of((recipient, refusal), 9) == [recipient, refusal]
+    assert last_of((recipient, refusal, message), 1) == [message]
 
 
 def test_a_line_of_json() -> None:
@@ -84,6 +111,17 @@ def test_rotated_and_compressed_files(tmp_path: Path) -> None:
     lines = [line for each in rotated(file) for line in lines_of(each)]
     assert lines == ["1", "\\xff", "2", "3"]
     assert rotated(tmp_path / "missing/q.log") == []
+
+
+def test_a_file_for_each_day(tmp_path: Path) -> None:
+    for name in ("q-20261128.log", "q-20261129.log.gz", "other.log"):
+        (tmp_path / name).touch()
+    (tmp_path / "q-old.log").mkdir()
+    (tmp_path / "q-other").touch()
+    names = {path.name for path in rotated(tmp_path / "q-%Y%m%d.log")}
+    assert names == {"q-20261128.log", "q-20261129.log.gz"}
+    assert len(rotated(tmp_path / "%Y%m%d.log")) == 3
+    assert len(rotated(tmp_path / "q-%Y")) == 3
 
 
 def test_a_damaged_file_is_read_as_far_as_possible(

@@ -24,7 +24,7 @@ def test_and_by_no_other(key: str) -> None:
 
 def test_hashed_addresses() -> None:
     kept = Privacy(addresses="hashed").applied(a_decision(), b"key")
-    assert Query("user@example.test").means(kept, b"key")
+    assert Query("user@example.test", secret=b"key").means(kept)
     assert not Query("user@example.test").means(kept)
 
 
@@ -33,6 +33,17 @@ def test_the_last_one() -> None:
     assert query == Query("user@example.test", "refused", last=True)
     assert query.means(a_decision())
     assert not query.means(a_decision(outcome="accepted"))
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        *(("User@example.test", True), ("192.0.2.0/24", True), ("2001:DB8:0::1", True)),
+        *(("b\u00fccher.example", True), ("xn--bcher-kva.example", True), ("4711", False)),
+    ],
+)
+def test_lines_that_need_not_be_read(text: str, found: bool) -> None:
+    assert Query(text).may_be_in("6B0C: refused about='user@example.test'") == found
 
 
 @pytest.mark.parametrize("words", [["last"], ["last", "lost", "for", "x"], ["a", "b"], [""], []])

@@ -27,6 +27,10 @@ def test_a_message_in_sentences() -> None:
         assert sentence in text
 
 
+def test_what_was_found_of_a_message() -> None:
+    assert "Checks found spf=pass, dmarc=pass." in told(results="spf=pass dmarc=pass")
+
+
 def test_a_recipient_and_an_accepted_message() -> None:
     assert "The recipient user@example.test was refused by" in told(
         hook="rcpt", about="user@example.test"
