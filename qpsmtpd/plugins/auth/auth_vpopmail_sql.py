@@ -3,7 +3,8 @@
 
     auth/auth_vpopmail_sql [cram_md5 yes]
 
-Three files say where it is, each in one line:
+Three files say where it is, each in one line, `vpopmail_mysql_dsn`, `vpopmail_mysql_user` and
+`vpopmail_mysql_pass`:
 
     vpopmail_mysql_dsn   dbi:mysql:dbname=vpopmail;host=127.0.0.1
     vpopmail_mysql_user  vpopmailuser
