@@ -18,14 +18,20 @@ import asyncio
 import errno
 import logging
 import socket
+import sys
 from collections.abc import Callable
-from typing import Protocol
+from functools import partial
+from typing import Any, Protocol
 
 log = logging.getLogger(__name__)
 
 #: Connections that may wait for accept; a burst beyond that costs each client a second.  The kernel
 #: limits it to net.core.somaxconn, which is 4096 unless the administrator raises it.
 BACKLOG = 65535
+
+#: From Python 3.13 on uvloop would remove a Unix socket with its server; but it belongs to systemd
+#: or to all workers, and may lie where we cannot even look at it.
+_KEEP_SOCKET: dict[str, Any] = {"cleanup_socket": False} if sys.version_info >= (3, 13) else {}
 
 #: Connections that are accepted in one go, before others are served (asyncio).
 _AT_A_TIME = 4
@@ -133,8 +139,9 @@ class _UvloopAcceptor:
 
     async def start(self) -> None:
         if self._server is None:
-            unix = self.listening.family == socket.AF_UNIX
-            create = self._loop.create_unix_server if unix else self._loop.create_server
+            create: Any = self._loop.create_server
+            if self.listening.family == socket.AF_UNIX:
+                create = partial(self._loop.create_unix_server, **_KEEP_SOCKET)
             self._server = await create(self._factory, sock=self.listening.dup(), backlog=BACKLOG)
 
     def rest(self) -> None:

@@ -7,10 +7,17 @@ import asyncio
 import errno
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from qpsmtpd.daemon.acceptor import Acceptor, _AsyncioAcceptor, make_acceptor
+from qpsmtpd.daemon import acceptor
+from qpsmtpd.daemon.acceptor import (
+    _KEEP_SOCKET,
+    Acceptor,
+    _AsyncioAcceptor,
+    make_acceptor,
+)
 from tests.unit.client import on_both_loops, until
 
 
@@ -143,3 +150,21 @@ async def test_without_descriptors(clients: Clients) -> None:
     await acceptor.close()
     for transport in transports:
         transport.close()
+
+
+@on_both_loops
+@pytest.mark.parametrize("options", [_KEEP_SOCKET, {"cleanup_socket": False}])
+async def test_a_unix_socket_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, bool]
+) -> None:
+    """systemd has it, or other workers; and nobody need be able to look at it by its path."""
+    monkeypatch.setattr(acceptor, "_KEEP_SOCKET", options)
+    listening = socket.socket(socket.AF_UNIX)
+    listening.bind(str(tmp_path / "socket"))
+    listening.listen()
+    (tmp_path / "socket").rename(tmp_path / "elsewhere")
+    loop = asyncio.get_running_loop()
+    accepting = make_acceptor(loop, listening, asyncio.Protocol, fail_on)
+    await accepting.start()
+    await accepting.close()
+    assert (tmp_path / "elsewhere").is_socket()
