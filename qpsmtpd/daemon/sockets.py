@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from qpsmtpd.config.runoptions import ListenAddress, kind_named
+from qpsmtpd.config.runoptions import FRONTS, ListenAddress, kind_named
 from qpsmtpd.daemon.acceptor import BACKLOG
 from qpsmtpd.daemon.server import Listener
 from qpsmtpd.errors import QpsmtpdError
@@ -151,7 +151,7 @@ def turn_away(listeners: Sequence[Listener]) -> int:
                 break
             count += 1
             with client, suppress(OSError):
-                if listener.kind == "smtp" and not listener.tls:
+                if listener.kind not in FRONTS and not listener.tls:
                     client.send(INTERNAL_ERROR.encode(), socket.MSG_DONTWAIT)
     return count
 

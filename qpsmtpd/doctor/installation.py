@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 
 from qpsmtpd.config.files import ConfigFiles
-from qpsmtpd.config.runoptions import ListenAddress, parse_listen
+from qpsmtpd.config.runoptions import FRONTS, ListenAddress, parse_listen
 from qpsmtpd.config.settings import Settings, load_settings
 from qpsmtpd.dns.resolver import DnsResolver
 from qpsmtpd.doctor.credentials import CREDENTIALS, VARIABLE
@@ -90,7 +90,7 @@ class Installation:
     @cached_property
     def fronts(self) -> tuple[ListenAddress, ...]:
         """Where mail systems are to ask the daemon about their sessions."""
-        given = tuple(address for address in self.listen if address.kind != "smtp")
+        given = tuple(address for address in self.listen if address.kind in FRONTS)
         return given if self.listen else tuple(front_addresses(self.machine))
 
     @cached_property

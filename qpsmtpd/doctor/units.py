@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 
-from qpsmtpd.config.runoptions import ListenAddress, kind_named, parse_listen
+from qpsmtpd.config.runoptions import FRONTS, ListenAddress, kind_named, parse_listen
 from qpsmtpd.config.units import DIRECTORIES
 from qpsmtpd.doctor.machine import Machine
 
@@ -87,7 +87,7 @@ def front_addresses(machine: Machine) -> list[ListenAddress]:
     units = [Unit(machine, name) for name in _sockets(machine)]
     found = [address for unit in units for address in _streams(unit)]
     found += _options(Unit(machine, SERVICE).value("ExecStart"))
-    return [address for address in found if address.kind != "smtp"]
+    return [address for address in found if address.kind in FRONTS]
 
 
 def _sockets(machine: Machine) -> list[str]:

@@ -220,6 +220,7 @@ def what_the_doctor_prints() -> None:
 def findings() -> list[dict[str, Any]]:
     """What the doctor finds, but for the name servers, which are not there."""
     done = subprocess.run(("qpsmtpd", "doctor", "--json"), check=False, capture_output=True)
+    expect(done.stdout, done.stderr.decode(errors="replace")[-2000:])
     found: list[dict[str, Any]] = json.loads(done.stdout)["findings"]
     return [each for each in found if each["area"] != "DNS"]
 
@@ -492,7 +493,7 @@ def the_dashboard() -> None:
         shell(after("and a user:").replace("passwd -6", "passwd -6 secret"))
         configure(line)
     with _web_server("apache2", "/etc/apache2/sites-available/000-default.conf", ">") as configure:
-        shell("a2enmod proxy_http; cp /etc/nginx/qpsmtpd-users /etc/apache2")
+        shell("a2enmod proxy_http; cp -p /etc/nginx/qpsmtpd-users /etc/apache2")
         configure(after("and in its VirtualHost"))
     shell("systemctl disable --now qpsmtpd-dashboard.socket; systemctl stop qpsmtpd-dashboard")
 

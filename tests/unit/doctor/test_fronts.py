@@ -28,7 +28,8 @@ def test_nobody_asks(machine: FakeMachine) -> None:
     assert summary(check_fronts(an_installation(machine, listen=["milter:127.0.0.1:8891"]))) == [
         "notice there is no Postfix here that could ask"
     ]
-    assert list(check_fronts(an_installation(machine, listen=["127.0.0.1:25"]))) == []
+    for listen in ("127.0.0.1:25", "lmtp:127.0.0.1:24", "lmtp:/run/qpsmtpd/lmtp"):
+        assert list(check_fronts(an_installation(machine, listen=[listen]))) == []
 
 
 @pytest.mark.parametrize(
