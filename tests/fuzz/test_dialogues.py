@@ -27,7 +27,8 @@ async def test_dialogues(number: int, way: tuple[str, str], tmp_path: Path) -> N
     report = await fuzz(tmp_path, plugins, available(loop), seed=SEED, first=first, number=SHARE)
     assert report.problems == []
     assert report.dialogues == SHARE
-    assert report.accepted > SHARE / 10
+    # The others are refused, as they should be, or speak what is not spoken there.
+    assert report.accepted > SHARE / 20
 
 
 def test_a_dialogue_follows_from_its_seed() -> None:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """auth/auth_vpopmail: check logins with the files of vpopmail.
 
-    auth/auth_vpopmail [vpopmail_dir /home/vpopmail] [qmail_dir /var/qmail] [cram_md5 yes]
+    auth/auth_vpopmail [vpopmail_dir DIR] [qmail_dir DIR] [cram_md5 yes]
 
 For each login (PLAIN, LOGIN: RFC 4954) the user is looked up in vpasswd.cdb, or in vpasswd where
 there is no vpasswd.cdb, in the directory of the domain. Which directory that is says qmail's
