@@ -61,7 +61,7 @@ fuzz: venv ## random dialogues and inputs; DIALOGUES=100000 INPUTS=1000000 SEED=
 soak: venv ## mail for HOURS=1 with reloads, kills and outages; figures and pictures in build/soak
 	$(BIN)/python -m tests.continuity.soak --hours $(or $(HOURS),1)
 
-test-systems: venv ## what boots Debian 12 and 13 or runs other servers (root on Debian, 55 minutes)
+test-systems: venv ## what boots Debian 12 and 13 or runs other servers (root on Debian, an hour)
 	$(PYTEST) -rs $(SYSTEMS) -m real_systems
 
 bench: venv ## us and other servers under the same load (40 minutes, root on Debian; ARGS=...)
