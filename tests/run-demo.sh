@@ -50,9 +50,16 @@ or without swaks:
 
   python3 -c "import smtplib; s = smtplib.SMTP('127.0.0.1', $port); s.sendmail('me@example.com', 'you@example.test', 'From: me@example.com\nSubject: Hello\n\nWorld\n'); s.quit()"
 
-It lands in ./run/Maildir/new. The configuration is in ./run/config, to be edited and, when it is
+It lands in ./run/Maildir/new. What became of it, and how the daemon is doing:
+
+  $bin/qpsmtpd log --config run/config
+  $bin/qpsmtpd status --figures run/figures/figures
+
+The configuration is in ./run/config, to be edited and, when it is
 deleted, made anew; your plugins go to ./run/plugins.
 
 END
 
-exec "$bin/qpsmtpd" run --config "$config" --listen "127.0.0.1:$port" --workers 1
+# What `qpsmtpd status` shows lies there.
+mkdir -p "$run/figures"
+RUNTIME_DIRECTORY=$run/figures exec "$bin/qpsmtpd" run --config "$config" --listen "127.0.0.1:$port" --workers 1

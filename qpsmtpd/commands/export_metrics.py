@@ -21,9 +21,9 @@ from qpsmtpd.metrics.reading import read
 _EPILOG = (
     "Without --listen, and without sockets from systemd, the figures are printed. The page "
     "qpsmtpd-metrics(7) explains them. They are served at /metrics by a process of its own, which "
-    "only reads what the daemon has written into memory; whoever asks, how often, and how slowly "
-    "the answer is read does not concern the daemon. The package has qpsmtpd-metrics.socket for "
-    "that, which is not in use until somebody enables it."
+    "only reads what the daemon has written into memory: many or slow readers do not slow the "
+    "daemon down. The package has qpsmtpd-metrics.socket for that, which is disabled until you "
+    "enable it."
 )
 
 

@@ -50,7 +50,7 @@ _EPILOG = (
     "`qpsmtpd log` with the same options: both read the decisions in the store of the running "
     "daemon, which decisions_days, decisions_size and the privacy settings bound. The charts in "
     "HTML need python3-svgwrite. The unit qpsmtpd-report.timer mails yesterday's report, once it "
-    "is enabled, and report_to says to whom. The exit status is 1 if there is nothing in the "
+    "is enabled, to the addresses in report_to. The exit status is 1 if there is nothing in the "
     "period, or the mail system did not take the report."
 )
 

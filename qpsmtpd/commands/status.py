@@ -43,7 +43,7 @@ _EPILOG = (
 
 def add_status(commands: Any) -> None:
     """Add the command `status`."""
-    text = "Show how the daemon is doing: connections, messages, plugins, and whom it asks."
+    text = "Show how the daemon is doing: connections, messages, plugins, and the services it uses."
     parser = add_command(commands, "status", _status, text)
     parser.add_argument(
         "--watch",

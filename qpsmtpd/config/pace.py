@@ -86,7 +86,7 @@ def grade_of(part: float, percent: float, current: int = 0) -> int:
     """The grade of stress while this part of all connections is open.
 
     current: the grade until now, which ends only with HYSTERESIS.
-    percent: the setting stress_percent; 0 is no stress, ever.
+    percent: the setting stress_percent; with 0 there is never any stress.
     """
     if not percent:
         return 0

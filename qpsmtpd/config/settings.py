@@ -168,7 +168,7 @@ class Settings:
         "next_hop",
         doc="Whether clients are offered notices of delivery (DSN: RFC 3461): next_hop (where the "
         "mail system behind sends them), always (where it does not, we send those of success, to "
-        "clients that may relay and to senders whom SPF confirms), or off (what clients ask for is "
+        "clients that may relay and to senders that SPF confirms), or off (what clients ask for is "
         "dropped, so that strangers learn nothing about what becomes of a message).",
     )
     auth_results_of_others: Literal["keep", "rename"] = opt(

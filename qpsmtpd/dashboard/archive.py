@@ -72,7 +72,7 @@ class Archive:
         return await self.ask(lambda book: _find(book, name, time))
 
     async def ask(self, question: Question[T], patience: float = PATIENCE) -> T:
-        """The answer to a question, for which there are so many seconds."""
+        """The answer to a question.  Raises BusyError after `patience` seconds."""
         if self._asked >= THREADS + MOST_WAITING:
             raise BusyError("too many questions at once")
         self._asked += 1

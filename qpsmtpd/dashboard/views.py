@@ -75,7 +75,7 @@ class Views:
         return {"decisions": found.decisions[:LATEST], "store_trouble": ""}
 
     async def services(self) -> Values:
-        """How those are doing whom the daemon asks."""
+        """The state of the services that the daemon uses."""
         status, trouble = await self._status()
         return {"status": status, "trouble": trouble, "time": self._clock.now()}
 

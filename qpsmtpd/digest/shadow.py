@@ -17,7 +17,7 @@ Restraint = Literal["shadow", "tag", "tolerated"]
 #: What speaks for a message that would have been refused:
 #: logged in    its user had logged in
 #: DMARC passed the author's domain vouches for it
-#: allowlisted  its client or its sender is on a list of those whom other checks spare
+#: allowlisted  its client or its sender is on a list that exempts it from other checks
 #: good karma   its client has behaved well before
 #: came back    the sender had been deferred, and its client came back, as mail systems do
 #: known        KNOWN messages of its sender, from the same network, were accepted before, without

@@ -22,8 +22,8 @@ _RESTRAINTS = {"shadow": "mode=shadow", "tag": "mode=tag", "tolerated": "reject 
 _MEANING = (
     "Accepted messages that would have been refused or deferred, if these lines did more than "
     "they do. What speaks for a message does not prove that it is wanted: its user had logged in; "
-    "DMARC passed, so it is from whom it says; its client or its sender is on a list of those whom "
-    "other checks spare; its client has good karma; its sender had been deferred in this period, "
+    "DMARC passed, so its author is genuine; its client or its sender is on an allowlist; "
+    "its client has good karma; its sender had been deferred in this period, "
     f"and came back; its sender was known from {KNOWN} or more messages from the same network "
     "without an objection; plugins that look at whole messages, such as scanners, had none."
 )

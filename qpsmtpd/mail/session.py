@@ -110,7 +110,16 @@ _NO_CHANNEL = _NoChannel()
 
 
 class Session(TaskOwner):
-    """One connection of a client, from accept to close."""
+    """One connection of a client, from accept to close.
+
+    lmtp: the client speaks LMTP (RFC 2033), and gets a reply to the message for each recipient;
+      `hello` is "ehlo" after its LHLO, which does the same.
+    hosted: a mail system asks about a session of its own (policy service, milter): it decides about
+      relaying and recipients, and it keeps the message.
+    talked_early: the client has sent something before the end of the greeting.
+    early_talk_is_judged: a plugin decides what becomes of clients that do; otherwise they get 554.
+    teased: the first line of the greeting has gone out, and the last one has not.
+    """
 
     __slots__ = (
         "_channel",
@@ -182,20 +191,11 @@ class Session(TaskOwner):
         self.started = time.monotonic()
         self.hello: Literal["helo", "ehlo"] | None = None
         self.hello_host = ""
-        #: The client speaks LMTP (RFC 2033), and gets a reply to the message for each recipient.
-        #: `hello` is "ehlo" after its LHLO, which does the same.
-        self.lmtp = False
-        #: A mail system asks about a session of its own (policy service, milter): it decides about
-        #: relaying and recipients, and it keeps the message.
-        self.hosted = False
+        self.lmtp = self.hosted = False
         #: The client may send mail to any destination.
         self.relay_client = False
         self.tls: TlsInfo | None = None
-        #: The client has sent something before the end of the greeting; and whether a plugin
-        #: decides what becomes of those who do: else they are told 554.
-        self.talked_early = self.early_talk_is_judged = False
-        #: The first line of the greeting has gone out, and the last one has not.
-        self.teased = False
+        self.talked_early = self.early_talk_is_judged = self.teased = False
         #: Whether a chunk of a message follows the command (BDAT), so that input is in order.
         self.sends_chunk = False
         #: The client has said AUTH: whatever it says out of place may be its password.

@@ -142,9 +142,9 @@ There are three grades:
 STRESS_ENDS = """\
 A grade ends when a tenth fewer connections are open than it took to begin. Connections are counted
 once a second; what changes applies to those that are open as well. No time-out becomes less than
-10 seconds, and 5 errors and 10 commands without use are always allowed, which is enough for whoever
-speaks SMTP. Clients that may relay or are on an allowlist are only held to the times. The log has a
-line when stress begins and one when it has ended. The plugin tarpit keeps nobody waiting meanwhile.
+10 seconds, and 5 errors and 10 useless commands are always allowed, which is enough for any client
+that speaks SMTP. For clients that may relay or are on an allowlist only the times change. The log
+has a line when stress begins and one when it ends. Meanwhile the plugin tarpit does nothing.
 """
 
 #: Files of the chain → what is in them.

@@ -198,7 +198,10 @@ def read(path: Path) -> Reading:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
-        raise NotRunningError(f"the daemon is not running: there is no {path}") from None
+        raise NotRunningError(
+            "the daemon is not running, or was started without RUNTIME_DIRECTORY and keeps no "
+            f"figures: there is no {path}"
+        ) from None
     except OSError as error:
         raise FiguresError(f"{path}: {error.strerror}") from None
     try:

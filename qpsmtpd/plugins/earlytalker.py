@@ -11,8 +11,8 @@ talks later than that, while plugins below this one are still waiting for the DN
 MAIL.
 
 With `teaser` the greeting has two lines, of which the first (`220-`) is sent before the wait. Many
-robots take that for the greeting, and talk. Nobody who speaks SMTP does; but once the first line is
-out, who is refused, by whatever plugin, can be told so only in reply to its first command.
+robots take that for the greeting, and talk; no client that speaks SMTP does. But once the first
+line is out, a client that any plugin refuses can be told so only in reply to its first command.
 HAProxy's `option smtpchk` takes a greeting of two lines for a failure; so the checks of a proxy of
 `proxy_networks` get one line. Others need `option tcp-check` with `tcp-check expect rstring ^220`.
 

@@ -1,22 +1,22 @@
 # SPDX-License-Identifier: MIT
-"""tarpit: let clients wait for replies that have given a reason, while there is room for others.
+"""tarpit: keep suspicious clients waiting for replies, while there is room for others.
 
     tarpit [delay 5] [session 60] [clients 100] [karma 3]
            [reason karma|naughty|listed ...]
 
-Who sends spam wants to be rid of it quickly, and many leave rather than wait. Each reply to HELO,
-EHLO, MAIL, RCPT and DATA comes `delay` seconds later, until a session has waited for `session`
-seconds in all. The reply to the message itself never does: a client that gives up then would send
-it once more. Clients with one of these reasons have to wait (`reason`; without it, any of them):
+Senders of spam are in a hurry, and many leave rather than wait. Each reply to HELO, EHLO, MAIL,
+RCPT and DATA comes `delay` seconds late, until a session has waited for `session` seconds in all.
+The reply to the message itself is never late: a client that gives up then would send it again.
+Clients have to wait for one of these reasons (`reason`; by default any of them):
 
 - karma: the client has lost `karma` points in this session, or its history is bad (plugin karma);
 - naughty: a plugin has left its rejection to the plugin naughty;
 - listed: dnsbl or rhsbl would refuse it, or have refused something before.
 
-Nobody else is kept waiting for that, and nobody loses a connection to it: at most `clients` clients
-of each worker process wait; while connections are scarce (the setting `stress_percent`) all are
-answered at once; and when a client comes for whom there is no connection left, the one that has
-waited longest is told 421 4.3.2, which is no refusal, and has to go in its place.
+This never costs another client its connection: at most `clients` clients of each worker process
+wait; while connections are scarce (the setting `stress_percent`) all are answered at once; and when
+a client connects and no connection is left, the client that has waited longest is told 421 4.3.2,
+which is temporary, and its connection is given to the new one.
 
 Put this plugin below those that find the reasons, and above `naughty` and `rcpt_ok`. Exempt clients
 do not wait. Under tcpserver each client has a process of its own, so that `clients` has no effect.

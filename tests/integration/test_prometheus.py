@@ -16,13 +16,12 @@ from urllib.request import urlopen
 import pytest
 
 from qpsmtpd.metrics import catalogue
-from qpsmtpd.metrics.catalogue import CATALOGUE
 from qpsmtpd.metrics.openmetrics import PROMETHEUS
 from qpsmtpd.metrics.reading import read
 from tests.debian_system import CHECKOUT, install_on_host
 from tests.redis_server import free_port
 from tests.unit.client import until
-from tests.unit.metrics.examples import Counting
+from tests.unit.metrics.examples import Counting, with_everything
 
 pytestmark = pytest.mark.real_systems
 
@@ -54,26 +53,6 @@ def promtool(*words: str, given: str = "") -> str:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr
-
-
-def with_everything(directory: Path) -> Counting:
-    """A daemon that has counted each metric, with a label that is hard to write."""
-    daemon = Counting(directory, 1)
-    figures = daemon.workers[0]
-    for metric in CATALOGUE:
-        labels = ['a "b"\\c\nd'] * len(metric.labels)
-        if metric.kind == "histogram":
-            figures.measure(metric, 0.5, *labels)
-        elif metric.kind == "counter":
-            figures.count(metric, *labels)
-
-    def say() -> None:
-        for metric in CATALOGUE:
-            if metric.sampled:
-                figures.add_sample(metric, 1, *["x"] * len(metric.labels))
-
-    figures.sample(say)
-    return daemon
 
 
 def test_promtool_likes_the_metrics(tmp_path: Path) -> None:

@@ -39,7 +39,6 @@ from qpsmtpd.api import (
     AuthAttempt,
     ConfigError,
     Finding,
-    Plugin,
     Session,
     System,
     Verdict,
@@ -48,6 +47,7 @@ from qpsmtpd.api import (
 )
 from qpsmtpd.logins import Login, LoginOptions, check_login_program, judge
 from qpsmtpd.logins.checkpassword import WRONG, log_in
+from qpsmtpd.logins.passwordplugin import PasswordPlugin
 from qpsmtpd.nexthop.program import Programs
 
 FILE = "smtpauth-checkpassword"
@@ -69,7 +69,7 @@ class AuthCheckpasswordOptions(LoginOptions):
     programs: int = opt(10, least=1, doc="How many each worker runs at once; others wait.")
 
 
-class AuthCheckpassword(Plugin[AuthCheckpasswordOptions]):
+class AuthCheckpassword(PasswordPlugin[AuthCheckpasswordOptions]):
     """Logins, in the opinion of a program."""
 
     files = {"smtpauth-checkpassword": "The program and its arguments, if no option names them."}
@@ -82,13 +82,7 @@ class AuthCheckpassword(Plugin[AuthCheckpasswordOptions]):
         """Whether the program can be run, with the rights that its file gives it."""
         yield check_login_program(system, " ".join(await self._command()))
 
-    async def hook_auth_plain(self, session: Session, attempt: AuthAttempt) -> Verdict | None:
-        return await self._judge(session, attempt)
-
-    async def hook_auth_login(self, session: Session, attempt: AuthAttempt) -> Verdict | None:
-        return await self._judge(session, attempt)
-
-    async def _judge(self, session: Session, attempt: AuthAttempt) -> Verdict | None:
+    async def judge(self, session: Session, attempt: AuthAttempt) -> Verdict | None:
         timeout = self.options.timeout
         return await judge(self.log, session, attempt, self._ask, timeout=timeout)
 

@@ -24,7 +24,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
-from qpsmtpd.api import AuthAttempt, Finding, Place, Plugin, Session, System, Verdict, matching, opt
+from qpsmtpd.api import AuthAttempt, Finding, Place, Session, System, Verdict, matching, opt
 from qpsmtpd.logins import (
     WRONG,
     Login,
@@ -35,6 +35,7 @@ from qpsmtpd.logins import (
     judge,
 )
 from qpsmtpd.logins.cvm import log_in
+from qpsmtpd.logins.passwordplugin import PasswordPlugin
 
 SMTP_PORT = 25
 SSMTP_PORT = 465
@@ -52,7 +53,7 @@ class AuthCvmUnixLocalOptions(LoginOptions):
     enable_ssmtp: bool = opt(True, doc="Whether it is asked about clients of port 465.")
 
 
-class AuthCvmUnixLocal(Plugin[AuthCvmUnixLocalOptions]):
+class AuthCvmUnixLocal(PasswordPlugin[AuthCvmUnixLocalOptions]):
     """Logins, in the opinion of a CVM."""
 
     async def start(self) -> None:
@@ -64,13 +65,7 @@ class AuthCvmUnixLocal(Plugin[AuthCvmUnixLocalOptions]):
         """Whether something listens on the socket."""
         yield await check_back_end(system, self.name, self._place, _describe)
 
-    async def hook_auth_plain(self, session: Session, attempt: AuthAttempt) -> Verdict | None:
-        return await self._judge(session, attempt)
-
-    async def hook_auth_login(self, session: Session, attempt: AuthAttempt) -> Verdict | None:
-        return await self._judge(session, attempt)
-
-    async def _judge(self, session: Session, attempt: AuthAttempt) -> Verdict | None:
+    async def judge(self, session: Session, attempt: AuthAttempt) -> Verdict | None:
         if session.local.port in self._ports_without:
             return None
         timeout = self.options.timeout

@@ -35,7 +35,6 @@ from dataclasses import dataclass
 from qpsmtpd.api import (
     AuthAttempt,
     Finding,
-    Plugin,
     Session,
     System,
     Verdict,
@@ -52,6 +51,7 @@ from qpsmtpd.logins import (
     judge,
 )
 from qpsmtpd.logins.dovecot import greeting, log_in
+from qpsmtpd.logins.passwordplugin import PasswordPlugin
 
 SOCKET = "/run/dovecot/auth-qpsmtpd"
 
@@ -68,7 +68,7 @@ class AuthDovecotOptions(LoginOptions):
     )
 
 
-class AuthDovecot(Plugin[AuthDovecotOptions]):
+class AuthDovecot(PasswordPlugin[AuthDovecotOptions]):
     """Logins, in the opinion of Dovecot."""
 
     async def start(self) -> None:
@@ -80,13 +80,7 @@ class AuthDovecot(Plugin[AuthDovecotOptions]):
         command = "systemctl enable --now dovecot.service"
         yield await check_back_end(system, self.name, place, _describe, command)
 
-    async def hook_auth_plain(self, session: Session, attempt: AuthAttempt) -> Verdict | None:
-        return await self._judge(session, attempt)
-
-    async def hook_auth_login(self, session: Session, attempt: AuthAttempt) -> Verdict | None:
-        return await self._judge(session, attempt)
-
-    async def _judge(self, session: Session, attempt: AuthAttempt) -> Verdict | None:
+    async def judge(self, session: Session, attempt: AuthAttempt) -> Verdict | None:
         timeout = self.options.timeout
         return await judge(self.log, session, attempt, self._ask, timeout=timeout)
 

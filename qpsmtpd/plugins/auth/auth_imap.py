@@ -36,7 +36,6 @@ from qpsmtpd.api import (
     AuthAttempt,
     Finding,
     Place,
-    Plugin,
     Session,
     System,
     Verdict,
@@ -55,6 +54,7 @@ from qpsmtpd.logins import (
     judge,
 )
 from qpsmtpd.logins.imap import IMAPS_PORT, PORT, describe, log_in
+from qpsmtpd.logins.passwordplugin import PasswordPlugin
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +82,7 @@ class AuthImapOptions(LoginOptions):
         return ["ca: needs tls=verify"] if self.ca and self.mode != "verify" else []
 
 
-class AuthImap(Plugin[AuthImapOptions]):
+class AuthImap(PasswordPlugin[AuthImapOptions]):
     """Logins, in the opinion of an IMAP server."""
 
     async def start(self) -> None:
@@ -97,13 +97,7 @@ class AuthImap(Plugin[AuthImapOptions]):
 
         yield await check_back_end(system, self.name, self._place, greet)
 
-    async def hook_auth_plain(self, session: Session, attempt: AuthAttempt) -> Verdict | None:
-        return await self._judge(session, attempt)
-
-    async def hook_auth_login(self, session: Session, attempt: AuthAttempt) -> Verdict | None:
-        return await self._judge(session, attempt)
-
-    async def _judge(self, session: Session, attempt: AuthAttempt) -> Verdict | None:
+    async def judge(self, session: Session, attempt: AuthAttempt) -> Verdict | None:
         timeout = self.options.timeout
         return await judge(self.log, session, attempt, self._ask, timeout=timeout, wrong=WRONG)
 

@@ -39,7 +39,6 @@ from qpsmtpd.api import (
     AuthAttempt,
     ConfigError,
     Finding,
-    Plugin,
     Seconds,
     Session,
     System,
@@ -51,6 +50,7 @@ from qpsmtpd.api import (
 from qpsmtpd.logins import Login, ScannerError, judge
 from qpsmtpd.logins.directory import NAMES, DirectoryOptions, read_directory
 from qpsmtpd.logins.ldap import Directory, Talk
+from qpsmtpd.logins.passwordplugin import PasswordPlugin
 
 FILE = "ldap"
 
@@ -75,7 +75,7 @@ class AuthLdapBindOptions(DirectoryOptions):
     )
 
 
-class AuthLdapBind(Plugin[AuthLdapBindOptions]):
+class AuthLdapBind(PasswordPlugin[AuthLdapBindOptions]):
     """Logins, in the opinion of an LDAP directory."""
 
     files = {"ldap": "Options, one a line, that the line of the plugin does not name."}
@@ -95,13 +95,7 @@ class AuthLdapBind(Plugin[AuthLdapBindOptions]):
         else:
             yield Finding.ok(subject, "answers searches")
 
-    async def hook_auth_plain(self, session: Session, attempt: AuthAttempt) -> Verdict | None:
-        return await self._judge(session, attempt)
-
-    async def hook_auth_login(self, session: Session, attempt: AuthAttempt) -> Verdict | None:
-        return await self._judge(session, attempt)
-
-    async def _judge(self, session: Session, attempt: AuthAttempt) -> Verdict | None:
+    async def judge(self, session: Session, attempt: AuthAttempt) -> Verdict | None:
         timeout = self.options.ldap_timeout
         return await judge(self.log, session, attempt, self._ask, timeout=timeout)
 

@@ -44,7 +44,6 @@ from qpsmtpd.api import (
     AuthAttempt,
     Domain,
     Finding,
-    Plugin,
     Session,
     System,
     Verdict,
@@ -62,6 +61,7 @@ from qpsmtpd.logins import (
     judge,
 )
 from qpsmtpd.logins.pam import SOCKET, greeting, log_in
+from qpsmtpd.logins.passwordplugin import PasswordPlugin
 
 _UNIT = "qpsmtpd-pam.socket"
 
@@ -85,7 +85,7 @@ class AuthPamOptions(LoginOptions):
     )
 
 
-class AuthPam(Plugin[AuthPamOptions]):
+class AuthPam(PasswordPlugin[AuthPamOptions]):
     """Logins, in the opinion of PAM."""
 
     async def start(self) -> None:
@@ -100,13 +100,7 @@ class AuthPam(Plugin[AuthPamOptions]):
         rules = file if system.exists(file) else "/etc/pam.d/other"
         yield Finding.ok(self.name, f"the rules are those of {rules}")
 
-    async def hook_auth_plain(self, session: Session, attempt: AuthAttempt) -> Verdict | None:
-        return await self._judge(session, attempt)
-
-    async def hook_auth_login(self, session: Session, attempt: AuthAttempt) -> Verdict | None:
-        return await self._judge(session, attempt)
-
-    async def _judge(self, session: Session, attempt: AuthAttempt) -> Verdict | None:
+    async def judge(self, session: Session, attempt: AuthAttempt) -> Verdict | None:
         name = self._name_here(attempt.user)
         if name is None:
             return None

@@ -3,20 +3,21 @@
 
     auth/auth_vpopmail [vpopmail_dir DIR] [qmail_dir DIR] [cram_md5 yes]
 
-For each login (PLAIN, LOGIN: RFC 4954) the user is looked up in vpasswd.cdb, or in vpasswd where
-there is no vpasswd.cdb, in the directory of the domain. Which directory that is says qmail's
-users/cdb, else users/assign, else it is domains/DOMAIN in `vpopmail_dir`. The name is the whole
-address; other names of a domain (vaddaliasdomain) work as well.
+For each login (PLAIN, LOGIN: RFC 4954) the user is looked up in the directory of the domain, in
+vpasswd.cdb or, if that does not exist, in vpasswd. The directory is the one that qmail's users/cdb
+or users/assign names, or else domains/DOMAIN in `vpopmail_dir`. The name must be the whole address;
+other names of a domain (vaddaliasdomain) work as well.
 
-A user is let in with the right password and refused with a wrong one, whatever plugins after this
-one would say. For a user that vpopmail does not have, or a name without a domain, the next plugin
-is asked. Nobody is let in whom vpopmail forbids to send by SMTP (`vmoduser -s`) or to relay
-(`vmoduser -r`), himself or by the limits of the domain (disable_smtp and disable_external_relay in
-`.qmailadmin-limits` or etc/vlimits.default), which are not for users with `vmoduser -o`.
+A user with the right password is let in, and one with a wrong password is refused without asking
+any plugin after this one. If vpopmail does not have the user, or the name has no domain, the next
+plugin is asked. Users are refused if vpopmail does not let them send by SMTP (`vmoduser -s`) or
+relay (`vmoduser -r`), or if the limits of their domain do not (disable_smtp and
+disable_external_relay in `.qmailadmin-limits` or etc/vlimits.default); these limits do not apply to
+users with `vmoduser -o`.
 
-With `cram_md5 yes`, CRAM-MD5 (RFC 2195) is offered as well. That is right only if vpopmail keeps
-all passwords in clear text (--enable-clear-passwd), for most programs prefer it: a user without
-one could not log in.
+With `cram_md5 yes`, CRAM-MD5 (RFC 2195) is offered as well. Most mail programs prefer it, so use it
+only if vpopmail keeps all passwords in clear text (--enable-clear-passwd): a user without one could
+not log in.
 
 The daemon's user must be able to read all these files, and keep that right when vpopmail replaces
 them, which default entries of access control lists do:
@@ -31,13 +32,13 @@ Its unit hides /home. Where vpopmail lives there, `systemctl edit qpsmtpd.servic
     BindReadOnlyPaths=/home/vpopmail
 
 shows it to the daemon. If that is too much, auth/auth_vpopmaild asks vpopmail's own daemon, and
-auth/auth_checkpassword its program vchkpw. Where vpopmail keeps users in MySQL there are no such
-files: see auth/auth_vpopmail_sql.
+auth/auth_checkpassword its program vchkpw. If vpopmail keeps its users in MySQL, these
+files do not exist: see auth/auth_vpopmail_sql.
 
-Files that cannot be read, or make no sense, are no wrong password: the answer is 454 4.7.0, and the
-client tries again later.
+If a file cannot be read or makes no sense, the answer is 454 4.7.0 and not that the password is
+wrong: the client tries again later.
 
-Differences from the Perl version: it reads vpopmail's files and needs not be the user vpopmail;
+Differences from the Perl version: it reads vpopmail's files and need not run as the user vpopmail;
 unknown users are left to the next plugin; NO_SMTP, NO_RELAY and limits count; CRAM-MD5 is an
 option.
 """
@@ -45,34 +46,28 @@ option.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from qpsmtpd.api import AuthAttempt, Finding, Plugin, Session, System, Verdict, opt
-from qpsmtpd.logins import LoginOptions
-from qpsmtpd.logins.vpopmail import Account, VpopmailFiles, judge_account
+from qpsmtpd.api import Finding, System, opt
+from qpsmtpd.logins.vpopmail import Account, VpopmailFiles
+from qpsmtpd.logins.vpopmailplugin import VpopmailOptions, VpopmailPlugin
 
 
 @dataclass(frozen=True, kw_only=True)
-class AuthVpopmailOptions(LoginOptions):
+class AuthVpopmailOptions(VpopmailOptions):
     """Options of auth/auth_vpopmail."""
 
     vpopmail_dir: Path = opt(Path("/home/vpopmail"), doc="The home directory of vpopmail.")
     qmail_dir: Path = opt(Path("/var/qmail"), doc="The directory of qmail.")
-    cram_md5: bool = opt(
-        False, doc="Whether to offer CRAM-MD5, as vpopmail keeps all passwords in clear text."
-    )
 
 
-class AuthVpopmail(Plugin[AuthVpopmailOptions]):
+class AuthVpopmail(VpopmailPlugin[AuthVpopmailOptions]):
     """Logins, by what vpopmail keeps of its users."""
 
     async def start(self) -> None:
         self._files = VpopmailFiles(self.options.vpopmail_dir, self.options.qmail_dir)
-
-    def unusable_mechanisms(self) -> Sequence[str]:
-        return () if self.options.cram_md5 else ("CRAM-MD5",)
 
     def examine(self, system: System) -> Iterator[Finding]:
         """Whether the daemon can read which domains there are."""
@@ -90,20 +85,5 @@ class AuthVpopmail(Plugin[AuthVpopmailOptions]):
         else:
             yield Finding.ok(subject, f"user {system.user} can read it")
 
-    async def hook_auth_plain(self, session: Session, attempt: AuthAttempt) -> Verdict | None:
-        return await self._judge(session, attempt)
-
-    async def hook_auth_login(self, session: Session, attempt: AuthAttempt) -> Verdict | None:
-        return await self._judge(session, attempt)
-
-    async def hook_auth_cram_md5(self, session: Session, attempt: AuthAttempt) -> Verdict | None:
-        return await self._judge(session, attempt)
-
-    async def _judge(self, session: Session, attempt: AuthAttempt) -> Verdict | None:
-        timeout = self.options.timeout
-        return await judge_account(
-            self.log, self.services, session, attempt, self._find, timeout=timeout
-        )
-
-    async def _find(self, name: str, domain: str) -> Account | None:
+    async def find(self, name: str, domain: str) -> Account | None:
         return await self.services.run_blocking(self._files.find, name, domain)

@@ -10,57 +10,54 @@ Three files say where it is, each in one line, `vpopmail_mysql_dsn`, `vpopmail_m
     vpopmail_mysql_user  vpopmailuser
     vpopmail_mysql_pass  vpoppasswd
 
-These are also the values for files that are not there. Without `host=`, or with `host=localhost`,
-the server's Unix socket is used, /run/mysqld/mysqld.sock or `mysql_socket=`. A user of the database
-that may only read (`GRANT SELECT`) is enough.
+These are also the defaults if a file does not exist. Without `host=`, or with `host=localhost`, the
+server's Unix socket is used: /run/mysqld/mysqld.sock, or the one that `mysql_socket=` names. The
+user of the database needs no right but to read the table (`GRANT SELECT`).
 
 For each login (PLAIN, LOGIN: RFC 4954) the row of the table `vpopmail` is read in which pw_name is
-the user and pw_domain the domain, both in lower case; the name has to be the whole address. Other
-names of a domain are not known there. A user in the table is let in with the right password and
-refused with a wrong one, whatever plugins after this one would say. For another user, or a name
-without a domain, the next plugin is asked. Nobody is let in with the flags NO_SMTP or NO_RELAY in
-pw_gid (`vmoduser -s` and `-r`). Limits of domains, which vpopmail may keep elsewhere, do not count.
+the user and pw_domain the domain, both in lower case; the name must be the whole address. Other
+names of a domain are not in the table. A user with the right password is let in, and one with a
+wrong password is refused without asking any plugin after this one. If the table does not have the
+user, or the name has no domain, the next plugin is asked. Users with the flags NO_SMTP or NO_RELAY
+in pw_gid (`vmoduser -s` and `-r`) are refused. Limits of domains, which vpopmail may keep
+elsewhere, do not count.
 
-With `cram_md5 yes`, CRAM-MD5 (RFC 2195) is offered as well. That is right only if the column
-pw_clear_passwd has all passwords (--enable-clear-passwd), for most programs prefer it: a user
-without one could not log in.
+With `cram_md5 yes`, CRAM-MD5 (RFC 2195) is offered as well. Most mail programs prefer it, so use it
+only if the column pw_clear_passwd has all passwords (--enable-clear-passwd): a user without one
+could not log in.
 
-A server on another machine has to have TLS and a certificate that is valid for its name, from an
-authority of the system or of the file `mysql_ssl_ca_file=`, for whoever could stand in for it would
-let himself in. Before that is certain the password is not sent, nor is it ever sent as it is
-(mysql_clear_password). On this machine TLS is used with `mysql_ssl=1`.
+A server on another machine must have TLS and a certificate that is valid for its name, from an
+authority that the system or the file `mysql_ssl_ca_file=` trusts: anybody who could pose as the
+server could log in. The password is not sent before the certificate has been verified, and never in
+clear text (mysql_clear_password). On this machine TLS is used with `mysql_ssl=1`.
 
-A server that is down, does not answer within `timeout`, or answers with an error is no wrong
-password: the answer is 454 4.7.0, and the client tries again later.
+If the server is down, does not answer within `timeout`, or answers with an error, the answer is
+454 4.7.0 and not that the password is wrong: the client tries again later.
 
 It needs python3-pymysql (Debian's name). Without that the line is an error.
 
-Differences from the Perl version: a server that was down was a wrong password there; TLS elsewhere;
-NO_SMTP and NO_RELAY count; CRAM-MD5 is an option; of DBI's drivers there are mysql and MariaDB.
+Differences from the Perl version: a server that is down is not taken for a wrong password; TLS to
+other machines; NO_SMTP and NO_RELAY count; CRAM-MD5 is an option; of DBI's drivers there are mysql
+and MariaDB.
 """
 
 from __future__ import annotations
 
 import asyncio
 import stat
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator
 from typing import Literal
 
 from qpsmtpd.api import (
-    AuthAttempt,
     ConfigError,
     Finding,
-    Plugin,
-    Session,
     System,
-    Verdict,
-    opt,
 )
-from qpsmtpd.logins import LoginOptions, ScannerError, context_of, is_here, within
+from qpsmtpd.logins import ScannerError, context_of, is_here, within
 from qpsmtpd.logins.dsn import DataSource, parse_dsn
 from qpsmtpd.logins.mysql import MySqlAccess, MySqlServer, Talk, as_number, is_installed
-from qpsmtpd.logins.vpopmail import Account, account_of_row, judge_account
+from qpsmtpd.logins.vpopmail import Account, account_of_row
+from qpsmtpd.logins.vpopmailplugin import VpopmailOptions, VpopmailPlugin
 
 DSN = "vpopmail_mysql_dsn"
 USER = "vpopmail_mysql_user"
@@ -70,16 +67,7 @@ PASSWORD_FILE = "vpopmail_mysql_pass"  # noqa: S105  (a file)
 _DOCTORS_PATIENCE = 5.0
 
 
-@dataclass(frozen=True, kw_only=True)
-class AuthVpopmailSqlOptions(LoginOptions):
-    """Options of auth/auth_vpopmail_sql."""
-
-    cram_md5: bool = opt(
-        False, doc="Whether to offer CRAM-MD5, as the table has all passwords in clear text."
-    )
-
-
-class AuthVpopmailSql(Plugin[AuthVpopmailSqlOptions]):
+class AuthVpopmailSql(VpopmailPlugin[VpopmailOptions]):
     """Logins, by what vpopmail keeps of its users in a database."""
 
     files = {
@@ -91,36 +79,18 @@ class AuthVpopmailSql(Plugin[AuthVpopmailSqlOptions]):
     async def start(self) -> None:
         self._access = await self._read_access()
 
-    def unusable_mechanisms(self) -> Sequence[str]:
-        return () if self.options.cram_md5 else ("CRAM-MD5",)
-
     async def examine(self, system: System) -> AsyncIterator[Finding]:
         """Whether the database has the table."""
         self._access = await self._read_access()
         subject = f"{self.name} {self._access.server}"
         try:
-            await within(_DOCTORS_PATIENCE, self._find("qpsmtpd-doctor", "invalid"))
+            await within(_DOCTORS_PATIENCE, self.find("qpsmtpd-doctor", "invalid"))
         except ScannerError as error:
             yield Finding.error(subject, str(error), "Nobody can log in until it works.")
         else:
             yield Finding.ok(subject, "answers")
 
-    async def hook_auth_plain(self, session: Session, attempt: AuthAttempt) -> Verdict | None:
-        return await self._judge(session, attempt)
-
-    async def hook_auth_login(self, session: Session, attempt: AuthAttempt) -> Verdict | None:
-        return await self._judge(session, attempt)
-
-    async def hook_auth_cram_md5(self, session: Session, attempt: AuthAttempt) -> Verdict | None:
-        return await self._judge(session, attempt)
-
-    async def _judge(self, session: Session, attempt: AuthAttempt) -> Verdict | None:
-        timeout = self.options.timeout
-        return await judge_account(
-            self.log, self.services, session, attempt, self._find, timeout=timeout
-        )
-
-    async def _find(self, name: str, domain: str) -> Account | None:
+    async def find(self, name: str, domain: str) -> Account | None:
         talk = Talk(self._access)
         try:
             return await self.services.run_blocking(_account, talk, name, domain)

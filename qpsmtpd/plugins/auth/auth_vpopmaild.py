@@ -21,7 +21,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
-from qpsmtpd.api import AuthAttempt, Finding, Place, Plugin, Session, System, Verdict, opt
+from qpsmtpd.api import AuthAttempt, Finding, Place, Session, System, Verdict, opt
 from qpsmtpd.logins import (
     Login,
     LoginOptions,
@@ -31,6 +31,7 @@ from qpsmtpd.logins import (
     connected,
     judge,
 )
+from qpsmtpd.logins.passwordplugin import PasswordPlugin
 from qpsmtpd.logins.vpopmaild import PORT, can_say, greeting, log_in
 
 
@@ -42,20 +43,14 @@ class AuthVpopmaildOptions(LoginOptions):
     port: int = opt(PORT, least=1, most=65535, doc="Its port.")
 
 
-class AuthVpopmaild(Plugin[AuthVpopmaildOptions]):
+class AuthVpopmaild(PasswordPlugin[AuthVpopmaildOptions]):
     """Logins, in the opinion of vpopmaild."""
 
     async def examine(self, system: System) -> AsyncIterator[Finding]:
         """Whether vpopmaild answers."""
         yield await check_back_end(system, self.name, self._place, _describe)
 
-    async def hook_auth_plain(self, session: Session, attempt: AuthAttempt) -> Verdict | None:
-        return await self._judge(session, attempt)
-
-    async def hook_auth_login(self, session: Session, attempt: AuthAttempt) -> Verdict | None:
-        return await self._judge(session, attempt)
-
-    async def _judge(self, session: Session, attempt: AuthAttempt) -> Verdict | None:
+    async def judge(self, session: Session, attempt: AuthAttempt) -> Verdict | None:
         timeout = self.options.timeout
         return await judge(self.log, session, attempt, self._ask, timeout=timeout)
 

@@ -450,7 +450,7 @@ def another_grade_of_filters() -> None:
 
 
 def a_daily_report() -> None:
-    shell(after("which checks a higher level of\nfilters would add:"))
+    shell(after("checks a higher level of filters would add:"))
     before = (CONFIG / "report_to").read_text()
     shell(after("one per\nline, and enable the timer:"))
     expect("qpsmtpd-report" in run("systemctl", "list-timers"), "no timer")

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from qpsmtpd.metrics.catalogue import CATALOGUE
 from qpsmtpd.metrics.counting import Figures
 from qpsmtpd.metrics.memory import FILE_NAME, Memory
 
@@ -34,3 +35,23 @@ class Counting:
         self.workers[number] = Figures()
         self.workers[number].use(self.memory.slot(number))
         return self.workers[number]
+
+
+def with_everything(directory: Path) -> Counting:
+    """A daemon that has counted each metric, with a label that is hard to write."""
+    daemon = Counting(directory, 1)
+    figures = daemon.workers[0]
+    for metric in CATALOGUE:
+        labels = ['a "b"\\c\nd'] * len(metric.labels)
+        if metric.kind == "histogram":
+            figures.measure(metric, 0.5, *labels)
+        elif metric.kind == "counter":
+            figures.count(metric, *labels)
+
+    def say() -> None:
+        for metric in CATALOGUE:
+            if metric.sampled:
+                figures.add_sample(metric, 1, *["x"] * len(metric.labels))
+
+    figures.sample(say)
+    return daemon

@@ -19,7 +19,7 @@ from qpsmtpd.metrics.catalogue import BY_NAME, CATALOGUE
 from qpsmtpd.metrics.metric import Metric
 from qpsmtpd.metrics.openmetrics import OPENMETRICS, PROMETHEUS
 from qpsmtpd.metrics.reading import read
-from tests.unit.metrics.examples import Counting
+from tests.unit.metrics.examples import with_everything
 
 PACKAGE = Path(qpsmtpd.__file__).parent
 EXAMPLES = PACKAGE.parent / "debian" / "examples"
@@ -59,21 +59,7 @@ def samples_of(text: str) -> set[str]:
 
 
 def test_each_is_written_and_nothing_else(tmp_path: Path) -> None:
-    counting = Counting(tmp_path, 1)
-    figures = counting.workers[0]
-    for metric in CATALOGUE:
-        labels = ["x"] * len(metric.labels)
-        if metric.kind == "histogram":
-            figures.measure(metric, 0.5, *labels)
-        elif metric.kind == "counter":
-            figures.count(metric, *labels)
-
-    def say() -> None:
-        for metric in CATALOGUE:
-            if metric.sampled:
-                figures.add_sample(metric, 1, *["x"] * len(metric.labels))
-
-    figures.sample(say)
+    counting = with_everything(tmp_path)
     for form in (OPENMETRICS, PROMETHEUS):
         text = form.text(read(counting.path))
         wanted = {each.name + ending for each in CATALOGUE for ending in ENDINGS[each.kind]}
