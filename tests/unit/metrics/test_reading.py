@@ -20,7 +20,7 @@ from tests.unit.metrics.examples import Counting
 
 
 def test_no_file(tmp_path: Path) -> None:
-    with pytest.raises(NotRunningError, match="is not running, or .*: there is no"):
+    with pytest.raises(NotRunningError, match=r"is not running, or .*: there is no"):
         read(tmp_path / "figures")
 
 
