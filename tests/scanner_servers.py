@@ -137,9 +137,9 @@ def _descendants(pid: int) -> Iterator[int]:
 
 @contextmanager
 def _running(
-    packages: Sequence[str], files: dict[str, str], command: Sequence[str]
+    packages: Sequence[str], files: dict[str, str], command: Sequence[str], release: str = RELEASE
 ) -> Iterator[RealScanner]:
-    with unpacked(layer_tar(RELEASE, packages)) as system:
+    with unpacked(layer_tar(release, packages)) as system:
         for path, text in files.items():
             system.write(path, text)
         # Each of them runs as a user of its own, and puts its socket there.
@@ -225,4 +225,24 @@ def real_clamav_milter() -> Iterator[RealScanner]:
     )
     packages = ("clamav-milter", "clamav-daemon")
     with _running(packages, files, ("sh", "-c", start)) as scanner:
+        yield scanner
+
+
+_MILTER_GREYLIST_CONF = """\
+socket "/run/scanner.sock" 666
+pidfile "/tmp/milter-greylist.pid"
+dumpfile "/tmp/greylist.db" 600
+user "greylist"
+nospf
+racl whitelist from friend@client.example
+racl greylist default delay 1s
+"""
+
+
+@contextmanager
+def real_milter_greylist() -> Iterator[RealScanner]:
+    """milter-greylist, which spares friends; Debian 12 does not have it."""
+    files = {"/srv/greylist.conf": _MILTER_GREYLIST_CONF}
+    command = ("milter-greylist", "-D", "-f", "/srv/greylist.conf")
+    with _running(("milter-greylist",), files, command, "trixie") as scanner:
         yield scanner

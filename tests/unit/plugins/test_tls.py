@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from qpsmtpd.api import ConfigError, Entry
 from qpsmtpd.metrics.catalogue import CERTIFICATE_EXPIRY
-from qpsmtpd.metrics.counting import FIGURES
+from qpsmtpd.metrics.counting import Figures
+from qpsmtpd.plugins import tls
 from qpsmtpd.plugins.tls import LOOK_EVERY, SAFE, VERSIONS, Tls, _parse_versions
 from qpsmtpd.testing import FakeClock, a_plugin
 
@@ -299,12 +300,14 @@ async def test_half_a_renewal_changes_nothing(
     assert shown(plugin, None) == der(new)
 
 
-async def test_when_certificates_expire(tmp_path: Path) -> None:
+async def test_when_certificates_expire(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Those of the process may have no room left, after so many other tests.
+    monkeypatch.setattr(tls, "FIGURES", figures := Figures())
     write_pair(tmp_path)
     plugin = await a_plugin(Tls, f"{tmp_path}/cert.pem {tmp_path}/key.pem")
-    expiry = FIGURES.series(CERTIFICATE_EXPIRY, f"{tmp_path}/cert.pem")
-    FIGURES.sample(lambda: None)
+    expiry = figures.series(CERTIFICATE_EXPIRY, f"{tmp_path}/cert.pem")
+    figures.sample(lambda: None)
     with (tmp_path / "cert.pem").open("rb") as file:
         end = load_pem_x509_certificate(file.read()).not_valid_after_utc
-    assert FIGURES.values[expiry.cell] == end.timestamp()
+    assert figures.values[expiry.cell] == end.timestamp()
     assert plugin.tls_context() is not None
