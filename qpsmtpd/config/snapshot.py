@@ -87,9 +87,14 @@ class Snapshot:
     @property
     def data_limits(self) -> DataLimits:
         """What a message may not exceed."""
+        largest, limits = self.largest_message, self._data_limits
+        return limits if limits.size == largest else limits._replace(size=largest)
+
+    @functools.cached_property
+    def _data_limits(self) -> DataLimits:
         settings = self.settings
         return DataLimits(
-            self.largest_message,
+            int(settings.databytes),
             settings.max_line_length,
             settings.max_header_size,
             settings.max_headers,
@@ -112,8 +117,8 @@ class Snapshot:
     @property
     def largest_message(self) -> int:
         """How many octets a message may have, by `databytes` and by the next hop; 0 for any."""
-        limits = (int(self.settings.databytes), self.chain.largest_message())
-        return min(filter(None, limits), default=0)
+        own, next_hop = self._data_limits.size, self.chain.largest_message()
+        return min(own, next_hop) if own and next_hop else own or next_hop
 
     @functools.cached_property
     def decisions(self) -> Keeper | None:

@@ -74,7 +74,7 @@ async def _serve(options: RunOptions) -> int:
         else:
             log.critical("%s", error)
         # The client is connected already, and its mail has to wait until this is fixed.
-        connected.sendall(INTERNAL_ERROR.encode())
+        connected.sendall(INTERNAL_ERROR.octets)
         return EXIT_CONFIG
     use_logging(snapshot, options)
     connected.setblocking(False)

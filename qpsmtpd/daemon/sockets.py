@@ -152,7 +152,7 @@ def turn_away(listeners: Sequence[Listener]) -> int:
             count += 1
             with client, suppress(OSError):
                 if listener.kind not in FRONTS and not listener.tls:
-                    client.send(INTERNAL_ERROR.encode(), socket.MSG_DONTWAIT)
+                    client.send(INTERNAL_ERROR.octets, socket.MSG_DONTWAIT)
     return count
 
 

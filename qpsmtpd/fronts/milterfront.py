@@ -413,7 +413,7 @@ class _Progress:
 
 def _refusal(reply: Reply) -> Packet:
     """A reply as a mail system gives it to its client, for whom "%" begins a format."""
-    text = reply.encode().removesuffix(b"\r\n").replace(b"%", b"%%")
+    text = reply.octets.removesuffix(b"\r\n").replace(b"%", b"%%")
     return packets.ReplyCode(text)
 
 

@@ -70,7 +70,7 @@ class _NoWire:
     """The wire of a session whose client somebody else talks to: nothing comes, nothing goes."""
 
     message_deadline = 0.0
-    pending_input = False
+    pending_input = b""
 
     def count_as(self, ip: str) -> NoReturn:
         raise ClientGoneError

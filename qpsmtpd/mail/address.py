@@ -24,6 +24,7 @@ Where real mail differs from the RFC, we accept it:
 
 import re
 import unicodedata
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -39,6 +40,8 @@ from qpsmtpd.mail.domain import (
 )
 
 Where = Literal["command", "address", "parameters"]
+#: What stands before the path in MAIL and in RCPT.
+Keyword = Literal["FROM", "TO"]
 
 MAX_LOCAL_PART = 256
 MAX_PATH = 998
@@ -47,9 +50,12 @@ _ATEXT = r"A-Za-z0-9!#$%&'*+/=?^_`{|}~-"
 # What RFC 6531 adds to atext, but for the C1 controls and the two Unicode line separators.
 _NON_ASCII = "\xa0-\u2027\u202a-\ud7ff\ue000-\U0010ffff"
 
-_common_path = re.compile(
-    rf"<((?!\.)[.{_ATEXT}]{{1,{MAX_LOCAL_PART}}})@({LABEL}(?:\.{LABEL})*)>"
-).fullmatch
+_COMMON_PATH = rf"<((?!\.)[.{_ATEXT}]{{1,{MAX_LOCAL_PART}}})@({LABEL}(?:\.{LABEL})*)>"
+_common_path = re.compile(_COMMON_PATH).fullmatch
+_common_argument: dict[Keyword, Callable[[str], re.Match[str] | None]] = {
+    "FROM": re.compile(rf"(?i:from):{_COMMON_PATH}").fullmatch,
+    "TO": re.compile(rf"(?i:to):{_COMMON_PATH}").fullmatch,
+}
 _is_plain = re.compile(rf"(?!\.)[.{_NON_ASCII}{_ATEXT}]+").fullmatch
 _has_forbidden = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]").search
 # RFC 6531 section 3.3 adds no character that a backslash may precede.
@@ -92,19 +98,15 @@ class Address:
 
     local_part: str
     domain: str | None
-    _text: str = field(init=False, compare=False, repr=False)
+    #: `local@domain` as the client wrote it, quoted where it must be; for SMTP and logs.
+    address: str = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         local = self.local_part if _is_plain(self.local_part) else _quote(self.local_part)
         text = local if self.domain is None else f"{local}@{self.domain}"
-        _set(self, "_text", text)
+        _set(self, "address", text)
         if self.domain is not None:
             _set(self, "domain", canonical_domain(self.domain))
-
-    @property
-    def address(self) -> str:
-        """`local@domain` as the client wrote it, quoted where it must be; for SMTP and logs."""
-        return self._text
 
     @property
     def path(self) -> str:
@@ -114,7 +116,7 @@ class Address:
     @property
     def written_domain(self) -> str | None:
         """The domain as the client wrote it; for the next hop, never to compare."""
-        return None if self.domain is None else self._text.rpartition("@")[2]
+        return None if self.domain is None else self.address.rpartition("@")[2]
 
     @property
     def unquoted(self) -> str:
@@ -132,7 +134,7 @@ class Address:
     def spellings(self) -> Spellings:
         """All forms of the key that regular expressions are tried on."""
         key = self.key
-        if self._text.lower() == key and key.isascii() and "xn--" not in key:
+        if self.address.lower() == key and key.isascii() and "xn--" not in key:
             return Spellings((key,))
         written = self.unquoted
         local, at, domain = key.rpartition("@")
@@ -147,7 +149,7 @@ class Address:
     @property
     def is_ascii(self) -> bool:
         """Whether the next hop can take the address without SMTPUTF8 (RFC 6531)."""
-        return self._text.isascii()
+        return self.address.isascii()
 
     @property
     def has_literal(self) -> bool:
@@ -225,7 +227,22 @@ def address_key(text: str) -> str:
     return f"{_comparable(_unquote(local))}@{canonical_domain(domain)}"
 
 
-def split_arguments(text: str, keyword: Literal["FROM", "TO"]) -> tuple[str, dict[str, str | None]]:
+def common_address(text: str, keyword: Keyword) -> Address | None:
+    """The address in what follows MAIL or RCPT, if it has the usual shape and no parameters.
+
+    Otherwise None: then `split_arguments` and the parse functions say what it is.  For what has
+    that shape they come to the same, in three times the time.
+    """
+    common = _common_argument[keyword](text)
+    if common is None:
+        return None
+    local_part, domain = common.groups()
+    if len(domain) > MAX_DOMAIN:
+        return None
+    return _parsed(local_part, domain.lower(), f"{local_part}@{domain}")
+
+
+def split_arguments(text: str, keyword: Keyword) -> tuple[str, dict[str, str | None]]:
     """Split what follows MAIL or RCPT into the path and the ESMTP parameters.
 
     The path keeps its brackets, or lacks them when the client left them out. Parameter names come
@@ -282,7 +299,7 @@ def _parsed(local_part: str, domain: str, text: str) -> Address:
     address = _new(Address)
     _set(address, "local_part", local_part)
     _set(address, "domain", domain)
-    _set(address, "_text", text)
+    _set(address, "address", text)
     return address
 
 

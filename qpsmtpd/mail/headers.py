@@ -330,7 +330,7 @@ def _end_of_field(block: bytes, start: int) -> int:
 
 def _unfolded(value: bytes) -> str:
     """RFC 5322 section 2.2.3."""
-    if b"\r\n" in value:
+    if value.find(b"\r\n") >= 0:
         value = _fold.sub(b"", value)
     return value.strip(b" \t\r\n").decode("utf-8", "surrogateescape")
 

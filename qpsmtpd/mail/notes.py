@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Generic, TypeVar, cast, overload
+from typing import Any, Generic, TypeVar, overload
 
 T = TypeVar("T")
 D = TypeVar("D")
@@ -27,10 +27,8 @@ class Note(Generic[T]):
 class Notes:
     """A mapping from Note to its value; costs nothing until the first note is set."""
 
-    __slots__ = ("_values",)
-
-    def __init__(self) -> None:
-        self._values: dict[str, Any] | None = None
+    #: Of the class, so that to make one costs nothing.
+    _values: dict[str, Any] | None = None
 
     @overload
     def get(self, note: Note[T]) -> T | None: ...
@@ -40,12 +38,14 @@ class Notes:
         """The value, or the default."""
         if self._values is None:
             return default
-        return cast("T | D | None", self._values.get(note.name, default))
+        value: T | D | None = self._values.get(note.name, default)
+        return value
 
     def __getitem__(self, note: Note[T]) -> T:
         if self._values is None:
             raise KeyError(note.name)
-        return cast(T, self._values[note.name])
+        value: T = self._values[note.name]
+        return value
 
     def __setitem__(self, note: Note[T], value: T) -> None:
         if self._values is None:

@@ -222,7 +222,7 @@ class Session(TaskOwner):
         self.max_connections_from_client = 0
         #: What plugins and the core said outside of transactions.
         self.trail = Trail()
-        super().__init__()
+        self.tasks = None
 
     @property
     def client_address(self) -> IPAddress:
@@ -394,7 +394,7 @@ class Transaction(TaskOwner):
         self.left_out: frozenset[str] = frozenset()
         #: What plugins and the core said during this transaction.
         self.trail = Trail()
-        super().__init__()
+        self.tasks = None
         # Fields that wait for the message and our own fields; None once those are there.
         self._fields_on_top: tuple[tuple[str, str], ...] | None = ()
 

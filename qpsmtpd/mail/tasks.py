@@ -76,13 +76,14 @@ def _forget_error(task: asyncio.Task[Any]) -> None:
 
 
 class TaskOwner:
-    """A session or a transaction."""
+    """A session or a transaction.
+
+    tasks: what `begin` began; None until then, which a subclass has to say.
+    """
 
     __slots__ = ("tasks",)
 
-    def __init__(self) -> None:
-        #: What `begin` began; None until then.
-        self.tasks: Tasks | None = None
+    tasks: Tasks | None
 
     def begin(self, coroutine: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Run a coroutine alongside the others; it is cancelled when its owner ends."""

@@ -122,7 +122,9 @@ class Chain:
         #: The hooks that at least one plugin has, by their names without the prefix ("rcpt").
         self.hooks = frozenset(hook for hook, handlers in self._handlers.items() if handlers)
         self._observed = bool(self.hooks & {"ok", "deny"})
-        self._delivering = [p.plugin for p in self.plugins if "queue" in p.plugin.hooks()]
+        delivering = [p.plugin for p in self.plugins if "queue" in p.plugin.hooks()]
+        # One that never has a limit spares asking the others.
+        self._limiting = delivering if all(map(_has_limit, delivering)) else []
         #: Whether a plugin adds header fields instead of refusing.
         self.tags = any(chained.plugin.mode == "tag" for chained in self.plugins)
 
@@ -163,8 +165,10 @@ class Chain:
 
         Of several, each has its turn if the one before it does not take a message.
         """
-        found = [plugin.largest_message() for plugin in self._delivering]
-        return max(found) if found and all(found) else 0
+        if not self._limiting:
+            return 0
+        found = [plugin.largest_message() for plugin in self._limiting]
+        return max(found) if all(found) else 0
 
     async def run(self, hook: str, session: Session, *args: Any) -> Answer | None:
         """Ask the plugins until one answers, with a verdict or with the value of this hook.
@@ -254,6 +258,10 @@ class Chain:
         observers = "ok" if verdict is None or verdict.accepted else "deny"
         for handler in self._handlers[observers]:
             await self._ask(handler, observers, (session, result))
+
+
+def _has_limit(plugin: Plugin[Any]) -> bool:
+    return type(plugin).largest_message is not Plugin.largest_message
 
 
 def _answer(handler: Handler, hook: str, value: Any, seconds: float) -> Answer:

@@ -19,6 +19,7 @@ import logging
 import secrets
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import NamedTuple
 
 from qpsmtpd.mail.session import AuthAttempt, AuthExchange, Challenge
@@ -29,7 +30,7 @@ from qpsmtpd.plugin.chain import FAULT
 from qpsmtpd.smtp import replies
 from qpsmtpd.smtp.connection import ClientGoneError, Connection, LineTooLongError
 from qpsmtpd.smtp.replies import reply_to
-from qpsmtpd.smtp.reply import Recorded, Reply
+from qpsmtpd.smtp.reply import Reply
 
 log = logging.getLogger(__name__)
 
@@ -376,4 +377,4 @@ def _without_reason(reply: Reply) -> Reply:
     """The one reply to failed logins, unless this one says nothing about the user."""
     if reply.code < 500 or reply.code in _ABOUT_THE_EXCHANGE:
         return reply
-    return Recorded(*replies.AUTH_FAILED[:3], disconnect=reply.disconnect)
+    return replace(replies.AUTH_FAILED, disconnect=reply.disconnect, recorded=True)

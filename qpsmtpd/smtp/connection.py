@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import ssl
 from collections.abc import Awaitable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from qpsmtpd.config.snapshot import Snapshot
@@ -22,7 +22,7 @@ from qpsmtpd.metrics.catalogue import REFUSALS
 from qpsmtpd.metrics.counting import FIGURES
 from qpsmtpd.smtp.proxied import Proxied
 from qpsmtpd.smtp.replies import OUT_OF_STEP, reply_to, verdict_of
-from qpsmtpd.smtp.reply import Recorded, Reply
+from qpsmtpd.smtp.reply import Reply
 
 log = logging.getLogger(__name__)
 
@@ -85,8 +85,8 @@ class Wire(Protocol):
         """Send what was collected, and wait while the client is slow to take it."""
 
     @property
-    def pending_input(self) -> bool:
-        """Whether something has arrived that has not been read yet."""
+    def pending_input(self) -> bytes:
+        """Empty unless something has arrived that has not been read yet."""
 
     async def early_input(self, seconds: float, *, teaser: bool = False) -> bool:
         """Wait for input; False if none came.  teaser: greet with a first line before."""
@@ -153,18 +153,20 @@ class Connection:
 
     def say(self, reply: Reply) -> None:
         """Send a reply."""
+        self.wire.write(reply.octets)
         if reply.disconnect:
             self.closing = True
             self.said_goodbye = reply.code == 221
-        if reply.code >= 500:
+        elif reply.code < 500:
             # Temporary refusals do not count: a greylisted mailing list may earn a thousand.
+            return
+        if reply.code >= 500:
             self.counters.errors += 1
-        self.wire.write(reply.encode())
 
     def say_each(self, replies: Sequence[Reply]) -> None:
         """Send the replies to one message for its recipients, in LMTP; they count as one."""
         *others, last = replies
-        self.wire.write(b"".join(reply.encode() for reply in others))
+        self.wire.write(b"".join(reply.octets for reply in others))
         self.say(last)
 
     def run(self, hook: str, *args: Any) -> Awaitable[Answer | None]:
@@ -197,11 +199,11 @@ class Connection:
 
     def refuse(self, hook: str, reply: Reply) -> Reply:
         """Record a refusal by the core, unless it is in the trail already; returns the reply."""
-        if isinstance(reply, Recorded):
+        if reply.recorded:
             return reply
         trail = (self.session.transaction or self.session).trail
         trail.decide(Answer(CORE, hook, verdict_of(reply)))
-        return Recorded(*reply)
+        return replace(reply, recorded=True)
 
     async def report_refusal(self, hook: str, reply: Reply) -> None:
         """Tell the plugins that observe refusals of one by the core."""

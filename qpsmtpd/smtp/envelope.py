@@ -7,7 +7,11 @@ from typing import Literal
 
 from qpsmtpd.mail import dsn, passedon
 from qpsmtpd.mail.address import (
+    Address,
+    Keyword,
     PathError,
+    ReversePath,
+    common_address,
     decode_xtext,
     parse_forward_path,
     parse_mailbox,
@@ -38,6 +42,27 @@ async def mail(connection: Connection, argument: str) -> Reply:
     session = connection.session
     if session.hello is None:
         return replies.HELLO_FIRST
+    sender: ReversePath = None
+    parameters: dict[str, str | None] = {}
+    if MAIL_PARSERS.isdisjoint(connection.snapshot.chain.hooks):
+        sender = common_address(argument, "FROM")
+    if sender is None:
+        found = await _sender_of(connection, argument)
+        if isinstance(found, Reply):
+            return found
+        sender, parameters = found
+    transaction = Transaction(session, sender, parameters)
+    if session.transaction is None and "mail" not in connection.snapshot.chain.hooks:
+        # Nobody is to be asked, and nothing ends.
+        session.transaction = transaction
+        return replies.SENDER_OK
+    return await begin_transaction(connection, transaction)
+
+
+async def _sender_of(
+    connection: Connection, argument: str
+) -> tuple[ReversePath, dict[str, str | None]] | Reply:
+    """The sender and the parameters of MAIL, or what is wrong with them."""
     parsed = _split(argument, "FROM", replies.BAD_SENDER)
     if connection.snapshot.chain.hooks & MAIL_PARSERS:
         parsed = await ask_parsers(connection, "mail", argument, parsed)
@@ -55,12 +80,7 @@ async def mail(connection: Connection, argument: str) -> Reply:
         return replies.BAD_SENDER
     if not parsed.path.isascii() and "SMTPUTF8" not in parsed.parameters:
         return replies.UTF8_NEEDED
-    transaction = Transaction(session, sender, parsed.parameters)
-    if session.transaction is None and "mail" not in connection.snapshot.chain.hooks:
-        # Nobody is to be asked, and nothing ends.
-        session.transaction = transaction
-        return replies.SENDER_OK
-    return await begin_transaction(connection, transaction)
+    return sender, parsed.parameters
 
 
 async def begin_transaction(connection: Connection, transaction: Transaction) -> Reply:
@@ -163,6 +183,25 @@ async def rcpt(connection: Connection, argument: str) -> Reply:
         return replies.MAIL_FIRST
     if connection.incoming is not None:
         return replies.UNFINISHED
+    address: Address | None = None
+    if RCPT_PARSERS.isdisjoint(connection.snapshot.chain.hooks):
+        address = common_address(argument, "TO")
+    if address is not None:
+        recipient = Recipient(address)
+    else:
+        found = await _recipient_of(connection, transaction, argument)
+        if isinstance(found, Reply):
+            return found
+        recipient = found
+    if len(transaction.recipients) >= connection.snapshot.settings.max_recipients:
+        return replies.TOO_MANY_RECIPIENTS
+    return await decide_recipient(connection, transaction, recipient)
+
+
+async def _recipient_of(
+    connection: Connection, transaction: Transaction, argument: str
+) -> Recipient | Reply:
+    """The recipient with the parameters of RCPT, or what is wrong with them."""
     parsed = _split(argument, "TO", replies.BAD_RECIPIENT)
     if connection.snapshot.chain.hooks & RCPT_PARSERS:
         parsed = await ask_parsers(connection, "rcpt", argument, parsed)
@@ -182,9 +221,7 @@ async def rcpt(connection: Connection, argument: str) -> Reply:
         return replies.BAD_RECIPIENT
     if not parsed.path.isascii() and not transaction.utf8:
         return replies.UTF8_NEEDED
-    if len(transaction.recipients) >= connection.snapshot.settings.max_recipients:
-        return replies.TOO_MANY_RECIPIENTS
-    return await decide_recipient(connection, transaction, Recipient(address, parsed.parameters))
+    return Recipient(address, parsed.parameters)
 
 
 def _rcpt_parameter_fault(parameters: dict[str, str | None], utf8: bool) -> Reply | None:
@@ -233,7 +270,7 @@ def _left_to_host(connection: Connection, answer: Answer | None) -> bool:
     return answer.plugin in connection.snapshot.chain.gates and not answer.broken
 
 
-def _split(argument: str, keyword: Literal["FROM", "TO"], bad_address: Reply) -> ParsedPath | Reply:
+def _split(argument: str, keyword: Keyword, bad_address: Reply) -> ParsedPath | Reply:
     """Split the argument of MAIL or RCPT into path and parameters."""
     try:
         return ParsedPath(*split_arguments(argument, keyword))

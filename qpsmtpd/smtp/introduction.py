@@ -7,6 +7,8 @@ Usually they are asked when it connects and says hello.  For a client that someb
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from qpsmtpd.smtp.commands import introduce_as
 from qpsmtpd.smtp.connection import Connection
 from qpsmtpd.smtp.presented import UNAVAILABLE, begin_forwarded, end_forwarded
@@ -71,4 +73,4 @@ async def _introduce_forwarded(connection: Connection, proxied: Proxied) -> Repl
         reply = await introduce_as(connection, connection.session.hello or "ehlo", name)
     if reply is None or not reply.disconnect:
         return reply
-    return reply._replace(code=450 if reply.code == 421 else reply.code, disconnect=False)
+    return replace(reply, code=450 if reply.code == 421 else reply.code, disconnect=False)

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 import ssl
 from typing import Any, Protocol, cast
@@ -118,8 +119,8 @@ class SmtpProtocol(SMTP):
         self.transport: asyncio.Transport | None = None
         self.connection: Connection | None = None
         self.task: asyncio.Task[None] | None = None
-        self._buffer = b""
-        self._read = 0  # bytes of the buffer that have been read
+        self.pending_input = b""
+        self._read = 0  # bytes of it that have been read, if not all have
         self._out = b""
         self._waiter: asyncio.Future[None] | None = None
         self._early: asyncio.Future[None] | None = None
@@ -144,7 +145,7 @@ class SmtpProtocol(SMTP):
             # The client's first bytes belong to TLS, which is set up in the session's coroutine.
             self.transport.pause_reading()
         client = self._client or endpoint(transport.get_extra_info("peername"))
-        local = self._local or endpoint(transport.get_extra_info("sockname"))
+        local = self._local or _local_endpoint(transport.get_extra_info("sockname"))
         if client is None or local is None:
             # Reset before we saw it: what it sent could still be read, but not who sent it.
             self._lost = True
@@ -182,21 +183,21 @@ class SmtpProtocol(SMTP):
     def _turn_away(self, reply: Reply) -> None:
         assert self.transport is not None
         if not self._implicit_tls:
-            self.transport.write(reply.encode())
+            self.transport.write(reply.octets)
         self._lost = True
         self.transport.close()
 
     def data_received(self, data: bytes) -> None:
         """Bytes arrived."""
-        if self._buffer:
-            self._buffer = self._buffer[self._read :] + data
+        if self.pending_input:
+            self.pending_input = self.pending_input[self._read :] + data
             self._read = 0
         else:
-            self._buffer = data
+            self.pending_input = data
         waiter = self._waiter
         if waiter is None:
             self._wake()
-            if len(self._buffer) >= HIGH_WATER and not self._reading_paused:
+            if len(self.pending_input) >= HIGH_WATER and not self._reading_paused:
                 self._reading_paused = True
                 assert self.transport is not None
                 self.transport.pause_reading()
@@ -301,7 +302,7 @@ class SmtpProtocol(SMTP):
             return False
         if self.transport is None or self.transport.is_closing():
             return False
-        return bool(self._buffer) or not connection.said_goodbye
+        return bool(self.pending_input) or not connection.said_goodbye
 
     @property
     def _input_linger(self) -> float:
@@ -354,34 +355,37 @@ class SmtpProtocol(SMTP):
         """The next line without CRLF; one that ends in a bare LF keeps it, to be refused."""
         deadlines = self._deadlines
         deadlines.idle, deadlines.message_end = deadlines.command, NEVER
-        waited = not self._buffer
-        if not waited and len(self._out) >= MOST_OUTPUT:
-            await self.flush()
-            await asyncio.sleep(0)
-        if waited:
-            # For the whole line: whoever sends it octet by octet gets no more time.
-            deadlines.due = self._loop.time() + deadlines.command
-            self._reading_command = True
-            await (self._next_input() or self._input_after_flush())
-            self._reading_command = False
-        buffer = self._buffer
+        if self.pending_input:
+            if len(self._out) >= MOST_OUTPUT:
+                await self.flush()
+                await asyncio.sleep(0)
+            return await self._read_pieces(limit, False, answer)
+        # For the whole line: whoever sends it octet by octet gets no more time.
+        deadlines.due = self._loop.time() + deadlines.command
+        self._reading_command = True
+        await (self._next_input() or self._input_after_flush())
+        self._reading_command = False
         # Mostly it comes alone, and in one piece; this spares half of the work.
-        length = len(buffer)
-        if 1 < length == buffer.find(b"\n") + 1 < limit + 3 and not self._read:
-            self._buffer = b""
-            return buffer[:-2] if buffer[-2] == _CR else buffer
-        return await self._read_pieces(limit, waited, answer)
+        block = self.pending_input
+        end = block.find(b"\n", 0, limit + 2)
+        if end > 0 and end + 1 == len(block):
+            self.pending_input = b""
+            return block[:-2] if block[end - 1] == _CR else block
+        return await self._read_pieces(limit, True, answer)
 
     async def _read_pieces(self, limit: int, waited: bool, answer: bool) -> bytes:
         """The next line, however it comes."""
         deadlines = self._deadlines
         skipped, searched, end = False, 0, -1
-        while not self._buffer or (end := self._buffer.find(b"\n", self._read + searched)) < 0:
-            if self._buffer:
-                searched = len(self._buffer) - self._read
-                if not (skipped or answer) and self._buffer[self._read] in BINARY:
+        while (
+            not self.pending_input
+            or (end := self.pending_input.find(b"\n", self._read + searched)) < 0
+        ):
+            if self.pending_input:
+                searched = len(self.pending_input) - self._read
+                if not (skipped or answer) and self.pending_input[self._read] in BINARY:
                     # This will never become a command of SMTP: it is looked at now.
-                    line = self._buffer[self._read :]
+                    line = self.pending_input[self._read :]
                     self._drop()
                     return line
                 if searched > limit + 1:
@@ -393,7 +397,7 @@ class SmtpProtocol(SMTP):
             self._reading_command = True
             await (self._next_input() or self._input_after_flush())
             self._reading_command = False
-        buffer, start = self._buffer, self._read
+        buffer, start = self.pending_input, self._read
         if end + 1 == len(buffer):
             self._drop()
         else:
@@ -410,17 +414,17 @@ class SmtpProtocol(SMTP):
         deadlines.idle = deadlines.data
         if deadlines.message_end == NEVER:
             deadlines.begin_message()
-        while not self._buffer:
+        while not self.pending_input:
             deadlines.due = self._loop.time() + deadlines.data
             await (self._next_input() or self._input_after_flush())
-        block = self._buffer[self._read :] if self._read else self._buffer
+        block = self.pending_input[self._read :] if self._read else self.pending_input
         self._drop()
         deadlines.allow_for(len(block))
         return block
 
     async def read_octets(self, most: int) -> bytes:
         """What has arrived of a chunk, one byte to `most`; what follows stays."""
-        if len(self._buffer) - self._read <= most:
+        if len(self.pending_input) - self._read <= most:
             block = await self.read_block()
             if len(block) > most:
                 self.unread(block[most:])
@@ -429,7 +433,7 @@ class SmtpProtocol(SMTP):
         start = self._read
         self._read = start + most
         self._deadlines.allow_for(most)
-        return self._buffer[start : self._read]
+        return self.pending_input[start : self._read]
 
     @property
     def message_deadline(self) -> float:
@@ -447,12 +451,12 @@ class SmtpProtocol(SMTP):
 
     def unread(self, data: bytes) -> None:
         """Put back what was read but not used."""
-        self._buffer = data + self._buffer[self._read :]
+        self.pending_input = data + self.pending_input[self._read :]
         self._read = 0
 
     def _drop(self) -> None:
         """Discard all input."""
-        self._buffer = b""
+        self.pending_input = b""
         self._read = 0
 
     def write(self, data: bytes) -> None:
@@ -476,11 +480,6 @@ class SmtpProtocol(SMTP):
             assert self.transport is not None
             self.transport.write(output)
 
-    @property
-    def pending_input(self) -> bool:
-        """Whether something has arrived that has not been read yet."""
-        return bool(self._buffer)
-
     def count_as(self, ip: str) -> int | Reply:
         """Count the connection as one of this client's; how many it has open, or the refusal."""
         return self._host.admit_as(self, ip)
@@ -496,7 +495,7 @@ class SmtpProtocol(SMTP):
         """
         if teaser:
             self._tease()
-        if not self._buffer and not self._ended:
+        if not self.pending_input and not self._ended:
             self._early = self._loop.create_future()
             silence = self._loop.call_later(seconds, self._wake)
             try:
@@ -504,7 +503,7 @@ class SmtpProtocol(SMTP):
             finally:
                 silence.cancel()
                 self._early = None
-        return bool(self._buffer)
+        return bool(self.pending_input)
 
     def _tease(self) -> None:
         assert self.connection is not None
@@ -513,7 +512,7 @@ class SmtpProtocol(SMTP):
             return
         session.teased = True
         greeting = Reply(220, "", self.connection.snapshot.greetings[session.lmtp])
-        self.write(greeting.encode().replace(b"220 ", b"220-", 1))
+        self.write(greeting.octets.replace(b"220 ", b"220-", 1))
         self._send()
 
     def _is_of_proxy(self, session: Session) -> bool:
@@ -578,7 +577,7 @@ class SmtpProtocol(SMTP):
                 ssl_handshake_timeout=TLS_TIMEOUT,
             )
         )
-        if self._buffer:
+        if self.pending_input:
             # To be called when the handshake has been set up, and before anything more is read.
             self._loop.call_soon(self._loop.call_soon, self._give_to_tls)
         self._deadlines.extend(TLS_TIMEOUT)
@@ -612,7 +611,7 @@ class SmtpProtocol(SMTP):
 
     def _give_to_tls(self) -> None:
         """Pass on what came before reading was paused: uvloop reads after connection_made."""
-        data = self._buffer[self._read :]
+        data = self.pending_input[self._read :]
         self._drop()
         assert self.transport is not None
         receiver = cast("asyncio.BufferedProtocol", self.transport.get_protocol())
@@ -649,10 +648,10 @@ class SmtpProtocol(SMTP):
         return waiter
 
     async def _input_after_flush(self) -> None:
-        before = len(self._buffer)
+        before = len(self.pending_input)
         await self.flush()
         # Nobody was told of what came meanwhile.
-        if len(self._buffer) == before and (waiter := self._next_input()) is not None:
+        if len(self.pending_input) == before and (waiter := self._next_input()) is not None:
             await waiter
 
     def _wake(self, error: Exception | None = None) -> None:
@@ -706,6 +705,10 @@ def endpoint(name: Any) -> Endpoint | None:
     # The kernel writes IPv4 addresses in canonical form.
     ip = name[0] if len(name) == 2 else canonical_ip(name[0])
     return Endpoint(ip, int(name[1]))
+
+
+#: Nearly all connections end at the same few addresses of ours.
+_local_endpoint = functools.lru_cache(maxsize=64)(endpoint)
 
 
 def _tls_info(transport: asyncio.BaseTransport) -> TlsInfo | None:

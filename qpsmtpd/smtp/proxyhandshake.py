@@ -172,4 +172,4 @@ class ProxyHandshake(asyncio.Protocol):
 
     def _say(self, reply: Reply) -> None:
         if not self._implicit_tls:
-            self._transport.write(reply.encode())
+            self._transport.write(reply.octets)

@@ -7,13 +7,14 @@ codes (RFC 3463) added; every text is fixed, so that logs and peers can compare 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from qpsmtpd.mail.trail import Answer
 from qpsmtpd.mail.verdict import Decision, Verdict
 from qpsmtpd.plugin.base import fit_status
 from qpsmtpd.smtp.datareader import DataFault
-from qpsmtpd.smtp.reply import Recorded, Reply
+from qpsmtpd.smtp.reply import Reply
 
 OK = Reply(250, "2.0.0", "OK")
 SENDER_OK = Reply(250, "2.1.0", "Sender OK")
@@ -201,6 +202,7 @@ HOOK_REPLIES: dict[str, HookReplies] = {
 }
 
 
+@lru_cache(maxsize=4)
 def goodbye(me: str) -> Reply:
     """The reply to QUIT."""
     return Reply(221, "2.0.0", f"{me} closing connection", disconnect=True)
@@ -220,7 +222,7 @@ def line_fault(line: bytes) -> Reply | None:
 def reply_to(answer: Answer) -> Reply:
     """The reply that the verdict of an answer becomes."""
     reply = reply_for(answer.hook, answer.value)
-    return reply if reply.code < 400 else Recorded(*reply)
+    return reply if reply.code < 400 else replace(reply, recorded=True)
 
 
 def verdict_of(reply: Reply) -> Verdict:

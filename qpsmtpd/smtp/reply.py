@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import NamedTuple
 
 from qpsmtpd.mail.text import printable_ascii
 
@@ -12,41 +12,38 @@ from qpsmtpd.mail.text import printable_ascii
 MAX_TEXT = 480
 
 
-class Reply(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Reply:
     """A reply to the client.
 
     code: three digits; status: enhanced status code, "" where RFC 2034 wants none; text: ASCII
     after cleaning, one reply line per text line; disconnect: close the connection afterwards.
+    recorded: a refusal whose decision is in the trail already.
+    octets: the reply as it goes over the wire, CRLF at the end.
     """
 
     code: int
     status: str
     text: str
     disconnect: bool = False
+    recorded: bool = field(default=False, compare=False, repr=False)
+    #: Made at once: nearly all replies are the same few, which are said millions of times.
+    octets: bytes = field(init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "octets", _encoded(self.code, self.status, self.text))
 
     @property
     def positive(self) -> bool:
         """Whether the reply is a 2xx or 3xx."""
         return self.code < 400
 
-    def encode(self) -> bytes:
-        """The reply as it goes over the wire, CRLF at the end."""
-        return _encoded(self)
-
     def __str__(self) -> str:
-        return self.encode().decode("ascii").rstrip("\r\n").replace("\r\n", " / ")
+        return self.octets.decode("ascii").rstrip("\r\n").replace("\r\n", " / ")
 
 
-class Recorded(Reply):
-    """A refusal whose decision is in the trail already."""
-
-    __slots__ = ()
-
-
-# Nearly all replies are the same few.
 @lru_cache(maxsize=256)
-def _encoded(reply: Reply) -> bytes:
-    code, status, text, _ = reply
+def _encoded(code: int, status: str, text: str) -> bytes:
     prefix = f"{status} " if status else ""
     # A plugin may quote what a DNS record or a client said.
     lines = [printable_ascii(line, MAX_TEXT) for line in text.splitlines()] or [""]

@@ -82,7 +82,7 @@ class _Patient(SmtpProtocol):
         if teaser:
             return await super().early_input(0, teaser=True)
         await asyncio.sleep(0)
-        return self.pending_input
+        return bool(self.pending_input)
 
     async def tarpit(self, seconds: float) -> bool:
         return True

@@ -95,8 +95,8 @@ class FakeWire:
             self._collected = b""
 
     @property
-    def pending_input(self) -> bool:
-        return bool(self._buffer)
+    def pending_input(self) -> bytes:
+        return self._buffer
 
     def count_as(self, ip: str) -> int | Reply:
         return 1
@@ -108,7 +108,7 @@ class FakeWire:
         return lookup
 
     async def early_input(self, seconds: float, *, teaser: bool = False) -> bool:
-        return self.pending_input
+        return bool(self.pending_input)
 
     async def tarpit(self, seconds: float) -> bool:
         self.pauses.append(seconds)

@@ -14,6 +14,7 @@ from qpsmtpd.mail.address import (
     Address,
     PathError,
     address_key,
+    common_address,
     decode_xtext,
     encode_xtext,
     parse_forward_path,
@@ -530,6 +531,34 @@ def test_any_arguments_are_split_or_an_address_error(text: str, keyword: Keyword
         for name, value in parameters.items():
             assert name.isascii()
             assert value is None or is_clean(value)
+
+
+near_paths = st.builds(
+    "{}{}<{}@{}>{}".format,
+    st.sampled_from(["FROM:", "from:", "To:", "TO: ", "TO", "ſROM:"]),
+    st.sampled_from(["", " "]),
+    st.one_of(local_parts, st.text('a.B+-"@>', max_size=6), st.sampled_from(["a", "x" * 257])),
+    st.one_of(domains, st.sampled_from([LONG_DOMAIN, f"{LONG_DOMAIN}.d", "B.example", "b..c"])),
+    st.sampled_from(["", " ", " X=1", ">", "\n"]),
+)
+
+
+@given(st.one_of(near_paths, any_text), st.sampled_from(["FROM", "TO"]))
+@example("FROM:<Ask@Perl.Example>", "FROM")
+def test_the_short_way_comes_to_the_same(text: str, keyword: Keyword) -> None:
+    address = common_address(text, keyword)
+    if address is None:
+        return
+    path, parameters = split_arguments(text, keyword)
+    long = parse_forward_path(path, utf8=True)
+    assert (long, long.address, parameters) == (address, address.address, {})
+    assert path.isascii()
+
+
+@pytest.mark.parametrize("text", ["FROM:<a@b.example>", "from:<A.b+c=d@B.Example>"])
+def test_the_usual_goes_the_short_way(text: str) -> None:
+    assert common_address(text, "FROM") is not None
+    assert common_address(text, "TO") is None
 
 
 @given(local_parts)

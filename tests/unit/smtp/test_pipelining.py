@@ -233,7 +233,7 @@ async def greeted_late(
         client = await Client.connect(serving.host, serving.port)
         await asked.reached.wait()
         client.send(act)
-        await until(lambda: wire_of(serving).pending_input)
+        await until(lambda: bool(wire_of(serving).pending_input))
         asked.gate.set()
         replies = [await client.reply()]
         replies += [await client.reply()] if replies[0].startswith("220") else []
@@ -319,7 +319,7 @@ async def test_what_comes_while_the_reply_is_not_given_yet(tmp_path: Path, late:
             await until(partial(slow.asked.__contains__, hook))
             if hook == late:
                 client.send(b"x\r\n")
-                await until(lambda: wire.pending_input)
+                await until(lambda: bool(wire.pending_input))
             slow.gates[hook].set()
             last = [await client.reply() for _ in range(group.count(b"\n"))][-1]
             assert (last == CLOSED) is (hook == late)

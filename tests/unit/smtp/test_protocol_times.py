@@ -192,7 +192,7 @@ async def test_a_client_that_reads_nothing(tmp_path: Path, flood: bytes) -> None
         pouring = asyncio.ensure_future(pour())
         while serving.server.connections:
             assert wire.transport is not None
-            waiting = len(wire._buffer) + len(wire._out)
+            waiting = len(wire.pending_input) + len(wire._out)
             most = max(most, waiting + wire.transport.get_write_buffer_size())
             await asyncio.sleep(0)
         pouring.cancel()

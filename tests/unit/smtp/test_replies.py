@@ -90,7 +90,7 @@ def test_refusals(hook: str, number: int) -> None:
     assert reply.disconnect is (verdict.disconnect or closes)
     assert reply.status[0] == str(reply.code)[0]
     assert reply.text
-    assert len(reply.encode()) <= 512
+    assert len(reply.octets) <= 512
 
 
 def test_the_table_is_complete() -> None:
@@ -156,7 +156,7 @@ def test_standard_replies(name: str, reply: Reply) -> None:
         assert re.fullmatch(rf"{reply.code // 100}\.\d{{1,3}}\.\d{{1,3}}", reply.status)
     assert reply.text.isascii()
     assert reply.text.isprintable()
-    wire = reply.encode()
+    wire = reply.octets
     assert wire.count(b"\r\n") == 1
     assert len(wire) <= 512
     assert not reply.text.endswith(".")

@@ -26,13 +26,13 @@ from qpsmtpd.smtp.reply import MAX_TEXT, Reply
     ],
 )
 def test_encode(reply: Reply, wire: bytes) -> None:
-    assert reply.encode() == wire
+    assert reply.octets == wire
 
 
 def test_a_long_text_is_cut() -> None:
     longest = Reply(550, "5.7.1", "x" * MAX_TEXT)
-    assert longest.encode() == b"550 5.7.1 %s\r\n" % (b"x" * MAX_TEXT)
-    assert Reply(550, "5.7.1", "x" * MAX_TEXT + "y").encode() == longest.encode()
+    assert longest.octets == b"550 5.7.1 %s\r\n" % (b"x" * MAX_TEXT)
+    assert Reply(550, "5.7.1", "x" * MAX_TEXT + "y").octets == longest.octets
 
 
 @given(
@@ -45,7 +45,7 @@ def test_a_long_text_is_cut() -> None:
 @example(code=250, status="", text="a\x85b\u2028c")
 def test_whatever_a_plugin_says_is_a_reply(code: int, status: str, text: str) -> None:
     """RFC 5321 sections 4.2 and 4.5.3.1.5."""
-    *lines, last, end = Reply(code, status, text).encode().split(b"\r\n")
+    *lines, last, end = Reply(code, status, text).octets.split(b"\r\n")
     assert end == b""
     prefix = f" {status} " if status else " "
     assert re.fullmatch(rf"{code}{prefix}[ -~]*", last.decode())
