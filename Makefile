@@ -9,6 +9,8 @@ STAMP  := $(VENV)/.complete
 PYTEST := $(BIN)/python -m pytest -q
 # As many processes as there are processors.
 SHARED := -n auto
+# Nothing fails for being slow, but what takes longer is printed: its place is another folder.
+SLOW   := --durations=25 --durations-min=0.5
 # Two systems at a time, and the tests of a file in one process: they share what is booted.
 SYSTEMS := -n 2 --dist loadfile
 
@@ -35,7 +37,7 @@ $(STAMP): pyproject.toml
 	@touch $@
 
 check: lint types ## ruff, mypy --strict, unit and dialogue tests: after every change (90 seconds)
-	$(PYTEST) $(SHARED) tests/unit tests/dialogue
+	$(PYTEST) $(SHARED) $(SLOW) --hypothesis-profile=check tests/unit tests/dialogue
 
 lint: venv ## ruff
 	$(BIN)/ruff check .
@@ -51,7 +53,7 @@ dialogue: venv ## SMTP dialogue scripts; FILE=... TO=HOST:PORT runs one against 
 	@if [ -n "$(FILE)" ]; then $(BIN)/qpsmtpd dialogue $(FILE) $(if $(TO),--to $(TO)); \
 	else $(PYTEST) tests/dialogue; fi
 
-test: lint types ## check, and all else that needs neither root nor booted systems (five minutes)
+test: lint types ## check, and all else that needs neither root nor booted systems (seven minutes)
 	$(PYTEST) $(SHARED) -rs -m "not real_systems"
 
 fuzz: venv ## random dialogues and inputs; DIALOGUES=100000 INPUTS=1000000 SEED= FIRST=

@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 import faulthandler
+import gc
 import logging
 import os
 import time
 from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, cast
 
 import hypothesis
@@ -27,12 +29,26 @@ hypothesis.settings.register_profile(
     "any load", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )
 hypothesis.settings.load_profile("any load")
+# For `make check`; a run without --hypothesis-profile=check tries a hundred.
+hypothesis.settings.register_profile(
+    "check", hypothesis.settings.get_profile("any load"), max_examples=20
+)
 
 #: Its own package builds and tests it.
 collect_ignore = ["packaging/sample_plugin"]
 
 #: Seconds by which the end of a process may be late: setting it costs a thread each time.
 _SLACK = 30
+
+
+@contextmanager
+def logging_left_as_it_was() -> Iterator[None]:
+    """The daemon takes over logging for its process; the next test must not notice."""
+    root, ours = logging.getLogger(), logging.getLogger("qpsmtpd")
+    handlers, level = root.handlers[:], ours.level
+    yield
+    root.handlers[:] = handlers
+    ours.setLevel(level)
 
 
 class Watchdog:
@@ -65,6 +81,15 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     config.stash[_WATCHDOG].close()
 
 
+@pytest.hookimpl(hookwrapper=True)
+def pytest_collection() -> Generator[None]:
+    """Thousands of tests stay until the end: the garbage collector need not look at them again."""
+    gc.disable()
+    yield
+    gc.freeze()
+    gc.enable()
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("real_systems"):
@@ -81,7 +106,8 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None]:
     limit = float(marker.args[0] if marker else item.config.getini("timeout"))
     watchdog = item.config.stash[_WATCHDOG]
     watchdog.leave_until(time.monotonic() + 1.5 * limit)
-    yield
+    with logging_left_as_it_was():
+        yield
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -101,17 +127,9 @@ def pytest_runtest_makereport() -> Generator[None, Result[pytest.TestReport], No
         report.longrepr = f"{reason} (under CI=true nothing may be skipped)"
 
 
-@pytest.fixture(autouse=True)
-def logging_is_left_as_it_was() -> Iterator[None]:
-    """The daemon takes over logging for its process; the next test must not notice."""
-    root, ours = logging.getLogger(), logging.getLogger("qpsmtpd")
-    handlers, level = root.handlers[:], ours.level
-    yield
-    root.handlers[:] = handlers
-    ours.setLevel(level)
-
-
-@pytest.fixture(autouse=True)
-def no_scanners(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(autouse=True, scope="session")
+def no_scanners() -> Iterator[None]:
     """The shipped chains ask those that the machine starts at boot; ours may start some."""
-    monkeypatch.setattr(units, "DIRECTORIES", ())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(units, "DIRECTORIES", ())
+        yield

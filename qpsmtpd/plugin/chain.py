@@ -116,9 +116,7 @@ class Chain:
         self.plugins = tuple(plugins)
         self._timeout = timeout
         self._record_all = record_all
-        self._handlers = {
-            method.removeprefix("hook_"): self._handlers_of(method) for method in HOOK_METHODS
-        }
+        self._handlers = self._by_hook()
         #: The hooks that at least one plugin has, by their names without the prefix ("rcpt").
         self.hooks = frozenset(hook for hook, handlers in self._handlers.items() if handlers)
         self._observed = bool(self.hooks & {"ok", "deny"})
@@ -139,21 +137,24 @@ class Chain:
             if "queue" in chained.plugin.hooks() and not chained.plugin.passes_on
         )
 
-    def _handlers_of(self, method: str) -> tuple[Handler, ...]:
-        hook = method.removeprefix("hook_")
+    def _by_hook(self) -> dict[str, tuple[Handler, ...]]:
+        found: dict[str, list[Handler]] = {name.removeprefix("hook_"): [] for name in HOOK_METHODS}
+        for chained in self.plugins:
+            for hook in chained.plugin.hooks():
+                found[hook].append(self._handler(chained, hook))
+        return {hook: tuple(handlers) for hook, handlers in found.items()}
+
+    def _handler(self, chained: ChainedPlugin, hook: str) -> Handler:
         default = QUEUE_TIMEOUT if hook == "queue" else self._timeout
-        return tuple(
-            Handler(
-                chained.plugin.name,
-                getattr(chained.plugin, method),
-                default if chained.timeout is None else chained.timeout,
-                chained.plugin.mode,
-                None if chained.skip_faults or chained.plugin.mode == "shadow" else FAULT,
-                FIGURES.series(PLUGIN_ANSWERS, chained.plugin.name, hook, "accept"),
-                FIGURES.series(PLUGIN_SECONDS, chained.plugin.name, hook).note,
-            )
-            for chained in self.plugins
-            if hook in chained.plugin.hooks()
+        plugin = chained.plugin
+        return Handler(
+            plugin.name,
+            getattr(plugin, f"hook_{hook}"),
+            default if chained.timeout is None else chained.timeout,
+            plugin.mode,
+            None if chained.skip_faults or plugin.mode == "shadow" else FAULT,
+            FIGURES.series(PLUGIN_ANSWERS, plugin.name, hook, "accept"),
+            FIGURES.series(PLUGIN_SECONDS, plugin.name, hook).note,
         )
 
     def handlers(self, hook: str) -> tuple[Handler, ...]:

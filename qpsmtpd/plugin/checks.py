@@ -13,6 +13,7 @@ import dataclasses
 import difflib
 import inspect
 import typing
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,9 @@ _OPTION_METHODS = ("check", "rewrite")
 
 Method = tuple[str, Any]
 
+#: What has been checked already: every load of a configuration asks about the same classes.
+_SOUND: weakref.WeakSet[type[Plugin[Any]]] = weakref.WeakSet()
+
 
 class PluginFaultsError(PluginError):
     """A plugin has mistakes that would show only when clients connect; each has its place."""
@@ -40,9 +44,12 @@ class PluginFaultsError(PluginError):
 
 def check_plugin(cls: type[Plugin[Any]]) -> None:
     """Raises PluginFaultsError if the plugin cannot work as it is written."""
+    if cls in _SOUND:
+        return
     faults = [*_faults_of_options(cls), *_faults_of_methods(cls), *_faults_of_declarations(cls)]
     if faults:
         raise PluginFaultsError(faults)
+    _SOUND.add(cls)
 
 
 def unused_options(cls: type[Plugin[Any]], names: dict[str, Any]) -> None:

@@ -21,7 +21,8 @@ import operator
 import re
 import types
 import typing
-from collections.abc import Callable, Collection, Sequence
+import weakref
+from collections.abc import Callable, Collection, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
@@ -352,12 +353,22 @@ def _scalar(kind: Any) -> Any:
 # --- lines ----------------------------------------------------------------------------------
 
 
+#: The types of options by their class: each of them is compiled from its text.
+_KINDS: weakref.WeakKeyDictionary[type[Any], Mapping[str, Any]] = weakref.WeakKeyDictionary()
+
+
+def _kinds(cls: type[Any]) -> Mapping[str, Any]:
+    if cls not in _KINDS:
+        _KINDS[cls] = typing.get_type_hints(cls)
+    return _KINDS[cls]
+
+
 class _Parser:
     """Reads the words of one line into the fields of one options class."""
 
     def __init__(self, cls: type[Any]) -> None:
         self.fields = {f.name: f for f in dataclasses.fields(cls)}
-        self.kinds = typing.get_type_hints(cls)
+        self.kinds = _kinds(cls)
         self.names = _option_names(cls)
         self.values: dict[str, Any] = {}
         self.problems: list[str] = []
@@ -525,7 +536,7 @@ def _problems_of_all(options: Any) -> list[str]:
 
 def describe(cls: type[Any]) -> list[OptionDoc]:
     """Everything the documentation says about the options of a class, in order."""
-    kinds = typing.get_type_hints(cls)
+    kinds = _kinds(cls)
     return [_doc(field, kinds[field.name]) for field in dataclasses.fields(cls)]
 
 

@@ -140,8 +140,16 @@ def imports_of(path: Path) -> tuple[str, ...]:
     return tuple(_imports(path))
 
 
+def _statements(block: ast.AST) -> Iterator[ast.AST]:
+    """All that are within a module, a class, a function and so on; no expression imports."""
+    for field in ("body", "handlers", "orelse", "finalbody", "cases"):
+        for inner in getattr(block, field, ()):
+            yield inner
+            yield from _statements(inner)
+
+
 def _imports(path: Path) -> Iterator[str]:
-    for node in ast.walk(ast.parse(path.read_bytes())):
+    for node in _statements(ast.parse(path.read_bytes())):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):

@@ -10,6 +10,7 @@ from qpsmtpd.commands import explain
 from qpsmtpd.commands.main import main
 from qpsmtpd.decisions.book import Book, Chunk
 from qpsmtpd.decisions.decision import Decision
+from qpsmtpd.explain.query import Query
 from qpsmtpd.store.location import parse_location
 from qpsmtpd.store.opening import shared_store
 from tests.unit.decisions.examples import a_decision
@@ -59,21 +60,20 @@ def numbered(number: int) -> Decision:
     )
 
 
-async def test_a_thousand_decisions_by_every_kind_of_key() -> None:
-    """Without the command line, which would read the store 6000 times."""
-    from qpsmtpd.explain.query import Query
-
-    decisions = [numbered(number) for number in range(1000)]
-    for decision in decisions[::7]:
+def test_a_decision_by_every_kind_of_key() -> None:
+    """Without the command line, which would read the store each time."""
+    decisions = [numbered(number) for number in range(0, 1000, 10)]
+    for decision in decisions[::10]:
         for key in (
             *(decision.id, decision.next_hop_id, decision.message_id, decision.sender),
             *(decision.recipients[0], decision.ip),
         ):
-            assert [each for each in decisions if Query(key).means(each)] == [decision]
+            query = Query(key)
+            assert [each for each in decisions if query.means(each)] == [decision]
 
 
 def test_the_story_from_the_store(run: Run, tmp_path: Path) -> None:
-    keep(tmp_path, *(numbered(number) for number in range(1000)))
+    keep(tmp_path, *(numbered(number) for number in range(350, 600)))
     for key in ("queue517", "<517@ids.example>", "to517@example.test", "10.0.2.17", "A.B.205"):
         status, out, err = run(key)
         assert (status, err) == (0, "")
@@ -81,7 +81,7 @@ def test_the_story_from_the_store(run: Run, tmp_path: Path) -> None:
         assert out.count("It was refused by the plugin spamassassin") == 1
         assert "If that was wrong:" in out
     _, out, _ = run("last", "refused", "for", "client.example", "--json")
-    assert json.loads(out)["next_hop_id"] == "queue999"
+    assert json.loads(out)["next_hop_id"] == "queue599"
     assert run("@example.test", "--last", "7")[1].count("It was refused") == 7
 
 

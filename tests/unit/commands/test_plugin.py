@@ -25,16 +25,6 @@ def test_new_and_test(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert "there already" in capsys.readouterr().err
 
 
-def test_by_pytest(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    where = ["--directory", str(tmp_path), "--config", str(tmp_path)]
-    main(["plugin", "new", "quiet", *where])
-    assert main(["plugin", "test", f"{tmp_path}/quiet.py"]) == 0
-    assert "3 passed" in capfd.readouterr().out
-    (tmp_path / "quiet_test.py").write_text("def test_it():\n    assert 0\n")
-    assert main(["plugin", "test", f"{tmp_path}/quiet.py"]) == 1
-    assert "quiet_test.py:2: " in capfd.readouterr().out
-
-
 def test_where_plugins_are_looked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "plugin_dirs").write_text(f"{tmp_path}/here\n")
     (tmp_path / "here").mkdir()

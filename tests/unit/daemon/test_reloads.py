@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import signal
 import threading
@@ -15,7 +14,6 @@ from qpsmtpd.commands import main as cli
 from qpsmtpd.daemon import reloads
 from qpsmtpd.daemon.reloads import Reloads, ask
 from qpsmtpd.errors import QpsmtpdError
-from tests.unit.daemon_process import configure, running
 
 
 @pytest.fixture
@@ -23,20 +21,6 @@ def state(tmp_path: Path) -> dict[str, str]:
     """The environment of the service."""
     (tmp_path / "state").mkdir()
     return {"STATE_DIRECTORY": f"{tmp_path}/state:/elsewhere"}
-
-
-@pytest.mark.parametrize("workers", [1, 2])
-async def test_reload(tmp_path: Path, state: dict[str, str], workers: int) -> None:
-    directory = configure(tmp_path)
-    plugins = (directory / "plugins").read_text()
-    async with running(directory, workers=workers, environment=state) as daemon:
-        await daemon.ready()
-        for text, expected in ((plugins, True), ("nonsense", False), (plugins, True)):
-            (directory / "plugins").write_text(text)
-            assert await asyncio.to_thread(ask, daemon.pid, state) is expected
-        # Somebody who sends the signal himself disturbs nobody.
-        daemon.signal(signal.SIGHUP)
-        assert await asyncio.to_thread(ask, daemon.pid, state)
 
 
 def test_a_verdict_of_an_earlier_reload_is_none(

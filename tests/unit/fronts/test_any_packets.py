@@ -119,9 +119,7 @@ def spoken(runner: asyncio.Runner, front: Any, said: bytes) -> FakeConnection:
     return connection
 
 
-@settings(
-    suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=50
-)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(
     kept=st.integers(0, len(GOOD)),
     others=st.lists(st.sampled_from(COMMANDS), max_size=12),
@@ -152,9 +150,7 @@ ATTRIBUTES = st.dictionaries(
 )
 
 
-@settings(
-    suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=50
-)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(requests=st.lists(st.tuples(st.sampled_from(PolicyStage), ATTRIBUTES), max_size=6))
 def test_any_requests(
     runner: asyncio.Runner,

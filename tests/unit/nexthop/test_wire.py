@@ -7,7 +7,7 @@ import asyncio
 from unittest.mock import Mock
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from qpsmtpd.nexthop.hopreply import HopReply, NextHopError
@@ -50,14 +50,12 @@ async def read_all(data: bytes, sizes: list[int], count: int) -> list[HopReply]:
     return replies
 
 
-@settings(max_examples=50)
 @given(st.lists(REPLIES, max_size=5), st.lists(st.integers(min_value=1, max_value=40)))
 def test_replies_in_any_pieces(replies: list[HopReply], sizes: list[int]) -> None:
     data = b"".join(map(encoded, replies))
     assert asyncio.run(read_all(data, sizes, len(replies))) == replies
 
 
-@settings(max_examples=50)
 @given(st.binary(max_size=200))
 def test_garbage_is_a_reply_or_an_error(data: bytes) -> None:
     async def feed() -> None:

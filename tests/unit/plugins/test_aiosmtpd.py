@@ -23,7 +23,7 @@ import pytest
 import trustme
 from aiosmtpd.handlers import Mailbox
 from aiosmtpd.smtp import MISSING, SMTP
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from qpsmtpd.api import AuthExchange, Challenge, ConfigError, Session, Transaction
@@ -510,7 +510,6 @@ VERBS = (b"HELO ", b"EHLO ", b"NOOP ", b"VRFY ", b"RSET", b"AUTH TWO-STEPS ", b"
 LINES = st.tuples(st.sampled_from((*VERBS, b"MAIL FROM:<", b"RCPT TO:<")), st.binary(max_size=30))
 
 
-@settings(max_examples=60)
 @given(st.lists(LINES, max_size=12))
 async def test_no_client_raises_a_fault(lines: list[tuple[bytes, bytes]]) -> None:
     plugin = await a_plugin(Aiosmtpd, f"{samples.HERE}:Everything")

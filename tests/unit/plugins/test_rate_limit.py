@@ -258,7 +258,7 @@ YEARS = 73 * 365 * 86400.0
 
 
 @pytest.mark.parametrize("wrong", [YEARS, -YEARS], ids=["ahead", "behind"])
-@pytest.mark.parametrize("kind", ["fake", "sqlite", "redis"])
+@pytest.mark.parametrize("kind", ["fake", "sqlite"])  # redis: tests/integration
 async def test_nobody_is_limited_for_decades(kind: str, wrong: float, tmp_path: Path) -> None:
     """Nor do all limits end when the clock is set right."""
     async with getattr(stores, kind)(tmp_path) as subject:

@@ -437,7 +437,7 @@ YEARS = 73 * 365 * 86400.0
 
 
 @pytest.mark.parametrize("wrong", [YEARS, -YEARS], ids=["ahead", "behind"])
-@pytest.mark.parametrize("kind", ["fake", "sqlite", "redis"])
+@pytest.mark.parametrize("kind", ["fake", "sqlite"])  # redis: tests/integration
 async def test_nobody_is_unknown_for_decades(kind: str, wrong: float, tmp_path: Path) -> None:
     """A user who is new is known at last; and what is known is not forgotten all at once."""
     async with getattr(stores, kind)(tmp_path) as subject:
