@@ -25,6 +25,7 @@ from qpsmtpd.decisions.book import Book
 from qpsmtpd.decisions.decision import Decision
 from qpsmtpd.decisions.output import FORMATS
 from qpsmtpd.decisions.selection import Selection, parse_client
+from qpsmtpd.decisions.sieve import sieve_for
 from qpsmtpd.errors import QpsmtpdError, StoreError
 
 #: How many decisions are shown if nobody says which.
@@ -134,7 +135,8 @@ async def _wanted(
     for decision in await _last(book, selection, _number(arguments)):
         yield decision
     if arguments.last is None and _number(arguments) is None:
-        async for decision in book.oldest_first(selection.since):
+        sieve = sieve_for([selection])
+        async for decision in book.oldest_first(selection.since, selection.until, sieve):
             if selection.has(decision):
                 yield decision
     if arguments.follow:
@@ -156,7 +158,7 @@ async def _last(book: Book, selection: Selection, number: int | None) -> Iterabl
     found: deque[Decision] = deque()
     if number is None:
         return found
-    async for decision in book.newest_first():
+    async for decision in book.newest_first(selection.until, sieve_for([selection])):
         if decision.time < selection.since:
             break
         if selection.has(decision):
