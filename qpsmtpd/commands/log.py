@@ -27,6 +27,7 @@ from qpsmtpd.decisions.output import FORMATS
 from qpsmtpd.decisions.selection import Selection, parse_client
 from qpsmtpd.decisions.sieve import sieve_for
 from qpsmtpd.errors import QpsmtpdError, StoreError
+from qpsmtpd.terminal import fitted
 
 #: How many decisions are shown if nobody says which.
 _FEW = 50
@@ -119,7 +120,9 @@ async def _show(store: DaemonStore, arguments: argparse.Namespace) -> int:
         async for decision in _wanted(book, selection, arguments):
             count += 1
             for line in lines(decision):
-                print(line, flush=arguments.follow)
+                # Other formats are not for reading: a line is a line.
+                text = fitted(sys.stdout, line) if arguments.format == "text" else line
+                print(text, flush=arguments.follow)
     if book.damaged:
         print(f"qpsmtpd: {book.damaged} entries of the store cannot be read", file=sys.stderr)
     if not count:

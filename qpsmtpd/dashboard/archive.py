@@ -3,7 +3,8 @@
 
 A question is answered in a thread with an event loop and a connection of its own, so none keeps
 the others from being answered.  None is answered at any cost: it ends after MOST_LOOKED decisions
-(MOST_LEFT_OUT where most need not be read) and says how far it came, whoever asks may go on from there.
+(MOST_LEFT_OUT where most need not be read) and says how far it came, whoever asks may go on from
+there.
 """
 
 from __future__ import annotations

@@ -69,7 +69,8 @@ async def test_a_thousand_decisions_by_every_kind_of_key() -> None:
             *(decision.id, decision.next_hop_id, decision.message_id, decision.sender),
             *(decision.recipients[0], decision.ip),
         ):
-            assert [each for each in decisions if Query(key).means(each)] == [decision]
+            query = Query(key)
+            assert [each for each in decisions if query.means(each)] == [decision]
 
 
 def test_the_story_from_the_store(run: Run, tmp_path: Path) -> None:

@@ -76,10 +76,10 @@ async def test_now(config: Path) -> None:
 async def test_while_the_daemon_is_down_there_are_decisions(config: Path) -> None:
     async with a_dashboard(config, a_decision(-1)) as browser:
         text = texts_in((await browser.get("/")).text)
-        assert "the daemon is not running" in text
+        assert "The daemon is not running." in text
         assert "spamassassin" in text
-        assert "the daemon is not running" in texts_in((await browser.get("/services")).text)
-        assert "the daemon is not running" in texts_in((await browser.get("/plugins")).text)
+        assert "The daemon is not running." in texts_in((await browser.get("/services")).text)
+        assert "The daemon is not running." in texts_in((await browser.get("/plugins")).text)
 
 
 async def test_while_the_store_is_down_there_are_figures(config: Path) -> None:
