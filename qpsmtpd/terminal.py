@@ -7,6 +7,7 @@ import io
 import os
 import shutil
 import textwrap
+from collections.abc import Callable
 from typing import TextIO
 
 _CODES = {"bold": "1", "red": "1;31", "green": "32", "yellow": "33"}
@@ -64,3 +65,30 @@ def fitted(stream: TextIO, line: str) -> str:
     return textwrap.fill(
         line, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
     )
+
+
+class Percentage:
+    """How much of something is done, on a terminal; nothing elsewhere, nor if it takes no time."""
+
+    def __init__(self, stream: TextIO, what: str, now: Callable[[], float]) -> None:
+        """now: seconds."""
+        self._stream = stream if stream.isatty() else None
+        self._what = what
+        self._now = now
+        self._next = now() + 1.0
+        self._shown = False
+
+    def show(self, part: float) -> None:
+        """Show that this part is done, at most twice a second."""
+        if self._stream is None or self._now() < self._next:
+            return
+        self._next, self._shown = self._now() + 0.5, True
+        self._stream.write(f"\r{self._what}: {part:.0%}\033[K")
+        self._stream.flush()
+
+    def clear(self) -> None:
+        """Take it away."""
+        if self._stream is not None and self._shown:
+            self._stream.write("\r\033[K")
+            self._stream.flush()
+            self._shown = False

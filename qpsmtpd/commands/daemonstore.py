@@ -7,6 +7,8 @@ becomes its owner before it is opened, even to read.
 
 from __future__ import annotations
 
+import sys
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -16,10 +18,12 @@ from qpsmtpd.commands.asdaemon import become_owner, environment_of_daemon, store
 from qpsmtpd.config.files import ConfigFiles
 from qpsmtpd.config.loader import new_store
 from qpsmtpd.config.settings import Settings, load_settings
+from qpsmtpd.decisions.book import Book
 from qpsmtpd.doctor.machine import Machine
 from qpsmtpd.errors import QpsmtpdError
 from qpsmtpd.plugin.services import Store
 from qpsmtpd.store.location import parse_location
+from qpsmtpd.terminal import Percentage
 
 
 class DaemonStore(NamedTuple):
@@ -64,3 +68,15 @@ class DaemonStore(NamedTuple):
             yield store
         finally:
             await store.close()
+
+    @asynccontextmanager
+    async def book(self) -> AsyncIterator[Book]:
+        """The decisions in the store, to read; a terminal shows how far that has come."""
+        progress = Percentage(sys.stderr, "Decisions read", time.monotonic)
+        async with self.opened(read_only=True) as store:
+            book = Book(store)
+            book.tell = progress.show
+            try:
+                yield book
+            finally:
+                progress.clear()

@@ -24,8 +24,8 @@ from qpsmtpd.commands.arguments import (
 )
 from qpsmtpd.commands.daemonstore import DaemonStore
 from qpsmtpd.config.files import ConfigFiles
-from qpsmtpd.decisions.book import Book
 from qpsmtpd.decisions.decision import Decision
+from qpsmtpd.decisions.sieve import sieve_for
 from qpsmtpd.doctor.machine import Machine
 from qpsmtpd.doctor.units import SERVICE
 from qpsmtpd.errors import QpsmtpdError, StoreError
@@ -140,10 +140,9 @@ def _as_owner(file: Path | None, look: Any) -> Any:
 
 async def _look(store: DaemonStore, query: Query, most: int) -> list[Decision]:
     found: list[Decision] = []
-    async with store.opened(read_only=True) as opened:
-        book = Book(opened)
+    async with store.book() as book:
         query = replace(query, secret=await book.known_secret())
-        async for decision in book.newest_first():
+        async for decision in book.newest_first(sieve=sieve_for(query.meanings)):
             if query.means(decision):
                 found.insert(0, decision)
                 if len(found) == most:

@@ -25,7 +25,9 @@ from qpsmtpd.decisions.book import Book
 from qpsmtpd.decisions.decision import Decision
 from qpsmtpd.decisions.output import FORMATS
 from qpsmtpd.decisions.selection import Selection, parse_client
+from qpsmtpd.decisions.sieve import sieve_for
 from qpsmtpd.errors import QpsmtpdError, StoreError
+from qpsmtpd.terminal import fitted
 
 #: How many decisions are shown if nobody says which.
 _FEW = 50
@@ -118,7 +120,9 @@ async def _show(store: DaemonStore, arguments: argparse.Namespace) -> int:
         async for decision in _wanted(book, selection, arguments):
             count += 1
             for line in lines(decision):
-                print(line, flush=arguments.follow)
+                # Other formats are not for reading: a line is a line.
+                text = fitted(sys.stdout, line) if arguments.format == "text" else line
+                print(text, flush=arguments.follow)
     if book.damaged:
         print(f"qpsmtpd: {book.damaged} entries of the store cannot be read", file=sys.stderr)
     if not count:
@@ -134,7 +138,8 @@ async def _wanted(
     for decision in await _last(book, selection, _number(arguments)):
         yield decision
     if arguments.last is None and _number(arguments) is None:
-        async for decision in book.oldest_first(selection.since):
+        sieve = sieve_for([selection])
+        async for decision in book.oldest_first(selection.since, selection.until, sieve):
             if selection.has(decision):
                 yield decision
     if arguments.follow:
@@ -156,7 +161,7 @@ async def _last(book: Book, selection: Selection, number: int | None) -> Iterabl
     found: deque[Decision] = deque()
     if number is None:
         return found
-    async for decision in book.newest_first():
+    async for decision in book.newest_first(selection.until, sieve_for([selection])):
         if decision.time < selection.since:
             break
         if selection.has(decision):

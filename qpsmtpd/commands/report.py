@@ -24,7 +24,6 @@ from qpsmtpd.commands.log import add_selection, selection_by
 from qpsmtpd.config.files import ConfigFiles
 from qpsmtpd.config.problems import errors_in
 from qpsmtpd.config.settings import Settings, load_settings
-from qpsmtpd.decisions.book import Book
 from qpsmtpd.decisions.privacy import Privacy
 from qpsmtpd.decisions.selection import Selection
 from qpsmtpd.digest.charts import charts_of
@@ -117,8 +116,7 @@ async def _gather(
     now = time.time()
     settings = store.settings
     privacy = Privacy(prefix4=settings.network_prefix_ipv4, prefix6=settings.network_prefix_ipv6)
-    async with store.opened(read_only=True) as opened:
-        book = Book(opened)
+    async with store.book() as book:
         secret = await book.known_secret()
         selection = _with_beginning(replace(selection_by(arguments), secret=secret), arguments, now)
         if arguments.shadow:

@@ -20,6 +20,7 @@ from qpsmtpd.metrics.memory import FiguresError
 from qpsmtpd.metrics.reading import NotRunningError, read
 from qpsmtpd.metrics.status import status_of
 from qpsmtpd.metrics.statustext import View, page
+from qpsmtpd.terminal import fitted
 
 #: The exit status if the daemon does not run, as LSB has it for `status`.
 NOT_RUNNING = 3
@@ -121,7 +122,8 @@ def _show(path: Path, *, as_json: bool) -> None:
     if as_json:
         print(json.dumps(status.to_json()), flush=True)
     else:
-        print(*page(status, _view()), sep="\n", flush=True)
+        lines = (fitted(sys.stdout, line) for line in page(status, _view()))
+        print(*lines, sep="\n", flush=True)
 
 
 def _view(*, cut: bool = False) -> View:

@@ -31,6 +31,7 @@ from qpsmtpd.mail.ip import parse_ip
 from qpsmtpd.plugin.services import Resolver
 from qpsmtpd.store.opening import SharedStore
 from qpsmtpd.store.view import Ask
+from qpsmtpd.terminal import fitted
 from qpsmtpd.trial import report
 from qpsmtpd.trial.course import EXIT_STATUS, Course
 from qpsmtpd.trial.envelope import Given, parse_recipients
@@ -227,7 +228,7 @@ async def _play_messages(stages: list[Stage], arguments: argparse.Namespace) -> 
         worst = max(worst, *(EXIT_STATUS[each.result] for each in courses))
         with _without_progress(progress, sums):
             for line in _lines(courses, arguments, single=single):
-                print(line)
+                print(line if arguments.json else fitted(sys.stdout, line))
     progress.clear()
     if not sums.total:
         raise QpsmtpdError("there are no messages")

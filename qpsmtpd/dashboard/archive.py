@@ -3,7 +3,8 @@
 
 A question is answered in a thread with an event loop and a connection of its own, so none keeps
 the others from being answered.  None is answered at any cost: it ends after MOST_LOOKED decisions
-and says how far it came, whoever asks may go on from there.
+(MOST_LEFT_OUT where most need not be read) and says how far it came, whoever asks may go on from
+there.
 """
 
 from __future__ import annotations
@@ -19,12 +20,15 @@ from typing import Any, Generic, NamedTuple, TypeVar
 from qpsmtpd.decisions.book import Book
 from qpsmtpd.decisions.decision import Decision
 from qpsmtpd.decisions.selection import Selection
+from qpsmtpd.decisions.sieve import sieve_for
 from qpsmtpd.errors import QpsmtpdError
 from qpsmtpd.plugin.services import Store
 
 #: Decisions on one page, and how many are looked at for it (a second or two of CPU).
 PAGE = 50
 MOST_LOOKED = 50_000
+#: How many are passed over besides, as their octets say that they are not meant (as long).
+MOST_LEFT_OUT = 500_000
 #: Questions that are answered at the same time, and that may wait besides.
 THREADS = 2
 MOST_WAITING = 16
@@ -137,21 +141,25 @@ async def _search(book: Book, selections: Sequence[Selection], until: float) -> 
     since = min(each.since for each in wanted)
     found: list[Decision] = []
     looked, last = 0, until
-    async for decision in book.newest_first(until):
-        if decision.time < since:
+    async for reach in book.reaches(until, sieve_for(wanted)):
+        for decision in reach.decisions:
+            if decision.time < since:
+                return Found(found, looked + book.left_out, None)
+            # Those of one moment stay together: the next page begins with an earlier one.
+            if decision.time < last and (len(found) >= PAGE or looked >= MOST_LOOKED):
+                return Found(found, looked + book.left_out, decision.time)
+            looked, last = looked + 1, decision.time
+            if any(each.has(decision) for each in wanted):
+                found.append(decision)
+        if reach.back < since:
             break
-        enough = len(found) >= PAGE or looked >= MOST_LOOKED
-        # Those of one moment stay together: the next page begins with an earlier one.
-        if enough and decision.time < last:
-            return Found(found, looked, decision.time)
-        looked, last = looked + 1, decision.time
-        if any(each.has(decision) for each in wanted):
-            found.append(decision)
-    return Found(found, looked, None)
+        if book.left_out >= MOST_LEFT_OUT and reach.back < last:
+            return Found(found, looked + book.left_out, reach.back)
+    return Found(found, looked + book.left_out, None)
 
 
 async def _find(book: Book, name: str, time: float) -> Decision | None:
-    async for decision in book.newest_first(time):
+    async for decision in book.newest_first(time, sieve_for([Selection(about=name)])):
         if decision.time < time:
             break
         if decision.id == name:

@@ -43,7 +43,7 @@ class Pages:
             clock=_clock, day=_day, by_day=_by_day, iso=_iso, ticks=_ticks,
             count=_count, rate=_rate, with_code=_with_code, size=_size, wait=_wait, bound=_bound,
         )  # fmt: skip
-        self._environment.globals.update(site=site, address=_address)
+        self._environment.globals.update(site=site, address=_address, zone=_zone)
         for name in self._environment.list_templates():
             self._environment.get_template(name)
 
@@ -63,6 +63,11 @@ def _address(path: str, parameters: Mapping[str, Any]) -> str:
 
 def _local(seconds: float) -> datetime:
     return datetime.fromtimestamp(seconds, UTC).astimezone()
+
+
+def _zone() -> str:
+    """The time zone of this machine, such as CET."""
+    return f"{datetime.now(UTC).astimezone():%Z}"
 
 
 def _clock(seconds: float) -> str:

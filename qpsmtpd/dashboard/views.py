@@ -28,6 +28,8 @@ from qpsmtpd.plugin.services import Clock
 
 #: Seconds for which the configuration is not read again.
 CHAIN_SECONDS = 10.0
+#: Seconds after which a page asks again for a report that is being made.
+AGAIN = 5
 #: How many decisions, slow checks and plugins that refuse are shown as they happen.
 LATEST, SLOWEST, REFUSING = 12, 6, 6
 
@@ -123,7 +125,11 @@ class Views:
 
     async def report(self, word: str) -> Values:
         """A report.  Raises KeyError, StoreError, BusyError and ConfigError."""
-        return {"kinds": KINDS, "chosen": word, "report": await self._reporting.report(word)}
+        report = await self._reporting.report(word)
+        values: Values = {"kinds": KINDS, "chosen": word}
+        if isinstance(report, float):
+            return {**values, "report": None, "part": report, "again": AGAIN}
+        return {**values, "report": report}
 
     async def _read_chain(self) -> Chain:
         return await asyncio.to_thread(read_chain, self._site.directories)

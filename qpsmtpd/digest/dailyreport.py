@@ -24,6 +24,7 @@ from qpsmtpd.digest.sections import (
     shown_share,
     shown_size,
     trend,
+    zone_at,
 )
 
 _OTHERS = "(others)"
@@ -47,7 +48,11 @@ def daily(digest: Digest) -> Report:
         _checks(digest),
         _new(digest),
     )
-    return Report(f"qpsmtpd at {digest.host}", f"{since} to {until}", tuple(filter(None, sections)))
+    return Report(
+        f"qpsmtpd at {digest.host}",
+        f"{since} to {until} {zone_at(digest.period.until)}",
+        tuple(filter(None, sections)),
+    )
 
 
 # --- the sums -----------------------------------------------------------------------------------
@@ -104,7 +109,9 @@ def _known(digest: Digest, before: str, change: str) -> tuple[str, ...]:
     return (before, change) if digest.is_comparable else ()
 
 
-def _course(digest: Digest) -> Section:
+def _course(digest: Digest) -> Section | None:
+    if not digest.totals.total:
+        return None
     rows = tuple((shown_moment(each.begin), *_numbers(each.counts)) for each in digest.course)
     return Section("course", "Course", (), (), (Column("from"), *_OUTCOMES), rows)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
 from typing import Any
@@ -19,6 +19,7 @@ from qpsmtpd.decisions.book import Book
 from qpsmtpd.decisions.decision import Decision, Outcome, Said
 from qpsmtpd.decisions.privacy import Privacy
 from qpsmtpd.decisions.selection import Selection
+from qpsmtpd.decisions.sieve import sieve_for
 from qpsmtpd.digest.digest import (
     DELAY_BOUNDS,
     SLOW,
@@ -34,7 +35,7 @@ from qpsmtpd.digest.digest import (
     Row,
     Traffic,
 )
-from qpsmtpd.digest.tally import Tally
+from qpsmtpd.digest.tally import Name, Tally
 from qpsmtpd.terminal import shown
 
 #: Rows of a table, unless somebody wants more, and of what is new.
@@ -55,6 +56,8 @@ _OF_RECIPIENTS = frozenset({"rcpt", "verify_recipient"})
 _is_code = re.compile(r"[245]\d\d|[245]\.\d{1,3}\.\d{1,3}", re.ASCII).fullmatch
 #: Between the parts of the name of a reason: no text that can be printed has it.
 _AND = "\n"
+#: For what comes again and again.
+_shown = functools.lru_cache(10_000)(shown)
 
 
 async def gather(
@@ -66,18 +69,15 @@ async def gather(
     rows: of each table.  Raises StoreError.
     """
     period = Period(selection.since, min(selection.until, now))
-    wanted = replace(selection, until=period.until)
-    both = replace(wanted, since=period.before.since)
+    both = replace(selection, since=period.before.since, until=period.until)
     with closing(Tally()) as tally:
         sums = _Sums(period, privacy, tally)
         oldest = await oldest_in(book)
-        # What cannot be read was counted by that already.
-        damaged = book.damaged
-        async for decision in book.oldest_first(both.since):
+        sieve = sieve_for([both])
+        async for decision in book.oldest_first(both.since, both.until, sieve):
             if both.has(decision):
-                sums.add(decision, recent=wanted.has(decision))
-        damaged = book.damaged - damaged
-        return sums.digest(rows, made=now, host=shown(host), oldest=oldest, damaged=damaged)
+                sums.add(decision, recent=decision.time >= period.since)
+        return sums.digest(rows, made=now, host=shown(host), oldest=oldest, damaged=book.damaged)
 
 
 async def oldest_in(book: Book) -> float | None:
@@ -104,8 +104,7 @@ class _Sums:
         """Count a decision of the period, or of the one before."""
         self._totals[decision.outcome, recent] += 1
         network = self._network(decision.ip)
-        for kind, name in _names(decision, network):
-            self._tally.add(kind, name, decision.outcome, recent=recent)
+        self._tally.add(_names(decision, network), decision.outcome, recent=recent)
         if decision.outcome == "accepted":
             self._traffic[recent] = _with_message(self._traffic[recent], decision)
         self._waiting.add(decision, network, recent=recent)
@@ -153,23 +152,28 @@ class _Sums:
 # --- the names that a decision counts for -----------------------------------------------------
 
 
-def _names(decision: Decision, network: str) -> Iterator[tuple[str, str]]:
+def _names(decision: Decision, network: str) -> list[Name]:
     """Each kind with a name."""
-    yield "plugin", shown(decision.plugin)
-    yield "network", network
+    names = [("plugin", _shown(decision.plugin)), ("network", network)]
     if decision.outcome != "accepted":
-        parts = (decision.plugin, decision.hook, decision.outcome, shape_of(decision.reply))
-        yield "reason", _AND.join(map(shown, parts))
+        parts = decision.plugin, decision.hook, decision.outcome, decision.reply
+        names.append(("reason", _reason_of(*parts)))
     if (sender := sender_of(decision)) is not None:
-        yield "sender", shown(sender) or "<>"
+        names.append(("sender", shown(sender) or "<>"))
         if domain := sender.rpartition("@")[2]:
-            yield "sender domain", shown(domain.lower())
+            names.append(("sender domain", _shown(domain.lower())))
     for recipient in _recipients(decision):
-        yield "recipient", shown(recipient)
+        names.append(("recipient", _shown(recipient)))
     for result in decision.results.split():
         # A client's karma is a number of its own.
         if not result.startswith("karma="):
-            yield "result", shown(result)
+            names.append(("result", _shown(result)))
+    return names
+
+
+@functools.lru_cache(10_000)
+def _reason_of(plugin: str, hook: str, outcome: str, reply: str) -> str:
+    return _AND.join(map(shown, (plugin, hook, outcome, shape_of(reply))))
 
 
 def sender_of(decision: Decision) -> str | None:
@@ -183,10 +187,10 @@ def _recipients(decision: Decision) -> Sequence[str]:
     """Each recipient once."""
     if decision.hook in _OF_RECIPIENTS and decision.about:
         return (decision.about,)
-    return tuple(dict.fromkeys(decision.recipients))
+    recipients = decision.recipients
+    return recipients if len(recipients) < 2 else tuple(dict.fromkeys(recipients))
 
 
-@functools.lru_cache(10_000)
 def shape_of(reply: str) -> str:
     """A reply without what differs from client to client, such as addresses and numbers.
 
@@ -237,18 +241,20 @@ class _Course:
         self._period = period
         self._part = part_of(period)
         number = -int(-period.seconds // self._part) or 1
-        self._counts = [Counts()] * min(number, _MOST_PARTS)
+        self._number = min(number, _MOST_PARTS)
+        self._counts: Counter[tuple[int, Outcome]] = Counter()
 
     def add(self, decision: Decision) -> None:
         place = int((decision.time - self._period.since) // self._part)
-        place = min(max(place, 0), len(self._counts) - 1)
-        self._counts[place] = self._counts[place].plus(decision.outcome)
+        self._counts[min(max(place, 0), self._number - 1), decision.outcome] += 1
 
     def bins(self) -> tuple[Bin, ...]:
-        since = self._period.since
-        return tuple(
-            Bin(since + number * self._part, counts) for number, counts in enumerate(self._counts)
-        )
+        return tuple(map(self._bin, range(self._number)))
+
+    def _bin(self, place: int) -> Bin:
+        outcomes: tuple[Outcome, ...] = "accepted", "deferred", "refused"
+        counts = Counts(*(self._counts[place, outcome] for outcome in outcomes))
+        return Bin(self._period.since + place * self._part, counts)
 
 
 def part_of(period: Period) -> float:
@@ -339,14 +345,15 @@ class _Checks:
 
     def add(self, decision: Decision) -> None:
         """A plugin that was asked several times counts once, with its worst answer."""
-        slow = {_check(said) for said in decision.trail if said.seconds >= SLOW}
-        faults = {_check(said) for said in decision.trail if said.outcome in _FAULTS}
+        bad = [said for said in decision.trail if said.seconds >= SLOW or said.outcome in _FAULTS]
+        if not bad:
+            return
+        checks = {_check(said) for said in bad}
         for said in decision.trail:
-            check = _check(said)
-            if check in slow or check in faults:
+            if (check := _check(said)) in checks:
                 self._longest[check] = max(self._longest.get(check, 0.0), said.seconds)
-        self._slow.update(slow)
-        self._faults.update(faults)
+        self._slow.update({_check(said) for said in bad if said.seconds >= SLOW})
+        self._faults.update({_check(said) for said in bad if said.outcome in _FAULTS})
 
     def results(self) -> tuple[Check, ...]:
         """The worst ones first."""

@@ -7,6 +7,7 @@ page needs no scripts, and nothing from elsewhere; a part has no style, which is
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from xml.etree.ElementTree import Element, SubElement, tostring
 
@@ -24,6 +25,7 @@ table { border-collapse: collapse; }
 th, td { padding: 0.2rem 0.8rem 0.2rem 0; text-align: left; vertical-align: top; }
 td { border-top: 1px solid #8884; max-width: 22rem; overflow-wrap: break-word; }
 th { font-weight: 600; }
+th::first-letter { text-transform: uppercase; }
 td:not(.number) { min-width: 5.5rem; }
 td:not(.number):last-child { min-width: 13rem; }
 .number { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
@@ -60,7 +62,7 @@ def element_of(report: Report, charts: Mapping[str, Element]) -> Element:
         found = SubElement(main, "section", id=section.key)
         SubElement(found, "h2").text = section.title
         for paragraph in section.paragraphs:
-            SubElement(found, "p").text = paragraph
+            _add_paragraph(found, paragraph)
         if section.lines:
             SubElement(found, "pre").text = "\n".join(section.lines)
         if section.key in charts:
@@ -68,6 +70,20 @@ def element_of(report: Report, charts: Mapping[str, Element]) -> Element:
         if section.rows:
             _add_table(found, section)
     return main
+
+
+_commands = re.compile("`((?:qpsmtpd|reject) [^`]*)`").split
+
+
+def _add_paragraph(parent: Element, text: str) -> None:
+    """A paragraph; commands and options of ours in it are between backticks."""
+    element = SubElement(parent, "p")
+    element.text, *parts = _commands(text)
+    for place, each in enumerate(parts):
+        if place % 2:
+            element[-1].tail = each
+        else:
+            SubElement(element, "code").text = each
 
 
 def _add_table(parent: Element, section: Section) -> None:

@@ -50,6 +50,11 @@ def numbers(*titles: str) -> tuple[Column, ...]:
     return tuple(Column(title, number=True) for title in titles)
 
 
+def zone_at(seconds: float) -> str:
+    """The time zone of this machine at a moment, such as CET."""
+    return f"{datetime.fromtimestamp(seconds, UTC).astimezone():%Z}"
+
+
 def shown_moment(seconds: float) -> str:
     """A time to the minute, in the time zone of this machine."""
     return f"{datetime.fromtimestamp(seconds, UTC).astimezone():%Y-%m-%d %H:%M}"
@@ -79,6 +84,7 @@ def shown_share(part: int, whole: int) -> str:
 
 def trend(now: float, before: float) -> str:
     """The change in per cent; "new" if there was nothing before."""
-    if now == before:
-        return "="
-    return f"{100 * (now - before) / before:+.0f} %" if before else "new"
+    if not before and now:
+        return "new"
+    percent = round(100 * (now - before) / before) if before else 0
+    return f"{percent:+} %" if percent else "="

@@ -14,6 +14,7 @@ from qpsmtpd.digest.sections import (
     numbers,
     shown_moment,
     shown_share,
+    zone_at,
 )
 from qpsmtpd.digest.shadow import KNOWN, Difference, Example, Level, Objection, Shadow
 
@@ -45,7 +46,9 @@ def shadow_report(shadow: Shadow) -> Report:
         _to_add(shadow),
     )
     title = f"What qpsmtpd at {shadow.host} would have refused"
-    return Report(title, f"{since} to {until}", tuple(filter(None, sections)))
+    return Report(
+        title, f"{since} to {until} {zone_at(shadow.period.until)}", tuple(filter(None, sections))
+    )
 
 
 # --- what lines that refuse nothing have said ---------------------------------------------------

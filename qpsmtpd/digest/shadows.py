@@ -12,6 +12,7 @@ from qpsmtpd.decisions.book import Book
 from qpsmtpd.decisions.decision import Decision, Said
 from qpsmtpd.decisions.privacy import Privacy
 from qpsmtpd.decisions.selection import Selection
+from qpsmtpd.decisions.sieve import sieve_for
 from qpsmtpd.digest.digest import Period
 from qpsmtpd.digest.gather import network_of, oldest_in, sender_of
 from qpsmtpd.digest.levels import CHAINS, levels_above, present_level
@@ -46,9 +47,8 @@ async def shadow_of(
     period = Period(selection.since, min(selection.until, now))
     finder = _Finder(privacy)
     oldest = await oldest_in(book)
-    damaged = book.damaged
-    async for decision in book.oldest_first(period.since):
-        if selection.has(decision) and decision.time <= period.until:
+    async for decision in book.oldest_first(period.since, period.until, sieve_for([selection])):
+        if selection.has(decision):
             finder.add(decision)
     objections = finder.objections()
     return Shadow(
@@ -56,7 +56,7 @@ async def shadow_of(
         host=shown(host),
         period=period,
         oldest=oldest,
-        damaged=book.damaged - damaged,
+        damaged=book.damaged,
         decisions=finder.decisions,
         accepted=finder.accepted,
         objections=objections,
@@ -83,17 +83,18 @@ class _Finder:
         accepted = decision.outcome == "accepted"
         self.accepted += accepted
         objections = {(said.plugin, said.hook): said for said in _restrained(decision)}
+        who = _who(decision, self._privacy)
         if decision.outcome == "deferred":
-            self._deferred.add(decision, self._privacy)
+            self._deferred.add(who)
         if objections:
-            hints = tuple(self._hints(decision))
+            hints = tuple(self._hints(decision, who))
             for said in objections.values():
                 self._of(said).add(decision, said, hints)
         elif accepted:
-            self._senders.add(decision, self._privacy)
+            self._senders.add(who)
 
-    def _hints(self, decision: Decision) -> Iterator[Hint]:
-        """What speaks for a message, whoever objects to it."""
+    def _hints(self, decision: Decision, who: int) -> Iterator[Hint]:
+        """What speaks for a message, whoever objects to it; the null sender is nobody."""
         results = decision.results.split()
         if decision.user:
             yield "logged in"
@@ -103,9 +104,9 @@ class _Finder:
             yield "allowlisted"
         if any(each.startswith("karma=") and each[6:].isdecimal() for each in results):
             yield "good karma"
-        if self._deferred.messages(decision, self._privacy):
+        if decision.sender and self._deferred.messages(who):
             yield "came back"
-        if self._senders.messages(decision, self._privacy) >= KNOWN:
+        if decision.sender and self._senders.messages(who) >= KNOWN:
             yield "known"
 
     def objections(self) -> tuple[Objection, ...]:
@@ -159,15 +160,14 @@ class _Senders:
     def __init__(self) -> None:
         self._messages: dict[int, int] = {}
 
-    def add(self, decision: Decision, privacy: Privacy) -> None:
-        who = _who(decision, privacy)
+    def add(self, who: int) -> None:
         if len(self._messages) >= MOST_SENDERS and who not in self._messages:
             del self._messages[next(iter(self._messages))]
         self._messages[who] = self._messages.get(who, 0) + 1
 
-    def messages(self, decision: Decision, privacy: Privacy) -> int:
-        """How many were from the sender of this one; the null sender is nobody."""
-        return self._messages.get(_who(decision, privacy), 0) if decision.sender else 0
+    def messages(self, who: int) -> int:
+        """How many were from this sender."""
+        return self._messages.get(who, 0)
 
 
 def _who(decision: Decision, privacy: Privacy) -> int:

@@ -8,14 +8,18 @@ to a scratch database of SQLite, a file that has no name and is gone with the pr
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from qpsmtpd.decisions.decision import Outcome
 from qpsmtpd.digest.digest import Counts, Row, Table
 
-#: Names in memory, of all kinds together.
-MOST_NAMES = 20_000
+#: Names in memory, of all kinds together; one decision may bring some more.
+MOST_NAMES = 50_000
+
+#: A kind, and a name of that kind.
+Name = tuple[str, str]
 
 _COLUMNS: dict[Outcome, int] = {"accepted": 0, "deferred": 1, "refused": 2}
 _BEFORE = 3
@@ -51,7 +55,8 @@ class Tally:
 
     def __init__(self, most: int = MOST_NAMES) -> None:
         self._most = most
-        self._counts: dict[tuple[str, str], list[int]] = {}
+        #: By column, then by kind and name.
+        self._counts: tuple[Counter[Name], ...] = tuple(Counter() for _ in range(_BEFORE + 1))
         self._scratch = sqlite3.connect("", isolation_level=None)
         self._scratch.executescript(_SCHEMA)
 
@@ -59,14 +64,11 @@ class Tally:
         """Forget everything."""
         self._scratch.close()
 
-    def add(self, kind: str, name: str, outcome: Outcome, *, recent: bool) -> None:
-        """Count a decision of the period, or of the one before.  The name can be printed."""
-        counts = self._counts.get((kind, name))
-        if counts is None:
-            if len(self._counts) >= self._most:
-                self._spill()
-            counts = self._counts[kind, name] = [0, 0, 0, 0]
-        counts[_COLUMNS[outcome] if recent else _BEFORE] += 1
+    def add(self, names: Iterable[Name], outcome: Outcome, *, recent: bool) -> None:
+        """Count a decision of the period, or of the one before.  The names can be printed."""
+        if sum(map(len, self._counts)) >= self._most:
+            self._spill()
+        self._counts[_COLUMNS[outcome] if recent else _BEFORE].update(names)
 
     def table(self, kind: str, most: int) -> Table:
         """The names with most decisions of the period."""
@@ -89,10 +91,11 @@ class Tally:
         return self._scratch.execute(query, values).fetchall()
 
     def _spill(self) -> None:
-        if not self._counts:
-            return
-        rows = ((*key, *counts) for key, counts in self._counts.items())
+        # In the order in which they lie in the table.
+        names = sorted({name for counts in self._counts for name in counts})
+        rows = ((*name, *(counts.get(name, 0) for counts in self._counts)) for name in names)
         self._scratch.execute("BEGIN")
         self._scratch.executemany(_ADD, rows)
         self._scratch.execute("COMMIT")
-        self._counts.clear()
+        for counts in self._counts:
+            counts.clear()

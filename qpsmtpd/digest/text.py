@@ -11,7 +11,8 @@ from typing import TextIO
 from qpsmtpd.digest.sections import Column, Report, Section
 from qpsmtpd.terminal import styled
 
-_WIDTH = 88
+#: Of a paragraph, in mail as well.
+_WIDTH = 78
 #: Characters of a cell, unless it is the last one.
 _MOST_CELL = 44
 

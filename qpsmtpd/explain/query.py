@@ -31,17 +31,18 @@ class Query:
 
     def means(self, decision: Decision) -> bool:
         """Whether a decision is meant."""
-        if self.outcome not in ("", decision.outcome):
-            return False
-        return any(each.has(decision) for each in self._meanings)
+        return any(each.has(decision) for each in self.meanings)
 
     def may_be_in(self, line: str) -> bool:
         """Whether a line of a log may tell of such a decision: most lines do not."""
         return self._is_spelled_otherwise or self.text.lower() in line.lower()
 
     @functools.cached_property
-    def _meanings(self) -> list[Selection]:
-        return [replace(each, secret=self.secret) for each in meanings(self.text)]
+    def meanings(self) -> list[Selection]:
+        """What the text may mean."""
+        return [
+            replace(each, outcome=self.outcome, secret=self.secret) for each in meanings(self.text)
+        ]
 
     @functools.cached_property
     def _is_spelled_otherwise(self) -> bool:

@@ -50,7 +50,7 @@ def story(decision: Decision) -> Iterator[str]:
 
 def sentences(decision: Decision, outcome: str) -> Iterator[str]:
     """What came, and what became of it; outcome: the word for that."""
-    yield f"{_client(decision)} connected."
+    yield f"{_client(decision)}."
     if decision.hook == "message":
         yield _message(decision)
     if decision.results:
@@ -59,16 +59,17 @@ def sentences(decision: Decision, outcome: str) -> Iterator[str]:
 
 
 def _client(decision: Decision) -> str:
-    parts = [decision.ip or "Somebody"]
+    text = decision.ip or "Somebody"
     if decision.name:
-        parts.append(f"({decision.name})")
+        text += f" ({decision.name})"
     if decision.helo:
-        parts.append(f"which called itself {decision.helo},")
+        text += f", which called itself {decision.helo},"
+    text += " connected"
     if decision.tls:
-        parts.append(f"with {decision.tls},")
+        text += f" with {decision.tls}"
     if decision.user:
-        parts.append(f"logged in as {decision.user},")
-    return shown(" ".join(parts)).removesuffix(",")
+        text += f"{' and' if decision.tls else ','} logged in as {decision.user}"
+    return shown(text)
 
 
 def _message(decision: Decision) -> str:

@@ -209,7 +209,7 @@ def _timing(timing: Timing) -> str:
     most = "over 5 % longer than is measured"
     if timing.most is not None:
         most = f"95 % within {_seconds(timing.most)}"
-    return f"{often}, {_seconds(timing.mean)} on average, {most}"
+    return f"{often}, mean {_seconds(timing.mean)}, {most}"
 
 
 def _seconds(seconds: float) -> str:

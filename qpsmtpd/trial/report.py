@@ -106,7 +106,7 @@ class Sums:
     def lines(self, *, compared: bool) -> Iterator[str]:
         """The sums."""
         parts = ", ".join(f"{count} {result}" for result, count in sorted(self.results.items()))
-        yield f"{self.total} messages: {parts or 'none'}"
+        yield f"{self.total} message{'s' * (self.total != 1)}: {parts or 'none'}"
         if compared:
             yield f"{self.changed} change"
             for (before, after), count in self.changes.most_common():

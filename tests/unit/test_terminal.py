@@ -7,7 +7,8 @@ import io
 
 import pytest
 
-from qpsmtpd.terminal import fitted, indented, print_anything, styled
+from qpsmtpd.terminal import Percentage, fitted, indented, print_anything, styled
+from qpsmtpd.testing import FakeClock
 
 
 class Terminal(io.StringIO):
@@ -72,3 +73,21 @@ def test_a_line_fits_a_terminal(monkeypatch: pytest.MonkeyPatch, columns: str) -
 
 def test_a_line_stays_one_in_a_pipe() -> None:
     assert fitted(io.StringIO(), "word " * 99) == "word " * 99
+
+
+def test_a_percentage_is_shown_of_what_takes_a_while() -> None:
+    clock = FakeClock()
+    terminal, pipe = Terminal(), io.StringIO()
+    for stream in (terminal, pipe):
+        progress = Percentage(stream, "Read", clock.monotonic)
+        progress.show(0.1)
+        progress.clear()
+        assert stream.getvalue() == ""
+        clock.advance(1)
+        progress.show(0.25)
+        progress.show(0.26)
+        clock.advance(0.5)
+        progress.show(0.5)
+        progress.clear()
+    assert terminal.getvalue() == "\rRead: 25%\033[K\rRead: 50%\033[K\r\033[K"
+    assert pipe.getvalue() == ""

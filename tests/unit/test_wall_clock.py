@@ -11,6 +11,7 @@ PACKAGE = Path(__file__).parents[2] / "qpsmtpd"
 
 #: The modules that do, and what for.  Times that pass are those of the monotonic clock or a store.
 DATES = {
+    "dashboard/pages.py": "the present time zone",
     "dashboard/reporting.py": "the period of a report",
     "dashboard/views.py": "which decisions are of the last hour or day",
     "decisions/keeper.py": "when a decision was taken, to be shown and searched",

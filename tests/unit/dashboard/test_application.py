@@ -76,9 +76,9 @@ async def test_now(config: Path) -> None:
 async def test_while_the_daemon_is_down_there_are_decisions(config: Path) -> None:
     async with a_dashboard(config, a_decision(-1)) as browser:
         text = texts_in((await browser.get("/")).text)
-        assert "the daemon is not running" in text
+        assert "The daemon is not running." in text
         assert "spamassassin" in text
-        assert "the daemon is not running" in texts_in((await browser.get("/services")).text)
+        assert "The daemon is not running." in texts_in((await browser.get("/services")).text)
         assert "the daemon is not running" in texts_in((await browser.get("/plugins")).text)
 
 
@@ -96,8 +96,8 @@ async def test_those_who_are_asked(config: Path) -> None:
     for part in (
         "12, 250 ms on average, 95 % within 1.0 s.",
         "nxdomain 2",
-        "clamd x in use 1 0",
-        "x 127.0.0.1:11333 down 9 1",
+        "clamd in use x 1 0",
+        "x down 127.0.0.1:11333 9 1",
         "x 40 1 0 1 1 2 250 ms 1.0 s",
         "dkim pass 3 x 1",
         "TLSv1.3 20",

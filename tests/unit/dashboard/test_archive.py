@@ -49,13 +49,44 @@ async def test_pages_have_each_decision_once_however_many_are_of_one_moment() ->
 async def test_one_question_looks_at_so_many(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MOST_LOOKED", 100)
     archive = await an_archive(*map(a_decision, range(300)))
-    nobody = [Selection(text="no such text")]
+    nobody = [Selection(text="nö such text")]
     found = await archive.search(nobody, EVER)
     assert (found.decisions, found.looked, found.further) == ([], 100, BEGIN + 199)
     found = await archive.search(nobody, BEGIN + 199)
     assert (found.looked, found.further) == (100, BEGIN + 99)
     found = await archive.search(nobody, BEGIN + 99)
     assert (found.looked, found.further) == (100, None)
+
+
+async def test_one_question_passes_over_so_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MOST_LEFT_OUT", 1000)
+    store = FakeStore()
+    await write(store, [a_decision(number * 10) for number in range(3000)])
+    archive, nobody = Archive(opener(store)), [Selection(address="nobody@example.test")]
+    found, pages, looked = await archive.search(nobody, EVER), 1, 0
+    while found.further is not None:
+        assert found.decisions == []
+        assert found.looked == pytest.approx(1000, abs=200)
+        looked += found.looked
+        found, pages = await archive.search(nobody, found.further), pages + 1
+    assert pages == 4
+    assert looked + found.looked >= 3000
+
+
+async def test_whoever_is_meant_is_found_however_far_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MOST_LEFT_OUT", 300)
+    store = FakeStore()
+    others = [a_decision(number * 7, sender="x@x.example") for number in range(2000)]
+    meant = [a_decision(number * 100) for number in (140, 95, 60, 7, 0)]
+    await write(store, sorted(others + meant, key=lambda each: each.time))
+    archive, found, until = Archive(opener(store)), [], EVER
+    while True:
+        page = await archive.search([Selection(address="sender@client.example")], until)
+        found += numbers(page)
+        if page.further is None:
+            break
+        until = page.further
+    assert found == [14000, 9500, 6000, 700, 0]
 
 
 async def test_what_is_older_than_wanted_is_not_looked_at() -> None:

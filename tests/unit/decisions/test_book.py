@@ -142,6 +142,36 @@ async def test_reading_back_from_a_time_looks_at_few_chunks() -> None:
     assert [each async for each in book.newest_first(BEGIN - 1)] == []
 
 
+async def test_a_period_is_read_alone() -> None:
+    store = CountingStore()
+    book = Book(store)
+    told: list[float] = []
+    book.tell = told.append
+    # Some chunks begin a minute before those in front of them.
+    for number in range(1000):
+        await write(book, a_decision(number * 100 - 59 * (number % 3)))
+    every = [each.time async for each in book.oldest_first()]
+    assert told[-1] == 1.0
+    assert told == sorted(told)
+    for since, until in ((0, 10**6), (50_000, 50_900), (50_041, 50_041), (99_900, 10**6), (-9, -1)):
+        store.asked = 0
+        found = [each.time async for each in book.oldest_first(BEGIN + since, BEGIN + until)]
+        wanted = [time for time in every if BEGIN + since <= time <= BEGIN + until]
+        assert sorted(found) == sorted(wanted)
+        assert store.asked < 100 or since == 0
+
+
+async def test_what_a_sieve_leaves_out_is_counted() -> None:
+    book = Book(FakeStore())
+    for number in range(0, 40, 4):
+        await write(
+            book, *(a_decision(each, id=f"A.B.{each}.1") for each in range(number, number + 4))
+        )
+    found = [each async for each in book.newest_first(sieve=lambda octets: b"A.B.6.1" in octets)]
+    assert [each.time - BEGIN for each in found] == [6]
+    assert book.left_out == 39
+
+
 class CountingStore(FakeStore):
     """Counts what is read."""
 

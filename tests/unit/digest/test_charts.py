@@ -6,8 +6,10 @@ import pytest
 from qpsmtpd.digest import charts
 from qpsmtpd.digest.charts import charts_of
 from qpsmtpd.digest.dailyreport import daily
+from qpsmtpd.digest.digest import Bin, Counts
 from qpsmtpd.digest.page import page
-from tests.unit.decisions.examples import a_decision
+from qpsmtpd.digest.sections import shown_moment
+from tests.unit.decisions.examples import BEGIN, a_decision
 from tests.unit.digest.examples import (
     HOUR,
     a_digest,
@@ -46,3 +48,17 @@ async def test_without_svgwrite_there_are_tables(monkeypatch: pytest.MonkeyPatch
     digest = await a_digest()
     assert charts_of(digest) == {}
     assert "<table" in page(daily(digest), charts_of(digest))
+
+
+@pytest.mark.parametrize(("number", "every"), [(1, 1), (7, 1), (24, 4), (60, 10), (520, 100)])
+def test_labels_are_at_even_distances(number: int, every: int) -> None:
+    bins = [Bin(BEGIN + 60 * each, Counts(accepted=1)) for each in range(number)]
+    texts = [text.text for text in charts.columns(bins, "x").iter("text")]
+    moments = [shown_moment(each.begin)[11:] for each in bins]
+    assert [text for text in texts if text in moments] == moments[::every]
+
+
+def test_half_of_the_scale_is_a_number() -> None:
+    bins = [Bin(BEGIN, Counts(accepted=81))]
+    texts = [text.text for text in charts.columns(bins, "x").iter("text")]
+    assert {"0", "41", "82"} <= set(texts)

@@ -31,7 +31,7 @@ async def test_what_the_daily_report_shows() -> None:
 async def test_without_decisions() -> None:
     report = daily(await digest_of())
     assert report.sections[0].paragraphs == ("Nothing is kept in the store.",)
-    assert [section.key for section in report.sections] == ["summary", "course"]
+    assert [section.key for section in report.sections] == ["summary"]
     assert charts_of(await digest_of()) == {}
 
 

@@ -47,3 +47,9 @@ async def test_texts_arrive_as_they_are(text: str) -> None:
     tree = parsed(page(Report(text, text, (section,)), {}))
     for path in (".//h1", ".//h2", ".//section/p", ".//th", ".//td", ".//pre"):
         assert (tree.find(path).text or "") == text.lstrip("\n")
+
+
+def test_commands_look_like_commands() -> None:
+    text = "Try `qpsmtpd explain ID`, or `reject 0`; `others` do not."
+    html = page(Report("t", "s", (Section("k", "T", (text,)),)), {})
+    assert "Try <code>qpsmtpd explain ID</code>, or <code>reject 0</code>; `others` do" in html

@@ -28,7 +28,7 @@ def test_it_counts_exactly_however_little_it_holds(
     before: Counter[str] = Counter()
     with closing(Tally(most)) as tally:
         for kind, name, outcome, recent in added:
-            tally.add(kind, name, outcome, recent=recent)
+            tally.add([(kind, name)], outcome, recent=recent)
             if kind == "sender":
                 (now if recent else before)[name] += 1
         table, new = tally.table("sender", rows), tally.new("sender", 100)
@@ -44,6 +44,6 @@ def test_it_counts_exactly_however_little_it_holds(
 def test_outcomes_are_kept_apart() -> None:
     with closing(Tally()) as tally:
         for outcome in (*OUTCOMES, "refused"):
-            tally.add("sender", "a", outcome, recent=True)
+            tally.add([("sender", "a")], outcome, recent=True)
         assert tally.table("sender", 1).rows[0].counts == Counts(1, 1, 2)
         assert tally.table("network", 1) == ((), Counts(), 0)

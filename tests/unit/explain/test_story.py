@@ -17,7 +17,7 @@ def told(**changes: Any) -> str:
 def test_a_message_in_sentences() -> None:
     text = told()
     for sentence in (
-        "192.0.2.7 (mail.client.example) which called itself client.example, with TLSv1.3",
+        "192.0.2.7 (mail.client.example), which called itself client.example, connected with TLS",
         "from <Sender@Client.example>, to <user@example.test> and 1 other, 4711 bytes",
         "It was refused by the plugin spamassassin: 552 5.7.1 spam score exceeded threshold "
         "(the reason: score 12 of 5).",

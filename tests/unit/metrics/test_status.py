@@ -121,8 +121,8 @@ def test_the_page(status: Status) -> None:
     assert "accepted            10.0            10\n" in text
     assert "3 of 100 open: data 2, command 1" in text
     assert "dnsbl connect                        deny 6" in text
-    assert "once, 3 s on average, 95 % within 5 s" in text
-    assert "once, 8 min on average, over 5 % longer than is measured" in text
+    assert "once, mean 3 s, 95 % within 5 s" in text
+    assert "once, mean 8 min, over 5 % longer than is measured" in text
     assert "event loops were late: not yet" in text
     assert "WARNING: Days until a certificate expires: 10\n" in text
     assert "\033" not in text and "\u202e" not in text
