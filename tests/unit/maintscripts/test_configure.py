@@ -12,8 +12,19 @@ from pathlib import Path
 import pytest
 
 from maintscripts import ask, configure
-from maintscripts.ask import LISTEN, MAILDIR, METHOD, RCPTHOSTS, STARTUP, Facts, detect
+from maintscripts.answers import Answers
+from maintscripts.ask import (
+    INTEGRATION,
+    LISTEN,
+    MAILDIR,
+    METHOD,
+    RCPTHOSTS,
+    STARTUP,
+    Facts,
+    detect,
+)
 from maintscripts.ownership import Owner
+from tests.unit.doctor.fakes import FakeMachine
 from tests.unit.maintscripts.fake_debconf import FakeDebconf
 from tests.unit.maintscripts.perl_files import write_perl_files
 
@@ -35,7 +46,7 @@ class Machine:
 
     @property
     def facts(self) -> Facts:
-        return self._facts or detect(self.root, postconf=lambda root: "mail.example.org\n")
+        return self._facts or detect(self.root, postconf=lambda *_: "mail.example.org\n")
 
     def write(self, path: str, text: str) -> None:
         target = self.root / path
@@ -193,6 +204,71 @@ def test_an_edited_socket_is_not_restarted_by_every_upgrade(tmp_path: Path) -> N
     edited.write(ask.SOCKET, "[Socket]\nListenStream=/run/x.socket\n")
     assert ask.SOCKET in edited.stage()  # and ucf keeps what is there
     assert edited.apply() == "start"
+
+
+def test_the_socket_moves_into_postfix_and_back(tmp_path: Path) -> None:
+    moved = machine(tmp_path, {STARTUP: "true", LISTEN: "192.0.2.1"})
+    moved.configure()
+    (before, method) = (moved.read(ask.SOCKET), moved.read(QUEUE_METHOD))
+    moved.db.values[INTEGRATION] = "inside"
+    assert moved.configure() == "restart"
+    lines = ask.lines_of(moved.read(ask.SOCKET))
+    assert f"ListenStream={ask.MILTER_SOCKET}" in lines
+    assert not [line for line in lines if line.startswith("ListenStream=1")]
+    assert moved.read(QUEUE_METHOD) == method
+    (tmp_path / configure.LISTENED).unlink()
+    moved.db.values[INTEGRATION] = "front"
+    assert moved.configure() == "restart"
+    assert moved.read(ask.SOCKET) == before
+
+
+def test_without_the_postfix_to_be_in_nothing_is_started(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    values = {STARTUP: "true", INTEGRATION: "inside"}
+    assert machine(tmp_path, values, Facts(mta="exim")).configure() == "stop"
+    assert "to work inside Postfix, which is not there" in capsys.readouterr().err
+
+
+INSIDE = Answers(startup_enabled=True, inside=True, method="postfix")
+TO_ASK = "  postconf -e smtpd_milters=unix:qpsmtpd/milter\n"
+NOT_TO_ASK = "  postconf -e smtpd_milters=\n"
+
+
+@pytest.mark.parametrize(
+    ("answers", "milters", "said"),
+    [
+        (INSIDE, "", TO_ASK),
+        (INSIDE, "unix:qpsmtpd/milter", ""),
+        (Answers(inside=True, method="postfix"), "", ""),  # it is not started
+        (Answers(inside=True, method="postfix"), "unix:qpsmtpd/milter", NOT_TO_ASK),
+        (Answers(startup_enabled=True, method="postfix"), "inet:localhost:8891", ""),
+        (Answers(startup_enabled=True, method="postfix"), "unix:qpsmtpd/milter", NOT_TO_ASK),
+        (None, "unix:qpsmtpd/milter", NOT_TO_ASK),
+        (None, "", ""),
+    ],
+)
+def test_what_postfix_has_to_be_told(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    answers: Answers | None,
+    milters: str,
+    said: str,
+) -> None:
+    there = FakeMachine(tmp_path)
+    there.command("postconf -xh queue_directory", "/var/spool/postfix")
+    there.command("postconf -M", "smtp inet n - y - - smtpd")
+    for option in ("-h", "-xh"):
+        there.command(f"postconf {option} smtpd_milters", milters)
+    configure.tell_postfix(there, answers)
+    printed = capsys.readouterr().err
+    assert (said in printed) if said else not printed
+    assert printed.count("systemctl reload postfix") == bool(said)
+
+
+def test_without_postfix_nobody_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    configure.tell_postfix(FakeMachine(tmp_path), INSIDE)
+    assert not capsys.readouterr().err
 
 
 def test_answers_are_pending_until_everything_is_done(tmp_path: Path) -> None:
