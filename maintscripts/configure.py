@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""configure: what `postinst configure` does, in two steps; and a word when the package goes.
+"""configure: what `postinst configure` does, in two steps; and what Postfix is to be told.
 
     python3 -m maintscripts.configure stage DIRECTORY
     python3 -m maintscripts.configure apply [OLD_VERSION]
@@ -9,12 +9,12 @@ those about which ucf has to ask.  `apply`, once
 the user qpsmtpd exists, does everything else, and prints what has to be done with the service:
 `start`, `restart` (it listens elsewhere now) or `stop`.
 
-    python3 -m maintscripts.configure leave
+    python3 -m maintscripts.configure tell start|restart|stop|remove
 
-says what is to be undone in Postfix when the package is removed.
+says what is to be done in Postfix after that, by its administrator.
 
-Both may be repeated at any time, and after any interruption.  They speak with debconf on descriptor
-3 and standard input, as its shell library leaves them to postinst.
+All may be repeated at any time, and after any interruption.  The two speak with debconf on
+descriptor 3 and standard input, as its shell library leaves them to postinst.
 """
 
 from __future__ import annotations
@@ -55,9 +55,9 @@ from maintscripts.render import render
 from qpsmtpd.config.files import ConfigFiles
 from qpsmtpd.config.pluginfinder import PluginFinder
 from qpsmtpd.config.pluginlines import missing_lines
-from qpsmtpd.config.runoptions import ListenAddress
 from qpsmtpd.doctor.fronts import untold
 from qpsmtpd.doctor.machine import Machine
+from qpsmtpd.doctor.units import front_addresses
 from qpsmtpd.errors import ConfigError
 
 USER = "qpsmtpd"
@@ -194,14 +194,12 @@ def _why_not(answers: Answers) -> str:
     return "it has no delivery method yet"
 
 
-def tell_postfix(machine: Machine, answers: Answers | None = None) -> None:
-    """Say what Postfix has to be told by its administrator: to ask us, or not any more.
-
-    answers: None if the package goes.
-    """
-    asked = answers is not None and answers.inside and answers.wanted
-    fronts = [ListenAddress("", 0, kind="milter", path=MILTER_SOCKET)] if asked else []
-    for finding in untold(machine, fronts):
+def tell_postfix(machine: Machine, verdict: str) -> None:
+    """Say what Postfix has to be told by its administrator: to ask us, or not any more."""
+    fronts = front_addresses(machine) if verdict != "remove" else []
+    if verdict == "stop":
+        fronts = [address for address in fronts if address.path != MILTER_SOCKET]
+    for finding in untold(machine, fronts, MILTER_SOCKET):
         note(f"{finding.text}. {finding.advice}")
         for command in finding.commands:
             print(f"  {command}", file=sys.stderr)
@@ -294,9 +292,10 @@ def _make_maildir(root: Path, path: str, owner: Owner) -> None:
 
 def main(arguments: Sequence[str]) -> int:
     """Do one of the steps."""
-    if arguments == ["leave"]:
-        tell_postfix(Machine())
-        return 0
+    match arguments:
+        case ["tell", verdict]:
+            tell_postfix(Machine(), verdict)
+            return 0
     try:
         with open(3, "wb", closefd=False) as commands:
             return _do(arguments, system_root(), Debconf(commands, sys.stdin.buffer))
@@ -313,10 +312,9 @@ def _do(arguments: Sequence[str], root: Path, db: Debconf) -> int:
         case ["apply", *old]:
             owner = Owner(pwd.getpwnam(USER).pw_uid, grp.getgrnam(USER).gr_gid)
             print(apply(root, db, facts, run, owner, "".join(old)))
-            if root == Path("/"):  # whose Postfix it would be
-                tell_postfix(Machine(), read_answers(db, facts)[0])
         case _:
-            note(f"{' '.join(arguments)!r}: none of stage DIRECTORY, apply [OLD_VERSION], leave")
+            known = "stage DIRECTORY, apply [OLD_VERSION], tell VERDICT"
+            note(f"{' '.join(arguments)!r} is none of {known}")
             return 2
     return 0
 

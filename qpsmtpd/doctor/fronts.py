@@ -148,11 +148,14 @@ def check_fronts(installation: Installation) -> Iterator[Finding]:
         yield from _asked_in_vain(installation.machine, installation.fronts)
 
 
-def untold(machine: Machine, fronts: Iterable[ListenAddress]) -> Iterator[Finding]:
-    """What Postfix has to be told when we are to listen on these addresses, and on no others."""
+def untold(machine: Machine, fronts: Iterable[ListenAddress], path: str) -> Iterator[Finding]:
+    """What Postfix has to be told: to ask at this socket of ours, and where we are not, not to ask.
+
+    fronts: all sockets and addresses of ours where mail systems can ask.
+    """
     fronts = tuple(fronts)
     for address in fronts:
-        asking = _Asking.read(machine, address.kind)
+        asking = _Asking.read(machine, address.kind) if address.path == path else None
         if asking is not None and not asking.names(address):
             yield _unasked(asking, address)
     yield from _asked_in_vain(machine, fronts)

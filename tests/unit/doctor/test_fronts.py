@@ -152,14 +152,13 @@ def test_where_nothing_says_where_we_listen_nobody_asks_in_vain(machine: FakeMac
 
 def test_what_postfix_is_to_be_told(machine: FakeMachine) -> None:
     """The same as the doctor says, but for what is only so once we have been started."""
-    front = parse_listen(f"milter:{SOCKET}")
+    fronts = [parse_listen(f"milter:{SOCKET}"), parse_listen("policy:127.0.0.1:10030")]
     asked(machine, f"milter:{SOCKET}")
-    assert summary(untold(machine, [front])) == [
-        "warning smtpd_milters of Postfix does not name it"
-    ]
+    said = summary(untold(machine, fronts, SOCKET))
+    assert said == ["warning smtpd_milters of Postfix does not name it"]
     asked(machine, f"milter:{SOCKET}", smtpd_milters="unix:qpsmtpd/milter")
-    assert list(untold(machine, [front])) == []
-    assert len(list(untold(machine, []))) == 1
+    assert list(untold(machine, fronts, SOCKET)) == []
+    assert len(list(untold(machine, [], SOCKET))) == 1
 
 
 def test_a_chroot_that_the_socket_is_outside_of(machine: FakeMachine) -> None:

@@ -24,6 +24,7 @@ from maintscripts.ask import (
     detect,
 )
 from maintscripts.ownership import Owner
+from maintscripts.render import render
 from tests.unit.doctor.fakes import FakeMachine
 from tests.unit.maintscripts.fake_debconf import FakeDebconf
 from tests.unit.maintscripts.perl_files import write_perl_files
@@ -230,44 +231,73 @@ def test_without_the_postfix_to_be_in_nothing_is_started(
     assert "to work inside Postfix, which is not there" in capsys.readouterr().err
 
 
-INSIDE = Answers(startup_enabled=True, inside=True, method="postfix")
 TO_ASK = "  postconf -e smtpd_milters=unix:qpsmtpd/milter\n"
 NOT_TO_ASK = "  postconf -e smtpd_milters=\n"
+OURS, OTHERS = "unix:qpsmtpd/milter", "inet:localhost:8891"
+
+
+def with_units(root: Path, inside: bool) -> FakeMachine:
+    """A machine with the units of the package, and what has been answered."""
+    there = FakeMachine(root)
+    there.file("/usr/lib/systemd/system/qpsmtpd.socket", "[Socket]\nListenStream=25\n")
+    there.file(f"/{ask.SOCKET}", render(Answers(inside=inside))[f"/{ask.SOCKET}"])
+    return there
 
 
 @pytest.mark.parametrize(
-    ("answers", "milters", "said"),
+    ("inside", "verdict", "milters", "said"),
     [
-        (INSIDE, "", TO_ASK),
-        (INSIDE, "unix:qpsmtpd/milter", ""),
-        (Answers(inside=True, method="postfix"), "", ""),  # it is not started
-        (Answers(inside=True, method="postfix"), "unix:qpsmtpd/milter", NOT_TO_ASK),
-        (Answers(startup_enabled=True, method="postfix"), "inet:localhost:8891", ""),
-        (Answers(startup_enabled=True, method="postfix"), "unix:qpsmtpd/milter", NOT_TO_ASK),
-        (None, "unix:qpsmtpd/milter", NOT_TO_ASK),
-        (None, "", ""),
+        (True, "start", "", TO_ASK),
+        (True, "restart", OURS, ""),
+        (True, "stop", "", ""),
+        (True, "stop", OURS, NOT_TO_ASK),
+        (True, "remove", OURS, NOT_TO_ASK),
+        (True, "remove", "", ""),
+        (False, "start", OTHERS, ""),
+        (False, "restart", OURS, NOT_TO_ASK),
     ],
 )
 def test_what_postfix_has_to_be_told(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
-    answers: Answers | None,
+    inside: bool,
+    verdict: str,
     milters: str,
     said: str,
 ) -> None:
-    there = FakeMachine(tmp_path)
+    there = with_units(tmp_path, inside)
     there.command("postconf -xh queue_directory", "/var/spool/postfix")
     there.command("postconf -M", "smtp inet n - y - - smtpd")
     for option in ("-h", "-xh"):
         there.command(f"postconf {option} smtpd_milters", milters)
-    configure.tell_postfix(there, answers)
+    configure.tell_postfix(there, verdict)
     printed = capsys.readouterr().err
     assert (said in printed) if said else not printed
     assert printed.count("systemctl reload postfix") == bool(said)
 
 
+def test_a_policy_service_beside_the_port_is_asked_rightly(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As in README.Debian, with a socket unit of its own."""
+    there = with_units(tmp_path, inside=False)
+    there.file(
+        "/etc/systemd/system/qpsmtpd-policy.socket",
+        "[Socket]\nListenStream=/var/spool/postfix/qpsmtpd/policy\nFileDescriptorName=policy\n"
+        "Service=qpsmtpd.service\n",
+    )
+    there.command("postconf -xh queue_directory", "/var/spool/postfix")
+    there.command("postconf -M", "smtp inet n - y - - smtpd")
+    asked = "check_policy_service unix:qpsmtpd/policy"
+    there.command("postconf -xh smtpd_recipient_restrictions", asked)
+    configure.tell_postfix(there, "start")
+    assert not capsys.readouterr().err
+    configure.tell_postfix(there, "remove")
+    assert "names unix:qpsmtpd/policy, where qpsmtpd does not listen" in capsys.readouterr().err
+
+
 def test_without_postfix_nobody_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    configure.tell_postfix(FakeMachine(tmp_path), INSIDE)
+    configure.tell_postfix(with_units(tmp_path, inside=True), "start")
     assert not capsys.readouterr().err
 
 

@@ -258,7 +258,7 @@ def test_debconf_is_let_go_before_anything_starts() -> None:
 
 def test_a_service_that_does_not_start_fails_no_installation() -> None:
     code = code_of("postinst")
-    starting = code[code.index('case "$verdict"') :]
+    starting = code[code.rindex('case "$verdict"') :]
     shell = f"""set -e
         verdict=$1
         deb-systemd-invoke() {{ return 1; }}
