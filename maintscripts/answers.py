@@ -14,6 +14,8 @@ from maintscripts.ask import (
     DEFAULT_LEVEL,
     DEFAULT_MAILDIR,
     DEFAULT_PROXY,
+    INTEGRATION,
+    INTEGRATIONS,
     LEVELS,
     LISTEN,
     MAILDIR,
@@ -42,6 +44,8 @@ LOOPBACK = ("127.0.0.1", SMTP_PORT)
 class Answers:
     """The answers, complete and usable; the templates see these fields.
 
+    inside: whether it works inside Postfix, as its milter; addresses, method and rcpthosts are then
+        of no use, and kept.
     listen: addresses and ports; none means all addresses.
     method: one of METHODS.
     protection: the level of filters, one of LEVELS.
@@ -50,6 +54,7 @@ class Answers:
     """
 
     startup_enabled: bool = False
+    inside: bool = False
     listen: tuple[tuple[str, int], ...] = ()
     method: str = "none"
     maildir: str = DEFAULT_MAILDIR
@@ -77,8 +82,11 @@ def settle(values: Mapping[str, str], facts: Facts) -> tuple[Answers, list[str]]
         for word in facts.dropped
         if word != UNSET
     ]
+    inside = _inside(values.get(INTEGRATION, ""), notes)
     listen = _listen(values.get(LISTEN, ""), notes)
     method = _method(values.get(METHOD, ""), facts, notes)
+    if inside:
+        method = _method_inside(method, facts)
     maildir = values.get(MAILDIR, "") or DEFAULT_MAILDIR
     if not usable_directory(maildir):
         if method == "maildir":
@@ -92,10 +100,11 @@ def settle(values: Mapping[str, str], facts: Facts) -> tuple[Answers, list[str]]
             notes.append(f"{values[PROXY]!r} is not HOST or HOST:PORT: nothing is delivered")
             method = "none"
         proxy_host, proxy_port = DEFAULT_PROXY, SMTP_PORT
-    if method == "proxy" and _is_here(proxy_host, proxy_port, listen):
+    if method == "proxy" and not inside and _is_here(proxy_host, proxy_port, listen):
         notes.append(f"{proxy_host} port {proxy_port} is where qpsmtpd itself listens: mail loops")
     answers = Answers(
         startup_enabled=values.get(STARTUP) == "true",
+        inside=inside,
         listen=listen,
         method=method,
         maildir=maildir.rstrip("/"),
@@ -107,6 +116,19 @@ def settle(values: Mapping[str, str], facts: Facts) -> tuple[Answers, list[str]]
         qmail_queue=facts.qmail_queue,
     )
     return answers, notes
+
+
+def _inside(answer: str, notes: list[str]) -> bool:
+    if answer and answer not in INTEGRATIONS:
+        notes.append(f"{answer!r} is neither {' nor '.join(INTEGRATIONS)}: front is used")
+    return answer == "inside"
+
+
+def _method_inside(method: str, facts: Facts) -> str:
+    """A method, which the file plugins has to have, if Postfix is there; else nothing can start."""
+    if facts.mta != "postfix":
+        return "none"
+    return "postfix" if method == "none" else method
 
 
 def _listen(answer: str, notes: list[str]) -> tuple[tuple[str, int], ...]:

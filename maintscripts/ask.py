@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import IO
 
 STARTUP = "qpsmtpd/startup_enabled"
+INTEGRATION = "qpsmtpd/integration"
 LISTEN = "qpsmtpd/listen_interfaces"
 METHOD = "qpsmtpd/queue_plugin"
 PROXY = "qpsmtpd/queue_smtp_proxy_destination"
@@ -40,6 +41,11 @@ REPORT_TO = "qpsmtpd/report_to"
 LEAVE_OUT = "qpsmtpd/leave_out_plugins"
 STOP = "qpsmtpd/stop_upgrade"
 
+#: In front of a mail system, or inside Postfix, as its milter.
+INTEGRATIONS = ("front", "inside")
+#: Where Postfix finds us then, as from its chroot, and where that is.
+MILTER = "unix:qpsmtpd/milter"
+MILTER_SOCKET = "/var/spool/postfix/qpsmtpd/milter"
 METHODS = ("exim", "postfix", "qmail", "proxy", "maildir", "none")
 #: The graded chains; each has all plugins of the one before it.
 LEVELS = ("minimal", "standard", "strict")
@@ -62,6 +68,7 @@ REPORTS = "etc/qpsmtpd/report_to"
 FILTERS = "etc/qpsmtpd/debian-protection"
 PLUGINS = "etc/qpsmtpd/plugins"
 SOCKET = "etc/systemd/system/qpsmtpd.socket.d/debconf.conf"
+_CHOICES = {INTEGRATION: INTEGRATIONS, METHOD: METHODS, PROTECTION: LEVELS}
 _WANTS = (
     "etc/systemd/system/sockets.target.wants/qpsmtpd.socket",
     "etc/systemd/system/multi-user.target.wants/qpsmtpd.service",
@@ -70,6 +77,7 @@ _LABEL = r"[0-9A-Za-z_\xa1-\U0010ffff-]+"
 _looks_like_domain = re.compile(rf"\.?{_LABEL}(?:\.{_LABEL})*|\[[0-9A-Za-z:.]+\]").fullmatch
 _is_directory = re.compile(r"(?:/[\w.+@%=,:~-]+)+/?", re.ASCII).fullmatch
 _is_address = re.compile(r"[0-9A-Za-z_.+=-]+@[0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*").fullmatch
+_is_one_word = re.compile(r"[\w@%+=:,./-]+", re.ASCII).fullmatch  # for a shell
 _has_dots_only = re.compile(r"/\.\.?(?:/|$)").search
 _is_variable = re.compile(r"\s*(\w+)=(?:\"([^\"]*)\"|'([^']*)'|(\S*))\s*").fullmatch
 
@@ -170,6 +178,7 @@ class Facts:
     """What the system says.
 
     mta: the installed mail system as one of METHODS, "" if we know none.
+    milters: what Postfix has in smtpd_milters.
     local_domains: for each method the domains that its mail system takes mail for.
     on_disk: answers that the files hold, by the name of the question.
     written: the answers that this package wrote to the files the last time.
@@ -185,6 +194,7 @@ class Facts:
     """
 
     mta: str = ""
+    milters: str = ""
     local_domains: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     on_disk: Mapping[str, str] = field(default_factory=dict)
     written: Mapping[str, str] = field(default_factory=dict)
@@ -209,12 +219,11 @@ def packages_of(status: Path) -> set[str]:
     return found
 
 
-def run_postconf(root: Path) -> str:
-    """Postfix's own domains with everything expanded, as it prints them; "" if it cannot."""
-    command = (str(root / "usr/sbin/postconf"), "-x", "-h", "mydestination", "relay_domains")
+def run_postconf(root: Path, *arguments: str) -> str:
+    """What Postfix says of its configuration; "" if it cannot."""
     try:
         return subprocess.run(  # noqa: S603 - a fixed command
-            command,
+            (str(root / "usr/sbin/postconf"), "-h", *arguments),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -228,15 +237,16 @@ def run_postconf(root: Path) -> str:
 def detect(
     root: Path,
     installed: Callable[[Path], set[str]] = packages_of,
-    postconf: Callable[[Path], str] = run_postconf,
+    postconf: Callable[..., str] = run_postconf,
 ) -> Facts:
     """What the system below `root` says.  `installed` reads dpkg's status file."""
     queue = next((path for path in _QMAIL_QUEUE if (root / path).exists()), "")
     on_disk, dropped = _answers_on_disk(root)
     return Facts(
         mta=_detect_mta(root, installed(root / "var/lib/dpkg/status"), queue),
+        milters=postconf(root, "smtpd_milters").strip(),
         local_domains={
-            "postfix": _only_domains(words(postconf(root))),
+            "postfix": _only_domains(words(postconf(root, "-x", "mydestination", "relay_domains"))),
             "exim": _only_domains(_exim_words(root)),
             "qmail": _only_domains(_qmail_words(root)),
         },
@@ -409,6 +419,8 @@ def _answers_written(root: Path) -> dict[str, str]:
     if "SERVER" in settings:
         return {}  # of the Perl version, whose init script read it: it was edited
     found = _of_settings(settings)
+    if settings:
+        found.setdefault(INTEGRATION, "front")  # as in versions that did not ask
     if "RCPTHOSTS" in settings:
         found[RCPTHOSTS] = settings["RCPTHOSTS"]
     return found
@@ -422,6 +434,7 @@ def _domains_on_disk(text: str) -> tuple[list[str], list[str]]:
 
 def _of_settings(settings: Mapping[str, str]) -> dict[str, str]:
     names = {
+        INTEGRATION: "INTEGRATION",
         LISTEN: "INTERFACES",
         METHOD: "QUEUE_PLUGIN",
         MAILDIR: "QUEUE_MAILDIR_DESTINATION",
@@ -432,10 +445,9 @@ def _of_settings(settings: Mapping[str, str]) -> dict[str, str]:
     found = {question: settings[name] for question, name in names.items() if name in settings}
     if "ENABLED" in settings:
         found[STARTUP] = "true" if settings["ENABLED"] in ("true", "1") else "false"
-    if found.get(METHOD) not in METHODS:
-        found.pop(METHOD, None)
-    if found.get(PROTECTION) not in LEVELS:
-        found.pop(PROTECTION, None)
+    for question, choices in _CHOICES.items():
+        if found.get(question) not in choices:
+            found.pop(question, None)
     if found.get(LISTEN) == UNSET:
         del found[LISTEN]
     return found
@@ -469,17 +481,20 @@ def of_filters(text: str) -> dict[str, str]:
 
 
 def _of_socket(text: str) -> dict[str, str]:
-    """The addresses of a drop-in of the socket; nothing if debconf could not have written it."""
+    """What a drop-in of the socket stands for; nothing if debconf could not have written it."""
     found: list[str] = []
     for line in lines_of(text):
         name, _, value = (part.strip() for part in line.partition("="))
         if name == "ListenStream":
             found = [*found, value] if value else []
+    if found == [MILTER_SOCKET]:
+        return {INTEGRATION: "inside"}
     if found == [str(SMTP_PORT)]:
-        return {LISTEN: ""}
+        return {INTEGRATION: "front", LISTEN: ""}
     if not found or not all(_accepts(address_and_port, word) for word in found):
         return {}
-    return {LISTEN: " ".join(short(address_and_port(word)) for word in found)}
+    listen = " ".join(short(address_and_port(word)) for word in found)
+    return {INTEGRATION: "front", LISTEN: listen}
 
 
 def short(endpoint: tuple[str, int]) -> str:
@@ -551,8 +566,19 @@ class Question:
     low: bool = False
 
 
+def _in_front(facts: Facts, answers: Answers) -> bool:
+    """Whether it is to take mail from the network and to hand it over."""
+    return answers[STARTUP] == "true" and answers[INTEGRATION] != "inside"
+
+
 def _by_method(method: str) -> Callable[[Facts, Answers], bool]:
-    return lambda facts, answers: answers[STARTUP] == "true" and answers[METHOD] == method
+    return lambda facts, answers: _in_front(facts, answers) and answers[METHOD] == method
+
+
+def _has_a_choice(facts: Facts, answers: Answers) -> bool:
+    """Whether it can be inside; or is to be, where Postfix was."""
+    is_there = facts.mta == "postfix" or answers[INTEGRATION] == "inside"
+    return answers[STARTUP] == "true" and is_there
 
 
 QUESTIONS = (
@@ -563,8 +589,15 @@ QUESTIONS = (
         always_high=True,
     ),
     Question(
+        name=INTEGRATION,
+        suggest=lambda facts, answers: "front",
+        asked=_has_a_choice,
+        high=lambda facts, answers: bool(facts.listeners),
+    ),
+    Question(
         name=LISTEN,
         suggest=lambda facts, answers: " ".join(facts.addresses) if facts.listeners else "",
+        asked=_in_front,
         unanswered=(UNSET,),
         wrong=_bad_listen,
         complaint="qpsmtpd/bad_listen_interfaces",
@@ -573,6 +606,7 @@ QUESTIONS = (
     Question(
         name=METHOD,
         suggest=lambda facts, answers: facts.mta or "none",
+        asked=_in_front,
         undecided=("none",),
         high=lambda facts, answers: not facts.mta,
     ),
@@ -602,6 +636,7 @@ QUESTIONS = (
     Question(
         name=RCPTHOSTS,
         suggest=lambda facts, answers: " ".join(facts.local_domains.get(answers[METHOD], ())),
+        asked=_in_front,
         unanswered=(UNSET,),
         undecided=("",),
         wrong=_bad_rcpthosts,
@@ -623,7 +658,6 @@ QUESTIONS = (
 #: After this many wrong answers in all, nothing is asked again: a terminal that has gone gives the
 #: same answer forever.  What is wrong is then left to postinst, as when nobody is asked.
 _PATIENCE = 20
-_CHOICES = {METHOD: METHODS, PROTECTION: LEVELS}
 _STEPS = {question.name: step for step, question in enumerate(QUESTIONS)}
 
 
@@ -681,6 +715,7 @@ def ask(db: Debconf, facts: Facts) -> int:
     """Ask what has to be asked; return the exit status of `config`."""
     db.command("CAPB", "backup")
     db.command("SUBST", LISTEN, "ADDRESSES", ", ".join((*LOOPBACK_ADDRESSES, *facts.addresses)))
+    db.command("SUBST", INTEGRATION, "MILTERS", milters_with_us(facts.milters))
     recall(db, facts)
     answers: dict[str, str] = {}
     insist: set[str] = set()
@@ -705,6 +740,16 @@ def ask(db: Debconf, facts: Facts) -> int:
     if facts.missing and answers[STARTUP] == "true":
         _ask_to_leave_out(db, facts)
     return 0
+
+
+def milters_with_us(milters: str) -> str:
+    """The argument of `postconf -e`, as one types it, that has Postfix ask us before these others.
+
+    We see each message as it came then, and the others see what we have found.
+    """
+    named = MILTER in re.split(r"[\s,{}]+", milters)
+    text = f"smtpd_milters={milters if named else ', '.join(filter(None, (MILTER, milters)))}"
+    return text if _is_one_word(text) else "'" + text.replace("'", "'\\''") + "'"
 
 
 def _ask_to_leave_out(db: Debconf, facts: Facts) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""configure: what `postinst configure` does, in two steps.
+"""configure: what `postinst configure` does, in two steps; and what Postfix is to be told.
 
     python3 -m maintscripts.configure stage DIRECTORY
     python3 -m maintscripts.configure apply [OLD_VERSION]
@@ -9,8 +9,12 @@ those about which ucf has to ask.  `apply`, once
 the user qpsmtpd exists, does everything else, and prints what has to be done with the service:
 `start`, `restart` (it listens elsewhere now) or `stop`.
 
-Both may be repeated at any time, and after any interruption.  They speak with debconf on descriptor
-3 and standard input, as its shell library leaves them to postinst.
+    python3 -m maintscripts.configure tell start|restart|stop|remove
+
+says what is to be done in Postfix after that, by its administrator.
+
+All may be repeated at any time, and after any interruption.  The two speak with debconf on
+descriptor 3 and standard input, as its shell library leaves them to postinst.
 """
 
 from __future__ import annotations
@@ -32,6 +36,7 @@ from maintscripts.answers import Answers, settle
 from maintscripts.ask import (
     FILTERS,
     LEAVE_OUT,
+    MILTER_SOCKET,
     PROTECTION,
     QUESTIONS,
     SETTINGS,
@@ -50,6 +55,9 @@ from maintscripts.render import render
 from qpsmtpd.config.files import ConfigFiles
 from qpsmtpd.config.pluginfinder import PluginFinder
 from qpsmtpd.config.pluginlines import missing_lines
+from qpsmtpd.doctor.fronts import untold
+from qpsmtpd.doctor.machine import Machine
+from qpsmtpd.doctor.units import front_addresses
 from qpsmtpd.errors import ConfigError
 
 USER = "qpsmtpd"
@@ -171,13 +179,30 @@ def apply(root: Path, db: Debconf, facts: Facts, execute: Run, owner: Owner, old
     for question in QUESTIONS:
         db.command("FSET", question.name, "pending", "false")
     if answers.startup_enabled and not answers.wanted:
-        note("not started: it has no delivery method yet; see 'dpkg-reconfigure qpsmtpd'")
+        note(f"not started: {_why_not(answers)}; see 'dpkg-reconfigure qpsmtpd'")
     verdict = "stop"
     if answers.wanted:
         verdict = "restart" if _listens_elsewhere(root) else "start"
     if verdict != "restart":
         (root / LISTENED).unlink(missing_ok=True)
     return verdict
+
+
+def _why_not(answers: Answers) -> str:
+    if answers.inside:
+        return "it is to work inside Postfix, which is not there"
+    return "it has no delivery method yet"
+
+
+def tell_postfix(machine: Machine, verdict: str) -> None:
+    """Say what Postfix has to be told by its administrator: to ask us, or not any more."""
+    fronts = front_addresses(machine) if verdict != "remove" else []
+    if verdict == "stop":
+        fronts = [address for address in fronts if address.path != MILTER_SOCKET]
+    for finding in untold(machine, fronts, MILTER_SOCKET):
+        note(f"{finding.text}. {finding.advice}")
+        for command in finding.commands:
+            print(f"  {command}", file=sys.stderr)
 
 
 def _listens_elsewhere(root: Path) -> bool:
@@ -266,7 +291,11 @@ def _make_maildir(root: Path, path: str, owner: Owner) -> None:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Do one of the two steps."""
+    """Do one of the steps."""
+    match arguments:
+        case ["tell", verdict]:
+            tell_postfix(Machine(), verdict)
+            return 0
     try:
         with open(3, "wb", closefd=False) as commands:
             return _do(arguments, system_root(), Debconf(commands, sys.stdin.buffer))
@@ -284,7 +313,8 @@ def _do(arguments: Sequence[str], root: Path, db: Debconf) -> int:
             owner = Owner(pwd.getpwnam(USER).pw_uid, grp.getgrnam(USER).gr_gid)
             print(apply(root, db, facts, run, owner, "".join(old)))
         case _:
-            note(f"{' '.join(arguments)!r}: neither stage DIRECTORY nor apply [OLD_VERSION]")
+            known = "stage DIRECTORY, apply [OLD_VERSION], tell VERDICT"
+            note(f"{' '.join(arguments)!r} is none of {known}")
             return 2
     return 0
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from maintscripts.answers import Answers
-from maintscripts.ask import CHAINS, LEVELS, short
+from maintscripts.ask import CHAINS, LEVELS, MILTER_SOCKET, short
 
 __all__ = ["CHAIN", "LEVELS", "TEMPLATES", "render", "render_chain", "write_chains"]
 
@@ -30,7 +30,7 @@ def render(answers: Answers, templates: Path = TEMPLATES) -> dict[str, str]:
     """The text of each file by its absolute path.  Raises jinja2.TemplateError."""
     environment = _environment(templates)
     fields = {field.name: getattr(answers, field.name) for field in dataclasses.fields(answers)}
-    fields["chains"] = CHAINS
+    fields |= {"chains": CHAINS, "milter_socket": MILTER_SOCKET}
     return {
         f"/{name.removesuffix(_SUFFIX)}": environment.get_template(name).render(fields)
         for name in environment.list_templates()

@@ -20,6 +20,11 @@ FORMS = {
     for before, octets in _LINE_ENDS.items()
     for after, more in _LINE_ENDS.items()
 }
+#: The same after a line that ends as it should, where an empty line is added to what came.  Among
+#: them are all that smtpsmug sends (dot between LF, CR and CRLF in all ways; NUL before the dot).
+AFTER_A_LINE = {
+    f"CRLF, {name}": b"\r\n" + octets for name, octets in FORMS.items() if octets != REAL
+}
 #: Those that end nothing, and what merely looks odd around a dot.
 LOOKALIKES = {name: octets for name, octets in FORMS.items() if octets != REAL} | {
     "CRLF . CR CR LF": b"\r\n.\r\r\n",

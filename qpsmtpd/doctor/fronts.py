@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+import shlex
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,18 +31,46 @@ _PARAMETERS: dict[Kind, tuple[str, ...]] = {
     ),
 }
 
+_RELOAD = "systemctl reload postfix"
+
+#: A socket in a directory of this name is ours, as in README.Debian.
+_OUR_DIRECTORY = "qpsmtpd"
+
+#: What becomes of mail, by milter_default_action, while a milter cannot be asked.
+_WITHOUT_MILTER = {"accept": "mail passes unseen", "reject": "all mail is refused"}
+
 _endpoints = re.compile(r"(?:(unix|inet6?):)([^\s,{}]+)").findall
+_elements = re.compile(r"\{[^{}]*\}|[^\s,{}]+").findall
+
+
+@dataclass(frozen=True)
+class _Parameter:
+    """A list in Postfix's configuration that names whom it asks.
+
+    option: what sets it, "-e" in main.cf and "-P" for one service.
+    value: what it stands for.  text: how it is written.
+    """
+
+    option: str
+    name: str
+    value: str
+    text: str
+
+    def command(self, elements: Iterable[str]) -> str:
+        """What sets it to these."""
+        setting = f"{self.name}={', '.join(elements)}"
+        return f"postconf {self.option} {shlex.quote(setting)}"
 
 
 @dataclass(frozen=True)
 class _Asking:
     """What Postfix says in its configuration about whom it asks.
 
-    values: those of the parameters, also for single services.  queue: its queue directory.
+    parameters: those that name them, also of single services.  queue: its queue directory.
     chrooted: whether an SMTP server of it runs in that directory.  action: milter_default_action.
     """
 
-    values: tuple[str, ...]
+    parameters: tuple[_Parameter, ...]
     queue: str
     chrooted: bool
     action: str
@@ -52,9 +81,8 @@ class _Asking:
         queue = machine.run("postconf", "-xh", "queue_directory")
         if queue is None or queue.status:
             return None
-        texts = [_said(machine, "-xh", name) for name in _PARAMETERS[kind]]
         return cls(
-            (*texts, _said(machine, "-P")),
+            tuple(_parameters(machine, _PARAMETERS[kind])),
             queue.text,
             any(_is_chrooted(line) for line in _said(machine, "-M").splitlines()),
             _said(machine, "-xh", "milter_default_action"),
@@ -62,8 +90,17 @@ class _Asking:
 
     def names(self, address: ListenAddress) -> bool:
         """Whether it asks there."""
-        found = (each for value in self.values for each in _endpoints(value))
+        found = (each for parameter in self.parameters for each in _endpoints(parameter.value))
         return any(self._means(address, kind, place) for kind, place in found)
+
+    def misses(self, element: str, fronts: Iterable[ListenAddress]) -> bool:
+        """Whether this element of a list names a socket that was ours, and is none of these."""
+        return any(
+            kind == "unix"
+            and _OUR_DIRECTORY in Path(place).parts
+            and not any(self._means(address, kind, place) for address in fronts)
+            for kind, place in _endpoints(element)
+        )
 
     def _means(self, address: ListenAddress, kind: str, place: str) -> bool:
         if kind == "unix":
@@ -84,6 +121,14 @@ class _Asking:
         return f"unix:{address.path.removeprefix(below)}"
 
 
+def _parameters(machine: Machine, names: tuple[str, ...]) -> Iterator[_Parameter]:
+    for name in names:
+        yield _Parameter("-e", name, _said(machine, "-xh", name), _said(machine, "-h", name))
+    for line in _said(machine, "-P").splitlines():
+        name, _, value = line.partition(" = ")
+        yield _Parameter("-P", name, value, value)
+
+
 def _said(machine: Machine, *arguments: str) -> str:
     answer = machine.run("postconf", *arguments)
     return answer.text if answer is not None and not answer.status else ""
@@ -96,9 +141,24 @@ def _is_chrooted(line: str) -> bool:
 
 
 def check_fronts(installation: Installation) -> Iterator[Finding]:
-    """Each address on which a mail system can ask us."""
+    """Each address on which a mail system can ask us, and whether it asks where we are not."""
     for address in installation.fronts:
         yield from _check(installation.machine, address)
+    if installation.fronts or installation.wanted:
+        yield from _asked_in_vain(installation.machine, installation.fronts)
+
+
+def untold(machine: Machine, fronts: Iterable[ListenAddress], path: str) -> Iterator[Finding]:
+    """What Postfix has to be told: to ask at this socket of ours, and where we are not, not to ask.
+
+    fronts: all sockets and addresses of ours where mail systems can ask.
+    """
+    fronts = tuple(fronts)
+    for address in fronts:
+        asking = _Asking.read(machine, address.kind) if address.path == path else None
+        if asking is not None and not asking.names(address):
+            yield _unasked(asking, address)
+    yield from _asked_in_vain(machine, fronts)
 
 
 def _check(machine: Machine, address: ListenAddress) -> Iterator[Finding]:
@@ -130,14 +190,48 @@ def _unasked(asking: _Asking, address: ListenAddress) -> Finding:
         return Finding.error(str(address), text, f"Put the socket below {asking.queue}.")
     if address.kind == "milter":
         text = "smtpd_milters of Postfix does not name it"
-        commands = (f"postconf -e smtpd_milters={where}", "systemctl reload postfix")
-        return Finding.warning(str(address), text, "If no other milter is named there:", *commands)
+        return Finding.warning(str(address), text, "Let it ask there:", *_let_ask(asking, where))
     text = "no check_policy_service in a restriction list of Postfix names it"
     advice = (
         f"Add check_policy_service {where} to smtpd_recipient_restrictions, after "
         "reject_unauth_destination."
     )
     return Finding.warning(str(address), text, advice)
+
+
+def _let_ask(asking: _Asking, where: str) -> tuple[str, ...]:
+    """Before other milters, which see what we have found; and mail waits while we are down."""
+    milters = next(each for each in asking.parameters if each.name == "smtpd_milters")
+    return (
+        milters.command((where, *_elements(milters.text))),
+        "postconf -e milter_default_action=tempfail",
+        _RELOAD,
+    )
+
+
+def _asked_in_vain(machine: Machine, fronts: Iterable[ListenAddress]) -> Iterator[Finding]:
+    """The lists of Postfix that name a socket where we listen no longer."""
+    fronts = tuple(fronts)
+    for kind, names in _PARAMETERS.items():
+        if (asking := _Asking.read(machine, kind)) is None:
+            return
+        for parameter in asking.parameters:
+            gone = [e for e in _elements(parameter.value) if asking.misses(e, fronts)]
+            if gone and parameter.name.rpartition("/")[2] in names:
+                yield _in_vain(kind, asking, parameter, gone)
+
+
+def _in_vain(kind: Kind, asking: _Asking, parameter: _Parameter, gone: list[str]) -> Finding:
+    action = asking.action if kind == "milter" else ""
+    what = _WITHOUT_MILTER.get(action, "all mail is deferred")
+    text = f"{parameter.name} names {gone[0]}, where qpsmtpd does not listen: {what}"
+    finding = Finding.warning if action == "accept" else Finding.error
+    elements = _elements(parameter.text)
+    rest = [element for element in elements if element not in gone]
+    if kind != "milter" or rest == elements:
+        return finding("Postfix", text, "Let Postfix not ask there any more.")
+    advice = "Let Postfix not ask there any more:"
+    return finding("Postfix", text, advice, parameter.command(rest), _RELOAD)
 
 
 def _unreachable(machine: Machine, address: ListenAddress) -> Finding | None:

@@ -13,7 +13,7 @@ from qpsmtpd.doctor.exim import Exim
 from qpsmtpd.doctor.fronts import check_fronts
 from qpsmtpd.doctor.installation import Installation
 from qpsmtpd.doctor.machine import Machine
-from qpsmtpd.doctor.overlaps import listed, overlap
+from qpsmtpd.doctor.overlaps import is_loopback, listed, overlap
 from qpsmtpd.doctor.postfix import Postfix
 from qpsmtpd.plugin.finding import Finding
 
@@ -30,6 +30,7 @@ def check_mail_systems(installation: Installation) -> Iterator[Finding]:
     postfix, exim = Postfix.read(installation.machine), Exim.read(installation.machine)
     if postfix is not None:
         yield _addresses(installation, "Postfix", postfix.addresses)
+        yield from _without_port(installation, postfix)
     if exim is not None:
         yield from _check_exim(installation, exim)
     if exim is None and postfix is None:
@@ -64,6 +65,21 @@ def _clashes(installation: Installation, theirs: list[ListenAddress]) -> list[Li
     usual = () if installation.fronts else (_SMTP,)
     wanted = installation.wanted or usual
     return [address for address in theirs if any(overlap(address, ours) for ours in wanted)]
+
+
+def _without_port(installation: Installation, postfix: Postfix) -> Iterator[Finding]:
+    """Whether mail from the network comes to nobody: not to us, who are inside, nor to Postfix."""
+    asked = any(address.kind == "milter" for address in installation.fronts)
+    if not asked or installation.wanted or any(map(_is_public, postfix.addresses)):
+        return
+    text = "takes no mail from the network on port 25, and neither does qpsmtpd, which it asks"
+    advice = "If it is to, and inet_interfaces is what keeps it from that:"
+    commands = ("postconf -e inet_interfaces=all", "systemctl restart postfix")
+    yield Finding.notice("Postfix", text, advice, *commands)
+
+
+def _is_public(address: ListenAddress) -> bool:
+    return address.port == _SMTP.port and not is_loopback(address.host)
 
 
 def in_the_way(installation: Installation, name: str) -> bool:

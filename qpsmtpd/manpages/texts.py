@@ -104,7 +104,10 @@ FILES = {
     "qpsmtpd-pam.socket has been enabled.",
     "/run/qpsmtpd/dashboard.socket": "The dashboard, for a web server on this machine or for ssh, "
     "if qpsmtpd-dashboard.socket has been enabled.",
-    "/usr/share/doc/qpsmtpd/README.Debian.gz": "How to put qpsmtpd in front of Exim or Postfix.",
+    "/var/spool/postfix/qpsmtpd/milter": "Where Postfix asks, if `dpkg-reconfigure qpsmtpd` was "
+    'answered with "inside Postfix".',
+    "/usr/share/doc/qpsmtpd/README.Debian.gz": "How to put qpsmtpd in front of Exim or Postfix, or "
+    "inside Postfix.",
 }
 
 CONFIGURATION = """\

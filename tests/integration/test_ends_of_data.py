@@ -14,7 +14,7 @@ import pytest
 
 from qpsmtpd.milter import packets
 from qpsmtpd.testing import Serving, serve
-from tests.ends_of_data import LOOKALIKES, REAL
+from tests.ends_of_data import AFTER_A_LINE, LOOKALIKES, REAL
 from tests.unit.client import Client, catcher, catching, on_both_loops
 from tests.unit.fronts.front_plugins import obeying
 from tests.unit.fronts.mta import milter_of
@@ -26,6 +26,7 @@ INNER = (
 )
 MAIL = ("MAIL FROM:<a@client.example>", "RCPT TO:<user@example.test>")
 REFUSED = b"550 5.5.2 "
+ENDS = LOOKALIKES | AFTER_A_LINE
 _bare = re.compile(rb"(?<!\r)\n|\r(?!\n)|\0").search
 
 Way = Callable[[Serving, bytes], Awaitable[list[bytes]]]
@@ -109,8 +110,8 @@ WAYS = {
 @on_both_loops
 async def test_refused(name: str, tmp_path: Path) -> None:
     async with serve(files(tmp_path)) as serving:
-        for end in LOOKALIKES:
-            (reply,) = await WAYS[name](serving, LOOKALIKES[end])
+        for end in ENDS:
+            (reply,) = await WAYS[name](serving, ENDS[end])
             assert reply.startswith(REFUSED), end
         assert not catcher(serving).messages
 
@@ -120,14 +121,36 @@ async def test_refused(name: str, tmp_path: Path) -> None:
 async def test_tolerated(name: str, tmp_path: Path) -> None:
     """One message at most, whose lines end as they should."""
     async with serve(files(tmp_path, barelf="tolerant")) as serving:
-        for end in LOOKALIKES:
-            (reply,) = await WAYS[name](serving, LOOKALIKES[end])
+        for end in ENDS:
+            (reply,) = await WAYS[name](serving, ENDS[end])
             taken = catcher(serving).messages
             assert reply.startswith((REFUSED, b"250 ")), end
             # A mail system that asks hands its messages over by itself.
             assert len(taken) == (reply.startswith(b"250 ") and name != "milter"), end
             assert not any(map(_bare, taken)), end
             taken.clear()
+
+
+@pytest.mark.parametrize(("front", "hello"), [("", "EHLO"), ("lmtp", "LHLO")])
+@on_both_loops
+async def test_who_waits_for_a_reply_gets_none(front: str, hello: str, tmp_path: Path) -> None:
+    """As smtpsmug does, which sends the rest of the message only when it has waited in vain."""
+    async with serve(files(tmp_path)) as serving:
+        witness = await Client.of(serving)
+        for name, end in AFTER_A_LINE.items():
+            port = serving.fronts[front] if front else serving.port
+            client = await (await Client.connect(serving.host, port)).greeted()
+            codes = await client.commands(f"{hello} client.example", *MAIL, "DATA")
+            assert codes == [250, 250, 250, 354]
+            client.send(OUTER + b"\r\n")
+            client.send(end.removeprefix(b"\r\n"))
+            # Once another client has been served, what has come is read.
+            assert (await witness.command("RSET")).startswith("250 ")
+            assert not client.reader._buffer, name  # type: ignore[attr-defined]
+            (reply,) = await _said(client, INNER + REAL)
+            assert reply.startswith(REFUSED), name
+        await witness.close()
+        assert not catcher(serving).messages
 
 
 @pytest.mark.parametrize(

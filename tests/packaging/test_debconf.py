@@ -26,7 +26,11 @@ from tests.packaging.debconf_session import (
 from tests.packaging.terminal import on_terminal
 
 _ORDER = -1 if sys.byteorder == "little" else 1  # of the octets in /proc/net/tcp
-_POSTCONF = "#!/bin/sh\necho 'mail.example.org, localhost'\necho ''\n"
+_POSTCONF = """\
+#!/bin/sh
+case "$*" in *mydestination*) echo 'mail.example.org, localhost' ;; esac
+echo ''
+"""
 TEMPLATES = [
     dict(re.findall(r"^(\S+?): ?(.*(?:\n .*)*)", stanza, re.MULTILINE))
     for stanza in (built_templates().split("\n\n"))
@@ -80,6 +84,7 @@ def test_old_preseed_file(system: System) -> None:
         "queue_plugin": "proxy",
         "queue_smtp_proxy_destination": "mail.example.com:26",
         "rcpthosts": "example.com example.org",
+        "integration": "",
         "protection": "",  # no answer: a suggestion is not stored
         "report_to": "",
     }
@@ -127,6 +132,7 @@ def test_the_whole_way(system: System) -> None:
     assert system.config_with(person) == ""
     assert person.shown == [
         ("startup_enabled", "false"),
+        ("integration", "in front of Postfix"),
         ("listen_interfaces", ""),
         ("queue_plugin", "Postfix"),
         ("rcpthosts", "mail.example.org localhost"),
@@ -153,6 +159,7 @@ def test_a_mail_system_on_loopback_is_left_there(system: System) -> None:
     assert system.config_with(person, priority="high") == ""
     assert person.shown == [
         ("startup_enabled", "false"),
+        ("integration", "in front of Postfix"),
         ("listen_interfaces", "192.0.2.7"),
         ("port_taken", ""),
         ("listen_interfaces", "192.0.2.7"),
@@ -176,11 +183,32 @@ def test_methods(system: System, choice: str, method: str, question: str | None)
     system.config_with(person)
     asked = [name for name, _ in person.shown]
     assert asked == [
-        *("startup_enabled", "listen_interfaces", "queue_plugin"),
+        *("startup_enabled", "integration", "listen_interfaces", "queue_plugin"),
         *([question] if question else []),
         *("rcpthosts", "protection", "report_to"),
     ]
     assert system.values()["queue_plugin"] == method
+
+
+def test_inside_postfix(system: System) -> None:
+    """Its own milter stays; nothing is asked that is of no use there."""
+    system.write("usr/sbin/postconf", "#!/bin/sh\necho inet:localhost:8891\n").chmod(0o755)
+    person = Person({"startup_enabled": "true", "integration": "inside Postfix"})
+    assert system.config_with(person) == ""
+    asked = [name for name, _ in person.shown]
+    assert asked == ["startup_enabled", "integration", "protection", "report_to"]
+    argument = "'smtpd_milters=unix:qpsmtpd/milter, inet:localhost:8891'"
+    assert person.substituted["qpsmtpd/integration"] == argument
+    assert system.values()["integration"] == "inside"
+
+
+def test_preseeded_inside_postfix(system: System) -> None:
+    system.preseed(
+        "qpsmtpd qpsmtpd/startup_enabled boolean true\nqpsmtpd qpsmtpd/integration select inside\n"
+    )
+    assert system.config() == ""
+    assert system.config() == ""
+    assert system.values()["integration"] == "inside"
 
 
 def test_back(system: System) -> None:
@@ -192,7 +220,7 @@ def test_back(system: System) -> None:
         }
     )
     system.config_with(person)
-    assert [name for name, _ in person.shown][2:] == [
+    assert [name for name, _ in person.shown][3:] == [
         *("queue_plugin", "queue_maildir_destination"),
         *("queue_plugin", "queue_smtp_proxy_destination", "rcpthosts", "protection"),
         "report_to",
@@ -211,12 +239,13 @@ def test_bad_answers(system: System) -> None:
         {"startup_enabled": "true", "listen_interfaces": ["eth0 192.0.2.1", "192.0.2.1:2525"]}
     )
     assert system.config_with(person) == ""
-    assert [name for name, _ in person.shown][1:4] == [
+    assert [name for name, _ in person.shown][2:5] == [
         *("listen_interfaces", "bad_listen_interfaces", "listen_interfaces"),
     ]
     assert person.substituted == {
         "qpsmtpd/bad_listen_interfaces": "eth0",
         "qpsmtpd/listen_interfaces": "127.0.0.1, ::1",
+        "qpsmtpd/integration": "smtpd_milters=unix:qpsmtpd/milter",
     }
     assert system.values()["listen_interfaces"] == "192.0.2.1:2525"
 
@@ -230,7 +259,7 @@ def test_none_has_to_be_confirmed(system: System) -> None:
         }
     )
     system.config_with(person)
-    assert [name for name, _ in person.shown][2:5] == [
+    assert [name for name, _ in person.shown][3:6] == [
         *("queue_plugin", "queue_none_confirm", "queue_plugin"),
     ]
     assert system.values()["queue_plugin"] == "exim"
@@ -263,6 +292,7 @@ def test_on_a_terminal(system: System) -> None:
     """The plainest front end, with answers typed when the question is there."""
     typed = [
         (r"starts\? \[yes/no\]", "yes"),
+        (r"with Postfix:", "in front of Postfix"),
         (r"listen on:", "eth0"),
         (r"Not an address[\s\S]*listen on:", "192.0.2.1"),
         (r"Delivery method:", "maildir"),
@@ -396,7 +426,8 @@ def test_names_and_values_of_the_older_package_are_kept() -> None:
         "queue_maildir_destination": "string",
         "queue_none_confirm": "boolean",
         "rcpthosts": "string",
-        "protection": "select",  # of our own, as the next ones
+        "integration": "select",  # of our own, as the next ones
+        "protection": "select",
         "report_to": "string",
         "leave_out_plugins": "boolean",
         "stop_upgrade": "boolean",

@@ -9,7 +9,15 @@ from contextlib import contextmanager
 
 import pytest
 
-from maintscripts.ask import CHAINS, FILTERS, LEVELS, lines_of, variables
+from maintscripts.ask import (
+    CHAINS,
+    FILTERS,
+    LEVELS,
+    MILTER_SOCKET,
+    SOCKET,
+    lines_of,
+    variables,
+)
 from tests.debian_system import RELEASES, System, layer_tar
 from tests.isolation import ENVIRONMENT
 from tests.packaging import systems
@@ -21,6 +29,7 @@ BACK = f"{TAB}{TAB}{ENTER}"  # from the field over <Ok> to <Cancel>, which is de
 YES = f"{TAB}{ENTER}"  # from <No>
 
 START = "Start qpsmtpd when the system starts"
+INTEGRATION = "Integration with Postfix:"
 LISTEN = "Addresses to listen on:"
 METHOD = "Delivery method:"
 PROXY = "SMTP server to hand mail to:"
@@ -58,6 +67,15 @@ def window(terminal: Terminal, text: str) -> str:
     return shown
 
 
+def integrate(terminal: Terminal, keys: str) -> str:
+    """Answer the question that has a window for its text, and one for the choice; the text."""
+    shown = window(terminal, "In front of Postfix, qpsmtpd takes mail")
+    terminal.type(ENTER)
+    window(terminal, INTEGRATION)
+    terminal.type(keys)
+    return shown
+
+
 def settings(system: System) -> dict[str, str]:
     return variables(system.root / "etc/qpsmtpd/debconf-settings")
 
@@ -66,6 +84,7 @@ def test_answers_back_and_mistakes(system: System) -> None:
     with reconfigured(system) as terminal:
         window(terminal, START)
         terminal.type(YES)
+        integrate(terminal, ENTER)  # in front, as always
         window(terminal, LISTEN)
         terminal.type(f"eth0{ENTER}")
         complaint = window(terminal, "Not an address to listen on")
@@ -110,6 +129,35 @@ def test_answers_back_and_mistakes(system: System) -> None:
     assert (system.root / "srv/mail/new").is_dir()
 
 
+def test_inside_postfix_and_back(system: System) -> None:
+    drop_in = system.root / SOCKET
+    before = drop_in.read_text()
+    with reconfigured(system) as terminal:
+        window(terminal, START)
+        terminal.type(YES)
+        shown = integrate(terminal, f"{DOWN}{ENTER}")
+        window(terminal, PROTECTION)
+        terminal.type(BACK)
+        integrate(terminal, ENTER)
+        for name in (PROTECTION, REPORT):
+            window(terminal, name)
+            terminal.type(ENTER)
+        terminal.wait_for_end()
+    explained = [line.strip(" │") for line in shown.splitlines()]
+    assert "postconf -e smtpd_milters=unix:qpsmtpd/milter" in explained
+    assert f"\nListenStream={MILTER_SOCKET}\n" in drop_in.read_text()
+    assert (settings(system)["INTEGRATION"], settings(system)["ENABLED"]) == ("inside", "true")
+    with reconfigured(system) as terminal:
+        window(terminal, START)
+        terminal.type(ENTER)  # it is started already
+        integrate(terminal, f"{UP}{ENTER}")
+        for name in (LISTEN, METHOD, RCPTHOSTS, PROTECTION, REPORT):
+            window(terminal, name)
+            terminal.type(ENTER)
+        terminal.wait_for_end()
+    assert drop_in.read_text() == before
+
+
 def filters(system: System) -> list[str]:
     return lines_of((system.root / FILTERS).read_text())
 
@@ -122,6 +170,7 @@ def test_filters_of_ones_own_are_replaced_after_the_difference_was_shown(system:
     with reconfigured(system) as terminal:
         window(terminal, START)
         terminal.type(YES)
+        integrate(terminal, ENTER)
         for name in (LISTEN, METHOD, RCPTHOSTS, PROTECTION, REPORT):
             window(terminal, name)
             terminal.type(ENTER)  # the level of the last time

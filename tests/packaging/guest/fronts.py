@@ -27,7 +27,7 @@ from aiosmtpd.controller import Controller
 
 from qpsmtpd.testing import Serving, serve
 from tests.dns_server import DnsServer
-from tests.ends_of_data import FORMS, REAL
+from tests.ends_of_data import AFTER_A_LINE, FORMS, REAL
 from tests.packaging.guest.milters import DNS, answers, authentication_case
 from tests.packaging.guest.report import check, expect, note_figure, run, wait_for
 from tests.unit.fronts.front_plugins import obeying
@@ -280,7 +280,7 @@ def _has_more(sink: Sink, before: Counter[str], count: int) -> bool:
 
 def ends_of_data(sink: Sink) -> None:
     """Nothing but CRLF "." CRLF ends a message, and no bare line end is handed over."""
-    for name, end in FORMS.items():
+    for name, end in (FORMS | AFTER_A_LINE).items():
         before = Counter(sink.copies)
         said = smuggle(end)
         taken = said.count(b"250 2.0.0 Ok: queued")

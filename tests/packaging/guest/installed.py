@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from maintscripts.ask import detect
-from tests.packaging.guest import life, service
+from tests.packaging.guest import inside, life, service
 from tests.packaging.guest.apt import (
     CHAINS,
     FILTERS,
@@ -214,6 +214,7 @@ CHECKS: tuple[Check, ...] = (
     defect_06_listens_on_ipv6_when_reconfigured,
     defect_07_all_addresses_can_be_chosen,
     *life.CHECKS,
+    *inside.CHECKS,
 )
 
 

@@ -26,6 +26,7 @@ from typing import Any
 from urllib.request import urlopen
 
 from tests.debian_system import CHECKOUT
+from tests.packaging.guest.apt import preseed
 from tests.packaging.guest.client import CLIENT_ADDRESS, send, wait_until_served
 from tests.packaging.guest.next_hop import ADDRESS, EXIM_LOG, RECIPIENT, USER
 from tests.packaging.guest.report import check, expect, keep_log, run, wait_for
@@ -636,10 +637,17 @@ def inside_postfix() -> None:
     """Postfix has port 25, and asks; then as a policy service, without the milter."""
     with (CONFIG / "badmailfrom").open("a") as file:
         file.write("bad@sender.example\n")
-    drop_in("qpsmtpd.socket", section(after("give qpsmtpd a socket that Postfix reaches from its")))
-    shell(after("and tell Postfix to ask there."))
+    (UNITS / "qpsmtpd.socket.d/override.conf").unlink()
+    preseed({"integration": "select inside"})
+    shell(after('asks qpsmtpd as its milter. Answer "inside Postfix"\nin'))
+    shell(after("the second command, mail is deferred while qpsmtpd is down:"))
+    shell(after("port 25 of other addresses gets it back:"))
+    wait_until_served(ADDRESS)
     asked_by_postfix("inside-milter")
-    shell("postconf -e smtpd_milters=")
+    postfix_on_loopback_only()
+    preseed({"integration": "select front"})
+    shell(after('asks qpsmtpd as its milter. Answer "inside Postfix"\nin'))
+    shell(after("other milter, that is:"))
     unit = after("Postfix asks it as a policy service:")
     (UNITS / "qpsmtpd-policy.socket").write_text(section(unit))
     shell(after("WantedBy=sockets.target\n\nwith"))

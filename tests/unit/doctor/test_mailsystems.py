@@ -55,6 +55,24 @@ def test_out_of_the_way(machine: FakeMachine) -> None:
     assert summary(found) == ["ok listens on localhost:25, not in the way of qpsmtpd"]
 
 
+@pytest.mark.parametrize(
+    ("interfaces", "listen", "told"),
+    [
+        ("loopback-only", ["milter:127.0.0.1:8891"], True),
+        ("all", ["milter:127.0.0.1:8891"], False),
+        ("loopback-only", ["milter:127.0.0.1:8891", "192.0.2.1:25"], False),
+        ("loopback-only", ["policy:127.0.0.1:8891"], False),
+    ],
+)
+def test_inside_a_postfix_that_has_no_port_either(
+    machine: FakeMachine, interfaces: str, listen: list[str], told: bool
+) -> None:
+    a_postfix(machine, SMTP, interfaces=interfaces)
+    found = list(check_mail_systems(an_installation(machine, listen=listen)))
+    assert any("takes no mail from the network" in each.text for each in found) == told
+    assert ("postconf -e inet_interfaces=all" in commands(found)) == told
+
+
 def test_no_server(machine: FakeMachine) -> None:
     a_postfix(machine)
     found = check_mail_systems(an_installation(machine, listen=[":25"]))

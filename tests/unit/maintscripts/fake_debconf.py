@@ -8,6 +8,8 @@ from collections.abc import Mapping
 
 from maintscripts.ask import (
     BACK,
+    INTEGRATION,
+    INTEGRATIONS,
     LEVELS,
     METHOD,
     METHODS,
@@ -21,7 +23,7 @@ from maintscripts.ask import (
 
 GO_BACK = "(back)"
 _PRIORITIES = ("low", "medium", "high", "critical")
-_CHOICES = {METHOD: METHODS, PROTECTION: LEVELS}
+_CHOICES = {INTEGRATION: INTEGRATIONS, METHOD: METHODS, PROTECTION: LEVELS}
 _DEFAULTS = {STARTUP: "false", NONE_CONFIRM: "false", RCPTHOSTS: "unset"}
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from maintscripts.answers import settle
 from maintscripts.ask import (
+    INTEGRATION,
     LISTEN,
     MAILDIR,
     METHOD,
@@ -52,6 +53,8 @@ CASES = {
         f"answered-{method}": ({**_ENABLED, METHOD: method}, _FACTS.get(method, Facts()))
         for method in METHODS
     },
+    "inside": ({**_ENABLED, INTEGRATION: "inside"}, _FACTS["postfix"]),
+    "inside-without-postfix": ({STARTUP: "true", INTEGRATION: "inside"}, _FACTS["exim"]),
     "blank-proxy": ({STARTUP: "true", METHOD: "proxy"}, Facts()),
     "blank-maildir": ({STARTUP: "true", METHOD: "maildir"}, Facts()),
 }

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from maintscripts.answers import Answers, settle
 from maintscripts.ask import (
+    INTEGRATION,
     LISTEN,
     MAILDIR,
     METHOD,
@@ -47,6 +48,7 @@ def test_an_empty_answer_is_an_answer() -> None:
         ({LISTEN: "eth0 192.0.2.1"}, "listen", (("192.0.2.1", 25),)),
         ({LISTEN: "eth0"}, "listen", (("127.0.0.1", 25),)),
         ({METHOD: "sendmail"}, "method", "postfix"),
+        ({INTEGRATION: "beside"}, "inside", False),
         ({METHOD: "proxy", PROXY: "a b c"}, "method", "none"),
         ({METHOD: "maildir", MAILDIR: "Maildir"}, "method", "none"),
         ({RCPTHOSTS: "* example.net"}, "rcpthosts", ("example.net",)),
@@ -84,6 +86,32 @@ def test_mail_that_would_come_back(listen: str, proxy: str, loops: bool) -> None
     answers, notes = settle({METHOD: "proxy", LISTEN: listen, PROXY: proxy}, Facts())
     assert answers.method == "proxy"
     assert bool(notes) == loops
+
+
+@pytest.mark.parametrize(
+    ("method", "mta", "expected"),
+    [
+        ("", "postfix", "postfix"),
+        ("none", "postfix", "postfix"),
+        ("maildir", "postfix", "maildir"),
+        ("", "exim", "none"),
+        ("exim", "exim", "none"),
+        ("postfix", "", "none"),
+    ],
+)
+def test_inside_postfix_a_method_is_kept_and_without_postfix_nothing_starts(
+    method: str, mta: str, expected: str
+) -> None:
+    values = {STARTUP: "true", INTEGRATION: "inside", METHOD: method, LISTEN: "192.0.2.1"}
+    answers, notes = settle(values, Facts(mta=mta))
+    assert (answers.inside, answers.method, notes) == (True, expected, [])
+    assert answers.wanted == (mta == "postfix")
+    assert answers.listen == (("192.0.2.1", 25),)
+
+
+def test_inside_no_mail_can_come_back() -> None:
+    values = {INTEGRATION: "inside", METHOD: "proxy", LISTEN: "", PROXY: ""}
+    assert settle(values, Facts(mta="postfix"))[1] == []
 
 
 def test_wanted() -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import ast
 import io
 import ipaddress
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -19,10 +20,12 @@ from maintscripts.ask import (
     BACK,
     CHAINS,
     FILTERS,
+    INTEGRATION,
     LEVELS,
     LISTEN,
     MAILDIR,
     METHOD,
+    MILTER_SOCKET,
     NONE_CONFIRM,
     PLUGINS,
     PORT_TAKEN,
@@ -32,6 +35,7 @@ from maintscripts.ask import (
     REPORT_TO,
     REPORTS,
     SETTINGS,
+    SOCKET,
     STARTUP,
     Debconf,
     Facts,
@@ -51,6 +55,7 @@ from qpsmtpd.lists.domains import DomainList
 from qpsmtpd.plugin.services import Entry
 from tests.unit.maintscripts.fake_debconf import GO_BACK, FakeDebconf
 
+FRONT = {INTEGRATION: "front"}
 POSTFIX = Facts(mta="postfix", local_domains={"postfix": ("example.com", "localhost")})
 SOURCE = Path(ask_module.__file__)
 
@@ -234,7 +239,7 @@ def write(root: Path, path: str, text: str = "") -> Path:
 
 
 def look(root: Path) -> Facts:
-    return detect(root, postconf=lambda root: "")
+    return detect(root, postconf=lambda *_: "")
 
 
 def test_nothing_is_there(tmp_path: Path) -> None:
@@ -279,7 +284,7 @@ def test_mta_by_the_status_of_dpkg(tmp_path: Path, package: str, state: str, mta
 
 
 def test_domains_of_postfix_are_expanded_by_postfix(tmp_path: Path) -> None:
-    script = '#!/bin/sh\n[ "$*" = "-x -h mydestination relay_domains" ] || exit 1\n'
+    script = '#!/bin/sh\n[ "$*" = "-h -x mydestination relay_domains" ] || exit 1\n'
     script += "echo '$myhostname, mail.example.org, , localhost'\necho hash:/etc/postfix/relay\n"
     write(tmp_path, "usr/sbin/postconf", script).chmod(0o755)
     assert detect(tmp_path).local_domains["postfix"] == ("mail.example.org", "localhost")
@@ -347,9 +352,17 @@ def test_method_of_the_plugin_line(tmp_path: Path, line: str, found: dict[str, s
 @pytest.mark.parametrize(
     ("lines", "found"),
     [
-        (["ListenStream=", "ListenStream=25"], {LISTEN: ""}),
-        (["ListenStream=192.0.2.1:25", "ListenStream=[::1]:26"], {LISTEN: "192.0.2.1 [::1]:26"}),
-        (["ListenStream=1", "ListenStream=", "ListenStream = 192.0.2.1:25"], {LISTEN: "192.0.2.1"}),
+        (["ListenStream=", "ListenStream=25"], {**FRONT, LISTEN: ""}),
+        (
+            ["ListenStream=192.0.2.1:25", "ListenStream=[::1]:26"],
+            {**FRONT, LISTEN: "192.0.2.1 [::1]:26"},
+        ),
+        (
+            ["ListenStream=1", "ListenStream=", "ListenStream = 192.0.2.1:25"],
+            {**FRONT, LISTEN: "192.0.2.1"},
+        ),
+        (["ListenStream=", f"ListenStream={MILTER_SOCKET}"], {INTEGRATION: "inside"}),
+        ([f"ListenStream={MILTER_SOCKET}", "ListenStream=25"], {}),
         (["ListenStream=/run/x.sock"], {}),
         (["ListenStream=2525"], {}),
         ([], {}),
@@ -415,6 +428,7 @@ def test_the_whole_way_with_postfix() -> None:
     assert ask(db, POSTFIX) == 0
     assert db.shown == [
         (STARTUP, "false"),
+        (INTEGRATION, "front"),
         (LISTEN, ""),
         (METHOD, "postfix"),
         (RCPTHOSTS, "example.com localhost"),
@@ -430,7 +444,7 @@ def test_the_method_decides_what_is_asked_next(method: str, question: str) -> No
     db = FakeDebconf(screen={STARTUP: "true", METHOD: method, NONE_CONFIRM: "true"})
     assert ask(db, POSTFIX) == 0
     assert [name for name, _ in db.shown] == [
-        *(STARTUP, LISTEN, METHOD, question, RCPTHOSTS),
+        *(STARTUP, INTEGRATION, LISTEN, METHOD, question, RCPTHOSTS),
         *(PROTECTION, REPORT_TO),
     ]
 
@@ -501,7 +515,7 @@ def test_answers_written_the_last_time(tmp_path: Path) -> None:
     text = settings(ENABLED="true", QUEUE_PLUGIN="exim", RCPTHOSTS="a.example b.example")
     write(tmp_path, "etc/qpsmtpd/debconf-settings", text)
     found = {STARTUP: "true", METHOD: "exim", RCPTHOSTS: "a.example b.example"}
-    assert look(tmp_path).written == found
+    assert look(tmp_path).written == {**FRONT, **found}
 
 
 def test_the_perl_version_let_its_answers_be_edited(tmp_path: Path) -> None:
@@ -674,7 +688,11 @@ ON_LOOPBACK = Facts(
 def test_a_mail_system_keeps_loopback_and_we_get_the_rest() -> None:
     db = FakeDebconf(screen={STARTUP: "true"}, priority="high")
     assert ask(db, ON_LOOPBACK) == 0
-    assert db.shown == [(STARTUP, "false"), (LISTEN, "192.0.2.7 2001:db8::7")]
+    assert db.shown == [
+        (STARTUP, "false"),
+        (INTEGRATION, "front"),
+        (LISTEN, "192.0.2.7 2001:db8::7"),
+    ]
     assert db.variables["ADDRESSES"] == "127.0.0.1, ::1, 192.0.2.7, 2001:db8::7"
 
 
@@ -720,8 +738,111 @@ def test_who_goes_back_gives_other_addresses() -> None:
     screen: dict[str, str | list[str]] = {STARTUP: "true", LISTEN: ["", "192.0.2.7"]}
     db = FakeDebconf(screen={**screen, PORT_TAKEN: [GO_BACK]}, priority="high")
     assert ask(db, ON_LOOPBACK) == 0
-    assert [name for name, _ in db.shown] == [STARTUP, LISTEN, PORT_TAKEN, LISTEN]
+    asked = [name for name, _ in db.shown]
+    assert asked == [STARTUP, INTEGRATION, LISTEN, PORT_TAKEN, LISTEN]
     assert db.values[LISTEN] == "192.0.2.7"
+
+
+# --- inside Postfix -----------------------------------------------------------------------------
+
+
+def test_inside_postfix_no_addresses_are_asked_for() -> None:
+    db = FakeDebconf(screen={STARTUP: "true", INTEGRATION: "inside"})
+    assert ask(db, ON_LOOPBACK) == 0
+    assert db.names_shown() == ["startup_enabled", "integration", "protection", "report_to"]
+    assert db.values[INTEGRATION] == "inside"
+
+
+@pytest.mark.parametrize("mta", ["exim", "qmail", ""])
+def test_without_postfix_there_is_nothing_to_choose(mta: str) -> None:
+    db = FakeDebconf(screen={STARTUP: "true", NONE_CONFIRM: "true"})
+    assert ask(db, Facts(mta=mta)) == 0
+    assert INTEGRATION not in dict(db.shown)
+    assert db.values.get(INTEGRATION, "") == ""
+
+
+def test_who_was_inside_a_postfix_that_is_gone_gets_out() -> None:
+    db = FakeDebconf(screen={STARTUP: "true", INTEGRATION: "front"})
+    assert ask(db, Facts(mta="exim", on_disk={INTEGRATION: "inside"})) == 0
+    assert db.shown[1:3] == [(INTEGRATION, "inside"), (LISTEN, "")]
+
+
+def test_who_wants_few_questions_is_asked_if_postfix_has_the_port() -> None:
+    for facts, asked in ((ON_LOOPBACK, True), (POSTFIX, False)):
+        db = FakeDebconf(screen={STARTUP: "true"}, priority="high")
+        assert ask(db, facts) == 0
+        assert (INTEGRATION in dict(db.shown)) == asked
+
+
+def test_back_to_the_integration() -> None:
+    screen: dict[str, str | list[str]] = {
+        STARTUP: "true",
+        INTEGRATION: ["inside", "front"],
+        PROTECTION: [GO_BACK],
+    }
+    db = FakeDebconf(screen=screen)
+    assert ask(db, POSTFIX) == 0
+    assert [name for name, _ in db.shown] == [
+        *(STARTUP, INTEGRATION, PROTECTION, INTEGRATION, LISTEN, METHOD, RCPTHOSTS, PROTECTION),
+        REPORT_TO,
+    ]
+
+
+@pytest.mark.parametrize("answer", ["inside", "front"])
+def test_a_preseeded_integration_is_kept(answer: str) -> None:
+    db = FakeDebconf({STARTUP: "true", INTEGRATION: answer})
+    assert ask(db, POSTFIX) == 0
+    assert db.values[INTEGRATION] == answer
+
+
+def test_no_integration_is_stored_that_was_not_shown() -> None:
+    db = FakeDebconf({STARTUP: "true", INTEGRATION: "beside"})
+    assert ask(db, POSTFIX) == 0
+    assert db.values[INTEGRATION] == "beside"  # postinst replaces it, and says so
+    db = FakeDebconf({STARTUP: "true"})
+    assert ask(db, POSTFIX) == 0
+    assert INTEGRATION not in db.values
+
+
+def test_an_upgrade_of_what_did_not_ask_stays_in_front(tmp_path: Path) -> None:
+    """Until somebody answers: then the files, which nobody has edited, do not win."""
+    write(tmp_path, SETTINGS, settings(ENABLED="true", QUEUE_PLUGIN="postfix", INTERFACES=""))
+    write(tmp_path, SOCKET, "[Socket]\nListenStream=\nListenStream=25\n")
+    facts = look(tmp_path)
+    db = FakeDebconf({STARTUP: "true"})
+    recall(db, facts)
+    assert db.values[INTEGRATION] == "front"
+    db = FakeDebconf({STARTUP: "true", INTEGRATION: "inside"})
+    recall(db, facts)
+    assert db.values[INTEGRATION] == "inside"
+
+
+def test_the_socket_says_where_we_are(tmp_path: Path) -> None:
+    write(tmp_path, SETTINGS, settings(INTEGRATION="front", INTERFACES="192.0.2.7"))
+    write(tmp_path, SOCKET, f"[Socket]\nListenStream=\nListenStream={MILTER_SOCKET}\n")
+    assert look(tmp_path).on_disk == {INTEGRATION: "inside", LISTEN: "192.0.2.7"}
+
+
+@pytest.mark.parametrize(
+    ("milters", "argument"),
+    [
+        ("", "smtpd_milters=unix:qpsmtpd/milter"),
+        ("inet:localhost:8891", "'smtpd_milters=unix:qpsmtpd/milter, inet:localhost:8891'"),
+        ("$a, { unix:x }", "'smtpd_milters=unix:qpsmtpd/milter, $a, { unix:x }'"),
+        ("unix:qpsmtpd/milter", "smtpd_milters=unix:qpsmtpd/milter"),
+        ("inet:a:1,unix:qpsmtpd/milter", "smtpd_milters=inet:a:1,unix:qpsmtpd/milter"),
+        ("it's", """'smtpd_milters=unix:qpsmtpd/milter, it'\\''s'"""),
+    ],
+)
+def test_postfix_is_told_of_us_and_of_no_other_less(
+    tmp_path: Path, milters: str, argument: str
+) -> None:
+    text = f'#!/bin/sh\ncase "$*" in "-h smtpd_milters") cat <<"E"\n{milters}\nE\nesac\n'
+    write(tmp_path, "usr/sbin/postconf", text).chmod(0o755)
+    db = FakeDebconf(screen={STARTUP: "true", INTEGRATION: "inside"})
+    assert ask(db, detect(tmp_path)) == 0
+    assert db.variables["MILTERS"] == argument
+    assert shlex.quote(shlex.split(argument)[0]).replace("'\"'\"'", "'\\''") == argument
 
 
 # --- the daily report ---------------------------------------------------------------------------
@@ -770,7 +891,7 @@ def test_back() -> None:
     db = FakeDebconf(screen=screen)
     assert ask(db, POSTFIX) == 0
     assert [name for name, _ in db.shown] == [
-        *(STARTUP, LISTEN, METHOD, PROXY, METHOD, MAILDIR, RCPTHOSTS, PROTECTION),
+        *(STARTUP, INTEGRATION, LISTEN, METHOD, PROXY, METHOD, MAILDIR, RCPTHOSTS, PROTECTION),
         REPORT_TO,
     ]
 
@@ -779,8 +900,8 @@ def test_back_skips_what_was_not_shown() -> None:
     db = FakeDebconf({LISTEN: ""}, screen={STARTUP: "true", METHOD: [GO_BACK, "exim"]})
     assert ask(db, POSTFIX) == 0
     assert db.names_shown() == [
-        *("startup_enabled", "queue_plugin", "startup_enabled", "queue_plugin", "rcpthosts"),
-        *("protection", "report_to"),
+        *("startup_enabled", "integration", "queue_plugin", "integration", "queue_plugin"),
+        *("rcpthosts", "protection", "report_to"),
     ]
 
 

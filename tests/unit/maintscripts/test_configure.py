@@ -12,8 +12,20 @@ from pathlib import Path
 import pytest
 
 from maintscripts import ask, configure
-from maintscripts.ask import LISTEN, MAILDIR, METHOD, RCPTHOSTS, STARTUP, Facts, detect
+from maintscripts.answers import Answers
+from maintscripts.ask import (
+    INTEGRATION,
+    LISTEN,
+    MAILDIR,
+    METHOD,
+    RCPTHOSTS,
+    STARTUP,
+    Facts,
+    detect,
+)
 from maintscripts.ownership import Owner
+from maintscripts.render import render
+from tests.unit.doctor.fakes import FakeMachine
 from tests.unit.maintscripts.fake_debconf import FakeDebconf
 from tests.unit.maintscripts.perl_files import write_perl_files
 
@@ -35,7 +47,7 @@ class Machine:
 
     @property
     def facts(self) -> Facts:
-        return self._facts or detect(self.root, postconf=lambda root: "mail.example.org\n")
+        return self._facts or detect(self.root, postconf=lambda *_: "mail.example.org\n")
 
     def write(self, path: str, text: str) -> None:
         target = self.root / path
@@ -193,6 +205,100 @@ def test_an_edited_socket_is_not_restarted_by_every_upgrade(tmp_path: Path) -> N
     edited.write(ask.SOCKET, "[Socket]\nListenStream=/run/x.socket\n")
     assert ask.SOCKET in edited.stage()  # and ucf keeps what is there
     assert edited.apply() == "start"
+
+
+def test_the_socket_moves_into_postfix_and_back(tmp_path: Path) -> None:
+    moved = machine(tmp_path, {STARTUP: "true", LISTEN: "192.0.2.1"})
+    moved.configure()
+    (before, method) = (moved.read(ask.SOCKET), moved.read(QUEUE_METHOD))
+    moved.db.values[INTEGRATION] = "inside"
+    assert moved.configure() == "restart"
+    lines = ask.lines_of(moved.read(ask.SOCKET))
+    assert f"ListenStream={ask.MILTER_SOCKET}" in lines
+    assert not [line for line in lines if line.startswith("ListenStream=1")]
+    assert moved.read(QUEUE_METHOD) == method
+    (tmp_path / configure.LISTENED).unlink()
+    moved.db.values[INTEGRATION] = "front"
+    assert moved.configure() == "restart"
+    assert moved.read(ask.SOCKET) == before
+
+
+def test_without_the_postfix_to_be_in_nothing_is_started(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    values = {STARTUP: "true", INTEGRATION: "inside"}
+    assert machine(tmp_path, values, Facts(mta="exim")).configure() == "stop"
+    assert "to work inside Postfix, which is not there" in capsys.readouterr().err
+
+
+TO_ASK = "  postconf -e smtpd_milters=unix:qpsmtpd/milter\n"
+NOT_TO_ASK = "  postconf -e smtpd_milters=\n"
+OURS, OTHERS = "unix:qpsmtpd/milter", "inet:localhost:8891"
+
+
+def with_units(root: Path, inside: bool) -> FakeMachine:
+    """A machine with the units of the package, and what has been answered."""
+    there = FakeMachine(root)
+    there.file("/usr/lib/systemd/system/qpsmtpd.socket", "[Socket]\nListenStream=25\n")
+    there.file(f"/{ask.SOCKET}", render(Answers(inside=inside))[f"/{ask.SOCKET}"])
+    return there
+
+
+@pytest.mark.parametrize(
+    ("inside", "verdict", "milters", "said"),
+    [
+        (True, "start", "", TO_ASK),
+        (True, "restart", OURS, ""),
+        (True, "stop", "", ""),
+        (True, "stop", OURS, NOT_TO_ASK),
+        (True, "remove", OURS, NOT_TO_ASK),
+        (True, "remove", "", ""),
+        (False, "start", OTHERS, ""),
+        (False, "restart", OURS, NOT_TO_ASK),
+    ],
+)
+def test_what_postfix_has_to_be_told(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    inside: bool,
+    verdict: str,
+    milters: str,
+    said: str,
+) -> None:
+    there = with_units(tmp_path, inside)
+    there.command("postconf -xh queue_directory", "/var/spool/postfix")
+    there.command("postconf -M", "smtp inet n - y - - smtpd")
+    for option in ("-h", "-xh"):
+        there.command(f"postconf {option} smtpd_milters", milters)
+    configure.tell_postfix(there, verdict)
+    printed = capsys.readouterr().err
+    assert (said in printed) if said else not printed
+    assert printed.count("systemctl reload postfix") == bool(said)
+
+
+def test_a_policy_service_beside_the_port_is_asked_rightly(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As in README.Debian, with a socket unit of its own."""
+    there = with_units(tmp_path, inside=False)
+    there.file(
+        "/etc/systemd/system/qpsmtpd-policy.socket",
+        "[Socket]\nListenStream=/var/spool/postfix/qpsmtpd/policy\nFileDescriptorName=policy\n"
+        "Service=qpsmtpd.service\n",
+    )
+    there.command("postconf -xh queue_directory", "/var/spool/postfix")
+    there.command("postconf -M", "smtp inet n - y - - smtpd")
+    asked = "check_policy_service unix:qpsmtpd/policy"
+    there.command("postconf -xh smtpd_recipient_restrictions", asked)
+    configure.tell_postfix(there, "start")
+    assert not capsys.readouterr().err
+    configure.tell_postfix(there, "remove")
+    assert "names unix:qpsmtpd/policy, where qpsmtpd does not listen" in capsys.readouterr().err
+
+
+def test_without_postfix_nobody_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    configure.tell_postfix(with_units(tmp_path, inside=True), "start")
+    assert not capsys.readouterr().err
 
 
 def test_answers_are_pending_until_everything_is_done(tmp_path: Path) -> None:

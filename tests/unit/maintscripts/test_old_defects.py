@@ -108,23 +108,24 @@ def test_a_terminal_that_has_gone_is_not_asked_for_ever() -> None:
 
 def test_no_other_package_is_asked_through_debconf() -> None:
     db = FakeDebconf(screen={STARTUP: "true"})
-    used: list[str] = []
+    used: set[str] = set()
     command = db.command
-    db.command = lambda *words: (used.extend(words), command(*words))[1]  # type: ignore[func-returns-value, method-assign]
+    db.command = lambda *words: (used.update(words[1:2]), command(*words))[1]  # type: ignore[func-returns-value, method-assign]
     ask(db, Facts(mta="exim"))
-    assert {word for word in used if "/" in word} <= {w for w in used if w.startswith("qpsmtpd/")}
+    assert all(word.startswith("qpsmtpd/") for word in used if "/" in word)
+    assert len(used) > 5
 
 
 def test_lists_of_exim_are_split_at_colons_and_semicolons(tmp_path: Path) -> None:
     path = tmp_path / "etc/exim4/update-exim4.conf.conf"
     path.parent.mkdir(parents=True)
     path.write_text("dc_other_hostnames='a.example;b.example'\ndc_relay_domains='c.example:d'\n")
-    found = detect(tmp_path, postconf=lambda root: "").local_domains["exim"]
+    found = detect(tmp_path, postconf=lambda *_: "").local_domains["exim"]
     assert found == ("a.example", "b.example", "c.example", "d")
 
 
 def test_macros_of_postfix_are_not_taken_for_domains(tmp_path: Path) -> None:
-    facts = detect(tmp_path, postconf=lambda root: "$myhostname, localhost.$mydomain, a.example \n")
+    facts = detect(tmp_path, postconf=lambda *_: "$myhostname, localhost.$mydomain, a.example \n")
     assert facts.local_domains["postfix"] == ("a.example",)
 
 
@@ -257,7 +258,7 @@ def test_debconf_is_let_go_before_anything_starts() -> None:
 
 def test_a_service_that_does_not_start_fails_no_installation() -> None:
     code = code_of("postinst")
-    starting = code[code.index('case "$verdict"') :]
+    starting = code[code.rindex('case "$verdict"') :]
     shell = f"""set -e
         verdict=$1
         deb-systemd-invoke() {{ return 1; }}
