@@ -9,6 +9,9 @@ STAMP  := $(VENV)/.complete
 PYTEST := $(BIN)/python -m pytest -q
 # As many processes as there are processors.
 SHARED := -n auto
+# Twice as many, since half of the time they wait; 20 examples of each property; and dialogues on the
+# event loop that the package uses.  `make test` tries 100 examples, and plays them on both loops.
+QUICK  := -n $$((2 * $$(nproc))) --hypothesis-profile=check -k "not (test_dialogues and asyncio)"
 # Nothing fails for being slow, but what takes longer is printed: its place is another folder.
 SLOW   := --durations=25 --durations-min=0.5
 # Two systems at a time, and the tests of a file in one process: they share what is booted.
@@ -37,7 +40,7 @@ $(STAMP): pyproject.toml
 	@touch $@
 
 check: lint types ## ruff, mypy --strict, unit and dialogue tests: after every change (90 seconds)
-	$(PYTEST) $(SHARED) $(SLOW) --hypothesis-profile=check tests/unit tests/dialogue
+	$(PYTEST) $(QUICK) $(SLOW) tests/unit tests/dialogue
 
 lint: venv ## ruff
 	$(BIN)/ruff check .

@@ -124,8 +124,9 @@ def _checked_property(pair: tuple[str, str]) -> tuple[str, str]:
         raise ValueError(f"{pair!r} is not a property: it must be ('smtp.mailfrom', 'text')")
     name, value = pair
     _check_property_name(name)
-    _check_text(name, value)
-    return name, value
+    if value.__class__ is not str:
+        _check_text(name, value)
+    return pair
 
 
 @functools.lru_cache(maxsize=256)

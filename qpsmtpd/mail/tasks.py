@@ -30,6 +30,11 @@ class Tasks:
         self._begun.append((task, coroutine))
         return task
 
+    @property
+    def under_way(self) -> bool:
+        """Whether one of them has not ended yet."""
+        return any(not task.done() for task, _ in self._begun)
+
     async def _run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         try:
             return await coroutine

@@ -37,7 +37,7 @@ _is_field_name = re.compile(r"[!-9<-~]+").fullmatch
 #: l= may have so many digits (RFC 6376 section 3.5).
 _is_number = re.compile(r"[0-9]{1,76}").fullmatch
 _is_base64 = re.compile(r"[A-Za-z0-9+/]+={0,2}").fullmatch
-_white_space_and_b = re.compile(rb"[ \t\r\n]*b[ \t\r\n]*").fullmatch
+_value_of_b = re.compile(rb"((?:\A|;)[ \t\r\n]*+b[ \t\r\n]*+=)[^;]*+").sub
 
 
 class DkimSignatureError(QpsmtpdError):
@@ -217,9 +217,4 @@ def decoded(text: str) -> bytes:
 def unsigned_form(raw: bytes) -> bytes:
     """The field without the value of b= and without its CRLF (section 3.7)."""
     name, _, value = raw.removesuffix(b"\r\n").partition(b":")
-    specs = value.split(b";")
-    for place, spec in enumerate(specs):
-        tag, equals, _ = spec.partition(b"=")
-        if equals and _white_space_and_b(tag):
-            specs[place] = tag + equals
-    return name + b":" + b";".join(specs)
+    return name + b":" + _value_of_b(rb"\1", value)

@@ -139,6 +139,9 @@ def _folded(parts: list[str]) -> str:
 
 def _pvalue(text: str) -> str:
     """A text as a value: a token, a mailbox, or a quoted string without quoted pairs."""
+    if len(text) <= LONGEST_TEXT and _is_bare(text):
+        # None of its characters is harmful.
+        return text
     harmless = _harmless(text).replace(" ", "?")
     return harmless if _is_bare(harmless) else f'"{harmless}"'
 

@@ -197,8 +197,22 @@ def test_claims(changes: dict[str, str | None], said: dict[str, str]) -> None:
     ],
 )
 def test_the_form_that_was_signed(value: bytes, unsigned: bytes) -> None:
-
     assert unsigned_form(b"Dkim-Signature:" + value) == b"Dkim-Signature:" + unsigned
+
+
+def by_specs(value: bytes) -> bytes:
+    """The same, tag by tag."""
+    specs = [spec.partition(b"=") for spec in value.split(b";")]
+    return b";".join(
+        tag + equals + (b"" if equals and tag.strip(b" \t\r\n") == b"b" else text)
+        for tag, equals, text in specs
+    )
+
+
+@given(st.lists(st.sampled_from([b"b", b"h", b"=", b";", b" ", b"\t", b"\r\n\t", b"\0"])))
+def test_nothing_but_the_value_of_b_goes(parts: list[bytes]) -> None:
+    value = b"".join(parts)
+    assert unsigned_form(b"D:" + value + b"\r\n") == b"D:" + by_specs(value)
 
 
 ALPHABET = st.sampled_from([*'vabdhisx =;:@.()"\\<>\r\n\t\0é', "a.example", "rsa-sha256", "from"])
