@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from qpsmtpd.api import (
     AuthResult,
     Headers,
     NoOptions,
+    Note,
     Plugin,
     ReceivedInfo,
     ReversePath,
@@ -39,6 +41,9 @@ HOOKS = [
     *("data_headers_end", "data_post_headers", "data_post", "queue_pre", "sign", "queue"),
     "queue_post",
 ]
+
+
+BEGUN = Note[asyncio.Task[None]]("test.begun")
 
 
 async def outcome(message: bytes = MESSAGE, *plugins: Any, **more: Any) -> tuple[str, list[bytes]]:
@@ -248,6 +253,24 @@ async def test_hooks_run_in_order() -> None:
     await outcome(MESSAGE, a_plugin_with(**{hook: note(hook) for hook in HOOKS}))
     trace = [False, False, True, True, True, True, True]
     assert order == [f"{hook} {known}" for hook, known in zip(HOOKS, trace, strict=True)]
+
+
+@pytest.mark.parametrize("begins", ["mail", "data_headers_end"])
+async def test_no_hook_has_to_wait_for_what_is_known(begins: str) -> None:
+    """What was begun beside has a turn before the first hook that sees the whole message."""
+    done: list[bool] = []
+
+    async def nothing_to_wait_for() -> None:
+        pass
+
+    async def begin(tx: Transaction, *_: Any) -> None:
+        tx.notes[BEGUN] = tx.begin(nothing_to_wait_for())
+
+    async def look(tx: Transaction) -> None:
+        done.append(tx.notes[BEGUN].done())
+
+    await outcome(MESSAGE, a_plugin_with(**{begins: begin, "data_post_headers": look}))
+    assert done == [True]
 
 
 async def test_the_client_may_go_during_the_hand_over(caplog: pytest.LogCaptureFixture) -> None:
