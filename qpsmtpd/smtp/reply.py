@@ -44,11 +44,14 @@ class Reply:
 
 @lru_cache(maxsize=256)
 def _encoded(code: int, status: str, text: str) -> bytes:
-    prefix = f"{status} " if status else ""
-    # A plugin may quote what a DNS record or a client said.
-    lines = [printable_ascii(line, MAX_TEXT) for line in text.splitlines()] or [""]
-    last = len(lines) - 1
-    return b"".join(
-        f"{code}{' ' if number == last else '-'}{prefix}{line}\r\n".encode("ascii")
-        for number, line in enumerate(lines)
-    )
+    begin = f"{code} {status} " if status else f"{code} "
+    lines = text.splitlines() or [""]
+    if not (text.isascii() and all(map(str.isprintable, lines)) and len(text) <= MAX_TEXT):
+        # A plugin may quote what a DNS record or a client said.
+        lines = [printable_ascii(line, MAX_TEXT) for line in lines]
+    *more, last = lines
+    if not more:
+        return f"{begin}{last}\r\n".encode("ascii")
+    goes_on = f"{code}-{begin[4:]}"
+    body = f"\r\n{goes_on}".join(more)
+    return f"{goes_on}{body}\r\n{begin}{last}\r\n".encode("ascii")

@@ -103,7 +103,7 @@ def _of_connection(me: str, user: str, mechanism: str, iprev: Iprev, ip: str) ->
     """The field as far as it is the same for all messages of a connection."""
     parts = [_pvalue(me), _login(user, mechanism)]
     if iprev:
-        parts.append(_result(AuthResult("iprev", iprev, "", {"policy.iprev": ip})))
+        parts.append(f"iprev={iprev} policy.iprev={_pvalue(ip)}")
     return composed("Authentication-Results", ";\r\n\t".join(parts))
 
 
