@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import ssl
 from collections.abc import Awaitable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from qpsmtpd.config.snapshot import Snapshot
@@ -203,7 +203,7 @@ class Connection:
             return reply
         trail = (self.session.transaction or self.session).trail
         trail.decide(Answer(CORE, hook, verdict_of(reply)))
-        return replace(reply, recorded=True)
+        return reply.as_recorded()
 
     async def report_refusal(self, hook: str, reply: Reply) -> None:
         """Tell the plugins that observe refusals of one by the core."""

@@ -7,7 +7,7 @@ codes (RFC 3463) added; every text is fixed, so that logs and peers can compare 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 
 from qpsmtpd.mail.trail import Answer
@@ -221,8 +221,7 @@ def line_fault(line: bytes) -> Reply | None:
 
 def reply_to(answer: Answer) -> Reply:
     """The reply that the verdict of an answer becomes."""
-    reply = reply_for(answer.hook, answer.value)
-    return reply if reply.code < 400 else replace(reply, recorded=True)
+    return reply_for(answer.hook, answer.value, recorded=True)
 
 
 def verdict_of(reply: Reply) -> Verdict:
@@ -231,8 +230,8 @@ def verdict_of(reply: Reply) -> Verdict:
     return Verdict(decision, reply.text, reply.status, reply.disconnect, reply.code)
 
 
-def reply_for(hook: str, verdict: Verdict) -> Reply:
-    """The reply that a verdict of this hook becomes."""
+def reply_for(hook: str, verdict: Verdict, *, recorded: bool = False) -> Reply:
+    """The reply that a verdict of this hook becomes; recorded: whether the trail has it."""
     table = HOOK_REPLIES[hook]
     if verdict.decision is Decision.ACCEPT:
         return _accept_reply(table.accept, verdict)
@@ -248,6 +247,7 @@ def reply_for(hook: str, verdict: Verdict) -> Reply:
         verdict.text or (table.deny_text if deny else table.defer_text),
         # RFC 5321 section 3.8: 421 says that the connection is closed.
         disconnect=verdict.disconnect or table.closes or code == 421,
+        recorded=recorded,
     )
 
 

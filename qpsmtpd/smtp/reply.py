@@ -12,9 +12,10 @@ from qpsmtpd.mail.text import printable_ascii
 MAX_TEXT = 480
 
 
-@dataclass(frozen=True, slots=True)
+# Frozen, it would take three times as long to make one, and a client that is refused has three.
+@dataclass(slots=True, unsafe_hash=True)
 class Reply:
-    """A reply to the client.
+    """A reply to the client, which nobody changes.
 
     code: three digits; status: enhanced status code, "" where RFC 2034 wants none; text: ASCII
     after cleaning, one reply line per text line; disconnect: close the connection afterwards.
@@ -31,12 +32,16 @@ class Reply:
     octets: bytes = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "octets", _encoded(self.code, self.status, self.text))
+        self.octets = _encoded(self.code, self.status, self.text)
 
     @property
     def positive(self) -> bool:
         """Whether the reply is a 2xx or 3xx."""
         return self.code < 400
+
+    def as_recorded(self) -> Reply:
+        """The same refusal, whose decision is in the trail."""
+        return Reply(self.code, self.status, self.text, self.disconnect, recorded=True)
 
     def __str__(self) -> str:
         return self.octets.decode("ascii").rstrip("\r\n").replace("\r\n", " / ")
