@@ -213,6 +213,20 @@ def _split(octets: bytes) -> Any:
     return address.split_arguments(line, "FROM" if line[:4].upper() == "FROM" else "TO")
 
 
+def _common(octets: bytes) -> Any:
+    line = decoded(octets)
+    keyword: address.Keyword = "FROM" if line[:4].upper() == "FROM" else "TO"
+    found = address.common_address(line, keyword)
+    return found, None if found is None else address.split_arguments(line, keyword)
+
+
+def _same_as_split(octets: bytes, result: Any) -> None:
+    found, arguments = result
+    if found is not None:
+        assert arguments == (found.path, {})
+        assert address.parse_forward_path(found.path) == found
+
+
 def _split_well(octets: bytes, result: Any) -> None:
     path, parameters = result
     assert len(path) <= len(octets) + 2
@@ -250,6 +264,15 @@ ADDRESS_PARSERS = (
         _IN_ADDRESS,
         (),
         _short,
+    ),
+    Parser(
+        "common arguments",
+        _common,
+        (address.common_address,),
+        (b"FROM:<a.b+c@example.com>", b"to:<B@xn--d1acufc.example>"),
+        (*_IN_ADDRESS, *words("FROM: TO: <a@b> a@b")),
+        (),
+        _same_as_split,
     ),
     Parser(
         "arguments",
