@@ -60,7 +60,7 @@ class SpoolError(QpsmtpdError):
 
 
 class StoreError(QpsmtpdError):
-    """The store is down or did not answer in time.  That is no reason to refuse anything."""
+    """The store is down or did not answer in time: never a reason to refuse anything."""
 
 
 class PeerError(QpsmtpdError):

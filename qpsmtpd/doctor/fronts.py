@@ -45,7 +45,7 @@ _elements = re.compile(r"\{[^{}]*\}|[^\s,{}]+").findall
 
 @dataclass(frozen=True)
 class _Parameter:
-    """A list in Postfix's configuration that names whom it asks.
+    """A parameter of Postfix that lists the services it asks.
 
     option: what sets it, "-e" in main.cf and "-P" for one service.
     value: what it stands for.  text: how it is written.
@@ -64,7 +64,7 @@ class _Parameter:
 
 @dataclass(frozen=True)
 class _Asking:
-    """What Postfix says in its configuration about whom it asks.
+    """What Postfix's configuration says about the services it asks.
 
     parameters: those that name them, also of single services.  queue: its queue directory.
     chrooted: whether an SMTP server of it runs in that directory.  action: milter_default_action.

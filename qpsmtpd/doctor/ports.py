@@ -83,4 +83,4 @@ def _remedy(installation: Installation, found: Listening) -> tuple[str, tuple[st
         return advice, ("dpkg-reconfigure qpsmtpd",)
     if in_the_way(installation, title):
         return f"See {title} below.", ()
-    return "It is no longer set up to listen there; restart it:", (_RESTARTS[title],)
+    return "It is no longer configured to listen there. Restart it:", (_RESTARTS[title],)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Proxy checks: whom the configuration lets say who the client is."""
+"""Proxy checks: which hosts may say who the client is."""
 
 from __future__ import annotations
 

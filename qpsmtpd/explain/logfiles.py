@@ -2,7 +2,7 @@
 """Decisions in the log: files, those that were rotated and compressed as well, and the journal.
 
 What is in a log may be cut in the middle, of another version, or written by a stranger to deceive:
-a line that does not look like one of ours is no decision, and what is missing in one stays empty.
+a line that does not look like ours is skipped, and a field that is missing stays empty.
 """
 
 from __future__ import annotations

@@ -412,7 +412,7 @@ class _Progress:
 
 
 def _refusal(reply: Reply) -> Packet:
-    """A reply as a mail system gives it to its client, for whom "%" begins a format."""
+    """A reply for the mail system to pass on; "%" starts a format there, so it is doubled."""
     text = reply.octets.removesuffix(b"\r\n").replace(b"%", b"%%")
     return packets.ReplyCode(text)
 

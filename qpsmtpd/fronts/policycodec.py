@@ -2,7 +2,7 @@
 """The protocol of Postfix's policy services (SMTPD_POLICY_README) as values; no I/O here.
 
 A request is lines NAME=VALUE and an empty line; an answer is the line action=ACTION and an empty
-line.  Attributes that we do not know are no errors: each version of Postfix has more.
+line.  Unknown attributes are not errors: each version of Postfix adds some.
 """
 
 from __future__ import annotations

@@ -27,8 +27,10 @@ class Note(Generic[T]):
 class Notes:
     """A mapping from Note to its value; costs nothing until the first note is set."""
 
-    #: Of the class, so that to make one costs nothing.
-    _values: dict[str, Any] | None = None
+    __slots__ = ("_values",)
+
+    def __init__(self) -> None:
+        self._values: dict[str, Any] | None = None
 
     @overload
     def get(self, note: Note[T]) -> T | None: ...

@@ -54,3 +54,9 @@ def test_two_notebooks_share_nothing() -> None:
 
 def test_repr_names_the_note() -> None:
     assert repr(COUNT) == "Note('count')"
+
+
+def test_a_note_is_not_an_attribute() -> None:
+    """What is misspelt fails at once."""
+    with pytest.raises(AttributeError):
+        Notes().listed = "x"  # type: ignore[attr-defined]
