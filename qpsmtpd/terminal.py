@@ -67,28 +67,47 @@ def fitted(stream: TextIO, line: str) -> str:
     )
 
 
+class PassingLine:
+    """A line on a terminal that the next one replaces, until it is cleared; nothing elsewhere."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream if stream.isatty() else None
+        self._shown = False
+
+    def show(self, text: str) -> None:
+        """Show this in place of what is there."""
+        if self._stream is not None:
+            self._write(f"\r{text}\033[K")
+            self._shown = True
+
+    def clear(self) -> None:
+        """Take it away."""
+        if self._shown:
+            self._write("\r\033[K")
+            self._shown = False
+
+    def _write(self, text: str) -> None:
+        assert self._stream is not None
+        self._stream.write(text)
+        self._stream.flush()
+
+
 class Percentage:
     """How much of something is done, on a terminal; nothing elsewhere, nor if it takes no time."""
 
     def __init__(self, stream: TextIO, what: str, now: Callable[[], float]) -> None:
         """now: seconds."""
-        self._stream = stream if stream.isatty() else None
+        self._line = PassingLine(stream)
         self._what = what
         self._now = now
         self._next = now() + 1.0
-        self._shown = False
 
     def show(self, part: float) -> None:
         """Show that this part is done, at most twice a second."""
-        if self._stream is None or self._now() < self._next:
-            return
-        self._next, self._shown = self._now() + 0.5, True
-        self._stream.write(f"\r{self._what}: {part:.0%}\033[K")
-        self._stream.flush()
+        if self._now() >= self._next:
+            self._next = self._now() + 0.5
+            self._line.show(f"{self._what}: {part:.0%}")
 
     def clear(self) -> None:
         """Take it away."""
-        if self._stream is not None and self._shown:
-            self._stream.write("\r\033[K")
-            self._stream.flush()
-            self._shown = False
+        self._line.clear()

@@ -158,7 +158,7 @@ def _print(found: Digest | Shadow, form: str) -> None:
     elif form == "html":
         print(page(report, charts), end="")
     else:
-        print(*lines_of(report), sep="\n")
+        print(*lines_of(report, sys.stdout), sep="\n")
 
 
 def _sender(settings: Settings) -> Address:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import sys
 import textwrap
 from collections.abc import Iterator
 from typing import TextIO
@@ -17,7 +16,7 @@ _WIDTH = 78
 _MOST_CELL = 44
 
 
-def lines_of(report: Report, stream: TextIO = sys.stdout) -> Iterator[str]:
+def lines_of(report: Report, stream: TextIO) -> Iterator[str]:
     """The lines; headings are bold where the stream is a terminal."""
     yield styled(stream, "bold", f"{report.title}, {report.subtitle}")
     for section in report.sections:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import TextIO
 
 from qpsmtpd.decisions.decision import Said
-from qpsmtpd.terminal import shown, styled
+from qpsmtpd.terminal import PassingLine, shown, styled
 from qpsmtpd.trial.course import Course, Result, Step
 
 _COLOURS: dict[Result, str] = {
@@ -121,22 +121,19 @@ class Progress:
     """A bar on a terminal, nothing elsewhere.  `total`: 0 if it is not known."""
 
     def __init__(self, stream: TextIO, total: int) -> None:
-        self._stream = stream if stream.isatty() else None
+        self._line = PassingLine(stream)
         self._total = total
 
     def show(self, done: int) -> None:
         """Show how many messages are done."""
-        if self._stream is None or done % _EVERY:
+        if done % _EVERY:
             return
         bar = ""
         if self._total:
             filled = _BAR * min(done, self._total) // self._total
             bar = f"[{'#' * filled}{'.' * (_BAR - filled)}] of {self._total} "
-        self._stream.write(f"\r{done} {bar}")
-        self._stream.flush()
+        self._line.show(f"{done} {bar}")
 
     def clear(self) -> None:
         """Take the bar away."""
-        if self._stream is not None:
-            self._stream.write("\r\033[K")
-            self._stream.flush()
+        self._line.clear()

@@ -7,7 +7,7 @@ import io
 
 import pytest
 
-from qpsmtpd.terminal import Percentage, fitted, indented, print_anything, styled
+from qpsmtpd.terminal import PassingLine, Percentage, fitted, indented, print_anything, styled
 from qpsmtpd.testing import FakeClock
 
 
@@ -90,4 +90,17 @@ def test_a_percentage_is_shown_of_what_takes_a_while() -> None:
         progress.show(0.5)
         progress.clear()
     assert terminal.getvalue() == "\rRead: 25%\033[K\rRead: 50%\033[K\r\033[K"
+    assert pipe.getvalue() == ""
+
+
+def test_a_passing_line_leaves_nothing() -> None:
+    terminal, pipe = Terminal(), io.StringIO()
+    for stream in (terminal, pipe):
+        line = PassingLine(stream)
+        line.clear()
+        line.show("longer")
+        line.show("short")
+        line.clear()
+        line.clear()
+    assert terminal.getvalue() == "\rlonger\033[K\rshort\033[K\r\033[K"
     assert pipe.getvalue() == ""
