@@ -69,7 +69,7 @@ soak: venv ## mail for HOURS=1 with reloads, kills and outages; figures and pict
 test-systems: venv ## what boots Debian 12 and 13 or runs other servers (root on Debian, an hour)
 	$(PYTEST) -rs $(SYSTEMS) -m real_systems
 
-bench: venv ## us and other servers under the same load (40 minutes, root on Debian; ARGS=...)
+bench: venv ## us and other servers under the same load (50 minutes, root on Debian; ARGS=...)
 	$(BIN)/python -m tests.bench --publish $(ARGS)
 
 bench-instructions: venv ## instructions and cache misses of a message (3 minutes, valgrind; ARGS=...)

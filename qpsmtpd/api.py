@@ -56,7 +56,7 @@ from qpsmtpd.mail.domain import (
     looks_like_address,
 )
 from qpsmtpd.mail.headers import HeaderField, Headers
-from qpsmtpd.mail.ip import Endpoint, IPAddress, IPNetwork, parse_ip
+from qpsmtpd.mail.ip import Endpoint, IPAddress, IPNetwork, network_of, parse_ip
 from qpsmtpd.mail.message import Body, Message
 from qpsmtpd.mail.notes import Note, Notes
 from qpsmtpd.mail.scratch import scratch_file
@@ -145,6 +145,7 @@ from qpsmtpd.plugin.services import (
     Store,
 )
 from qpsmtpd.plugin.system import Account, Obstacle, Output, System
+from qpsmtpd.plugin.timelimit import time_limit
 from qpsmtpd.plugin.verification import KNOWN, Verification, unavailable, unknown, unsure
 from qpsmtpd.scanners.results import SPAM_RESULTS, VIRUS_RESULTS, SpamResult, VirusResult
 
@@ -288,6 +289,7 @@ __all__ = [
     "looks_like_address",
     "made_of",
     "matching",
+    "network_of",
     "offer_extension",
     "offers_extension",
     "opt",
@@ -319,6 +321,7 @@ __all__ = [
     "socket_denied",
     "spf_auth_result",
     "stderr_text",
+    "time_limit",
     "unavailable",
     "unknown",
     "unless_another",

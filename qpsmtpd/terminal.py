@@ -12,7 +12,7 @@ from typing import TextIO
 
 _CODES = {"bold": "1", "red": "1;31", "green": "32", "yellow": "33"}
 _WIDTH = 88
-#: Less than that is no width to wrap lines at.
+#: Lines are not wrapped at less than that.
 _LEAST_WIDTH = 40
 
 

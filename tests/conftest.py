@@ -17,6 +17,7 @@ import pytest
 
 from qpsmtpd.config import units
 from tests.debian_system import unavailable
+from tests.ports import refusing_port
 
 if TYPE_CHECKING:
     from pluggy import Result  # that of Debian 12 has it under another name
@@ -133,3 +134,10 @@ def no_scanners() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(units, "DIRECTORIES", ())
         yield
+
+
+@pytest.fixture
+def nowhere() -> Iterator[str]:
+    """A place where nobody listens, as HOST:PORT."""
+    with refusing_port() as port:
+        yield f"127.0.0.1:{port}"

@@ -25,6 +25,7 @@ import dns.rdatatype
 import dns.rrset
 
 from qpsmtpd.testing import Records
+from tests.ports import refusing_port
 
 Tamper = Callable[[bytes], Sequence[bytes]]
 #: Makes an answer in wire format of a query in wire format (without EDNS).
@@ -182,6 +183,13 @@ class DnsServer:
     def _rrset(self, name: str, kind: str, data: Sequence[Any]) -> dns.rrset.RRset:
         texts = [_rdata(kind, item) for item in data]
         return dns.rrset.from_text_list(f"{name}.", self.ttl, "IN", kind, texts)
+
+
+@contextlib.contextmanager
+def dead_dns_server() -> Iterator[DnsServer]:
+    """One that has ended: where it listened, everything is refused."""
+    with refusing_port() as port:
+        yield DnsServer(address=("127.0.0.1", port))
 
 
 class _Udp(asyncio.DatagramProtocol):

@@ -7,7 +7,6 @@ one user: `user@example.test` with the password PASSWORD.
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from dataclasses import dataclass
 import trustme
 
 from tests.debian_system import System, layer_tar, unpacked
+from tests.ports import free_port
 from tests.scanner_servers import RealScanner
 
 USER = "user@example.test"
@@ -126,14 +126,6 @@ class RealServer:
     process: RealScanner
     port: int
     ca: str
-
-
-def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @contextmanager

@@ -12,7 +12,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
-from tests.redis_server import RedisServer, free_port
+from tests.ports import free_port
+from tests.redis_server import RedisServer
 
 Arguments = ParamSpec("Arguments")
 ServerT = TypeVar("ServerT", bound=RedisServer)

@@ -20,6 +20,7 @@ import pytest
 
 from tests.debian_system import unavailable
 from tests.isolation import ENVIRONMENT, locked, run
+from tests.ports import free_port
 
 CACHE = Path(__file__).parents[1] / ".cache" / "redis-server"
 DOWNLOAD_TIMEOUT = 300.0  # seconds
@@ -171,13 +172,6 @@ class RedisServer:
     def _signal(self, number: signal.Signals) -> None:
         assert self._process is not None
         os.kill(self._process.pid, number)
-
-
-def free_port() -> int:
-    """A port of 127.0.0.1 that nobody has at the moment."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @contextmanager

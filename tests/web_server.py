@@ -5,10 +5,11 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 
+from tests.ports import refusing_port
 from tests.stream_server import port_of, stream_server
 
 PAGE = "HTTP/1.1 {}\r\nContent-Length: {}\r\n\r\n"
@@ -53,3 +54,10 @@ async def web_server(
         scheme = "https" if context else "http"
         fake.url = f"{scheme}://{host}:{port_of(server)}/"
         yield fake
+
+
+@contextmanager
+def dead_web_server() -> Iterator[WebServer]:
+    """One that has ended: where it listened, connections are refused."""
+    with refusing_port() as port:
+        yield WebServer({}, f"http://localhost:{port}/")

@@ -62,8 +62,9 @@ class Pace:
         """From now on this is the grade of stress."""
         settings, share = self._settings, SHARES[grade]
         self.grade = grade
-        self.command = _part(settings.command_timeout, share, LEAST_SECONDS)
-        self.data = _part(settings.timeout, share, LEAST_SECONDS)
+        # Settings may be whole numbers, and a mixed addition takes longer than both kinds.
+        self.command = float(_part(settings.command_timeout, share, LEAST_SECONDS))
+        self.data = float(_part(settings.timeout, share, LEAST_SECONDS))
         self.max_errors = int(_part(settings.max_errors, share, LEAST_ERRORS))
         self.max_junk_commands = int(_part(settings.max_junk_commands, share, LEAST_JUNK))
 

@@ -8,7 +8,7 @@ import functools
 import logging
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +17,15 @@ from qpsmtpd.config.problems import Problem
 from qpsmtpd.config.settings import Settings
 from qpsmtpd.decisions.keeper import Keeper, Limits
 from qpsmtpd.decisions.privacy import Privacy
+from qpsmtpd.mail import dsn
+from qpsmtpd.mail.capabilities import limits_line
 from qpsmtpd.mail.limits import DataLimits
 from qpsmtpd.mail.message import Spool
 from qpsmtpd.mail.spoolmemory import SpoolMemory
 from qpsmtpd.plugin.base import Plugin
 from qpsmtpd.plugin.chain import Chain, ChainedPlugin
 from qpsmtpd.plugin.services import Services
+from qpsmtpd.smtp.reply import Reply
 from qpsmtpd.store.counts import SharedCounts
 
 log = logging.getLogger(__name__)
@@ -74,9 +77,9 @@ class Snapshot:
         return Pace(self.settings)
 
     @functools.cached_property
-    def greetings(self) -> tuple[str, str]:
-        """The texts of the greeting (RFC 5321 section 4.2), of SMTP and of LMTP."""
-        return self._greeting("ESMTP"), self._greeting("LMTP")
+    def greetings(self) -> tuple[Reply, Reply]:
+        """The greeting (RFC 5321 section 4.2) of SMTP, and that of LMTP."""
+        return Reply(220, "", self._greeting("ESMTP")), Reply(220, "", self._greeting("LMTP"))
 
     def _greeting(self, protocol: str) -> str:
         greeting = self.settings.smtpgreeting
@@ -87,8 +90,11 @@ class Snapshot:
     @property
     def data_limits(self) -> DataLimits:
         """What a message may not exceed."""
-        largest, limits = self.largest_message, self._data_limits
-        return limits if limits.size == largest else limits._replace(size=largest)
+        limits = self._data_limits
+        if not self.chain.limits_size:
+            return limits
+        largest = self.largest_message
+        return limits if limits.size == largest else replace(limits, size=largest)
 
     @functools.cached_property
     def _data_limits(self) -> DataLimits:
@@ -99,6 +105,20 @@ class Snapshot:
             settings.max_header_size,
             settings.max_headers,
         )
+
+    @functools.cached_property
+    def keywords(self) -> tuple[str, ...]:
+        """The EHLO keywords that are offered to everybody.
+
+        RFC 2920, 6152, 3030, 6531, 2034, 9422 and 3461, in this order.
+        """
+        settings = self.settings
+        chunking = ["CHUNKING"] if settings.chunking else []
+        utf8 = ["SMTPUTF8"] if settings.smtputf8 else []
+        limits = limits_line(RCPTMAX=settings.max_recipients)
+        notices = [dsn.KEYWORD] if settings.dsn == "always" else []
+        first = ("PIPELINING", "8BITMIME", *chunking, *utf8, "ENHANCEDSTATUSCODES")
+        return (*first, *filter(None, [limits]), *notices)
 
     @functools.cached_property
     def authserv_id(self) -> str | None:

@@ -57,9 +57,13 @@ _REPLIES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+# Frozen, it would take three times as long to make one.
+@dataclass(slots=True)
 class Place:
-    """What an admitted connection counts as, and how many its client has, including this one."""
+    """What an admitted connection counts as, and how many its client has, including this one.
+
+    Nobody changes it.
+    """
 
     names: tuple[str, ...]
     from_client: int = 1

@@ -11,11 +11,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
+from collections import OrderedDict
 from collections.abc import Callable
+from functools import partial
 
 from qpsmtpd.config.snapshot import Snapshot
 from qpsmtpd.errors import DnsError
 from qpsmtpd.mail.session import ReverseLookup, ReverseNames
+from qpsmtpd.plugin.services import DnsAnswer, Resolver
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +30,7 @@ RETRY = 5.0
 CAPACITY = 10_000
 
 _NOBODY_KNOWS = ReverseNames(certain=False)
+_NO_NAME = ReverseNames()
 #: With the underscore, which is not allowed but is in use.
 _is_host_name = re.compile(r"[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*").fullmatch
 
@@ -43,17 +47,16 @@ class ClientNames:
     ) -> None:
         self._loop = loop
         self._now = now or loop.time
-        self._lookups: dict[str, _Lookup] = {}
+        self._lookups: OrderedDict[str, _Lookup] = OrderedDict()
 
     def begin(self, ip: str, snapshot: Snapshot) -> ReverseLookup:
         """Begin the lookup unless it is known; returns the function that waits for it."""
         if not snapshot.settings.reverse_lookup:
             return _switched_off
-        until = self._loop.time() + snapshot.settings.reverse_timeout
         found = self._lookups.get(ip)
         if found is None or not found.holds(self._now()):
             found = self._look_up(ip, snapshot)
-        return _Waiting(found.task, until)
+        return partial(found.wait, self._loop.time() + snapshot.settings.reverse_timeout)
 
     def forget(self) -> None:
         """The resolver may have changed: ask again."""
@@ -62,57 +65,76 @@ class ClientNames:
     def _look_up(self, ip: str, snapshot: Snapshot) -> _Lookup:
         self._lookups.pop(ip, None)
         if len(self._lookups) >= CAPACITY:
-            del self._lookups[next(iter(self._lookups))]
-        task = self._loop.create_task(_names_of(ip, snapshot))
-        self._lookups[ip] = found = _Lookup(task, self._now())
+            self._lookups.popitem(last=False)
+        self._lookups[ip] = found = _Lookup(self._now())
+        found.begin(ip, snapshot.services.resolver)
         return found
 
 
 class _Lookup:
-    """A lookup, and when it began."""
+    """A lookup for all who wait for it, and when it began.
 
-    __slots__ = ("_began", "task")
+    Not a task: up to ten thousand are kept, and often nobody waits for one.
+    """
 
-    def __init__(self, task: asyncio.Task[ReverseNames], began: float) -> None:
-        self.task = task
+    __slots__ = ("_began", "_outcome", "_waited_for")
+
+    def __init__(self, began: float) -> None:
         self._began = began
+        self._outcome: ReverseNames | BaseException | None = None
+        # Made for the first who waits.
+        self._waited_for: asyncio.Future[None] | None = None
+
+    def begin(self, ip: str, resolver: Resolver) -> None:
+        """Look up the names of an address."""
+        resolver.tell_names(ip, partial(self._confirm, ip, resolver))
 
     def holds(self, now: float) -> bool:
         """Whether it need not be repeated."""
-        known = not self.task.done() or _result(self.task).certain
+        outcome = self._outcome
+        known = outcome is None or (isinstance(outcome, ReverseNames) and outcome.certain)
         return now < self._began + (LIFETIME if known else RETRY)
 
+    async def wait(self, until: float) -> ReverseNames:
+        """The names; nobody knows them if they come later than at this time of the loop.
 
-class _Waiting:
-    """Waits for a lookup that others may wait for as well; `until` is in the loop's time."""
-
-    __slots__ = ("_task", "_until")
-
-    def __init__(self, task: asyncio.Task[ReverseNames], until: float) -> None:
-        self._task = task
-        self._until = until
-
-    async def __call__(self) -> ReverseNames:
-        if not self._task.done():
+        A fault is raised to all who wait: it must not pass for a client without a name.
+        """
+        if self._outcome is None:
+            if self._waited_for is None:
+                self._waited_for = asyncio.get_running_loop().create_future()
             try:
-                async with asyncio.timeout_at(self._until):
-                    await asyncio.shield(self._task)
+                async with asyncio.timeout_at(until):
+                    await asyncio.wait((self._waited_for,))
             except TimeoutError:
                 return _NOBODY_KNOWS
-        return _result(self._task)
+        if isinstance(self._outcome, BaseException):
+            raise self._outcome
+        return self._outcome or _NOBODY_KNOWS
 
+    def _confirm(self, ip: str, resolver: Resolver, found: DnsAnswer | BaseException) -> None:
+        if isinstance(found, BaseException):
+            self._fail(ip, None, found)
+        elif names := list(filter(_is_host_name, found.records)):
+            resolver.tell_confirmed(ip, names, partial(self._end, ip, names[0]))
+        else:
+            self._settle(_NO_NAME)
 
-def _result(task: asyncio.Task[ReverseNames]) -> ReverseNames:
-    return _NOBODY_KNOWS if task.cancelled() else task.result()
+    def _end(self, ip: str, claimed: str, confirmed: DnsAnswer | BaseException) -> None:
+        if isinstance(confirmed, BaseException):
+            self._fail(ip, claimed, confirmed)
+        else:
+            self._settle(ReverseNames(next(iter(confirmed.records), None), claimed))
 
+    def _fail(self, ip: str, claimed: str | None, error: BaseException) -> None:
+        if isinstance(error, DnsError | asyncio.CancelledError):
+            log.debug("no reverse lookup ip=%s error=%s", ip, error)
+            self._settle(ReverseNames(None, claimed, certain=False))
+        else:
+            self._settle(error)
 
-async def _names_of(ip: str, snapshot: Snapshot) -> ReverseNames:
-    resolver = snapshot.services.resolver
-    names: list[str] = []
-    try:
-        names = list(filter(_is_host_name, await resolver.ptr(ip)))
-        confirmed = await resolver.confirmed(ip, names)
-    except DnsError as error:
-        log.debug("no reverse lookup ip=%s error=%s", ip, error)
-        return ReverseNames(None, next(iter(names), None), certain=False)
-    return ReverseNames(next(iter(confirmed), None), next(iter(names), None))
+    def _settle(self, outcome: ReverseNames | BaseException) -> None:
+        self._outcome = outcome
+        if self._waited_for is not None:
+            self._waited_for.set_result(None)
+            self._waited_for = None

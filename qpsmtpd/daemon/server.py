@@ -31,11 +31,13 @@ from qpsmtpd.daemon.stress import Stress
 from qpsmtpd.fronts.hosting import FrontConnection, Speak
 from qpsmtpd.fronts.milterfront import speak_milter
 from qpsmtpd.fronts.policyfront import speak_policy
+from qpsmtpd.logs.lines import write_waiting
 from qpsmtpd.mail.ip import Endpoint
 from qpsmtpd.mail.session import ReverseLookup
 from qpsmtpd.mail.spoolmemory import SpoolMemory
 from qpsmtpd.metrics.catalogue import CONNECTIONS, LOOP_LAG
 from qpsmtpd.metrics.counting import FIGURES
+from qpsmtpd.smtp.deadlines import Watch
 from qpsmtpd.smtp.protocol import SmtpProtocol
 from qpsmtpd.smtp.proxyhandshake import ProxyHandshake
 from qpsmtpd.smtp.reply import Reply
@@ -103,6 +105,8 @@ class Server:
         self.memory = SpoolMemory(snapshot.settings.spool_memory)
         #: The clients that are made to wait.
         self.tarpit = Tarpit()
+        #: What looks at the deadlines of all connections.
+        self.watch = Watch(loop)
 
     # --- Host -------------------------------------------------------------------------------
 
@@ -122,7 +126,8 @@ class Server:
         FIGURES.values[_CONNECTIONS.cell] += 1
         self._protocols[protocol] = place
         self._by_snapshot[id(self._snapshot)] += 1
-        self._empty.clear()
+        if len(self._protocols) == 1:
+            self._empty.clear()
         self._leave_next_to_others()
         return place.from_client
 
@@ -141,7 +146,8 @@ class Server:
             self._admission.leave(place)
         assert protocol.connection is not None
         self.release(protocol.connection.snapshot)
-        self._note_if_empty()
+        if not self._protocols:
+            self._note_if_empty()
 
     def _make_room(self) -> bool:
         """Give the place of a client in the tarpit to another; False if there is none."""
@@ -189,7 +195,8 @@ class Server:
     def release(self, snapshot: Snapshot) -> None:
         """It has left."""
         self._by_snapshot[id(snapshot)] -= 1
-        self._stop_if_unused(snapshot)
+        if self._retired:
+            self._stop_if_unused(snapshot)
 
     def _note_if_empty(self) -> None:
         if not self.connections:
@@ -406,6 +413,7 @@ class Server:
             tasks = [protocol.task for protocol in cut if protocol.task]
             await asyncio.wait(tasks, timeout=CUT_SECONDS)
         await self._jobs.end()
+        write_waiting()
         await self._snapshot.stop()
         await asyncio.gather(*self._stopping)
         FIGURES.write()

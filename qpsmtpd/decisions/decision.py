@@ -11,9 +11,8 @@ import re
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
-from qpsmtpd.mail import verdict
 from qpsmtpd.mail.trail import Answer
-from qpsmtpd.mail.verdict import Verdict
+from qpsmtpd.mail.verdict import ACCEPT, DENY, Verdict
 
 #: Characters of a text that are kept, recipients and results of one message, answers of one trail.
 MOST_TEXT = 200
@@ -33,8 +32,6 @@ RECORD = "\x1e"
 _SEPARATORS = re.compile(f"[{END}{UNIT}]")
 
 Outcome = Literal["accepted", "deferred", "refused"]
-
-_ACCEPT = verdict.Decision.ACCEPT
 
 
 class Said(NamedTuple):
@@ -159,18 +156,19 @@ def said_in(answers: Sequence[Answer]) -> list[str]:
         half = MOST_ANSWERS // 2
         answers = [*answers[:half], *answers[-half:]]
     said: list[str] = []
-    for plugin, hook, value, outcome, seconds in answers:
-        word = reason = ""
+    for answer in answers:
+        value, seconds, word, reason = answer.value, answer.seconds, "", ""
         if value.__class__ is Verdict:
-            word = "accept" if value.decision is _ACCEPT else _refusal(value)
+            word = "accept" if value.decision is ACCEPT else _refusal(value)
             reason = (value.reason or value.text)[:MOST_TEXT]
-        said += (hook, plugin, outcome, word, reason, "0" if seconds < _TICK else ticks(seconds))
+        lasted = "0" if seconds < _TICK else ticks(seconds)
+        said += (answer.hook, answer.plugin, answer.outcome, word, reason, lasted)
     return said
 
 
 def _refusal(value: Verdict) -> str:
     # No table: the hash of a member of an enum is computed in Python.
-    return "deny" if value.decision is verdict.Decision.DENY else "defer"
+    return "deny" if value.decision is DENY else "defer"
 
 
 def _read_trail(said: list[str]) -> tuple[Said, ...]:

@@ -2,8 +2,11 @@
 """Keeper: collects decisions, and writes them to the store every other second.
 
 Nobody waits for it.  What it holds is bounded: while the store is down or slow, further decisions
-are dropped, and counted.  Each becomes a text at once: thousands of objects that wait would keep
-Python's collector busy.
+are dropped, and counted.
+
+Each becomes a text, for thousands of objects that wait would keep Python's collector busy; but some
+of them together, which costs a quarter of composing each in its turn, when other code has driven
+this one out of the processor's caches.
 """
 
 from __future__ import annotations
@@ -29,7 +32,7 @@ from qpsmtpd.decisions.decision import (
 )
 from qpsmtpd.decisions.privacy import Privacy
 from qpsmtpd.errors import StoreError
-from qpsmtpd.mail.session import Session, Transaction
+from qpsmtpd.mail.account import MESSAGE, Account, Findings
 from qpsmtpd.plugin.services import Clock, Store
 
 log = logging.getLogger(__name__)
@@ -39,9 +42,9 @@ DELAY = 2.0
 #: With MANY, they are written at once; no more than MOST are held.
 MANY = 2000
 MOST = 10_000
+#: So many become texts in one go.
+TOGETHER = 64
 _NO_KEY = b""
-#: The fields recipients, recipient_count, size, seconds, message_id and next_hop_id without one.
-_NO_MESSAGE = ("", "0", "0", "0", "", "")
 
 
 class Limits(NamedTuple):
@@ -59,81 +62,38 @@ class Keeper:
         self._clock = clock
         self._limits = limits
         self._privacy = privacy
-        self._taken: list[str] = []
+        self._accounts: list[tuple[float, Account]] = []
+        self._texts: list[str] = []
         self._closed = False
         self._chunk = _OpenChunk()
         self._timer: asyncio.TimerHandle | None = None
         self._writing: asyncio.Task[None] | None = None
         self._lost = 0
 
-    def keep_message(
-        self, transaction: Transaction, code: int, reply: str, message_id: str, seconds: float
-    ) -> None:
-        """Keep what became of a message."""
-        session, trail = transaction.session, transaction.trail
-        recipients = transaction.recipients
-        self._take(
-            joined(
-                (
-                    ticks(self._clock.now()),
-                    transaction.id,
-                    outcome_of(code),
-                    "message",
-                    trail.decided_by,
-                    reply[:MOST_TEXT],
-                    trail.decision.reason[:MOST_TEXT] if trail.decision and code >= 400 else "",
-                    *_client(session),
-                    transaction.sender,
-                    "",
-                    _results(session, transaction),
-                    RECORD.join([each.address.address for each in recipients[:MOST_RECIPIENTS]]),
-                    str(len(recipients)),
-                    str(transaction.size),
-                    ticks(seconds),
-                    message_id,
-                    transaction.next_hop_id[:MOST_TEXT],
-                    *said_in(session.trail.answers + trail.answers),
-                )
-            )
-        )
-
-    def keep_refusal(
-        self, session: Session, hook: str, plugin: str, code: int, reply: str, about: str
-    ) -> None:
-        """Keep what was refused before there was a message."""
-        transaction = session.transaction
-        trail = (transaction or session).trail
-        answers = session.trail.answers
-        if transaction is not None:
-            answers = answers + trail.answers
-        self._take(
-            joined(
-                (
-                    ticks(self._clock.now()),
-                    session.id if transaction is None else transaction.id,
-                    outcome_of(code),
-                    hook,
-                    plugin,
-                    reply[:MOST_TEXT],
-                    "" if trail.decision is None else trail.decision.reason[:MOST_TEXT],
-                    *_client(session),
-                    "" if transaction is None else transaction.sender,
-                    about[:MOST_TEXT],
-                    _results(session, transaction),
-                    *_NO_MESSAGE,
-                    *said_in(answers),
-                )
-            )
-        )
-
-    def _take(self, decision: str) -> None:
-        count = len(self._taken)
+    def keep(self, account: Account) -> None:
+        """Keep what became of a message or a command, unless too many wait already."""
+        count = self._count
         if count >= MOST:
             self._lost += 1
             return
-        self._taken.append(decision)
+        self._accounts.append((self._clock.now(), account))
+        if len(self._accounts) == TOGETHER:
+            self._compose()
         if self._writing is None and (self._timer is None or count == MANY):
             self._write_in(0.0 if count >= MANY else DELAY)
+
+    @property
+    def _count(self) -> int:
+        """How many decisions wait to be written."""
+        return len(self._texts) + len(self._accounts)
+
+    def _compose(self) -> None:
+        accounts, self._accounts = self._accounts, []
+        try:
+            self._texts += [_text(time, account) for time, account in accounts]
+        except Exception:
+            log.exception("fault: decisions are not kept")
+            self._lost += len(accounts)
 
     def _write_in(self, seconds: float) -> None:
         if self._timer is not None:
@@ -154,14 +114,15 @@ class Keeper:
             self._timer = None
         if self._writing is not None:
             await self._writing
-        while self._taken and self._lost == 0:
+        while self._count and self._lost == 0:
             await self._write()
 
     # --- writing --------------------------------------------------------------------------------
 
     async def _write(self) -> None:
         """Write up to MANY decisions; what comes meanwhile is for the next time."""
-        taken, self._taken = self._taken[:MANY], self._taken[MANY:]
+        self._compose()
+        taken, self._texts = self._texts[:MANY], self._texts[MANY:]
         try:
             await self._write_all(taken)
         except StoreError as error:
@@ -176,8 +137,8 @@ class Keeper:
             self._say_lost()
         finally:
             self._writing = None
-            if self._taken and not self._closed:
-                self._write_in(0.0 if len(self._taken) >= MANY else DELAY)
+            if self._count and not self._closed:
+                self._write_in(0.0 if self._count >= MANY else DELAY)
 
     def _say_lost(self) -> None:
         if self._lost:
@@ -234,37 +195,55 @@ class _OpenChunk:
         return len(self.texts) >= FULL or bool(self.begin and time >= self.begin + CHUNK_SECONDS)
 
 
-def _client(session: Session) -> tuple[str, str, str, str, str]:
-    """The fields ip, name, helo, tls and user."""
-    return (
-        session.client.ip,
-        session.client_name or "",
-        session.hello_host[:MOST_TEXT],
-        "" if session.tls is None else session.tls.version,
-        session.auth_user[:MOST_TEXT],
+# --- texts --------------------------------------------------------------------------------------
+
+
+def _text(time: float, account: Account) -> str:
+    """The text of a decision."""
+    recipients = account.recipients[:MOST_RECIPIENTS]
+    answer = None if account.hook == MESSAGE and account.code < 400 else account.answer
+    return joined(
+        (
+            ticks(time),
+            account.transaction or account.session,
+            outcome_of(account.code),
+            account.hook,
+            account.plugin,
+            account.reply[:MOST_TEXT],
+            "" if answer is None else answer.reason[:MOST_TEXT],
+            account.ip,
+            account.name,
+            account.helo[:MOST_TEXT],
+            account.tls,
+            account.user[:MOST_TEXT],
+            account.sender,
+            account.about[:MOST_TEXT],
+            _words(account.findings),
+            RECORD.join([each.address.address for each in recipients]),
+            str(len(account.recipients)),
+            str(account.size),
+            ticks(account.seconds),
+            account.message_id,
+            account.next_hop_id[:MOST_TEXT],
+            *said_in(account.answers),
+        )
     )
 
 
-def _results(session: Session, transaction: Transaction | None) -> str:
-    """The field results; most often there are none."""
-    if (
-        session.auth_results
-        or session.whitelisted_host
-        or session.karma_history
-        or (transaction and (transaction.auth_results or transaction.whitelisted_sender))
-    ):
-        words = dict.fromkeys(_result_words(session, transaction))
-        return " ".join(itertools.islice(words, MOST_RESULTS))
-    return ""
+def _words(findings: Findings | None) -> str:
+    """The field results."""
+    if findings is None:
+        return ""
+    return " ".join(itertools.islice(dict.fromkeys(_each_word(findings)), MOST_RESULTS))
 
 
-def _result_words(session: Session, transaction: Transaction | None) -> Iterator[str]:
+def _each_word(findings: Findings) -> Iterator[str]:
     # What spares a client may be named after it, and nobody's address is to be kept here.
-    if session.whitelisted_host:
+    if findings.spares_client:
         yield "allowlist=client"
-    if transaction and transaction.whitelisted_sender:
+    if findings.spares_sender:
         yield "allowlist=sender"
-    if session.karma_history:
-        yield f"karma={session.karma_history}"
-    for result in (*session.auth_results, *(transaction.auth_results if transaction else ())):
+    if findings.karma:
+        yield f"karma={findings.karma}"
+    for result in findings.results:
         yield f"{result.method}={result.result}"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -286,7 +286,7 @@ class _Waiting:
     """
 
     def __init__(self) -> None:
-        self._first: dict[int, tuple[float, str]] = {}
+        self._first: OrderedDict[int, tuple[float, str]] = OrderedDict()
         self._delays: dict[str, _Delay] = {}
 
     def add(self, decision: Decision, network: str, *, recent: bool) -> None:
@@ -322,7 +322,7 @@ class _Waiting:
         is_first = who not in self._first
         if is_first:
             if len(self._first) >= MOST_WAITING:
-                del self._first[next(iter(self._first))]
+                self._first.popitem(last=False)
             self._first[who] = decision.time, plugin
         if recent:
             self._of(plugin).put_off += 1

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -158,11 +158,11 @@ class _Senders:
     """Whose messages there were how often; the oldest senders are forgotten."""
 
     def __init__(self) -> None:
-        self._messages: dict[int, int] = {}
+        self._messages: OrderedDict[int, int] = OrderedDict()
 
     def add(self, who: int) -> None:
         if len(self._messages) >= MOST_SENDERS and who not in self._messages:
-            del self._messages[next(iter(self._messages))]
+            self._messages.popitem(last=False)
         self._messages[who] = self._messages.get(who, 0) + 1
 
     def messages(self, who: int) -> int:

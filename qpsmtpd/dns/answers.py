@@ -53,8 +53,21 @@ _CNAME, _SOA, _OPT, _IN = 5, 6, 41, 1
 #: A pointer to the name in the question.
 _TO_QUESTION = b"\xc0\x0c"
 
+#: The headers after the id of an answer with one record, alone or with an OPT record: a response
+#: without an error that is not truncated, whatever other flags say.
+OF_ONE = frozenset(
+    bytes([0x80 | first, second]) + counts
+    for first in (0, 1, 4, 5)
+    for second in range(0, 0x100, 0x10)
+    for counts in (b"\0\1\0\1\0\0\0\0", b"\0\1\0\1\0\0\0\1")
+)
+_OPT_BEGINS = b"\0\0\x29"
+
 _counts = struct.Struct(">xxHxxHHH")
 _record = struct.Struct(">HHIH")
+#: A record under the name that was asked: its name, type and class; TTL; length of its data.
+_single = struct.Struct(">6sIH")
+_BEFORE_DATA = HEADER_OCTETS + _single.size
 _preference = struct.Struct(">H")
 _soa_numbers = struct.Struct(">IIIII")
 
@@ -77,10 +90,10 @@ class _RecordSet(NamedTuple):
     ttls: list[int]
 
 
-def read_answer(wire: bytes, question: bytes, kind: RecordType) -> tuple[DnsAnswer, int]:
+def read_any(wire: bytes, question: bytes, kind: RecordType) -> tuple[DnsAnswer, int]:
     """An answer to this question, and for how many seconds it holds.
 
-    The answer begins with a header and the question, as `nameserver.is_answer` has found out.
+    The answer begins with a header and the question, as `udpport.is_answer` has found out.
     Raises DnsError when the server failed, or the answer is malformed or exceeds a limit.
     """
     flags, *counts = _counts.unpack_from(wire)
@@ -94,6 +107,47 @@ def read_answer(wire: bytes, question: bytes, kind: RecordType) -> tuple[DnsAnsw
         return _conclude(reading, flags)
     except (_MalformedError, IndexError, struct.error):
         raise DnsError("malformed answer") from None
+
+
+def read_single(wire: bytes, question: bytes, kind: RecordType) -> tuple[DnsAnswer, int] | None:
+    """As `read_any`, for what most answers are: one record, under the name that was asked.
+
+    None for any other, and for one that is malformed.  In a third of the time.
+    """
+    reader, begins = _SINGLES[kind]
+    begin = _BEFORE_DATA + len(question)
+    if wire[2:12] not in OF_ONE or len(wire) < begin:
+        return None
+    found, ttl, length = _single.unpack_from(wire, begin - _single.size)
+    end = begin + length
+    # The last count of the header: is there an OPT record?
+    ends_well = _is_opt(wire[end:]) if wire[11] else len(wire) == end
+    if found != begins or not ends_well or (value := reader(wire[begin:end])) is None:
+        return None
+    return DnsAnswer((value,), True), min(ttl, MAX_TTL) if ttl < 1 << 31 else 0
+
+
+def _is_opt(octets: bytes) -> bool:
+    """Whether this is an OPT record that says nothing about the answer."""
+    options = int.from_bytes(octets[9:11], "big")
+    return octets[:3] == _OPT_BEGINS and octets[5:6] == b"\0" and len(octets) == 11 + options
+
+
+def _single_text(data: bytes) -> str | None:
+    plain = data and data[0] == len(data) - 1
+    return data[1:].decode("utf-8", "replace") if plain else None
+
+
+def _no_single(_: bytes) -> None:
+    return None
+
+
+def _single_a(data: bytes) -> str | None:
+    return socket.inet_ntoa(data) if len(data) == 4 else None
+
+
+def _single_aaaa(data: bytes) -> str | None:
+    return socket.inet_ntop(socket.AF_INET6, data) if len(data) == 16 else None
 
 
 def rcode_of(wire: bytes) -> int:
@@ -300,4 +354,21 @@ _READERS: dict[int, Callable[[_Reading, int], tuple[Any, Any]]] = {
     RECORD_TYPES["TXT"]: _Reading._read_txt,
     _CNAME: _Reading._read_alias,
     _SOA: _Reading._read_soa,
+}
+
+
+def _begins(kind: RecordType) -> bytes:
+    """How a record of this type begins that has the name of the question: until its TTL."""
+    return _TO_QUESTION + struct.pack(">HH", RECORD_TYPES[kind], _IN)
+
+
+#: What reads the data of a single record, and how the record begins.
+_SINGLES: dict[RecordType, tuple[Callable[[bytes], str | None], bytes]] = {
+    "A": (_single_a, _begins("A")),
+    "AAAA": (_single_aaaa, _begins("AAAA")),
+    # Who has only one of them is seldom asked.
+    "MX": (_no_single, _begins("MX")),
+    "NS": (names.plain_text_of, _begins("NS")),
+    "PTR": (names.plain_text_of, _begins("PTR")),
+    "TXT": (_single_text, _begins("TXT")),
 }

@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
+
 from qpsmtpd.dns.lookup import Outcome, Question
-from qpsmtpd.errors import DnsError
-from qpsmtpd.plugin.services import Clock
+from qpsmtpd.plugin.services import Clock, DnsAnswer
 
 #: Characters in all that are remembered: strangers choose how long their records are.
 MAX_CHARACTERS = 16_000_000
@@ -22,7 +23,8 @@ class Cache:
     def __init__(self, size: int, clock: Clock) -> None:
         self._size = size
         self._clock = clock
-        self._outcomes: dict[Question, tuple[float, Outcome, int]] = {}
+        # Not a dict: the first key of one comes after the places of all that were there before it.
+        self._outcomes: OrderedDict[Question, tuple[float, Outcome, int]] = OrderedDict()
         self._characters = 0
 
     def get(self, question: Question) -> Outcome | None:
@@ -34,33 +36,21 @@ class Cache:
 
     def put(self, question: Question, outcome: Outcome, seconds: int) -> None:
         """Remember an outcome for some seconds."""
-        self._drop(question)
+        outcomes = self._outcomes
+        if question in outcomes:
+            self._characters -= outcomes.pop(question)[2]
         if seconds <= 0:
             return
-        characters = _characters_of(outcome)
-        while self._outcomes and self._is_full(characters):
-            self._drop(next(iter(self._outcomes)))
-        until = self._clock.monotonic() + seconds
-        self._outcomes[question] = (until, outcome, characters)
+        characters = _PER_OUTCOME
+        if isinstance(outcome, DnsAnswer):
+            for record in outcome.records:
+                characters += _PER_RECORD + len(record if isinstance(record, str) else record[1])
         self._characters += characters
+        outcomes[question] = (self._clock.monotonic() + seconds, outcome, characters)
+        while len(outcomes) > self._size or self._characters > MAX_CHARACTERS:
+            self._characters -= outcomes.popitem(last=False)[1][2]
 
     def clear(self) -> None:
         """Forget everything."""
         self._outcomes.clear()
         self._characters = 0
-
-    def _is_full(self, characters: int) -> bool:
-        too_many = len(self._outcomes) >= self._size
-        return too_many or self._characters + characters > MAX_CHARACTERS
-
-    def _drop(self, question: Question) -> None:
-        entry = self._outcomes.pop(question, None)
-        if entry is not None:
-            self._characters -= entry[2]
-
-
-def _characters_of(outcome: Outcome) -> int:
-    if isinstance(outcome, DnsError):
-        return _PER_OUTCOME
-    texts = (record if isinstance(record, str) else record[1] for record in outcome.records)
-    return _PER_OUTCOME + sum(_PER_RECORD + len(text) for text in texts)

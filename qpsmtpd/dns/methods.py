@@ -6,14 +6,18 @@ from __future__ import annotations
 import asyncio
 import socket
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Literal, TypeVar
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any, Literal, TypeVar
 
 from qpsmtpd.dns.names import reverse_name
 from qpsmtpd.errors import DnsLimitError
-from qpsmtpd.plugin.services import DnsAnswer, RecordType, Resolver
+from qpsmtpd.plugin.services import DnsAnswer, RecordType, Resolver, Told
+from qpsmtpd.plugin.timelimit import time_limit
 
 T = TypeVar("T")
+
+# The event loop does not keep them.
+_telling: set[asyncio.Task[list[str]]] = set()
 
 #: Names of one address that are confirmed; whoever owns it can write a thousand.
 MAX_CONFIRMED = 5
@@ -52,28 +56,53 @@ class ResolverMethods(ABC):
         return list((await self.look_up("PTR", name)).records) if name else []
 
     async def confirmed(self, ip: str, names: Sequence[str]) -> list[str]:
-        kind: Literal["A", "AAAA"] = "AAAA" if ":" in ip else "A"
-        names = names[:MAX_CONFIRMED]
-        if len(names) < 2:  # as with most clients; it spares a task
-            return [name for name in names if _has(await self.look_up(kind, name), ip)]
+        kind, names = address_type(ip), names[:MAX_CONFIRMED]
+        if len(names) == 1:  # as with most clients; it spares a task
+            return [*names] if has_address(await self.look_up(kind, names[0]), ip) else []
         questions = [self.look_up(kind, name) for name in names]
         answers = await asyncio.gather(*questions, return_exceptions=True)
         found = [
             name
             for name, answer in zip(names, answers, strict=True)
-            if isinstance(answer, DnsAnswer) and _has(answer, ip)
+            if isinstance(answer, DnsAnswer) and has_address(answer, ip)
         ]
         failures = [answer for answer in answers if isinstance(answer, BaseException)]
         if failures and not found:
             raise failures[0]
         return found
 
+    def tell_names(self, ip: str, told: Told) -> None:
+        _tell(self.ptr(ip), told)
+
+    def tell_confirmed(self, ip: str, names: Sequence[str], told: Told) -> None:
+        _tell(self.confirmed(ip, names), told)
+
     def limited(self, *, questions: int = 40, seconds: float = 20.0) -> Resolver:
         return LimitedResolver(self, questions, seconds)
 
 
-def _has(answer: DnsAnswer, ip: str) -> bool:
+def _tell(asking: Coroutine[Any, Any, list[str]], told: Told) -> None:
+    def tell(task: asyncio.Task[list[str]]) -> None:
+        _telling.discard(task)
+        if task.cancelled():
+            told(asyncio.CancelledError())
+        else:
+            told(task.exception() or DnsAnswer(tuple(task.result()), True))
+
+    task = asyncio.get_running_loop().create_task(asking)
+    _telling.add(task)
+    task.add_done_callback(tell)
+
+
+def address_type(ip: str) -> Literal["A", "AAAA"]:
+    """The type of the records that hold such an address."""
+    return "AAAA" if ":" in ip else "A"
+
+
+def has_address(answer: DnsAnswer, ip: str) -> bool:
     """Whether an answer has this address, in whatever spelling."""
+    if ip in answer.records:
+        return True
     family = socket.AF_INET6 if ":" in ip else socket.AF_INET
     wanted = socket.inet_pton(family, ip)
     return any(socket.inet_pton(family, address) == wanted for address in answer.records)
@@ -117,7 +146,7 @@ class LimitedResolver(ResolverMethods):
         left = self._seconds - (loop.time() - self._since)
         self._waiting += 1
         try:
-            async with asyncio.timeout(left):
+            with time_limit(left):
                 return await ask(*arguments)
         except TimeoutError:
             raise DnsLimitError("no more look-ups: they have taken too long") from None

@@ -14,9 +14,17 @@ MAX_LABEL = 63
 
 _LENGTH_OCTETS = {length: bytes([length]) for length in range(1, MAX_LABEL + 1)}
 
+#: The labels of IPv4 addresses, by octet, and what follows them (RFC 1035 section 3.5).
+_NUMBERS = [b"%c%d" % (len(str(octet)), octet) for octet in range(256)]
+_IN_ADDR_ARPA = b"\x07in-addr\x04arpa\0"
+
 # The master file format, as dnspython writes it: these would have another meaning there.
 _ESCAPED = b'"().;\\@$'
 _PLAIN = bytes(octet for octet in range(0x21, 0x7F) if octet not in _ESCAPED)
+_PLAIN_WITH_DOTS = _PLAIN + b"."
+#: Turns the lengths of labels into dots: what precedes "-" does not occur in host names.
+_LENGTHS = bytes(range(1, ord("-")))
+_WITH_DOTS = bytes.maketrans(_LENGTHS, b"." * len(_LENGTHS))
 _TEXTS = [
     f"\\{chr(octet)}"
     if octet in _ESCAPED
@@ -76,13 +84,37 @@ def text_of(name: bytes) -> str:
     return ".".join(labels)
 
 
+def plain_text_of(name: bytes) -> str | None:
+    """As `text_of`; None if the name is unusual, or if this is not exactly one name.
+
+    Unusual are octets that do not occur in host names, long labels (45 octets), and the root.
+    A compressed name is not a name without its message.
+    """
+    octets = name[1:-1].translate(_WITH_DOTS)
+    if octets.translate(None, _PLAIN_WITH_DOTS):
+        return None
+    text = octets.decode("ascii")
+    # It may have been the text of a label that became a dot.  Whoever is asked for this name next
+    # needs it encoded as well.
+    return text if encode_name(text) == name.lower() else None
+
+
+def encode_reverse_name(ip: str) -> bytes | None:
+    """`reverse_name` in wire format; None when `ip` is not an IP address."""
+    try:
+        a, b, c, d = map(_NUMBERS.__getitem__, socket.inet_pton(socket.AF_INET, ip))
+    except (OSError, ValueError):
+        name = reverse_name(ip)
+        return None if name is None else encode_name(name)
+    return d + c + b + a + _IN_ADDR_ARPA
+
+
 def reverse_name(ip: str) -> str | None:
     """The name that leads from an IP address to its names; None when `ip` is not one."""
-    ip = ip.partition("%")[0]
     try:
         if ":" not in ip:
             return "{3}.{2}.{1}.{0}.in-addr.arpa".format(*socket.inet_pton(socket.AF_INET, ip))
-        nibbles = socket.inet_pton(socket.AF_INET6, ip).hex()
+        nibbles = socket.inet_pton(socket.AF_INET6, ip.partition("%")[0]).hex()
     except (OSError, ValueError):
         return None
     return ".".join(reversed(nibbles)) + ".ip6.arpa"

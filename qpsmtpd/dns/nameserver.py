@@ -15,7 +15,7 @@ import contextlib
 import socket
 
 from qpsmtpd.dns.answers import MAX_OCTETS, NO_ERROR, AnswerTooLargeError, rcode_of
-from qpsmtpd.dns.udpport import Query, Taker, Turn, UdpPort, is_answer, plain_query, random_number
+from qpsmtpd.dns.udpport import Query, Turn, UdpPort, is_answer, plain_query, random_number
 from qpsmtpd.errors import DnsError
 from qpsmtpd.plugin.services import Clock
 
@@ -53,7 +53,8 @@ class NameServer:
         #: When it last said anything, in the loop's time.
         self.heard = _NEVER
         self._tested = _NEVER
-        self._avoided_until = _NEVER
+        # Until when, and when it had last said anything before: a word from it ends that.
+        self._avoided_until = self._heard_before = _NEVER
         self._plain_until = _NEVER
         #: Whether it has answered a question with EDNS.
         self._knows_edns = False
@@ -64,15 +65,19 @@ class NameServer:
 
     # --- asking -----------------------------------------------------------------------------
 
-    def ask(self, question: bytes, taker: Taker, *, again: bool = False) -> Query:
-        """Ask by UDP; the taker is called once, unless the query is given up.  Raises OSError.
+    def ask(self, query: Query, now: float, *, again: bool = False) -> None:
+        """Ask by UDP; the query is told once, unless it is given up.  Raises OSError.
 
-        again: the same question got no answer, which may be because of EDNS.
+        now: the loop's time.  again: the same question got no answer, which may be because of EDNS.
         """
-        edns = self._clock.monotonic() >= self._plain_until and (self._knows_edns or not again)
-        query = Query(question, taker, edns=edns, instead=again and not edns)
-        self._udp_port().send(query)
-        return query
+        if again or query.number or self._plain_until != _NEVER:
+            plain = self._clock.monotonic() < self._plain_until
+            query.edns = edns = not plain and (self._knows_edns or not again)
+            query.instead = again and not edns
+        port = self._udp
+        if port is None or port.queries_left <= 0 or port.until < now:
+            port = self._another_port()
+        port.send(query)
 
     async def ask_by_tcp(self, question: bytes) -> bytes:
         """The answer in wire format.  Raises OSError or DnsError; waits without an end."""
@@ -86,7 +91,7 @@ class NameServer:
                 writer.transport.abort()
                 with contextlib.suppress(OSError):
                     await writer.wait_closed()
-        if not is_answer(answer, query[:2], question):
+        if answer[:2] != query[:2] or not is_answer(answer, question):
             raise DnsError("the answer does not belong to the question")
         return answer
 
@@ -97,23 +102,19 @@ class NameServer:
         self._retired.clear()
         self._udp = None
 
-    def _udp_port(self) -> UdpPort:
-        if self._udp is not None and self._udp.worn_out:
-            self._retire_port(self._udp)
-        if self._udp is None:
-            self._udp = UdpPort(
-                self._family, self._sockaddr, self._turn, self._is_heard, self._take
-            )
-        return self._udp
-
-    def _retire_port(self, port: UdpPort) -> None:
-        self._retired = [retired for retired in self._retired if retired.is_open]
-        if len(self._retired) < _MAX_RETIRED:
+    def _another_port(self) -> UdpPort:
+        """A port in place of one that is worn out, unless too many of those are waited for."""
+        if (port := self._udp) is not None:
+            self._retired = [retired for retired in self._retired if retired.is_open]
+            if len(self._retired) >= _MAX_RETIRED:
+                return port
             port.retire()
             self._retired.append(port)
-            self._udp = None
+            self._udp = None  # also if there can be no other
+        self._udp = port = UdpPort(self._family, self._sockaddr, self._turn, self)
+        return port
 
-    def _take(self, query: Query, answer: bytes) -> None:
+    def take(self, query: Query, answer: bytes) -> None:
         """Pass an answer on, unless it fails because of EDNS: then ask without that."""
         if rcode_of(answer) in NO_ERROR:
             if query.edns:
@@ -124,7 +125,7 @@ class NameServer:
         elif query.edns and self._may_not_know_edns(answer):
             self._ask_instead(query)
             return
-        query.taker(answer)
+        query.take(answer)
 
     def _may_not_know_edns(self, failure: bytes) -> bool:
         if failure[10:12] != b"\x00\x00":  # it has an OPT record itself
@@ -134,15 +135,11 @@ class NameServer:
     def _ask_instead(self, query: Query) -> None:
         query.edns, query.instead = False, True
         try:
-            self._udp_port().send(query)
+            (self._udp or self._another_port()).send(query)
         except OSError as error:
-            query.taker(error)
+            query.fail(error)
 
     # --- whether it answers -----------------------------------------------------------------
-
-    def _is_heard(self) -> None:
-        self.heard = asyncio.get_running_loop().time()
-        self._avoided_until = _NEVER
 
     def kept_silent(self, since: float) -> None:
         """A question got no answer since then, in the loop's time.
@@ -161,10 +158,11 @@ class NameServer:
     def avoid(self) -> None:
         """It cannot be reached: others are asked first for some seconds."""
         self._avoided_until = self._clock.monotonic() + AVOID_SECONDS
+        self._heard_before = self.heard
 
     def may_be_first(self) -> bool:
         """Whether to ask it first.  When it was avoided long enough, one question tries it."""
-        if self._avoided_until == _NEVER:
+        if self._avoided_until == _NEVER or self.heard != self._heard_before:
             return True
         if self._clock.monotonic() < self._avoided_until:
             return False

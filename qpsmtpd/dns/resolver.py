@@ -11,20 +11,23 @@ timer for all of them gives up the tries that take too long.
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
+from collections.abc import Coroutine, Sequence
 from pathlib import Path
+from typing import Any
 
 from qpsmtpd.dns.answers import RECORD_TYPES
 from qpsmtpd.dns.cache import Cache
-from qpsmtpd.dns.lookup import Lookup, Outcome, Patience, Question
-from qpsmtpd.dns.methods import ResolverMethods
-from qpsmtpd.dns.names import encode_name
+from qpsmtpd.dns.lookup import Lookup, Outcome, Patience, Question, Taker
+from qpsmtpd.dns.methods import ResolverMethods, address_type, has_address
+from qpsmtpd.dns.names import encode_name, encode_reverse_name
 from qpsmtpd.dns.resolvconf import RESOLV_CONF, ResolvConfFile
 from qpsmtpd.dns.servers import Servers
 from qpsmtpd.errors import DnsError
 from qpsmtpd.metrics.catalogue import DNS_LOOKUPS, DNS_SECONDS
-from qpsmtpd.metrics.counting import FIGURES
-from qpsmtpd.plugin.services import Clock, DnsAnswer, RecordType
+from qpsmtpd.metrics.counting import FIGURES, Series
+from qpsmtpd.plugin.services import Clock, DnsAnswer, RecordType, Told
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +66,8 @@ class DnsResolver(ResolverMethods):
         self._patience = self._default
         self._cache = Cache(cache_size, clock)
         self._asking: dict[Question, Lookup] = {}
+        # To find out which one runs takes a system call.
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._closed = False
         self._servers = Servers(clock)
@@ -73,20 +78,53 @@ class DnsResolver(ResolverMethods):
         else:
             self._servers.use(nameservers)
 
-    async def look_up(self, kind: RecordType, name: str) -> DnsAnswer:
-        encoded = encode_name(name)
-        if encoded is None:
+    def look_up(self, kind: RecordType, name: str) -> Coroutine[Any, Any, DnsAnswer]:
+        return self._look_up((kind, encode_name(name) or b""), name)
+
+    async def ptr(self, ip: str) -> list[str]:
+        # This spares the text of the name, and to read that.
+        return list((await self._look_up(("PTR", encode_reverse_name(ip) or b""), ip)).records)
+
+    def tell_names(self, ip: str, told: Told) -> None:
+        # Every client is asked about: this spares a task, and each time that it would be woken.
+        # Who asks remembers the names (clientnames.py), and hardly anybody else wants them.
+        question: Question = "PTR", encode_reverse_name(ip) or b""
+        known = self._known(question)
+        if known is None:
+            self._ask(question, told, remembered=False)
+        else:
+            told(known)
+
+    def tell_confirmed(self, ip: str, names: Sequence[str], told: Told) -> None:
+        if len(names) == 1:
+            question: Question = address_type(ip), encode_name(names[0]) or b""
+            known = self._known(question)
+            if known is None:
+                self._ask(question, functools.partial(_tell_confirmed, told, ip, names))
+            else:
+                _tell_confirmed(told, ip, names, known)
+        else:
+            super().tell_confirmed(ip, names, told)
+
+    async def _look_up(self, question: Question, name: str) -> DnsAnswer:
+        """The answer to a question; `name` is for errors."""
+        outcome = self._known(question)
+        if outcome is None:
+            future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+            self._ask(question, functools.partial(_settle, future))
+            outcome = await future
+        if isinstance(outcome, DnsError):
+            raise DnsError(f"{question[0]} {name!r}: {outcome}")
+        return outcome
+
+    def _known(self, question: Question) -> Outcome | None:
+        """What is known now; the name is b"" if the DNS cannot be asked about it."""
+        if not question[1]:
             return _NOTHING
         if self._file is not None and self._file.changed():
             self._follow(self._file)
             log.info("resolv_conf changed servers=%s", self._servers)
-        question = (kind, encoded)
-        outcome = self._cache.get(question)
-        if outcome is None:
-            outcome = await self._ask(question)
-        if isinstance(outcome, DnsError):
-            raise DnsError(f"{kind} {name!r}: {outcome}")
-        return outcome
+        return self._cache.get(question)
 
     async def exists(self, name: str) -> bool:
         # What is known about any type tells; else A is what others ask as well.
@@ -111,25 +149,31 @@ class DnsResolver(ResolverMethods):
 
     # --- look-ups under way -----------------------------------------------------------------
 
-    def _ask(self, question: Question) -> asyncio.Future[Outcome]:
-        """Ask the name servers, unless that is under way."""
+    def _ask(self, question: Question, taker: Taker, *, remembered: bool = True) -> None:
+        """Ask the name servers, unless that is under way, and have the taker told the outcome."""
         if lookup := self._asking.get(question):
-            return lookup.wait()
+            lookup.waiting.append(taker)
+            return
         if self._closed:
-            raise DnsError("the resolver is closed")
-        lookup = Lookup(question, self._servers.in_order(), self._patience, self._finished)
+            taker(DnsError("the resolver is closed"))
+            return
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+        servers = self._servers.in_order()
+        lookup = Lookup(question, servers, self._patience, self._loop, self._finished)
+        lookup.waiting.append(taker)
+        lookup.remembered = remembered
         self._asking[question] = lookup
-        outcome = lookup.wait()
         lookup.ask_next()
         if self._timer is None:
             self._set_timer(self._interval)
-        return outcome
 
     def _finished(self, lookup: Lookup, outcome: Outcome, seconds: int) -> None:
-        del self._asking[lookup.question]
-        FIGURES.count(DNS_LOOKUPS, lookup.question[0], _result(lookup, outcome))
+        del self._asking[lookup.about]
+        FIGURES.values[_counter(lookup.about[0], _result(lookup, outcome)).cell] += 1
         _took(lookup.seconds)
-        self._cache.put(lookup.question, outcome, seconds)
+        if lookup.remembered:
+            self._cache.put(lookup.about, outcome, seconds)
         if self._servers.all_silent or (isinstance(outcome, DnsError) and not self._closed):
             self._servers.note(answered=lookup.is_answered)
 
@@ -160,6 +204,23 @@ class DnsResolver(ResolverMethods):
         self._servers.use([(host, DNS_PORT) for host in read.nameservers], rotate=read.rotate)
         for lookup in tuple(self._asking.values()):
             lookup.start_over(self._servers.in_order())
+
+
+def _settle(future: asyncio.Future[Outcome], outcome: Outcome) -> None:
+    if not future.done():
+        future.set_result(outcome)
+
+
+def _tell_confirmed(told: Told, ip: str, names: Sequence[str], addresses: Outcome) -> None:
+    if isinstance(addresses, DnsAnswer):
+        told(DnsAnswer(tuple(names) if has_address(addresses, ip) else (), True))
+    else:
+        told(addresses)
+
+
+@functools.lru_cache(maxsize=64)
+def _counter(kind: RecordType, result: str) -> Series:
+    return FIGURES.series(DNS_LOOKUPS, kind, result)
 
 
 def _result(lookup: Lookup, outcome: Outcome) -> str:

@@ -25,7 +25,8 @@ class Servers:
         self._servers: dict[tuple[str, int], NameServer] = {}
         self._order: list[NameServer] = []
         self._rotate = False
-        self._all_silent = False
+        #: Whether the last look-up got no answer from anybody.
+        self.all_silent = False
 
     def __str__(self) -> str:
         return ", ".join(map(str, self._servers.values())) or "none"
@@ -61,16 +62,11 @@ class Servers:
 
     def note(self, *, answered: bool) -> None:
         """A look-up came to its end, with or without a word from any name server."""
-        if answered and self._all_silent:
+        if answered and self.all_silent:
             log.warning("a name server answers again servers=%s", self)
-        elif not answered and not self._all_silent:
+        elif not answered and not self.all_silent:
             log.warning("no name server answers servers=%s", self)
-        self._all_silent = not answered
-
-    @property
-    def all_silent(self) -> bool:
-        """Whether the last look-up got no answer from anybody."""
-        return self._all_silent
+        self.all_silent = not answered
 
     def close(self) -> None:
         """Close the sockets."""

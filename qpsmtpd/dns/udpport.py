@@ -9,22 +9,26 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import socket
+import struct
 import time
-from collections.abc import Callable
-from typing import Any
+from abc import ABC, abstractmethod
+from typing import Any, Protocol
 
-from qpsmtpd.dns.answers import HEADER_OCTETS, NO_ERROR, rcode_of
+from qpsmtpd.dns.answers import HEADER_OCTETS, NO_ERROR, OF_ONE, rcode_of
 
-#: Called with the answer in wire format, or with what makes one impossible.
-Taker = Callable[[bytes | OSError], None]
+log = logging.getLogger(__name__)
 
 #: A port is replaced after some use, when somebody may have found it out.
 QUERIES_PER_PORT = 100
 SECONDS_PER_PORT = 2.0
+#: Random ids that are got from the kernel at once: a system call for each takes longer.
+_NUMBERS_AT_ONCE = 32
+_numbers = struct.Struct("2s" * _NUMBERS_AT_ONCE)
 
-#: Seconds for reading answers in one turn of the event loop: one takes up to a millisecond, and
+#: Seconds for reading answers before others have their turn: one takes up to a millisecond, and
 #: nobody else is to wait for very many of them.
 SECONDS_PER_TURN = 0.003
 #: Octets of a datagram that are read; it is three times what we say that we take.
@@ -37,34 +41,48 @@ _EDNS_HEADER = b"\x01\x00\x00\x01\x00\x00\x00\x00\x00\x01"
 _EDNS_RECORD = b"\x00\x00\x29\x04\xd0\x00\x00\x00\x00\x00\x00"
 
 
-class Query:
-    """A question that waits for its answer.
+class Query(ABC):
+    """A question that is asked, of one name server after the other if need be.
 
+    question: in wire format, with type and class.
     edns: whether it says how long the answer may be.
     instead: whether it is asked without that because it failed with it.
+    number, port: its id, and where it waits for an answer; None if it does not.
     """
 
-    __slots__ = ("edns", "instead", "number", "port", "question", "taker")
+    # Most are asked once, as this says.
+    edns = True
+    instead = False
+    number = b""
+    port: UdpPort | None = None
 
-    def __init__(self, question: bytes, taker: Taker, *, edns: bool, instead: bool) -> None:
-        self.question = question
-        self.taker = taker
-        self.edns = edns
-        self.instead = instead
-        self.number = b""
-        self.port: UdpPort | None = None
+    question: bytes
+
+    @abstractmethod
+    def take(self, answer: bytes) -> None:
+        """The answer is there, in wire format."""
+
+    @abstractmethod
+    def fail(self, error: OSError) -> None:
+        """There will be no answer from there."""
 
     def give_up(self) -> None:
-        """Wait no longer; the taker is not called any more."""
+        """Wait no longer; nothing is taken any more."""
         if self.port is not None:
             self.port.forget(self)
             self.port = None
 
-    def wire(self) -> bytes:
-        """The query in wire format."""
-        if self.edns:
-            return self.number + _EDNS_HEADER + self.question + _EDNS_RECORD
-        return plain_query(self.number, self.question)
+
+class Listener(Protocol):
+    """The owner of a port: all answers pass through it (nameserver.py).
+
+    heard: when anything came, in the loop's time.
+    """
+
+    heard: float
+
+    def take(self, query: Query, answer: bytes) -> None:
+        """A query has its answer."""
 
 
 def random_number() -> bytes:
@@ -78,49 +96,41 @@ def plain_query(number: bytes, question: bytes) -> bytes:
 
 
 class Turn:
-    """The time that all ports together may read answers for in one turn of the event loop."""
+    """The time for which all ports together read answers before the event loop does other things.
+
+    It is not asked whether that was in one turn of the loop or in several: to notice each turn's
+    end would cost a callback for nearly each answer.
+
+    left: seconds; while there are any, one more answer may be read.
+    """
 
     def __init__(self) -> None:
-        self._end = 0.0
-        self._has_begun = False
+        self.left = SECONDS_PER_TURN
 
-    def has_time(self) -> bool:
-        """Whether there is time for one more answer in this turn."""
-        # Not the loop's time, which stands still within a turn of uvloop.
-        now = time.monotonic()
-        if not self._has_begun:
-            self._has_begun = True
-            self._end = now + SECONDS_PER_TURN
-            asyncio.get_running_loop().call_soon(self._is_over)
-        return now < self._end
+    def end(self) -> None:
+        """None are left; the next turn brings some."""
+        asyncio.get_running_loop().call_soon(self._begin)
 
-    def _is_over(self) -> None:
-        self._has_begun = False
+    def _begin(self) -> None:
+        self.left = SECONDS_PER_TURN
 
 
 class UdpPort:
     """One socket.
 
     turn: what limits how many answers are read at once.
-    heard: called when anything has come from the name server.
-    take: called with a query and its answer.
     """
 
-    def __init__(
-        self,
-        family: int,
-        sockaddr: Any,
-        turn: Turn,
-        heard: Callable[[], None],
-        take: Callable[[Query, bytes], None],
-    ) -> None:
+    def __init__(self, family: int, sockaddr: Any, turn: Turn, listener: Listener) -> None:
         self._turn = turn
-        self._heard = heard
-        self._take = take
+        self._listener = listener
         self._loop = asyncio.get_running_loop()
         self._waiting: dict[bytes, Query] = {}
-        self._queries = 0
-        self._opened = self._loop.time()
+        #: How many more queries it is for, and until when, in the loop's time.
+        self.queries_left = QUERIES_PER_PORT
+        self.until = self._loop.time() + SECONDS_PER_PORT
+        #: Random ids for the next queries.
+        self._numbers: list[bytes] = []
         self._retired = False
         self._socket = socket.socket(family, socket.SOCK_DGRAM)
         self._socket.setblocking(False)
@@ -132,27 +142,34 @@ class UdpPort:
         self._loop.add_reader(self._socket, self._readable)
 
     @property
-    def worn_out(self) -> bool:
-        """Whether the port has been in use for so long that it should be replaced."""
-        age = self._loop.time() - self._opened
-        return self._queries >= QUERIES_PER_PORT or age > SECONDS_PER_PORT
-
-    @property
     def is_open(self) -> bool:
         """Whether the socket is still there."""
         return self._socket.fileno() >= 0
 
     def send(self, query: Query) -> None:
         """Send a query, which waits here until it is answered or given up.  Raises OSError."""
-        query.number = random_number()
-        while query.number in self._waiting:
-            query.number = random_number()
-        self._queries += 1
-        # A full socket buffer loses the query, as the network might.
-        with contextlib.suppress(BlockingIOError):
-            self._socket.send(query.wire())
+        waiting, numbers = self._waiting, self._numbers
+        while not numbers or numbers[-1] in waiting:
+            self._draw_number()
+        query.number = number = numbers.pop()
+        self.queries_left -= 1
+        try:
+            if query.edns:
+                self._socket.send(number + _EDNS_HEADER + query.question + _EDNS_RECORD)
+            else:
+                self._socket.send(plain_query(number, query.question))
+        except BlockingIOError:
+            # As the network might lose it.
+            log.debug("the buffer of the socket is full: a query is lost")
         query.port = self
-        self._waiting[query.number] = query
+        waiting[number] = query
+
+    def _draw_number(self) -> None:
+        """Another id in place of the last one, or a number of them if there is none."""
+        if self._numbers:
+            self._numbers.pop()
+        else:
+            self._numbers += _numbers.unpack(os.urandom(_numbers.size))
 
     def send_unawaited(self, question: bytes) -> None:
         """Ask a question whose answer is not waited for; that anything comes is enough."""
@@ -162,7 +179,8 @@ class UdpPort:
     def forget(self, query: Query) -> None:
         """Wait no longer for the answer to a query."""
         self._waiting.pop(query.number, None)
-        self._close_when_done()
+        if self._retired:
+            self._close_when_done()
 
     def retire(self) -> None:
         """Close as soon as nobody waits any more."""
@@ -176,12 +194,15 @@ class UdpPort:
             self._socket.close()
 
     def _close_when_done(self) -> None:
-        if self._retired and not self._waiting:
+        if not self._waiting:
             self.close()
 
     def _readable(self) -> None:
+        # Not the loop's time, which stands still within a turn of uvloop.
+        before = time.monotonic()
+        waiting, turn, listener = self._waiting, self._turn, self._listener
         # What is left makes us readable again in the next turn.
-        while self._turn.has_time():
+        while turn.left > 0:
             try:
                 answer = self._socket.recv(_MAX_DATAGRAM)
             except BlockingIOError:
@@ -189,33 +210,39 @@ class UdpPort:
             except OSError as error:
                 self._fail(error)
                 return
-            self._heard()
-            self._deliver(answer)
-            if not self._waiting:
+            listener.heard = self._loop.time()
+            query = waiting.get(answer[:2])
+            if query is not None and is_answer(answer, query.question):
+                query.port = None
+                del waiting[query.number]
+                if self._retired:
+                    self._close_when_done()
+                listener.take(query, answer)
+            now = time.monotonic()
+            turn.left -= now - before
+            if turn.left <= 0:
+                turn.end()
+            if not waiting:
                 return  # nothing else is expected, and the socket may be closed
-
-    def _deliver(self, answer: bytes) -> None:
-        query = self._waiting.get(answer[:2])
-        if query is not None and is_answer(answer, query.number, query.question):
-            query.give_up()
-            self._take(query, answer)
+            before = now
 
     def _fail(self, error: OSError) -> None:
         """Nobody listens there (ICMP), so none of those who wait will get an answer."""
         for query in tuple(self._waiting.values()):
             query.give_up()
-            query.taker(error)
+            query.fail(error)
 
 
-def is_answer(answer: bytes, number: bytes, question: bytes) -> bool:
-    """Whether a message is a response to the query with this id and question.
+def is_answer(answer: bytes, question: bytes) -> bool:
+    """Whether a message, which has the id of a query, is a response to its question.
 
     The name may come back in another case: length octets are below "A", so it is safe to fold, and
     so are our types and classes.  Who could not read the question may leave it out.
     """
-    if len(answer) < HEADER_OCTETS or answer[:2] != number or answer[2] & 0xF8 != 0x80:
+    if answer[2:HEADER_OCTETS] in OF_ONE and answer.startswith(question, HEADER_OCTETS):
+        return True  # as nearly all
+    if len(answer) < HEADER_OCTETS or answer[2] & 0xF8 != 0x80:
         return False
-    if len(answer) == HEADER_OCTETS:
-        return rcode_of(answer) not in NO_ERROR
-    end = HEADER_OCTETS + len(question)
-    return answer[4:6] == b"\x00\x01" and answer[HEADER_OCTETS:end].lower() == question
+    if answer[HEADER_OCTETS : HEADER_OCTETS + len(question)].lower() == question:
+        return answer[4:6] == b"\x00\x01"
+    return len(answer) == HEADER_OCTETS and rcode_of(answer) not in NO_ERROR

@@ -326,9 +326,8 @@ class _Incoming:
     async def finish(self) -> Reply | None:
         """Make it the message of the transaction.  The refusal when it cannot be taken."""
         if self._way is None:
-            spool = self.connection.snapshot.new_spool(self.connection.memory)
             text = b"".join(self._parts)
-            if take_whole(self.connection, self.transaction, text, spool, whole_text):
+            if take_whole(self.connection, self.transaction, text, whole_text):
                 return None
         await self._feed()
         assert self._way is not None

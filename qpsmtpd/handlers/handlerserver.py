@@ -15,6 +15,7 @@ import collections
 import functools
 import inspect
 import logging
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, cast
@@ -108,7 +109,7 @@ class HandlerServer(SMTP):  # type: ignore[misc, unused-ignore]
     _shown: str
     _content: object
     #: The envelopes of transactions that may come back, by their ids.
-    _set_aside: dict[str, Any]
+    _set_aside: OrderedDict[str, Any]
 
     def __init__(self, setup: Setup, loop: asyncio.AbstractEventLoop) -> None:
         # aiosmtpd has one for all servers, and clears it in every __init__.
@@ -137,7 +138,7 @@ class HandlerServer(SMTP):  # type: ignore[misc, unused-ignore]
         self._fresh = True
         self._exchange: asyncio.Task[HandlerAnswer] | None = None
         self._given_up: bytes | None = None  # the reply to a client that gave up
-        self._set_aside = {}
+        self._set_aside = OrderedDict()
         self._begin_envelope()
 
     # --- steps -------------------------------------------------------------------------------
@@ -379,7 +380,7 @@ class HandlerServer(SMTP):  # type: ignore[misc, unused-ignore]
             return
         self._set_aside[self._shown] = self.envelope
         if len(self._set_aside) > _MOST_SET_ASIDE:
-            del self._set_aside[next(iter(self._set_aside))]
+            self._set_aside.popitem(last=False)
 
     async def _tell_of_tls(self) -> None:
         """Call handle_STARTTLS; unless it says yes, everything is refused from here on."""

@@ -3,11 +3,10 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
-from qpsmtpd.mail.ip import IPAddress
+from qpsmtpd.mail.ip import IPAddress, network_of
 from qpsmtpd.plugin.services import Store
 
 DAY = 86400.0
@@ -114,7 +113,7 @@ def client_key(address: IPAddress) -> str:
     """What a client is remembered by: its address, or its IPv6 network of 64 bits."""
     if address.version == 4:
         return str(address)
-    return str(ipaddress.ip_network((address, 64), strict=False))
+    return network_of(address, 64)
 
 
 def _number(value: bytes) -> int:

@@ -15,8 +15,8 @@ is not asked, but for one question every now and then (see plugin/breaker.py).
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import logging
+import socket
 from collections.abc import Iterable
 
 from qpsmtpd.errors import DnsError, PeerError
@@ -28,9 +28,9 @@ from qpsmtpd.plugin.services import Clock, Resolver
 
 log = logging.getLogger(__name__)
 
-_CODES = ipaddress.IPv4Network("127.0.0.0/8")
-_REFUSALS = ipaddress.IPv4Network("127.255.255.0/24")
-_NOT_LISTED = ipaddress.IPv4Address("127.0.0.1")
+_CODES = "127."
+_REFUSALS = "127.255.255."
+_NOT_LISTED = "127.0.0.1"
 _WARN_SECONDS = 3600
 _CHECK_SECONDS = 3600
 #: Seconds after which it is the list's fault that nobody waits any more.
@@ -43,17 +43,19 @@ def reversed_address(ip: str) -> str:
 
     Raises ValueError when it is not an address.
     """
-    pointer = parse_ip(ip).reverse_pointer
+    try:
+        return "{3}.{2}.{1}.{0}".format(*socket.inet_pton(socket.AF_INET, ip))
+    except OSError:
+        pointer = parse_ip(ip).reverse_pointer
     return pointer.removesuffix(".in-addr.arpa").removesuffix(".ip6.arpa")
 
 
 def are_codes(addresses: Iterable[str]) -> bool:
     """Whether all addresses are codes that stand for a listing."""
-    return all(_is_code(ipaddress.IPv4Address(address)) for address in addresses)
-
-
-def _is_code(address: ipaddress.IPv4Address) -> bool:
-    return address in _CODES and address not in _REFUSALS and address != _NOT_LISTED
+    return all(
+        address.startswith(_CODES) and not address.startswith(_REFUSALS) and address != _NOT_LISTED
+        for address in addresses
+    )
 
 
 class DnsList:

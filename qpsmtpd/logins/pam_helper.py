@@ -132,7 +132,7 @@ def _words(connection: socket.socket) -> list[str]:
 def ask(service: str, user: str, password: str, address: str) -> str:
     """What PAM says about a login.
 
-    Root's password is no password for mail: guessing it from afar is not made possible.
+    Root cannot log in to send mail: nobody is to guess that password from afar.
     """
     if _uid(user) == 0:
         return "wrong 6"

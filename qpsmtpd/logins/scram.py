@@ -54,7 +54,7 @@ class ClientFirst:
 
     header: the part about channel binding (gs2-header).  bare: the rest of the message.
     flag: "n" the client has none, "y" it believes that we have none, "p" it is `binding`.
-    identity: as whom it wants to act, "" for itself.
+    identity: the user it wants to act as, "" for itself.
     """
 
     header: str

@@ -126,7 +126,7 @@ async def judge_account(
 ) -> Verdict | None:
     """What follows from the user that is found: None, for the next plugin, if there is none.
 
-    454 4.7.0 if that is not found out in so many seconds.
+    454 4.7.0 if that takes longer than the time limit.
     """
     whole = name_and_domain(attempt.user)
     if whole is None or not _is_askable(session, attempt):

@@ -11,8 +11,9 @@ import logging
 import os
 import sys
 import traceback
+from collections.abc import Callable
 from contextvars import ContextVar
-from typing import Protocol
+from typing import Any, Protocol
 
 from qpsmtpd.logs.levels import LogLevel
 
@@ -98,6 +99,66 @@ def _plugin_of(logger: str) -> str:
     if not logger.startswith(PLUGIN_LOGGERS):
         return ""
     return logger.removeprefix(PLUGIN_LOGGERS).replace(".", "/")
+
+
+# --- lines about a session --------------------------------------------------------------------
+
+#: What a line is about: the id of a session, its client's address, the id of the transaction or "".
+LineIds = tuple[str, str, str]
+
+#: Makes a line that was to be written at that time.
+LineMaker = Callable[[float], "Line"]
+
+#: What LogRecord looks up for each record, in the words for what it does not find.
+_UNKNOWN: dict[str, Any] = {
+    "levelno": logging.INFO,
+    "levelname": "INFO",
+    "pathname": "(unknown file)",
+    "filename": "(unknown file)",
+    "module": "(unknown file)",
+    "lineno": 0,
+    "funcName": "(unknown function)",
+    "exc_info": None,
+    "exc_text": None,
+    "stack_info": None,
+    "relativeCreated": 0.0,
+    "thread": None,
+    "threadName": None,
+    "processName": None,
+    "taskName": None,
+}
+
+
+class Line(logging.LogRecord):
+    """A record about a session, at the level info; see lines.py."""
+
+    def __init__(
+        self,
+        logger: str,
+        text: str,
+        values: tuple[Any, ...],
+        ids: LineIds,
+        created: float,
+        *,
+        hook: str = "",
+        plugin: str = "",
+    ) -> None:
+        # LogRecord.__init__ is not called: it costs more than all the rest.
+        session, ip, transaction = ids
+        self.__dict__ = {
+            **_UNKNOWN,
+            "name": logger,
+            "msg": text,
+            "args": values,
+            "created": created,
+            "msecs": created % 1 * 1000,
+            "process": os.getpid(),
+            "session": session,
+            "ip": ip,
+            "transaction": transaction,
+            "hook": hook,
+            "plugin": plugin,
+        }
 
 
 # --- text -----------------------------------------------------------------------------------

@@ -77,7 +77,6 @@ _not_xchar = re.compile(rb"[^!-*,-<>-~]")
 
 
 _new = object.__new__
-_set = object.__setattr__
 
 
 class PathError(AddressError):
@@ -88,12 +87,14 @@ class PathError(AddressError):
         self.where = where
 
 
-@dataclass(frozen=True, slots=True)
+# Frozen, it would take three times as long to make one, and each message has several.
+@dataclass(slots=True, unsafe_hash=True)
 class Address:
-    """A mailbox. `local_part` is unquoted; `domain` is None only for the bare `<postmaster>`.
+    """A mailbox, which nobody changes.
 
-    `domain` is in its canonical form, in whatever spelling it was given. The constructor checks
-    nothing: text from outside goes through the parse functions.
+    `local_part` is unquoted; `domain` is None only for the bare `<postmaster>`. It is in its
+    canonical form, in whatever spelling it was given. The constructor checks nothing: text from
+    outside goes through the parse functions.
     """
 
     local_part: str
@@ -104,9 +105,9 @@ class Address:
     def __post_init__(self) -> None:
         local = self.local_part if _is_plain(self.local_part) else _quote(self.local_part)
         text = local if self.domain is None else f"{local}@{self.domain}"
-        _set(self, "address", text)
+        self.address = text
         if self.domain is not None:
-            _set(self, "domain", canonical_domain(self.domain))
+            self.domain = canonical_domain(self.domain)
 
     @property
     def path(self) -> str:
@@ -297,9 +298,7 @@ def encode_xtext(text: str) -> str:
 def _parsed(local_part: str, domain: str, text: str) -> Address:
     """An address whose parts are all known: the constructor would cost as much as parsing."""
     address = _new(Address)
-    _set(address, "local_part", local_part)
-    _set(address, "domain", domain)
-    _set(address, "address", text)
+    address.local_part, address.domain, address.address = local_part, domain, text
     return address
 
 

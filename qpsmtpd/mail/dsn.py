@@ -50,7 +50,7 @@ def forget(parameters: dict[str, str | None]) -> None:
 
 
 def decoded(address: str) -> str:
-    """The address of ORCPT; one that was sent as it is (RFC 6533) is no xtext."""
+    """The address of ORCPT; one that was sent as it is (RFC 6533) is not xtext."""
     return decode_xtext(address) if address.isascii() else address
 
 

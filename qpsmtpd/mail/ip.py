@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import functools
 import ipaddress
+import socket
 from dataclasses import dataclass
 
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -14,9 +15,26 @@ IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 @functools.lru_cache(maxsize=4096)
 def parse_ip(text: str) -> IPAddress:
     """The IP address that a text spells; IPv4-mapped IPv6 becomes IPv4.  Raises ValueError."""
+    try:
+        # Most are IPv4, and ipaddress takes nearly four times as long to read one.
+        return ipaddress.IPv4Address(socket.inet_pton(socket.AF_INET, text))
+    except (OSError, ValueError):
+        return _parse_any(text)
+
+
+def _parse_any(text: str) -> IPAddress:
     address = ipaddress.ip_address(text.partition("%")[0])
     mapped = getattr(address, "ipv4_mapped", None)
     return mapped or address
+
+
+def network_of(address: IPAddress, prefix: int) -> str:
+    """The text of the network that has this address, with a prefix of `prefix` bits."""
+    if address.version == 4:
+        bits = 32 - prefix
+        first = socket.inet_ntoa((int(address) >> bits << bits).to_bytes(4, "big"))
+        return f"{first}/{prefix}"
+    return str(ipaddress.ip_network((address, prefix), strict=False))
 
 
 @functools.lru_cache(maxsize=4096)
@@ -25,9 +43,13 @@ def canonical_ip(text: str) -> str:
     return str(parse_ip(text))
 
 
-@dataclass(frozen=True, slots=True)
+# Frozen, it would take three times as long to make one.
+@dataclass(slots=True, unsafe_hash=True)
 class Endpoint:
-    """An IP address in canonical text form (no ::ffff: prefix, no zone), and a port."""
+    """An IP address in canonical text form (no ::ffff: prefix, no zone), and a port.
+
+    Nobody changes it.
+    """
 
     ip: str
     port: int = 0

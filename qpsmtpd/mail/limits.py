@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 
-class DataLimits(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class DataLimits:
     """Limits enforced while reading, in bytes unless noted; size 0 means unlimited.
 
     size, line and header count the message as it is stored: without dot-stuffing; line also

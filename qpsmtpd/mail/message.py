@@ -14,7 +14,7 @@ import asyncio
 import errno
 import os
 import sys
-from collections.abc import AsyncIterable, AsyncIterator
+from collections.abc import AsyncIterable, AsyncIterator, Callable
 from io import IncrementalNewlineDecoder
 from pathlib import Path
 from typing import BinaryIO
@@ -169,20 +169,6 @@ class Spool:
         """An empty spool in the same directory, with the same limits."""
         return Spool(self._directory, self._threshold, self._memory, self._mode)
 
-    def keeps_in_memory(self, size: int) -> bool:
-        """Whether a message of this many bytes needs no file."""
-        return size < self._threshold and not self._memory.scarce
-
-    def seal_whole(self, body: bytes, beside: int) -> Body:
-        """The body of a message that came in one piece and is kept in memory.
-
-        The same as `take_beside`, `write` and `seal`, in one step.
-        """
-        self.size = len(body)
-        counted = self.size + beside
-        self._memory.take(counted)
-        return Body(body, None, self.size, self._memory, counted)
-
     async def seal(self) -> Body:
         """Finish writing.  The body returned owns all that we have.  Raises SpoolError."""
         if self._file is not None or self._pending >= max(self._threshold, 1):
@@ -244,6 +230,10 @@ class Body:
 NOT_READ_YET = Body(b"", None, 0)
 
 
+def _in_memory() -> Spool:
+    return Spool(Path(), sys.maxsize)
+
+
 class Message:
     """A message: its header section and its body, which plugins may change.
 
@@ -254,15 +244,21 @@ class Message:
     eight_bit: whether a plugin has put octets above 127 into the body.
     """
 
-    __slots__ = ("_received_body", "_spool", "body", "eight_bit", "headers", "size")
+    __slots__ = ("_new_spool", "_received_body", "body", "eight_bit", "headers", "size")
 
-    def __init__(self, headers: Headers, body: Body, size: int, spool: Spool | None = None) -> None:
-        """Further bodies go to spools like `spool`; without it they stay in memory."""
+    def __init__(
+        self,
+        headers: Headers,
+        body: Body,
+        size: int,
+        new_spool: Callable[[], Spool] = _in_memory,
+    ) -> None:
+        """`new_spool` makes spools for further bodies; without it they stay in memory."""
         self.headers = headers
         self.body = self._received_body = body
         self.size = size
         self.eight_bit = False
-        self._spool = spool
+        self._new_spool = new_spool
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Message:
@@ -328,7 +324,7 @@ class Message:
         if self.body is NOT_READ_YET:
             raise RuntimeError("the body of the message has not been read yet")
         blocks = _slabs(text) if isinstance(text, bytes) else text
-        spool = self._spool.another() if self._spool else Spool(Path(), sys.maxsize)
+        spool = self._new_spool()
         try:
             eight_bit = await _store(blocks, spool)
             body = await spool.seal()

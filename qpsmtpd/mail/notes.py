@@ -64,3 +64,26 @@ class Notes:
     def pop(self, note: Note[T]) -> T | None:
         """Forget the note and return its value, None when there was none."""
         return None if self._values is None else self._values.pop(note.name, None)
+
+
+class Noted:
+    """Something that plugins make notes about."""
+
+    __slots__ = ("_notes",)
+
+    _notes: Notes
+
+    @property
+    def notes(self) -> Notes:
+        """Its notes, which are made when somebody asks: of most messages nobody does."""
+        try:
+            return self._notes
+        except AttributeError:
+            self._notes = Notes()
+            return self._notes
+
+    def forget_notes(self) -> None:
+        """Forget all."""
+        notes = getattr(self, "_notes", None)
+        if notes is not None:
+            notes.clear()

@@ -2,7 +2,7 @@
 """Extensions that are for whoever delivers: values are checked and passed on.
 
 A client is offered one only if the next hop has offered it, with the same words behind the keyword.
-Where it is not offered, its parameters of MAIL are refused, for they are no mere wishes: a message
+Where it is not offered, its parameters of MAIL are refused. They are not mere wishes: a message
 that is to be returned unless it arrives in time must not go where nobody looks at the time.
 """
 

@@ -21,7 +21,7 @@ from qpsmtpd.mail.authresult import AuthResults
 from qpsmtpd.mail.headers import check_field
 from qpsmtpd.mail.ip import Endpoint, IPAddress, parse_ip
 from qpsmtpd.mail.message import Message
-from qpsmtpd.mail.notes import Notes
+from qpsmtpd.mail.notes import Noted
 from qpsmtpd.mail.tasks import TaskOwner
 from qpsmtpd.mail.trail import Trail
 from qpsmtpd.mail.verdict import Verdict
@@ -123,7 +123,6 @@ class Session(TaskOwner):
 
     __slots__ = (
         "_channel",
-        "_name_is_known",
         "_reverse_lookup",
         "auth_mechanism",
         "auth_results",
@@ -149,7 +148,7 @@ class Session(TaskOwner):
         "local",
         "max_connections_from_client",
         "messages",
-        "notes",
+        "name_is_known",
         "proxy",
         "relay_client",
         "reverse_name",
@@ -185,7 +184,8 @@ class Session(TaskOwner):
         self.reverse_name: str | None = None
         #: What `resolve_client_name` has found, for Authentication-Results.
         self.iprev: Iprev = ""
-        self._name_is_known = False
+        #: Whether `resolve_client_name` need not wait any more.
+        self.name_is_known = False
         self._reverse_lookup, self._channel = reverse_lookup, channel
         #: Seconds of the monotonic clock at accept.
         self.started = time.monotonic()
@@ -213,7 +213,6 @@ class Session(TaskOwner):
         self.auth_results = AuthResults()
         #: The keywords of the EHLO reply; hook_ehlo may add some and remove some.
         self.capabilities: list[str] = []
-        self.notes = Notes()
         self.transaction: Transaction | None = None
         #: How many commands came, transactions were begun, and messages were accepted.
         self.commands = self.transactions = self.messages = 0
@@ -232,7 +231,8 @@ class Session(TaskOwner):
     @property
     def client_is_local(self) -> bool:
         """Whether the client is this machine (a loopback address)."""
-        return self.client_address.is_loopback
+        # Its text is canonical; to ask an IPAddress takes three times as long.
+        return self.client.ip.startswith("127.") or self.client.ip == "::1"
 
     @property
     def has_deferred_rejects(self) -> bool:
@@ -245,10 +245,10 @@ class Session(TaskOwner):
         None if there is none, or it is not known in time.  The lookup starts with the
         connection; only the first call may wait.
         """
-        if not self._name_is_known:
+        if not self.name_is_known:
             names = await self._reverse_lookup()
             self.client_name, self.reverse_name, self.client_name_certain, _ = names
-            self.iprev, self._name_is_known = names.iprev, names.certain
+            self.iprev, self.name_is_known = names.iprev, names.certain
         return self.client_name
 
     async def early_input(self, seconds: float, *, teaser: bool = False) -> bool:
@@ -287,8 +287,9 @@ class Session(TaskOwner):
 Success = Literal["relayed", "delivered", "none"]
 
 
-@dataclass(slots=True)
-class Recipient:
+# Two with the same address are still two.
+@dataclass(slots=True, eq=False)
+class Recipient(Noted):
     """A recipient of the transaction: RCPT's address and parameters, and plugins' notes.
 
     success: the notice that is left to us if the client wants one of success (RFC 3461); the plugin
@@ -297,7 +298,6 @@ class Recipient:
 
     address: Address
     parameters: dict[str, str | None] = field(default_factory=dict)
-    notes: Notes = field(default_factory=Notes)
     success: Success = "relayed"
 
     def __str__(self) -> str:
@@ -333,7 +333,6 @@ class Transaction(TaskOwner):
         "message",
         "named",
         "next_hop_id",
-        "notes",
         "received_header",
         "recipients",
         "refused_recipients",
@@ -377,7 +376,6 @@ class Transaction(TaskOwner):
         self.size = 0
         #: Seconds of the monotonic clock at MAIL.
         self.started = time.monotonic()
-        self.notes = Notes()
         self.whitelisted_sender = False
         #: Results for Authentication-Results that apply to this message.
         self.auth_results = AuthResults()

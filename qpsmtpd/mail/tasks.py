@@ -8,6 +8,7 @@ from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 from qpsmtpd.errors import QpsmtpdError
+from qpsmtpd.mail.notes import Noted
 
 T = TypeVar("T")
 
@@ -80,7 +81,7 @@ def _forget_error(task: asyncio.Task[Any]) -> None:
         error.__traceback__ = None
 
 
-class TaskOwner:
+class TaskOwner(Noted):
     """A session or a transaction.
 
     tasks: what `begin` began; None until then, which a subclass has to say.

@@ -20,6 +20,10 @@ class Decision(enum.Enum):
     DEFER = "defer"
 
 
+#: By themselves: to look a member up in its enum takes longer than what it is looked up for.
+ACCEPT, DENY = Decision.ACCEPT, Decision.DENY
+
+
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """A decision of a plugin.
@@ -47,17 +51,17 @@ class Verdict:
     @property
     def accepted(self) -> bool:
         """Whether the verdict is an OK."""
-        return self.decision is Decision.ACCEPT
+        return self.decision is ACCEPT
 
 
-_ACCEPT = Verdict(Decision.ACCEPT)
+_PLAIN = Verdict(ACCEPT)
 
 
 def accept(text: str = "", *, status: str = "") -> Verdict:
     """OK: accept, and ask no further plugin of this hook."""
     if not text and not status:
-        return _ACCEPT
-    return Verdict(Decision.ACCEPT, text, status)
+        return _PLAIN
+    return Verdict(ACCEPT, text, status)
 
 
 def deny(

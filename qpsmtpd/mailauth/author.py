@@ -224,7 +224,7 @@ class _Reader:
             self._read_list(";")
             self._take(";")
         else:
-            # What was read is no name, but the local part.
+            # What was read is not a name, but the local part.
             self._at = start
             self._read_mailbox()
 

@@ -42,7 +42,7 @@ class BodyHash:
     def __init__(
         self, canonicalization: Canonicalization, limits: Collection[int | None] = (None,)
     ) -> None:
-        """limits: for each, a hash of so many octets; None stands for all of them."""
+        """limits: for each, a hash of the first that many octets; None stands for all of them."""
         self._relaxed = canonicalization == "relaxed"
         self._hashes = [(limit, hashlib.sha256()) for limit in limits]
         #: The end of the last block, if it depends on the next one what becomes of it: blanks (one

@@ -19,7 +19,7 @@ from qpsmtpd.mailauth.taglist import TagListError, items, parse_tags, without_wh
 
 KeyType = Literal["rsa", "ed25519"]
 
-#: Longer records are no keys: one with RSA of 8192 bits has 1,500 octets.
+#: Longer records are not keys: one with RSA of 8192 bits has 1,500 octets.
 MAX_RECORD = 4096
 
 #: RFC 8301 section 3.2; what is longer than the most costs more to check than it gives.
@@ -41,7 +41,7 @@ Verify = Callable[[bytes, bytes], bool]
 
 
 class DkimKeyError(QpsmtpdError):
-    """The record is no key that can be used; the message is of fixed words."""
+    """The record is not a usable key; the message is one of a few fixed texts."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,7 +34,7 @@ _ALGORITHMS = frozenset({*_KEY_TYPES, _OF_OLD})
 _CANONICALIZATIONS: dict[str, Canonicalization] = {"simple": "simple", "relaxed": "relaxed"}
 _is_dns_name = re.compile(r"[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*").fullmatch
 _is_field_name = re.compile(r"[!-9<-~]+").fullmatch
-#: l= may have so many digits (RFC 6376 section 3.5).
+#: l= may have at most this many digits (RFC 6376 section 3.5).
 _is_number = re.compile(r"[0-9]{1,76}").fullmatch
 _is_base64 = re.compile(r"[A-Za-z0-9+/]+={0,2}").fullmatch
 _value_of_b = re.compile(rb"((?:\A|;)[ \t\r\n]*+b[ \t\r\n]*+=)[^;]*+").sub

@@ -159,7 +159,7 @@ class _Check:
         """The explanation of a fail; "" if there is none or it is wrong (RFC 7208 section 6.2)."""
         try:
             name = await self._name_of(target, domain)
-            # Nothing found is no void look-up: no limit applies any more.
+            # Nothing found does not count as a void look-up: no limit applies any more.
             texts = await self._resolver.txt(name) if name is not None else []
             if len(texts) != 1:
                 return ""

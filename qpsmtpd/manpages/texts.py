@@ -321,8 +321,12 @@ for this transaction, and the log gets a traceback. With `on_fault=skip` on the 
 next plugin is asked instead. A store that does not answer is not a fault: the plugin has no
 opinion.
 
-Hooks must not wait without `await`, and every wait needs a timeout. Call what blocks with
+Hooks must not wait without `await`, and every wait needs a timeout (`with time_limit(seconds):`, or
+`asyncio.timeout`). Call what blocks with
 `self.services.run_blocking(function, ...)`.
+
+`self.log` is the plugin's logger. What it says of many clients, it says with
+`self.log_about(session, "text %s", value)`, which costs a fraction of `self.log.info`.
 """
 
 LEGACY = """\

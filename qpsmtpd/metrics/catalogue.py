@@ -100,7 +100,7 @@ BLOCKING_CALLS = sampled(
     "qpsmtpd_blocking_calls", "Calls of plugins in threads, running or waiting for one."
 )
 
-# --- those whom we ask ----------------------------------------------------------------------
+# --- the servers that we ask ----------------------------------------------------------------
 
 DNS_LOOKUPS = counter(
     "qpsmtpd_dns_lookups",

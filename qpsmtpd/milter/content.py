@@ -46,7 +46,7 @@ def visible_fields(tx: Transaction) -> list[HeaderField]:
 
 
 def real_number(tx: Transaction, name: str, nth: int) -> int | None:
-    """Which field of this name is the n-th that a milter sees; None if there are not so many."""
+    """Which field of this name is the n-th that a milter sees; None if there are fewer."""
     assert tx.message is not None
     key, own, seen = name.lower().encode(), own_received(tx), 0
     same = (field for field in tx.message.headers.before_text() if field.key == key)

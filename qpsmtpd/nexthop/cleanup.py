@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import enum
+import functools
 import itertools
 import time
 from collections.abc import Iterator
@@ -26,6 +27,7 @@ from qpsmtpd.mail import dsn
 from qpsmtpd.mail.address import ReversePath, decode_xtext
 from qpsmtpd.mail.session import Recipient, Transaction
 from qpsmtpd.plugin.place import parse_place
+from qpsmtpd.plugin.timelimit import time_limit
 
 #: Bytes of one content record; longer lines go in several.
 CHUNK = 1024
@@ -107,11 +109,10 @@ class Cleanup:
     async def connect(cls, address: str, timeout: float) -> Self:
         """Connect to a place.  Raises ValueError as `parse_place` does."""
         place = parse_place(address)
-        with _errors(f"cannot connect to {address}"):
-            async with asyncio.timeout(timeout):
-                if place.path:
-                    return cls(*await asyncio.open_unix_connection(place.path), timeout)
-                return cls(*await asyncio.open_connection(place.host, place.port), timeout)
+        with _errors(f"cannot connect to {address}"), time_limit(timeout):
+            if place.path:
+                return cls(*await asyncio.open_unix_connection(place.path), timeout)
+            return cls(*await asyncio.open_connection(place.host, place.port), timeout)
 
     async def submit(self, tx: Transaction, flags: CleanupFlag) -> CleanupResult:
         """Hand the message of the transaction over."""
@@ -141,18 +142,17 @@ class Cleanup:
     ) -> None:
         # Closing without `E` makes cleanup remove the message.
         self._writer.transport.abort()
-        with contextlib.suppress(OSError):
-            async with asyncio.timeout(self._timeout):
-                await self._writer.wait_closed()
+        with contextlib.suppress(OSError), time_limit(self._timeout):
+            await self._writer.wait_closed()
 
     async def _write(self, data: bytes) -> None:
         self._writer.write(data)
-        async with asyncio.timeout(self._timeout):
+        with time_limit(self._timeout):
             await self._writer.drain()
 
     async def _attributes(self) -> dict[str, str]:
         attributes: dict[str, str] = {}
-        async with asyncio.timeout(self._timeout):
+        with time_limit(self._timeout):
             for _ in range(_MOST_ATTRIBUTES):
                 name = await self._word()
                 if not name:
@@ -191,6 +191,7 @@ def record(kind: bytes, data: bytes = b"") -> bytes:
     return kind + _length(len(data)) + data
 
 
+@functools.lru_cache(maxsize=CHUNK + 1)
 def _length(number: int) -> bytes:
     digits = bytearray()
     while number > 127:
@@ -304,7 +305,10 @@ def _attributes(tx: Transaction) -> Iterator[tuple[str, str]]:
 
 
 def _printable(value: str) -> str:
-    return "".join(c if c.isprintable() else "?" for c in value[:_LONGEST_VALUE])
+    value = value[:_LONGEST_VALUE]
+    if value.isprintable():  # as nearly all are
+        return value
+    return "".join(c if c.isprintable() else "?" for c in value)
 
 
 def _needs_utf8(tx: Transaction) -> bool:

@@ -27,6 +27,7 @@ from qpsmtpd.nexthop.hoplimits import least, read_limits
 from qpsmtpd.nexthop.hopreply import HopReply, NextHopError
 from qpsmtpd.nexthop.target import Target
 from qpsmtpd.nexthop.wire import HopWire, TlsError
+from qpsmtpd.plugin.timelimit import time_limit
 
 #: Commands sent before their replies are read: this many replies fit into the wire's buffer.
 BATCH = 200
@@ -373,7 +374,7 @@ async def connect(target: Target) -> Client:
 async def _connect(target: Target) -> Client:
     loop = asyncio.get_running_loop()
     try:
-        async with asyncio.timeout(target.timeout):
+        with time_limit(target.timeout):
             if target.path:
                 _, wire = await loop.create_unix_connection(HopWire, target.path)
             else:

@@ -96,18 +96,20 @@ def mail_command(tx: Transaction, extensions: Mapping[str, str], *, logged_in: b
     words = [f"MAIL FROM:{tx.reverse_path.path if tx.reverse_path else '<>'}"]
     if "SIZE" in extensions and tx.message is not None:
         words.append(f"SIZE={message_size(tx)}")
-    if "8BITMIME" in extensions and tx.body_type == "8BITMIME":
-        words.append("BODY=8BITMIME")
-    if tx.binary and takes_binary(extensions):
-        words.append(f"BODY={BINARY}")
+    body = tx.body_type
+    can_take = takes_binary(extensions) if body == BINARY else "8BITMIME" in extensions
+    if body in (BINARY, "8BITMIME") and can_take:
+        words.append(f"BODY={body}")
     if "SMTPUTF8" in extensions and tx.utf8:
         words.append("SMTPUTF8")
     if logged_in and "AUTH" in tx.mail_parameters:
         submitter = tx.mail_parameters["AUTH"] or ""
         known = tx.session.auth_user and submitter.isascii()
         words.append(f"AUTH={submitter if known else '<>'}")
-    words += _passed_on(tx, extensions)
-    return " ".join(words + _dsn(tx.mail_parameters, ("RET", "ENVID"), extensions))
+    if tx.mail_parameters:
+        words += _passed_on(tx, extensions)
+        words += _dsn(tx.mail_parameters, ("RET", "ENVID"), extensions)
+    return " ".join(words)
 
 
 def _passed_on(tx: Transaction, extensions: Mapping[str, str]) -> Iterator[str]:

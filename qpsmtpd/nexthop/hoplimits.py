@@ -14,7 +14,7 @@ _limit = re.compile(r"(RCPTMAX|MAILMAX|RCPTDOMAINMAX)=([1-9][0-9]{0,5})", re.IGN
 
 
 class HopLimits(NamedTuple):
-    """What a next hop takes; 0 is no limit.
+    """What a next hop takes; 0 means that there is no limit.
 
     recipients, domains: of one transaction; transactions: of one connection.
     """

@@ -53,9 +53,10 @@ class NextHopError(QpsmtpdError):
         self.in_doubt = False
 
 
-@dataclass(frozen=True, slots=True)
+# Frozen, it would take three times as long to make one.
+@dataclass(slots=True, unsafe_hash=True)
 class HopReply:
-    """One reply of a next hop: its code, and the text of each of its lines."""
+    """One reply of a next hop, which nobody changes: its code, and the texts of its lines."""
 
     code: int
     lines: tuple[str, ...] = ("",)
@@ -95,7 +96,8 @@ class HopReply:
         if match is None or match.lastindex is None:
             return ""
         word = match[match.lastindex].rstrip(".,;")
-        return "".join(c for c in word if " " <= c <= "~")[:_MAX_ID]
+        plain = word.isascii() and word.isprintable()
+        return (word if plain else "".join(c for c in word if " " <= c <= "~"))[:_MAX_ID]
 
     def __str__(self) -> str:
         text = f"{self.code} {' / '.join(self.lines)}"

@@ -23,6 +23,7 @@ from qpsmtpd.nexthop.client import Client, connect
 from qpsmtpd.nexthop.hopfigures import HopFigures
 from qpsmtpd.nexthop.hopreply import NextHopError
 from qpsmtpd.nexthop.target import Target
+from qpsmtpd.plugin.timelimit import time_limit
 
 log = logging.getLogger(__name__)
 
@@ -125,7 +126,7 @@ class Pool:
     @contextlib.asynccontextmanager
     async def _slot(self) -> AsyncIterator[None]:
         try:
-            async with asyncio.timeout(self.target.timeout):
+            with time_limit(self.target.timeout if self._slots.locked() else None):
                 await self._slots.acquire()
         except TimeoutError:
             raise NextHopError("all connections are busy", "4.4.5") from None

@@ -51,7 +51,7 @@ class Prober:
     ) -> None:
         """Nothing is opened yet.
 
-        others: whom to ask when the target fails.
+        others: asked in turn when the target fails.
         as_stranger: ask a next hop on this machine from another address first.
         product: a word that the greeting has to have, such as the name of the server.  One without
         it is left alone for a while, as it may be ourselves, and slow to greet.

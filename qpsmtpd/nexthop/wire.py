@@ -16,6 +16,7 @@ import ssl
 from typing import cast
 
 from qpsmtpd.nexthop.hopreply import HopReply, NextHopError
+from qpsmtpd.plugin.timelimit import time_limit
 
 #: Bytes of one reply, and of all replies that have not been read.
 MAX_REPLY = 16384
@@ -33,7 +34,7 @@ class HopWire(asyncio.Protocol):
     _transport: asyncio.Transport
 
     def __init__(self) -> None:
-        loop = asyncio.get_running_loop()
+        self._loop = loop = asyncio.get_running_loop()
         self._buffer = bytearray()
         # Octets at the beginning of the buffer that are known to have no end of line.
         self._searched = 0
@@ -41,9 +42,9 @@ class HopWire(asyncio.Protocol):
         self._code = b""
         self._lines: list[str] = []
         self._size = 0
-        self._changed = asyncio.Event()
-        self._writable = asyncio.Event()
-        self._writable.set()
+        # What waits for a change of what is known here, or for the next hop to take data.
+        self._waiter: asyncio.Future[None] | None = None
+        self._writable = True
         self._closed: asyncio.Future[None] = loop.create_future()
         self._problem = ""
 
@@ -55,23 +56,29 @@ class HopWire(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data
-        self._changed.set()
+        self._wake()
         if len(self._buffer) > MAX_UNREAD:
             self._problem = "sends endless replies"
             self._transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._problem = self._problem or f"connection lost{f': {exc}' if exc else ''}"
-        self._changed.set()
-        self._writable.set()
+        self._writable = True
+        self._wake()
         if not self._closed.done():
             self._closed.set_result(None)
 
     def pause_writing(self) -> None:
-        self._writable.clear()
+        self._writable = False
 
     def resume_writing(self) -> None:
-        self._writable.set()
+        self._writable = True
+        self._wake()
+
+    def _wake(self) -> None:
+        waiter, self._waiter = self._waiter, None
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
 
     # --- state ------------------------------------------------------------------------------
 
@@ -122,8 +129,10 @@ class HopWire(asyncio.Protocol):
             if self._problem or self._transport.is_closing():
                 raise NextHopError(self._problem or "connection closed", lost=True)
             self._transport.write(data[start : start + CHUNK])
-            if not self._writable.is_set():
-                await self._wait(self._writable, timeout, "does not take data")
+            if not self._writable:
+                deadline = self._loop.time() + timeout
+                while not self._writable:
+                    await self._change(deadline, "does not take data")
 
     # --- receiving --------------------------------------------------------------------------
 
@@ -136,44 +145,45 @@ class HopWire(asyncio.Protocol):
             if (reply := self._add_line(line.rstrip(b"\r"))) is not None:
                 return reply
         self._searched = len(self._buffer)
-        self._limit(self._size + self._searched)
+        if self._size + self._searched > MAX_REPLY:
+            raise NextHopError("reply too long", "4.5.0")
         return None
 
     def _add_line(self, line: bytes) -> HopReply | None:
         """Add a line to the reply; returns the reply when it was the last one."""
         self._size += len(line)
-        self._limit(self._size)
+        if self._size > MAX_REPLY:
+            raise NextHopError("reply too long", "4.5.0")
         match = _line(line)
         if match is None or match[1] != (self._code or match[1]):
             raise NextHopError("reply is not an SMTP reply", "4.5.0")
-        self._code = match[1]
-        self._lines.append((match[3] or b"").decode("utf-8", "replace"))
-        if match[2] == b"-":
+        code, goes_on, octets = match.groups()
+        text = (octets or b"").decode("utf-8", "replace")
+        if goes_on == b"-":
+            self._code = code
+            self._lines.append(text)
             return None
-        reply = HopReply(int(self._code), tuple(self._lines))
-        self._code, self._lines, self._size = b"", [], 0
+        reply = HopReply(int(code), (*self._lines, text))
+        self._size = 0
+        if self._lines:
+            self._code, self._lines = b"", []
         return reply
-
-    @staticmethod
-    def _limit(size: int) -> None:
-        if size > MAX_REPLY:
-            raise NextHopError("reply too long", "4.5.0")
 
     async def read_reply(self, timeout: float) -> HopReply:
         """The next reply; waits for it at most `timeout` seconds in all."""
-        deadline = asyncio.get_running_loop().time() + timeout
+        deadline = self._loop.time() + timeout
         while (reply := self.take_reply()) is None:
             if self._problem:
                 raise NextHopError(self._problem, lost=True)
-            self._changed.clear()
-            left = deadline - asyncio.get_running_loop().time()
-            await self._wait(self._changed, left, "does not reply")
+            await self._change(deadline, "does not reply")
         return reply
 
-    async def _wait(self, event: asyncio.Event, timeout: float, problem: str) -> None:
+    async def _change(self, deadline: float, problem: str) -> None:
+        """Wait until the next hop has sent something, or takes data again."""
+        self._waiter = self._loop.create_future()
         try:
-            async with asyncio.timeout(timeout):
-                await event.wait()
+            with time_limit(deadline - self._loop.time()):
+                await self._waiter
         except TimeoutError:
             raise NextHopError(problem, lost=True) from None
 
@@ -185,7 +195,7 @@ class HopWire(asyncio.Protocol):
             raise NextHopError("sends clear text after STARTTLS", "4.7.5")
         loop = asyncio.get_running_loop()
         try:
-            async with asyncio.timeout(timeout):
+            with time_limit(timeout):
                 transport = await loop.start_tls(
                     self._transport, self, context, server_hostname=host
                 )

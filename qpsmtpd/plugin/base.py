@@ -13,13 +13,14 @@ import hmac
 import logging
 import ssl
 from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from types import NoneType
 from typing import Any, ClassVar, Generic, Literal, NamedTuple, TypeVar, get_args
 
 from qpsmtpd.lists.hosts import HostList
 from qpsmtpd.logs.levels import LogLevel
+from qpsmtpd.logs.lines import write_line
 from qpsmtpd.logs.records import PLUGIN_LOGGERS
 from qpsmtpd.mail.address import ReversePath
 from qpsmtpd.mail.session import (
@@ -32,7 +33,7 @@ from qpsmtpd.mail.session import (
     Transaction,
 )
 from qpsmtpd.mail.trail import Answer, Outcome
-from qpsmtpd.mail.verdict import Decision, Verdict, verdict_from_word
+from qpsmtpd.mail.verdict import Decision, Verdict
 from qpsmtpd.plugin.finding import Finding
 from qpsmtpd.plugin.options import NoOptions, opt
 from qpsmtpd.plugin.services import Services
@@ -52,15 +53,15 @@ RejectKind = Literal[
 ]
 RejectType = Literal["", RejectKind]
 
-#: The return code that each stands for.
-_REJECT_TYPES: dict[str, str] = {
-    "perm": "DENY",
-    "hard": "DENY",
-    "temp": "DENYSOFT",
-    "soft": "DENYSOFT",
-    "disconnect": "DENY_DISCONNECT",
-    "perm_disconnect": "DENY_DISCONNECT",
-    "temp_disconnect": "DENYSOFT_DISCONNECT",
+#: What each stands for, and whether it ends the session.
+_REJECT_TYPES: dict[str, tuple[Decision, bool]] = {
+    "perm": (Decision.DENY, False),
+    "hard": (Decision.DENY, False),
+    "temp": (Decision.DEFER, False),
+    "soft": (Decision.DEFER, False),
+    "disconnect": (Decision.DENY, True),
+    "perm_disconnect": (Decision.DENY, True),
+    "temp_disconnect": (Decision.DEFER, True),
 }
 
 
@@ -285,6 +286,13 @@ class Plugin(Generic[O]):
             or (transaction is not None and transaction.whitelisted_sender)
         )
 
+    def log_about(self, session: Session, text: str, *values: Any) -> None:
+        """As `self.log.info`, in a fraction of the time, for what is said of many clients.
+
+        The values must not change any more: the text is composed a little later.
+        """
+        write_line(self.log, session, text, *values, plugin=self.name)
+
     def reject(
         self,
         session: Session,
@@ -304,9 +312,8 @@ class Plugin(Generic[O]):
         if not isinstance(options, RejectOptions):
             raise TypeError(f"{self.name}: its options are not RejectOptions")
         tolerated = options.reject == "0"
-        self.log.info(
-            "fail%s reason=%r", " tolerated=yes" if tolerated else "", reason or text or status
-        )
+        said = " tolerated=yes" if tolerated else ""
+        self.log_about(session, "fail%s reason=%r", said, reason or text or status)
         verdict = rejection(options.reject_type or default, text, status, reason)
         if tolerated:
             self._record(session, verdict, "tolerated")
@@ -535,9 +542,8 @@ HOOK_METHODS: tuple[str, ...] = tuple(name for name in vars(Plugin) if name.star
 
 def rejection(kind: RejectType, text: str, status: str = "", reason: str = "") -> Verdict:
     """The verdict that a reject_type stands for; "" is perm."""
-    verdict = verdict_from_word(_REJECT_TYPES[kind or "perm"], text)
-    assert verdict is not None
-    return replace(verdict, status=fit_status(status, verdict.decision), reason=reason)
+    decision, disconnect = _REJECT_TYPES[kind or "perm"]
+    return Verdict(decision, text, fit_status(status, decision), disconnect, reason=reason)
 
 
 def fit_status(status: str, decision: Decision) -> str:

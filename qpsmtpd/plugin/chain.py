@@ -25,10 +25,11 @@ from typing import Any
 from qpsmtpd.errors import StoreError
 from qpsmtpd.mail.session import Challenge, Recipient, Session
 from qpsmtpd.mail.trail import CORE, Answer, Outcome
-from qpsmtpd.mail.verdict import Decision, Verdict, defer
+from qpsmtpd.mail.verdict import ACCEPT, Verdict, defer
 from qpsmtpd.metrics.catalogue import PLUGIN_ANSWERS, PLUGIN_SECONDS
 from qpsmtpd.metrics.counting import FIGURES, Series
 from qpsmtpd.plugin.base import HOOK_METHODS, HookResult, Mode, ParsedPath, Plugin
+from qpsmtpd.plugin.timelimit import time_limit
 
 log = logging.getLogger(__name__)
 
@@ -97,6 +98,20 @@ class Handler:
     waited: Callable[[float], None]
 
 
+@dataclass(slots=True)
+class Begun:
+    """A hook that has been begun and wants to wait for something.
+
+    began: when, in seconds of `perf_counter`.
+    """
+
+    handler: Handler
+    name: str
+    coroutine: Coroutine[Any, Any, Any]
+    wanted: Any
+    began: float
+
+
 class Chain:
     """The plugins of one configuration, by hook."""
 
@@ -123,6 +138,8 @@ class Chain:
         delivering = [p.plugin for p in self.plugins if "queue" in p.plugin.hooks()]
         # One that never has a limit spares asking the others.
         self._limiting = delivering if all(map(_has_limit, delivering)) else []
+        #: Whether the mail systems behind the plugins may have a limit of their own.
+        self.limits_size = bool(self._limiting)
         #: Whether a plugin adds header fields instead of refusing.
         self.tags = any(chained.plugin.mode == "tag" for chained in self.plugins)
 
@@ -185,7 +202,8 @@ class Chain:
         trail.hook = hook
         provisional: Answer | None = None
         for handler in handlers:
-            answer = await self._ask(handler, hook, args)
+            begun = self._begin(handler, hook, args)
+            answer = await self._finish(begun) if isinstance(begun, Begun) else begun
             if self._observed:
                 await self._tell(handler.name, hook, session, answer, args[-1])
             if answer is None:
@@ -226,26 +244,38 @@ class Chain:
 
     async def _ask(self, handler: Handler, hook: str, args: tuple[Any, ...]) -> Answer | None:
         """What one plugin answers; None if it says quickly that it has no opinion."""
+        begun = self._begin(handler, hook, args)
+        return await self._finish(begun) if isinstance(begun, Begun) else begun
+
+    def _begin(self, handler: Handler, hook: str, args: tuple[Any, ...]) -> Answer | Begun | None:
+        """The same, for as long as the plugin does not want to wait: most never do.
+
+        They need no time limit, and no coroutine around theirs.
+        """
         begun = perf_counter()
         try:
             coroutine = handler.call(*args)
-            try:
-                wanted = coroutine.send(None)
-            except StopIteration as finished:
-                # It never wanted to wait: no timeout is needed.
-                value = finished.value
-                if value is None and not self._record_all:
-                    return None
-                seconds = perf_counter() - begun
-            else:
-                value = await _within(coroutine, wanted, handler.timeout)
-                seconds = perf_counter() - begun
-                handler.waited(seconds)
+            wanted = coroutine.send(None)
+        except StopIteration as finished:
+            if finished.value is None and not self._record_all:
+                return None
+            return _answer(handler, hook, finished.value, perf_counter() - begun)
         except BaseException as error:
             return _broken(handler, hook, error, perf_counter() - begun)
+        return Begun(handler, hook, coroutine, wanted, begun)
+
+    async def _finish(self, hook: Begun) -> Answer | None:
+        """What a plugin answers that wants to wait."""
+        handler = hook.handler
+        try:
+            value = await _within(hook.coroutine, hook.wanted, handler.timeout)
+        except BaseException as error:
+            return _broken(handler, hook.name, error, perf_counter() - hook.began)
+        seconds = perf_counter() - hook.began
+        handler.waited(seconds)
         if value is None and seconds < NOTABLE and not self._record_all:
             return None
-        return _answer(handler, hook, value, seconds)
+        return _answer(handler, hook.name, value, seconds)
 
     async def _tell(
         self, plugin: str, hook: str, session: Session, answer: Answer | None, about: Any
@@ -269,7 +299,7 @@ def _answer(handler: Handler, hook: str, value: Any, seconds: float) -> Answer:
     """The answer that the return value of a hook stands for."""
     if value.__class__ is Verdict and handler.mode == "enforce":
         outcome: Outcome = "provisional" if value.tentative else "decided"
-        if value.decision is Decision.ACCEPT:
+        if value.decision is ACCEPT:
             FIGURES.values[handler.accepted.cell] += 1
         else:
             FIGURES.count(PLUGIN_ANSWERS, handler.name, hook, value.decision.value)
@@ -348,11 +378,12 @@ def _cancelled_itself(error: BaseException) -> bool:
 
 async def _within(coroutine: Coroutine[Any, Any, Any], wanted: Any, seconds: float) -> Any:
     """Await a coroutine that wants to wait, for at most `seconds`; raises _NoAnswerError."""
+    limit = time_limit(seconds or None)
     try:
-        async with asyncio.timeout(seconds or None) as limit:
+        with limit:
             return await _resume(coroutine, wanted)
     except TimeoutError:
-        if limit.expired():
+        if limit.expired:
             raise _NoAnswerError from None
         raise
 

@@ -44,6 +44,10 @@ class DnsAnswer(NamedTuple):
     name_exists: bool
 
 
+#: Called with an answer, or with what makes it impossible to have one; raises nothing.
+Told = Callable[[DnsAnswer | BaseException], None]
+
+
 class Resolver(Protocol):
     """Asks the DNS.  Every method raises DnsError if there is no answer.
 
@@ -83,6 +87,12 @@ class Resolver(Protocol):
 
     async def look_up(self, kind: RecordType, name: str) -> DnsAnswer:
         """The records of a name, and whether it exists; PTR records are those of the name."""
+
+    def tell_names(self, ip: str, told: Told) -> None:
+        """As `ptr`, for one that is called with them; at once if they are known."""
+
+    def tell_confirmed(self, ip: str, names: Sequence[str], told: Told) -> None:
+        """As `confirmed`, for one that is called with them; at once if they are known."""
 
     def limited(self, *, questions: int = 40, seconds: float = 20.0) -> Resolver:
         """The same resolver on a budget, such as one for all lookups of a transaction.
@@ -175,15 +185,13 @@ class Store(Protocol):
 
 
 class Clock:
-    """The time.  Tests lend one that stands still."""
+    """The time.  Tests lend one that stands still.
 
-    def now(self) -> float:
-        """Seconds since the epoch."""
-        return time.time()
+    now: seconds since the epoch.  monotonic: seconds of a clock that never jumps.
+    """
 
-    def monotonic(self) -> float:
-        """Seconds of a clock that never jumps."""
-        return time.monotonic()
+    now = staticmethod(time.time)
+    monotonic = staticmethod(time.monotonic)
 
 
 class Deliverer(Protocol):

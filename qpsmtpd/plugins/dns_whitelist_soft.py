@@ -42,6 +42,7 @@ from qpsmtpd.api import (
     check_lists,
     opt,
     reversed_address,
+    time_limit,
 )
 
 #: Allowlists answer this to those who ask too much; taken as a hit it would exempt everybody.
@@ -85,7 +86,7 @@ class DnsWhitelistSoft(Plugin[DnsWhitelistSoftOptions]):
         if tasks is None:
             return None
         try:
-            async with asyncio.timeout(self.options.timeout):
+            with time_limit(self.options.timeout):
                 await self._collect(tx.session, tasks)
         except TimeoutError:
             self.log.info("no list answered within %s", self.options.timeout)

@@ -75,6 +75,7 @@ from qpsmtpd.api import (
     read_each,
     read_hosts,
     reversed_address,
+    time_limit,
 )
 
 T = TypeVar("T")
@@ -191,28 +192,30 @@ class Dnsbl(Plugin[DnsblOptions]):
             not self._lists
             or self._variable(session) is not None
             or self.immune(session)
-            or session.client_address in self._allowed
+            or (self._allowed and session.client_address in self._allowed)
         )
 
     def _started(self, session: Session) -> asyncio.Task[str]:
         task = session.notes.get(self._lookup)
         if task is None:
-            task = session.begin(self._find(session.client.ip))
+            task = session.begin(self._find(session))
             session.notes[self._lookup] = task
         return task
 
-    async def _find(self, ip: str) -> str:
+    async def _find(self, session: Session) -> str:
         """What a listed client is told; "" when no list has it."""
+        ip, lists = session.client.ip, self._lists
         entry = reversed_address(ip)
-        lists = self._lists
-        answers = await asyncio.gather(*(self._in_time(each.list.codes, entry) for each in lists))
+        asking = [self._in_time(each.list.codes, entry) for each in lists]
+        # One list is asked without further tasks.
+        answers = [await asking[0]] if len(asking) == 1 else await asyncio.gather(*asking)
         listings = [
             each for each, codes in zip(lists, answers, strict=True) if each.counts(codes or [])
         ]
         score = sum(listing.weight for listing in listings)
         if listings:
             zones = ",".join(listing.list.zone for listing in listings)
-            self.log.info("listed by=%s score=%d", zones, score)
+            self.log_about(session, "listed by=%s score=%d", zones, score)
         if score < self.options.threshold:
             return ""
         first = next(listing for listing in listings if listing.weight > 0)
@@ -221,7 +224,7 @@ class Dnsbl(Plugin[DnsblOptions]):
 
     async def _in_time(self, ask: Callable[[str], Awaitable[T]], entry: str) -> T | None:
         try:
-            async with asyncio.timeout(self.options.timeout):
+            with time_limit(self.options.timeout):
                 return await ask(entry)
         except TimeoutError:
             return None

@@ -43,6 +43,7 @@ from qpsmtpd.api import (
     Verdict,
     canonical_domain,
     opt,
+    time_limit,
 )
 
 #: Names of an address whose own addresses are looked up.
@@ -73,7 +74,7 @@ class Fcrdns(Plugin[FcrdnsOptions]):
             session.adjust_karma(1)
             return None
         try:
-            async with asyncio.timeout(self.options.timeout):
+            with time_limit(self.options.timeout):
                 problem = await self._problem(session)
         except (DnsError, TimeoutError) as error:
             self.log.info("the DNS does not answer: %s", str(error) or "no answer in time")

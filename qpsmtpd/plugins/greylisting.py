@@ -65,7 +65,6 @@ everywhere; clients without a sender are always refused at DATA.
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import statistics
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -101,8 +100,10 @@ from qpsmtpd.api import (
     literal_address,
     looks_dynamic,
     looks_like_address,
+    network_of,
     opt,
     reversed_address,
+    time_limit,
     with_defaults,
 )
 from qpsmtpd.metrics.catalogue import GREYLIST_DELAY
@@ -474,7 +475,7 @@ class Greylisting(Plugin[GreylistingOptions]):
         """The network of a client, with these bits or those of the options."""
         address = session.client_address
         prefix = (bits or {4: self.options.prefix, 6: self.options.prefix6})[address.version]
-        return str(ipaddress.ip_network((address, prefix), strict=False))
+        return network_of(address, prefix)
 
     # --- domains ----------------------------------------------------------------------------
 
@@ -535,7 +536,7 @@ class Greylisting(Plugin[GreylistingOptions]):
         """Whether there is one of the reasons; everybody is suspect if none was asked for."""
         for reason in self._suspects:
             if await self._holds(reason, session):
-                self.log.info("suspect reason=%s", reason)
+                self.log_about(session, "suspect reason=%s", reason)
                 return True
         return not self._suspects
 
@@ -557,7 +558,7 @@ class Greylisting(Plugin[GreylistingOptions]):
     async def _is_listed(self, session: Session) -> bool:
         entry = reversed_address(session.client.ip)
         try:
-            async with asyncio.timeout(self.options.timeout):
+            with time_limit(self.options.timeout):
                 return any(await asyncio.gather(*(found.codes(entry) for found in self._lists)))
         except TimeoutError:
             return False

@@ -61,6 +61,7 @@ from qpsmtpd.api import (
     parse_hosts,
     parse_ip,
     printable_ascii,
+    time_limit,
 )
 
 _is_full_name = re.compile(r"[a-z0-9-]+(?:\.[a-z0-9-]+)+\.?", re.IGNORECASE).fullmatch
@@ -191,7 +192,7 @@ class Helo(Plugin[HeloOptions]):
     async def _answer(self, question: Awaitable[list[str]]) -> list[str] | None:
         """The answer; None when there is none in time."""
         try:
-            async with asyncio.timeout(self.options.timeout):
+            with time_limit(self.options.timeout):
                 return await question
         except (DnsError, TimeoutError):
             return None

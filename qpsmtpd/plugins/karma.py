@@ -27,7 +27,7 @@ point to clients whose history is above 10.
 Besides,
 
 - a message has `recipients` recipients if its client has neither points nor a good history: others
-  get 452 4.5.3, which is no refusal, as a client then sends the message to them once more;
+  get 452 4.5.3, which is not a refusal, as a client then sends the message to them once more;
 - a client that has lost more than four points is refused at DATA, or after the message.
 
 By default (`reject naughty`) all refusals are left to the plugin naughty, which belongs below; with
@@ -315,7 +315,8 @@ class Karma(Plugin[KarmaOptions]):
             )
 
         record = await self._records.change(client, one_more)
-        self.log.info(
+        self.log_about(
+            session,
             "karma=%d naughty=%d nice=%d connects=%d",
             session.karma,
             record.naughty,

@@ -32,7 +32,6 @@ separately. While the store is down nothing is limited, and the log says so once
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
@@ -50,6 +49,7 @@ from qpsmtpd.api import (
     Transaction,
     Verdict,
     address_key,
+    network_of,
     opt,
 )
 
@@ -207,4 +207,4 @@ def _subject(limit: Limit, session: Session) -> str:
         return (sender.domain or "") if sender else ""
     address = session.client_address
     prefix = _PREFIXES[limit.per][address.version]
-    return str(ipaddress.ip_network((address, prefix), strict=False))
+    return network_of(address, prefix)

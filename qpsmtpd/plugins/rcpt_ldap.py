@@ -23,8 +23,8 @@ While the directory is down, does not answer in time, has no such base, or answe
 error, recipients get 451 4.3.0, so that the client tries again later, or are taken with
 `on_error pass`. It is asked again after a second, and then less and less often, at least every ten
 seconds; the log says when it is down and when it works again. A directory that finds nothing,
-because it has lost its entries or does not show them any more, is no such error: name an address
-that it certainly has as `canary`.
+because it has lost its entries or does not show them any more, is not such an error: name an
+address that it certainly has as `canary`.
 
 A server on another machine has to have TLS, with port 636 from the start, else by StartTLS, and a
 certificate that is valid for its name. With `ldap_tls require` the certificate is not looked at;

@@ -33,8 +33,8 @@ than one, all but the last have `unknown next`.
 While the database is down, does not answer in time or says that the query is wrong, recipients
 get 451 4.3.0, so that the client tries again later, or are taken with `on_error pass`. It is asked
 again after a second, and then less and less often, at least every ten seconds; the log says when it
-is down and when it works again. A table that is empty by accident is no such error: name an address
-that it certainly has as `canary`.
+is down and when it works again. A table that is empty by accident is not such an error: name an
+address that it certainly has as `canary`.
 
 Differences from the Perl version: the Perl version has no such plugin.
 """

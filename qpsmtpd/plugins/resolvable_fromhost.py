@@ -45,6 +45,7 @@ from qpsmtpd.api import (
     opt,
     parse_ip,
     read_hosts,
+    time_limit,
 )
 
 # A domain with more of them is hardly serious; each costs us two questions.
@@ -86,7 +87,7 @@ class ResolvableFromhost(Plugin[ResolvableFromhostOptions]):
         if sender is None or self.immune(tx.session):
             return None
         try:
-            async with asyncio.timeout(self.options.timeout):
+            with time_limit(self.options.timeout):
                 problem = await self._problem(tx, sender)
         except (DnsError, TimeoutError) as error:
             return self._unknown(error)
@@ -145,6 +146,9 @@ class ResolvableFromhost(Plugin[ResolvableFromhostOptions]):
 
 
 def _is_address(host: str) -> bool:
+    if ":" not in host and not host[-1:].isdecimal():
+        # As nearly all: no top-level domain ends with a digit.
+        return False
     try:
         ipaddress.ip_address(host)
     except ValueError:

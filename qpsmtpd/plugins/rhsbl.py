@@ -45,6 +45,7 @@ from qpsmtpd.api import (
     Verdict,
     check_lists,
     opt,
+    time_limit,
 )
 
 T = TypeVar("T")
@@ -120,7 +121,7 @@ class Rhsbl(Plugin[RhsblOptions]):
 
     async def _in_time(self, ask: Callable[[str], Awaitable[T]], domain: str) -> T | None:
         try:
-            async with asyncio.timeout(self.options.timeout):
+            with time_limit(self.options.timeout):
                 return await ask(domain)
         except TimeoutError:
             return None

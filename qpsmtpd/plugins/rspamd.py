@@ -42,7 +42,6 @@ the message is not changed.
 from __future__ import annotations
 
 import hashlib
-import ipaddress
 import json
 from collections.abc import AsyncIterator
 from contextlib import suppress
@@ -67,6 +66,7 @@ from qpsmtpd.api import (
     Transaction,
     Verdict,
     defer,
+    network_of,
     opt,
     parse_place,
     parse_places,
@@ -223,7 +223,8 @@ class Rspamd(Plugin[RspamdOptions]):
         """Put the result where others find it."""
         action = answer.action
         spam = action in _REFUSED | _MARKED
-        self.log.info(
+        self.log_about(
+            tx.session,
             "action=%r score=%g required=%g symbols=%s",
             action,
             answer.score,
@@ -274,8 +275,8 @@ async def _greet(wire: ScannerWire) -> str:
 def _key(tx: Transaction) -> str:
     """What tells a message that is tried again: network, sender and recipients."""
     address = tx.session.client_address
-    network = ipaddress.ip_network((address, 24 if address.version == 4 else 64), strict=False)
-    parts = [str(network), tx.sender, *sorted(map(str, tx.recipients))]
+    network = network_of(address, 24 if address.version == 4 else 64)
+    parts = [network, tx.sender, *sorted(map(str, tx.recipients))]
     return hashlib.blake2s("\n".join(parts).encode("utf-8", "surrogateescape")).hexdigest()
 
 

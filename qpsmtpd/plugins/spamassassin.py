@@ -10,7 +10,7 @@ message with that score or more is refused with 552 5.7.1 (see `reject_type`). `
 takes SpamAssassin's own, required_score. With `munge_subject_threshold`, the Subject of a message
 that is spam and has more than that score begins with `subject_prefix`.
 
-Fields X-Spam-* that came with the message are no verdict of ours: X-Spam-Flag becomes
+Fields X-Spam-* that came with the message are not our verdict: X-Spam-Flag becomes
 X-Old-Spam-Flag, unless `leave_old_headers` says otherwise.
 
 `spamd_user` is the user whose preferences apply; with `spamd_user vpopmail` it is the recipient, if
@@ -181,7 +181,8 @@ class Spamassassin(Plugin[SpamassassinOptions]):
     def _tell(self, tx: Transaction, answer: SpamdAnswer) -> None:
         """Put the result where others find it."""
         verdict = answer.verdict
-        self.log.info(
+        self.log_about(
+            tx.session,
             "spam=%s score=%g required=%g tests=%s autolearn=%s",
             "yes" if verdict.is_spam else "no",
             verdict.score,

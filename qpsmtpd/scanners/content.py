@@ -26,7 +26,7 @@ class Content:
 
 
 class Octets:
-    """A few octets that are no message, to be sent as one is."""
+    """A few octets that are not a message, to be sent as if they were."""
 
     def __init__(self, octets: bytes) -> None:
         self._octets = octets

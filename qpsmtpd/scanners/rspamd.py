@@ -3,7 +3,7 @@
 
 The message is the content of a request whose header fields say what rspamd is to know about it; the
 answer is JSON.  Everything in it may be missing, or of another type: what does not fit is left out,
-but without an action and a score it is no answer.
+but without an action and a score it is not an answer.
 """
 
 from __future__ import annotations

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import ipaddress
 import logging
 import secrets
 import time
@@ -22,6 +21,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import NamedTuple
 
+from qpsmtpd.mail.ip import network_of
 from qpsmtpd.mail.session import AuthAttempt, AuthExchange, Challenge
 from qpsmtpd.mail.trail import Answer
 from qpsmtpd.metrics.catalogue import LOGINS
@@ -176,7 +176,7 @@ def _client(connection: Connection) -> str:
     if address.version == 4:
         return str(address)
     prefix = connection.snapshot.settings.network_prefix_ipv6
-    return str(ipaddress.ip_network((address, prefix), strict=False))
+    return network_of(address, prefix)
 
 
 def _too_many(connection: Connection, number: int) -> bool:
@@ -325,7 +325,7 @@ async def _by_plugin(connection: Connection, mechanism: str, initial: str) -> _O
             answer.plugin,
             session.client.ip,
         )
-        answer = answer._replace(value=FAULT, outcome="fault")
+        answer = replace(answer, value=FAULT, outcome="fault")
         session.trail.decide(answer)
     return _Outcome(await _conclude(connection, answer, exchange.user, mechanism), answered)
 

@@ -16,7 +16,6 @@ import re
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from qpsmtpd.mail.message import Spool
 from qpsmtpd.mail.session import Transaction
 from qpsmtpd.smtp import replies
 from qpsmtpd.smtp.chunkreader import ChunkReader
@@ -112,10 +111,9 @@ async def _take(connection: Connection, transaction: Transaction, chunk: Chunk) 
     """Read a chunk.  The reply that ends the transaction; None if more is to come."""
     incoming = connection.incoming
     if incoming is None:
-        spool = connection.snapshot.new_spool(connection.memory)
-        if chunk.last and await _take_whole(connection, transaction, chunk.size, spool):
+        if chunk.last and await _take_whole(connection, transaction, chunk.size):
             return await decide(connection, transaction)
-        incoming = connection.incoming = _begun(connection, transaction, spool)
+        incoming = connection.incoming = _begun(connection, transaction)
     assert isinstance(incoming, Chunks)
     reply = await _read(connection, incoming, chunk)
     if reply is None and chunk.last:
@@ -123,20 +121,19 @@ async def _take(connection: Connection, transaction: Transaction, chunk: Chunk) 
     return reply
 
 
-async def _take_whole(
-    connection: Connection, transaction: Transaction, size: int, spool: Spool
-) -> bool:
+async def _take_whole(connection: Connection, transaction: Transaction, size: int) -> bool:
     """Take a small message that is there already; False if it needs the long way."""
     if not size or transaction.binary:
         return False
     text = await connection.wire.read_octets(size)
-    if len(text) == size and take_whole(connection, transaction, text, spool, whole_text):
+    if len(text) == size and take_whole(connection, transaction, text, whole_text):
         return True
     connection.wire.unread(text)
     return False
 
 
-def _begun(connection: Connection, transaction: Transaction, spool: Spool) -> Chunks:
+def _begun(connection: Connection, transaction: Transaction) -> Chunks:
+    spool = connection.snapshot.new_spool(connection.memory)
     reader = ChunkReader(
         spool,
         connection.snapshot.data_limits,

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 from typing import Literal
 
 from qpsmtpd.mail import dsn
-from qpsmtpd.mail.capabilities import limits_line, withdraw_extension
+from qpsmtpd.mail.capabilities import withdraw_extension
 from qpsmtpd.mail.trail import Answer
 from qpsmtpd.smtp import authenticate, chunks, envelope, presented, replies, transfer
 from qpsmtpd.smtp.connection import Connection
@@ -38,18 +38,18 @@ async def helo(connection: Connection, argument: str) -> Reply:
     return Reply(250, "", _welcome(connection))
 
 
-async def ehlo(connection: Connection, argument: str) -> Reply:
+def ehlo(connection: Connection, argument: str) -> Awaitable[Reply]:
     """EHLO: the welcome and the list of extensions."""
     if connection.session.lmtp:
-        return await unrecognized(connection, "EHLO", argument)
-    return await _ehlo(connection, argument)
+        return unrecognized(connection, "EHLO", argument)
+    return _ehlo(connection, argument)
 
 
-async def lhlo(connection: Connection, argument: str) -> Reply:
+def lhlo(connection: Connection, argument: str) -> Awaitable[Reply]:
     """LHLO: the EHLO of LMTP, which has no other (RFC 2033 section 4.1)."""
     if not connection.session.lmtp:
-        return await unrecognized(connection, "LHLO", argument)
-    return await _ehlo(connection, argument)
+        return unrecognized(connection, "LHLO", argument)
+    return _ehlo(connection, argument)
 
 
 async def _ehlo(connection: Connection, argument: str) -> Reply:
@@ -66,21 +66,11 @@ def _welcome(connection: Connection) -> str:
 
 
 def _extensions(connection: Connection) -> list[str]:
-    """The EHLO keywords, each of which works.
-
-    RFC 2920, 6152, 3030, 6531, 2034, 9422, 1870, 3207 and 4954, in this order.
-    """
+    """The EHLO keywords, each of which works: after those for all, RFC 1870, 3207 and 4954."""
     snapshot = connection.snapshot
     largest = snapshot.largest_message
     mechanisms = authenticate.offered(connection)
-    utf8 = ["SMTPUTF8"] if snapshot.settings.smtputf8 else []
-    chunking = ["CHUNKING"] if snapshot.settings.chunking else []
-    limits = limits_line(RCPTMAX=snapshot.settings.max_recipients)
-    lines = ["PIPELINING", "8BITMIME", *chunking, *utf8, "ENHANCEDSTATUSCODES"]
-    if limits:
-        lines.append(limits)
-    if snapshot.settings.dsn == "always":
-        lines.append(dsn.KEYWORD)
+    lines = [*snapshot.keywords]
     if largest:
         lines.append(f"SIZE {largest}")
     if snapshot.tls_context is not None and connection.session.tls is None:
@@ -111,7 +101,8 @@ async def _hello(
         reply = connection.refusal(await connection.run_outside(kind, host), host)
     reply = reply or connection.out_of_step(kind)
     if reply is None:
-        await connection.reset_transaction()
+        if session.transaction is not None:
+            await connection.reset_transaction()
     else:
         # RFC 5321 section 4.1.4: the state is what it would be without the command.
         session.hello, session.hello_host, session.capabilities = before
@@ -139,25 +130,22 @@ async def _hello_host(connection: Connection, hook: str, argument: str) -> str |
 
     What is not UTF-8 becomes question marks: some programs send the name of a computer in Latin-1.
     """
-    host = await _parsed_host(connection, hook, argument)
-    if isinstance(host, Reply) or (host.isascii() and host.isprintable()):
-        return host
-    host = host.encode("utf-8", "replace").decode()
-    return host if host.isprintable() else replies.HELLO_BAD_CHARACTERS
-
-
-async def _parsed_host(connection: Connection, hook: str, argument: str) -> str | Reply:
+    host = argument.partition(" ")[0]
+    answer = None
     if hook in connection.snapshot.chain.hooks:
         answer = await connection.run_outside(hook, argument)
         if (refusal := connection.refusal(answer, argument)) is not None:
             return refusal
-        if answer is not None and isinstance(answer.value, str):
-            return answer.value
-    host = argument.split(" ", 1)[0]
-    if not host:
+    if answer is not None and isinstance(answer.value, str):
+        host = answer.value
+    elif not host:
         return replies.HELLO_NEEDS_NAME
-    octets = len(host.encode("utf-8", "surrogateescape"))
-    return host if octets <= MAX_HELLO_NAME else replies.HELLO_NAME_TOO_LONG
+    elif len(host.encode("utf-8", "surrogateescape")) > MAX_HELLO_NAME:
+        return replies.HELLO_NAME_TOO_LONG
+    if host.isascii() and host.isprintable():
+        return host
+    host = host.encode("utf-8", "replace").decode()
+    return host if host.isprintable() else replies.HELLO_BAD_CHARACTERS
 
 
 async def rset(connection: Connection, argument: str) -> Reply:
@@ -327,4 +315,4 @@ _NOT_IMPLEMENTED = frozenset({"ETRN", "EXPN", "SAML", "SEND", "SOML", "TURN"})
 _LAST_IN_GROUP = frozenset({"ETRN", "EXPN", "TURN"})
 
 #: Commands that advance a message; the others are counted (`max_junk_commands`).
-USEFUL = frozenset({"BDAT", "DATA", "MAIL", "RCPT", "QUIT"})
+USEFUL = {verb: COMMANDS[verb] for verb in ("MAIL", "RCPT", "DATA", "BDAT", "QUIT")}

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 from qpsmtpd.config.snapshot import Snapshot
 from qpsmtpd.logs.lines import write_line
+from qpsmtpd.mail.account import of_refusal
 from qpsmtpd.mail.session import ReverseLookup, Session, TlsInfo
 from qpsmtpd.mail.spoolmemory import SpoolMemory
 from qpsmtpd.mail.trail import CORE, Answer
@@ -126,7 +127,7 @@ class Incoming(Protocol):
         """Forget what has come, unless it is complete."""
 
 
-@dataclass
+@dataclass(slots=True)
 class Connection:
     """One client connection; every command function gets it as its first argument."""
 
@@ -154,13 +155,13 @@ class Connection:
     def say(self, reply: Reply) -> None:
         """Send a reply."""
         self.wire.write(reply.octets)
+        if reply.plain:
+            return
         if reply.disconnect:
             self.closing = True
             self.said_goodbye = reply.code == 221
-        elif reply.code < 500:
-            # Temporary refusals do not count: a greylisted mailing list may earn a thousand.
-            return
         if reply.code >= 500:
+            # Temporary refusals do not count: a greylisted mailing list may earn a thousand.
             self.counters.errors += 1
 
     def say_each(self, replies: Sequence[Reply]) -> None:
@@ -260,7 +261,7 @@ class Connection:
         if keeper is None or self.counters.kept_refusals >= MOST_KEPT_REFUSALS:
             return
         self.counters.kept_refusals += 1
-        keeper.keep_refusal(self.session, hook, plugin, reply.code, str(reply), about)
+        keeper.keep(of_refusal(self.session, hook, plugin, reply.code, str(reply), about))
 
     async def reset_transaction(self) -> None:
         """End the transaction, if there is one, and tell the plugins."""
@@ -280,10 +281,12 @@ class Connection:
     async def end_session(self) -> None:
         """End the transaction, tell the plugins that the session is over, and end its tasks."""
         session, chain = self.session, self.snapshot.chain
-        await self.reset_transaction()
+        if session.transaction is not None:
+            await self.reset_transaction()
         for hook in ("disconnect", "post_connection"):
             if hook in chain.hooks:
                 await chain.notify(hook, session)
-        await session.end_tasks()
+        if session.tasks is not None:
+            await session.end_tasks()
         # Tasks in them remember the session: this spares Python's collector a circle.
-        session.notes.clear()
+        session.forget_notes()

@@ -9,6 +9,7 @@ belong to the Wire.
 from __future__ import annotations
 
 import logging
+from collections.abc import Awaitable
 from contextlib import suppress
 
 from qpsmtpd.logs.records import bind
@@ -27,6 +28,7 @@ from qpsmtpd.smtp.connection import (
 from qpsmtpd.smtp.introduction import ask_at_connect, prepare
 from qpsmtpd.smtp.otherprotocols import BINARY
 from qpsmtpd.smtp.presented import end_forwarded
+from qpsmtpd.smtp.proxied import Proxied
 from qpsmtpd.smtp.reply import Reply
 
 log = logging.getLogger(__name__)
@@ -39,13 +41,24 @@ _ENDED_CONNECT, _ENDED_HELLO, _ENDED_MAIL, _ENDED_MESSAGE = (
 )
 
 
+# The methods by themselves: Python looks for those of what a module has imported each time.
+_useful, _command = USEFUL.get, COMMANDS.get
+
+
 async def converse(connection: Connection) -> None:
     """Speak SMTP with one client until the end.  Raises nothing except on cancellation."""
     bind(connection.session)
     if connection.traced:
         log.debug("connected ip=%s", connection.session.client.ip)
     try:
-        await _open_and_serve(connection)
+        try:
+            if await _greet(connection):
+                await _serve(connection)
+        except ClientTimeoutError as error:
+            log.info("timeout ip=%s exceeded=%s", connection.session.client.ip, error)
+            await _last_words(connection, replies.TIMED_OUT)
+        except ShutdownError:
+            await _last_words(connection, replies.SHUTTING_DOWN)
         await connection.wire.flush()
     except ClientGoneError:
         log.debug("client gone")
@@ -55,17 +68,6 @@ async def converse(connection: Connection) -> None:
         await _last_words(connection, replies.INTERNAL_ERROR)
     finally:
         await _close(connection)
-
-
-async def _open_and_serve(connection: Connection) -> None:
-    try:
-        if await _greet(connection):
-            await _serve(connection)
-    except ClientTimeoutError as error:
-        log.info("timeout ip=%s exceeded=%s", connection.session.client.ip, error)
-        await _last_words(connection, replies.TIMED_OUT)
-    except ShutdownError:
-        await _last_words(connection, replies.SHUTTING_DOWN)
 
 
 async def _greet(connection: Connection) -> bool:
@@ -84,7 +86,7 @@ def _end_greeting(connection: Connection) -> None:
     """Greet, or say the last line of the greeting, if the first one has gone out already."""
     session = connection.session
     session.teased = False
-    connection.say(Reply(220, "", connection.snapshot.greetings[session.lmtp]))
+    connection.say(connection.snapshot.greetings[session.lmtp])
 
 
 def _talked_early(connection: Connection) -> Reply | None:
@@ -114,7 +116,8 @@ async def _refuse_connection(connection: Connection, reply: Reply) -> None:
 async def _serve(connection: Connection) -> None:
     read_line, counters = connection.wire.read_line, connection.counters
     while not connection.closing:
-        if (counters.errors or counters.junk_commands or connection.draining) and (
+        # The first junk command is mostly EHLO, and never one too many.
+        if (counters.errors or counters.junk_commands > 1 or connection.draining) and (
             reply := _enough(connection)
         ) is not None:
             connection.say(reply)
@@ -125,8 +128,12 @@ async def _serve(connection: Connection) -> None:
             reply = connection.refuse("command", replies.LINE_TOO_LONG)
         else:
             reply = await execute(connection, line)
+            if reply is not None and reply.code >= 400:
+                reply = connection.refuse(_verb_of(line), reply)
         if reply is not None:
             connection.say(reply)
+            # A client may be idle for long, and EHLO with its reply takes half a kilobyte.
+            reply, line = None, b""
         elif connection.proxied is not None and connection.proxied.greeting_due:
             connection.proxied.greeting_due = False
             await _greet(connection)
@@ -153,37 +160,55 @@ def _exceeded(connection: Connection) -> Reply | None:
     return replies.TOO_MUCH_JUNK if counters.junk_commands > allowed.max_junk_commands else None
 
 
-async def execute(connection: Connection, line: bytes) -> Reply | None:
-    """Carry out one command line.  None if the reply has been given already."""
+def execute(connection: Connection, line: bytes) -> Awaitable[Reply | None]:
+    """Carry out one command line.  Awaiting it gives the reply; None if that has been given."""
     session = connection.session
     session.commands += 1
     if connection.wire.pending_input and session.hello != "ehlo":
         # We have not said yet that commands may come in groups.
         refusal = connection.out_of_step("command")
         if refusal is not None:
-            return connection.refuse("command", refusal)
+            return _refused(connection, refusal)
     text = line.decode("utf-8", "surrogateescape")
     # Most lines are plain, which costs no call of ours.
     if not text.isprintable() and (fault := _fault(connection, line, text)) is not None:
-        return connection.refuse("command", fault)
+        return _refused(connection, fault)
     verb, _, argument = text.partition(" ")
     verb = verb.upper()
-    command = COMMANDS.get(verb)
-    if verb not in USEFUL:
-        connection.counters.junk_commands += 1
+    command = _useful(verb)
     if command is None:
-        unknown = await unrecognized(connection, verb, argument)
-        return unknown if unknown.code < 400 else connection.refuse("command", unknown)
+        connection.counters.junk_commands += 1
+        command = _command(verb)
+    if command is None:
+        return _unknown(connection, verb, argument)
     if connection.traced:
         log.debug("command %r", verb if verb == "AUTH" else text)
-    if connection.proxied is not None:
-        refusal = await prepare(connection, connection.proxied, verb)
-        if refusal is not None:
-            return connection.refuse(verb.lower(), refusal)
-    reply = await command(connection, argument.strip(" \t"))
-    if reply is None or reply.code < 400:
-        return reply
-    return connection.refuse(verb.lower(), reply)
+    argument = argument.strip(" \t")
+    if connection.proxied is None:
+        # The command's own coroutine: nobody need wait for one that waits for it.
+        return command(connection, argument)
+    return _prepared(connection, connection.proxied, verb, argument)
+
+
+def _verb_of(line: bytes) -> str:
+    return line.partition(b" ")[0].decode("utf-8", "surrogateescape").lower()
+
+
+async def _refused(connection: Connection, reply: Reply) -> Reply:
+    return connection.refuse("command", reply)
+
+
+async def _unknown(connection: Connection, verb: str, argument: str) -> Reply:
+    reply = await unrecognized(connection, verb, argument)
+    return reply if reply.code < 400 else connection.refuse("command", reply)
+
+
+async def _prepared(
+    connection: Connection, proxied: Proxied, verb: str, argument: str
+) -> Reply | None:
+    """Carry out a command of somebody who speaks for others."""
+    refusal = await prepare(connection, proxied, verb)
+    return await COMMANDS[verb](connection, argument) if refusal is None else refusal
 
 
 def _fault(connection: Connection, line: bytes, text: str) -> Reply | None:

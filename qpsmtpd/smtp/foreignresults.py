@@ -27,6 +27,7 @@ MOST_FIELDS = 100
 LONGEST_HEAD = 1000
 MOST_MARKS = 100
 
+_NAME = "authentication-results"
 _token = re.compile(r'\\.|["();]|[^\\"();]+', re.DOTALL).match
 _parentheses = re.compile(r"([()])").split
 # White space, control characters, quoting, and what is printable but invisible.
@@ -41,6 +42,8 @@ _not_in_name = re.compile(rb"[^!-~]+")
 
 def remove_claims(headers: Headers, authserv_ids: Sequence[str]) -> int:
     """Remove the fields that a reader might take for ours; returns how many there were."""
+    if not headers.mention(_NAME):
+        return 0
     left = MOST_FIELDS
 
     def claims(raw: bytes) -> bool:
@@ -50,7 +53,7 @@ def remove_claims(headers: Headers, authserv_ids: Sequence[str]) -> int:
         left -= 1
         return left < 0 or any(_claims(raw, name) for name in authserv_ids)
 
-    return headers.remove_where(claims, mentioning="authentication-results")
+    return headers.remove_where(claims, mentioning=_NAME)
 
 
 def _is_results_field(raw: bytes) -> bool:

@@ -37,7 +37,7 @@ _OPENINGS = {
     "CONFIG": "Redis",
     "FLUSHALL": "Redis",
 }
-#: The first octet of what is no text: control characters other than those that a person may type,
+#: The first octet of what is not text: control characters other than those that a person may type,
 #: and 0x80, with which SSL 2 begins and no text in UTF-8.
 BINARY = bytes(set(range(0x20)) - set(b"\b\t\n\r\x1b") | {0x80})
 _BINARY = frozenset(BINARY.decode("ascii", "surrogateescape"))

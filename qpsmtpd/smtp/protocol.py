@@ -37,7 +37,7 @@ from qpsmtpd.smtp.connection import (
     ShutdownError,
 )
 from qpsmtpd.smtp.conversation import converse
-from qpsmtpd.smtp.deadlines import NEVER, Deadlines
+from qpsmtpd.smtp.deadlines import NEVER, Deadlines, Watch
 from qpsmtpd.smtp.otherprotocols import BINARY
 from qpsmtpd.smtp.reply import Reply
 from qpsmtpd.smtp.tarpit import Tarpit
@@ -79,6 +79,10 @@ class Host(Protocol):
     @property
     def tarpit(self) -> Tarpit:
         """The clients that are made to wait."""
+
+    @property
+    def watch(self) -> Watch:
+        """What looks at the deadlines of all connections."""
 
     def admit(self, protocol: SmtpProtocol, ip: str) -> int | Reply:
         """Register a connection.  Returns how many its client has open now, or the refusal.
@@ -127,14 +131,16 @@ class SmtpProtocol(SMTP):
         self._pause: asyncio.Future[None] | None = None
         self._writable: asyncio.Future[None] | None = None
         self._reading_paused = False
+        #: Whether something may keep us from waiting for input: see `_may_wait`.
+        self._hindered = False
         self._ended = False
         self._overdue = False
         self._lost = False
         self._finished = False
-        self._reading_command = False
+        self._reading_message = False
         self._flushing = False
         self._handshaking = False
-        self._deadlines = Deadlines(loop)
+        self._deadlines = Deadlines(host.watch)
 
     # --- asyncio calls these ----------------------------------------------------------------
 
@@ -198,19 +204,23 @@ class SmtpProtocol(SMTP):
         if waiter is None:
             self._wake()
             if len(self.pending_input) >= HIGH_WATER and not self._reading_paused:
-                self._reading_paused = True
+                self._reading_paused = self._hindered = True
                 assert self.transport is not None
                 self.transport.pause_reading()
-        elif not waiter.done():
+        else:
             self._waiter = None
-            waiter.set_result(None)
+            try:
+                waiter.set_result(None)
+            except asyncio.InvalidStateError:
+                # Its task has been cancelled just now.
+                log.debug("input for a session that ends")
 
     def eof_received(self) -> bool:
         """The client will send no more; it may still read our reply, but not over TLS.
 
         TLS is there as soon as the handshake ends, before the session hears of it.
         """
-        self._ended = True
+        self._ended = self._hindered = True
         self._wake()
         self.end_pause()
         if self.connection is None or self._handshaking:
@@ -219,8 +229,7 @@ class SmtpProtocol(SMTP):
 
     def connection_lost(self, _error: Exception | None) -> None:
         """The connection is closed, by either side."""
-        self._lost = True
-        self._ended = True
+        self._lost = self._ended = self._hindered = True
         self._deadlines.stop()
         self._wake()
         self.end_pause()
@@ -231,6 +240,7 @@ class SmtpProtocol(SMTP):
         """The client is slow to read."""
         if self._writable is None and not self._lost:
             self._writable = self._loop.create_future()
+            self._hindered = True
 
     def resume_writing(self) -> None:
         """The client has read enough."""
@@ -329,7 +339,7 @@ class SmtpProtocol(SMTP):
         self.end_pause()
         if (
             self._waiter is not None
-            and self._reading_command
+            and not self._reading_message
             and self.connection.session.transaction is None
         ):
             self._wake(ShutdownError())
@@ -354,7 +364,9 @@ class SmtpProtocol(SMTP):
     async def read_line(self, limit: int, *, answer: bool = False) -> bytes:
         """The next line without CRLF; one that ends in a bare LF keeps it, to be refused."""
         deadlines = self._deadlines
-        deadlines.idle, deadlines.message_end = deadlines.command, NEVER
+        if self._reading_message:
+            self._reading_message = False
+            deadlines.end_message()
         if self.pending_input:
             if len(self._out) >= MOST_OUTPUT:
                 await self.flush()
@@ -362,9 +374,7 @@ class SmtpProtocol(SMTP):
             return await self._read_pieces(limit, False, answer)
         # For the whole line: whoever sends it octet by octet gets no more time.
         deadlines.due = self._loop.time() + deadlines.command
-        self._reading_command = True
         await (self._next_input() or self._input_after_flush())
-        self._reading_command = False
         # Mostly it comes alone, and in one piece; this spares half of the work.
         block = self.pending_input
         end = block.find(b"\n", 0, limit + 2)
@@ -394,9 +404,7 @@ class SmtpProtocol(SMTP):
             if not waited:
                 waited = True
                 deadlines.due = self._loop.time() + deadlines.command
-            self._reading_command = True
             await (self._next_input() or self._input_after_flush())
-            self._reading_command = False
         buffer, start = self.pending_input, self._read
         if end + 1 == len(buffer):
             self._drop()
@@ -412,6 +420,7 @@ class SmtpProtocol(SMTP):
         """Whatever has arrived, at least one byte."""
         deadlines = self._deadlines
         deadlines.idle = deadlines.data
+        self._reading_message = True
         if deadlines.message_end == NEVER:
             deadlines.begin_message()
         while not self.pending_input:
@@ -442,6 +451,7 @@ class SmtpProtocol(SMTP):
 
     def resume_message(self, deadline: float) -> None:
         """Go on with a message, of which `message_deadline` was this; 0 for a new one."""
+        self._reading_message = True
         if not deadline:
             self._deadlines.begin_message()
             return
@@ -511,7 +521,7 @@ class SmtpProtocol(SMTP):
         if session.commands or session.teased or self._is_of_proxy(session):
             return
         session.teased = True
-        greeting = Reply(220, "", self.connection.snapshot.greetings[session.lmtp])
+        greeting = self.connection.snapshot.greetings[session.lmtp]
         self.write(greeting.octets.replace(b"220 ", b"220-", 1))
         self._send()
 
@@ -634,8 +644,18 @@ class SmtpProtocol(SMTP):
             self._out = b""
             if self.transport is not None and not self._lost:
                 self.transport.write(output)
-        if self._writable is not None:
+        if self._hindered and not self._may_wait():
             return None
+        self._waiter = waiter = self._loop.create_future()
+        return waiter
+
+    def _may_wait(self) -> bool:
+        """Whether there may be input; False while the client is too slow to take what we sent.
+
+        Raises ClientGoneError and ClientTimeoutError.
+        """
+        if self._writable is not None:
+            return False
         if self._ended:
             raise ClientGoneError
         if self._overdue:
@@ -644,8 +664,8 @@ class SmtpProtocol(SMTP):
             self._reading_paused = False
             assert self.transport is not None
             self.transport.resume_reading()
-        self._waiter = waiter = self._loop.create_future()
-        return waiter
+        self._hindered = False
+        return True
 
     async def _input_after_flush(self) -> None:
         before = len(self.pending_input)
@@ -671,9 +691,9 @@ class SmtpProtocol(SMTP):
             self.transport.abort()
         elif self._waiter is not None:
             self._wake(ClientTimeoutError(self._deadlines.exceeded))
-        else:
+        elif self._deadlines.session_is_over:
             # A client that never pauses is hung up on before the next read.
-            self._overdue = self._deadlines.session_is_over
+            self._overdue = self._hindered = True
 
 
 class _Leftovers(asyncio.Protocol):

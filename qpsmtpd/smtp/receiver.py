@@ -67,7 +67,7 @@ class Receiver:
         except SpoolError as error:
             return self._not_stored(error)
         self._transaction.message = Message(
-            self._header_section(), body, self._reader.size, self._spool
+            self._header_section(), body, self._reader.size, self._spool.another
         )
         return None
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from qpsmtpd.mail.trail import Answer
-from qpsmtpd.mail.verdict import Decision, Verdict
+from qpsmtpd.mail.verdict import ACCEPT, Decision, Verdict
 from qpsmtpd.plugin.base import fit_status
 from qpsmtpd.smtp.datareader import DataFault
 from qpsmtpd.smtp.reply import Reply
@@ -232,9 +232,9 @@ def verdict_of(reply: Reply) -> Verdict:
 
 def reply_for(hook: str, verdict: Verdict, *, recorded: bool = False) -> Reply:
     """The reply that a verdict of this hook becomes; recorded: whether the trail has it."""
+    if verdict.decision is ACCEPT:
+        return _accept_reply(hook, verdict.text, verdict.status, verdict.code)
     table = HOOK_REPLIES[hook]
-    if verdict.decision is Decision.ACCEPT:
-        return _accept_reply(table.accept, verdict)
     deny = verdict.decision is Decision.DENY
     code = table.deny if deny else table.defer
     if verdict.disconnect:
@@ -251,13 +251,15 @@ def reply_for(hook: str, verdict: Verdict, *, recorded: bool = False) -> Reply:
     )
 
 
-def _accept_reply(default: Reply, verdict: Verdict) -> Reply:
-    if not (verdict.text or verdict.status or verdict.code):
+@lru_cache(maxsize=256)
+def _accept_reply(hook: str, text: str, status: str, code: int) -> Reply:
+    default = HOOK_REPLIES[hook].accept
+    if not (text or status or code):
         return default
     return Reply(
-        verdict.code or default.code,
-        fit_status(verdict.status, Decision.ACCEPT) or default.status,
-        verdict.text or default.text,
+        code or default.code,
+        fit_status(status, ACCEPT) or default.status,
+        text or default.text,
     )
 
 

@@ -21,6 +21,7 @@ class Reply:
     after cleaning, one reply line per text line; disconnect: close the connection afterwards.
     recorded: a refusal whose decision is in the trail already.
     octets: the reply as it goes over the wire, CRLF at the end.
+    plain: it neither ends the connection nor refuses for good.
     """
 
     code: int
@@ -30,9 +31,11 @@ class Reply:
     recorded: bool = field(default=False, compare=False, repr=False)
     #: Made at once: nearly all replies are the same few, which are said millions of times.
     octets: bytes = field(init=False, compare=False, repr=False)
+    plain: bool = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         self.octets = _encoded(self.code, self.status, self.text)
+        self.plain = self.code < 500 and not self.disconnect
 
     @property
     def positive(self) -> bool:
@@ -47,8 +50,17 @@ class Reply:
         return self.octets.decode("ascii").rstrip("\r\n").replace("\r\n", " / ")
 
 
-@lru_cache(maxsize=256)
 def _encoded(code: int, status: str, text: str) -> bytes:
+    # The first line of EHLO's has the client's address; what follows is nearly always the same.
+    first, _, rest = text.partition("\n")
+    if not rest or not (first.isascii() and first.isprintable() and len(text) <= MAX_TEXT):
+        return _whole(code, status, text)
+    begin = f"{code}-{status} " if status else f"{code}-"
+    return f"{begin}{first}\r\n".encode("ascii") + _whole(code, status, rest)
+
+
+@lru_cache(maxsize=256)
+def _whole(code: int, status: str, text: str) -> bytes:
     begin = f"{code} {status} " if status else f"{code} "
     lines = text.splitlines() or [""]
     if not (text.isascii() and all(map(str.isprintable, lines)) and len(text) <= MAX_TEXT):

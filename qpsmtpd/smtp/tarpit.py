@@ -7,6 +7,7 @@ one is taken, the one that has waited longest is told to go, so that the next cl
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from typing import Protocol
 
 
@@ -25,7 +26,7 @@ class Tarpit:
 
     def __init__(self) -> None:
         self.scarce = False
-        self._waiting: dict[Waiting, None] = {}
+        self._waiting: OrderedDict[Waiting, None] = OrderedDict()
         self._to_go: set[Waiting] = set()
 
     def __len__(self) -> int:
@@ -52,9 +53,9 @@ class Tarpit:
 
     def give_one_away(self) -> Waiting | None:
         """End the wait that began first: that client has to go.  None if nobody waits."""
-        wire = next(iter(self._waiting), None)
-        if wire is not None:
-            del self._waiting[wire]
-            self._to_go.add(wire)
-            wire.end_pause()
+        if not self._waiting:
+            return None
+        wire, _ = self._waiting.popitem(last=False)
+        self._to_go.add(wire)
+        wire.end_pause()
         return wire

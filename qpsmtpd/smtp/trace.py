@@ -15,7 +15,8 @@ from email.utils import formatdate
 
 from qpsmtpd.mail.authresult import AuthResult
 from qpsmtpd.mail.headers import HeaderField, composed
-from qpsmtpd.mail.session import Iprev, ReceivedInfo, Session, Transaction
+from qpsmtpd.mail.ip import Endpoint
+from qpsmtpd.mail.session import Iprev, ReceivedInfo, Session, TlsInfo, Transaction
 from qpsmtpd.mail.trail import Answer
 from qpsmtpd.nexthop.hopenvelope import needs_utf8
 from qpsmtpd.smtp.replies import reply_to
@@ -45,37 +46,71 @@ _claims_pass = re.compile(r"=(?= *pass(?![A-Za-z0-9_]))", re.IGNORECASE)
 
 def protocol_name(session: Session, utf8: bool) -> str:
     """The name of the protocol for the Received field (RFC 3848, RFC 6531 section 4.3)."""
-    if session.hello != "ehlo":
+    return _protocol(
+        session.hello, session.lmtp, utf8, session.tls is not None, bool(session.auth_user)
+    )
+
+
+def _protocol(hello: str | None, lmtp: bool, utf8: bool, tls: bool, auth: bool) -> str:
+    if hello != "ehlo":
         return "SMTP"
-    base = ("UTF8" if utf8 else "") + ("LMTP" if session.lmtp else "SMTP" if utf8 else "ESMTP")
-    return base + ("S" if session.tls else "") + ("A" if session.auth_user else "")
+    base = ("UTF8" if utf8 else "") + ("LMTP" if lmtp else "SMTP" if utf8 else "ESMTP")
+    return base + ("S" if tls else "") + ("A" if auth else "")
 
 
 def received_info(tx: Transaction) -> ReceivedInfo:
     """What is known for the Received field."""
     session = tx.session
-    tls = f"({session.tls.version} with cipher {session.tls.cipher})" if session.tls else ""
     auth = ""
     if session.auth_user:
         auth = f"(smtp-auth username {clean(session.auth_user)}, {session.auth_mechanism})"
-    return ReceivedInfo(protocol_name(session, tx.utf8), tls, auth)
+    return ReceivedInfo(protocol_name(session, tx.utf8), _tls(session.tls), auth)
 
 
-def received(tx: Transaction, info: ReceivedInfo, me: str, version: str) -> HeaderField:
+def _tls(tls: TlsInfo | None) -> str:
+    return "" if tls is None else f"({tls.version} with cipher {tls.cipher})"
+
+
+def received(tx: Transaction, me: str, version: str) -> HeaderField:
     """Our Received field; no comment stands between "with" and its word.
 
     The client's name is to be resolved by now.
     """
     session = tx.session
-    name = session.client_name
-    client = f"{clean(name) + ' ' if name else ''}{session.client.literal}"
-    tls = f"\r\n\t{info.tls}" if info.tls else ""
-    return composed(
-        "Received",
-        f"from {clean(session.hello_host)} ({client}){tls}\r\n"
-        f"\tby {me} (qpsmtpd/{version}) with {info.protocol} id {tx.id};\r\n"
-        f"\t{date_now()}",
+    begin = _received_until_id(
+        session.hello_host,
+        session.client_name,
+        session.client.ip,
+        _tls(session.tls),
+        me,
+        version,
+        session.hello,
+        session.lmtp,
+        tx.utf8,
+        bool(session.auth_user),
     )
+    return HeaderField(b"received", f"{begin}{tx.id};\r\n\t{date_now()}\r\n".encode())
+
+
+@functools.lru_cache(maxsize=1024)
+def _received_until_id(
+    helo: str,
+    name: str | None,
+    ip: str,
+    tls: str,
+    me: str,
+    version: str,
+    hello: str | None,
+    lmtp: bool,
+    utf8: bool,
+    auth: bool,
+) -> str:
+    """The field as far as it is the same for all messages of a client."""
+    literal = Endpoint(ip).literal
+    client = f"{clean(name)} {literal}" if name else literal
+    lines = [f"Received: from {clean(helo)} ({client})", *filter(None, [tls])]
+    protocol = _protocol(hello, lmtp, utf8, bool(tls), auth)
+    return "\r\n\t".join((*lines, f"by {me} (qpsmtpd/{version}) with {protocol} id "))
 
 
 def authentication_results(tx: Transaction, me: str) -> HeaderField:

@@ -14,13 +14,16 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
+from functools import partial
 
 from qpsmtpd.config.snapshot import Snapshot
-from qpsmtpd.logs.lines import write_line
+from qpsmtpd.logs.lines import write_soon
+from qpsmtpd.logs.records import Line
 from qpsmtpd.mail import passedon
-from qpsmtpd.mail.headers import Headers
+from qpsmtpd.mail.account import Account, of_message
+from qpsmtpd.mail.headers import HeaderField, Headers
 from qpsmtpd.mail.limits import DataLimits
-from qpsmtpd.mail.message import Message, Spool
+from qpsmtpd.mail.message import Body, Message
 from qpsmtpd.mail.session import Recipient, Transaction
 from qpsmtpd.mail.text import printable_ascii
 from qpsmtpd.mail.trail import Answer
@@ -50,6 +53,13 @@ _ACCEPTED, _DEFERRED, _REFUSED = (FIGURES.series(MESSAGES, outcome) for outcome 
 _BYTES = FIGURES.series(MESSAGE_BYTES)
 _took = FIGURES.series(MESSAGE_SECONDS).note
 
+# By itself: Python looks for a method of what a module has imported each time.
+_parse = Headers.parse
+
+_LINE = (
+    "message %s ip=%s name=%s helo=%r from=%r to=%r count=%d size=%d plugin=%s next_hop_id=%s"
+    " seconds=%.3f message_id=%r reply=%s"
+)
 #: Characters of a Message-ID that are logged.
 MAX_LOGGED_ID = 250
 
@@ -125,22 +135,22 @@ def _sequence_fault(connection: Connection, argument: str) -> Reply | None:
 async def _receive_and_decide(connection: Connection, transaction: Transaction) -> Reply:
     connection.say(replies.GO_AHEAD)
     block = await connection.wire.read_block()
-    spool = connection.snapshot.new_spool(connection.memory)
-    if not take_whole(connection, transaction, block, spool, whole_message):
-        reply = await _take_in_pieces(connection, transaction, spool, block)
+    if not take_whole(connection, transaction, block, whole_message):
+        reply = await _take_in_pieces(connection, transaction, block)
         if reply is not None:
             return reply
     return await decide(connection, transaction)
 
 
 def take_whole(
-    connection: Connection, transaction: Transaction, block: bytes, spool: Spool, split: Split
+    connection: Connection, transaction: Transaction, block: bytes, split: Split
 ) -> bool:
     """Take a small message that is there already, as most are; False if it needs the long way."""
     snapshot = connection.snapshot
     if transaction.taps or "data_headers_end" in snapshot.chain.hooks:
         return False
-    if not spool.keeps_in_memory(len(block)):
+    memory = connection.memory
+    if len(block) >= snapshot.settings.size_threshold or memory.scarce:
         return False
     if (whole := split(block, snapshot.data_limits)) is None:
         return False
@@ -148,16 +158,18 @@ def take_whole(
     transaction.taps = None
     transaction.received_header = header
     transaction.size = size = len(header) + len(body)
-    sealed = spool.seal_whole(body, len(header))
-    transaction.message = Message(Headers.parse(header), sealed, size, spool)
+    memory.take(size)
+    kept = Body(body, None, len(body), memory, size)
+    transaction.message = Message(_parse(header), kept, size, partial(snapshot.new_spool, memory))
     return True
 
 
 async def _take_in_pieces(
-    connection: Connection, transaction: Transaction, spool: Spool, block: bytes
+    connection: Connection, transaction: Transaction, block: bytes
 ) -> Reply | None:
     """Read any message, of which `block` is the beginning.  The refusal when it cannot be taken."""
     snapshot = connection.snapshot
+    spool = snapshot.new_spool(connection.memory)
     tolerant = snapshot.settings.barelf == "tolerant"
     reader = DataReader(spool, snapshot.data_limits, tolerant=tolerant)
     receiver = Receiver(connection, transaction, reader, spool)
@@ -219,38 +231,51 @@ async def _add_trace(
     services = connection.snapshot.services
     assert transaction.message is not None
     headers = transaction.message.headers
-    await transaction.session.resolve_client_name()
-    _add_results(transaction, headers, connection.snapshot)
-    if transaction.session.hosted:
-        # The Received field is that of the mail system that asks.
-        transaction.put_fields_on_top()
-        return None
-    info = trace.received_info(transaction)
-    answer = None
-    if "received_line" in hooks:
-        answer = await connection.run("received_line", transaction, info)
-        if (refusal := connection.refusal(answer, transaction.sender)) is not None:
-            return refusal
-    if answer is not None and isinstance(answer.value, str):
-        headers.prepend("Received", answer.value)
-    else:
-        headers.put_on_top(trace.received(transaction, info, services.me, services.version))
+    if not transaction.session.name_is_known:
+        await transaction.session.resolve_client_name()
+    fields = _results(transaction, headers, connection.snapshot)
+    # Where a mail system asks, the Received field is its own.
+    if not transaction.session.hosted:
+        if "received_line" in hooks:
+            headers.put_on_top(*fields)
+            return await _add_received_of_plugin(connection, transaction)
+        fields = (trace.received(transaction, services.me, services.version), *fields)
+    headers.put_on_top(*fields)
     transaction.put_fields_on_top()
     return None
 
 
-def _add_results(transaction: Transaction, headers: Headers, snapshot: Snapshot) -> None:
+async def _add_received_of_plugin(connection: Connection, transaction: Transaction) -> Reply | None:
+    """Put a Received field on top that a plugin may write in our place."""
+    services = connection.snapshot.services
+    assert transaction.message is not None
+    headers = transaction.message.headers
+    info = trace.received_info(transaction)
+    answer = await connection.run("received_line", transaction, info)
+    if (refusal := connection.refusal(answer, transaction.sender)) is not None:
+        return refusal
+    if answer is not None and isinstance(answer.value, str):
+        headers.prepend("Received", answer.value)
+    else:
+        headers.put_on_top(trace.received(transaction, services.me, services.version))
+    transaction.put_fields_on_top()
+    return None
+
+
+def _results(
+    transaction: Transaction, headers: Headers, snapshot: Snapshot
+) -> tuple[HeaderField, ...]:
     """Say what we found out about the client, and let nobody else say it in our name."""
     settings, me = snapshot.settings, snapshot.services.me
     authserv_id = snapshot.authserv_id
     if authserv_id is None:
-        return
+        return ()
     if settings.auth_results_of_others == "rename":
         headers.rename("Authentication-Results", "Original-Authentication-Results")
     removed = remove_claims(headers, (authserv_id, me))
     if removed:
         log.info("forged Authentication-Results removed count=%d", removed)
-    headers.put_on_top(trace.authentication_results(transaction, authserv_id))
+    return (trace.authentication_results(transaction, authserv_id),)
 
 
 def _add_tags(transaction: Transaction) -> None:
@@ -298,7 +323,7 @@ def conclude(connection: Connection, transaction: Transaction, reply: Reply) -> 
     What became of the message is kept, too.
     """
     session, keeper = connection.session, connection.snapshot.decisions
-    if positive := reply.positive:
+    if reply.code < 400:
         session.messages += 1
         connection.counters.junk_commands = 0
         outcome = _ACCEPTED
@@ -312,30 +337,35 @@ def conclude(connection: Connection, transaction: Transaction, reply: Reply) -> 
     _took(seconds)
     if session.auth_results or transaction.auth_results:
         _count_results(transaction)
-    shown = str(reply)
-    write_line(
-        log,
-        session,
-        "message %s ip=%s name=%s helo=%r from=%r to=%r count=%d size=%d plugin=%s next_hop_id=%s"
-        " seconds=%.3f message_id=%r reply=%s",
-        "accepted" if positive else "refused",
-        session.client.ip,
-        session.client_name or "-",
-        session.hello_host,
-        transaction.sender,
-        transaction.recipients[0].address.address if transaction.recipients else "",
-        len(transaction.recipients),
-        transaction.size,
-        transaction.trail.decided_by,
-        transaction.next_hop_id or "-",
-        seconds,
-        message_id,
-        shown,
-    )
+    account = of_message(transaction, reply.code, str(reply), message_id, seconds)
+    if log.isEnabledFor(logging.INFO):
+        write_soon(log, partial(_line, account))
     if keeper is not None:
-        keeper.keep_message(transaction, reply.code, shown, message_id, seconds)
+        keeper.keep(account)
     connection.deciding = False
     return reply
+
+
+def _line(account: Account, created: float) -> Line:
+    """The line of a message in the log."""
+    recipients = account.recipients
+    values = (
+        "accepted" if account.code < 400 else "refused",
+        account.ip,
+        account.name or "-",
+        account.helo,
+        account.sender,
+        recipients[0].address.address if recipients else "",
+        len(recipients),
+        account.size,
+        account.plugin,
+        account.next_hop_id or "-",
+        account.seconds,
+        account.message_id,
+        account.reply,
+    )
+    ids = (account.session, account.ip, account.transaction)
+    return Line(log.name, _LINE, values, ids, created)
 
 
 def _count_results(transaction: Transaction) -> None:

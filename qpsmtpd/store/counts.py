@@ -6,6 +6,8 @@ Each process counts for itself as well, so that the count goes on while the stor
 
 from __future__ import annotations
 
+from collections import OrderedDict
+
 from qpsmtpd.errors import StoreError
 from qpsmtpd.plugin.services import Clock, Store
 
@@ -21,7 +23,7 @@ class SharedCounts:
         self._clock = clock
         self._window = window
         #: By key, in order of their ends: when the window ends, and the count.
-        self._here: dict[str, tuple[float, int]] = {}
+        self._here: OrderedDict[str, tuple[float, int]] = OrderedDict()
 
     async def add(self, key: str) -> int:
         """Count an event; returns the number of events in the window, with this one."""
@@ -45,6 +47,6 @@ class SharedCounts:
             self._here.pop(key, None)
             end, count = now + self._window, 0
             if len(self._here) >= MOST_KEYS:
-                del self._here[next(iter(self._here))]
+                self._here.popitem(last=False)
         self._here[key] = end, max(count + by, 0)
         return self._here[key][1]

@@ -92,7 +92,7 @@ class Scan:
         return self.beginning
 
 
-#: About so many entries are on a page.
+#: A page has about this many entries.
 PAGE = 500
 
 Operation = Get | Put | Add | Replace | Delete | Increment | Count | Scan

@@ -28,7 +28,7 @@ from qpsmtpd.mail.session import AuthAttempt, Session, Transaction
 from qpsmtpd.mail.trail import Answer
 from qpsmtpd.mail.verdict import Verdict, accept
 from qpsmtpd.plugin.base import Plugin
-from qpsmtpd.plugin.chain import Chain, ChainedPlugin, Handler
+from qpsmtpd.plugin.chain import Begun, Chain, ChainedPlugin, Handler
 from qpsmtpd.plugin.services import Resolver
 from qpsmtpd.smtp.protocol import SmtpProtocol
 from qpsmtpd.smtp.proxyhandshake import ProxyHandshake
@@ -91,12 +91,23 @@ class _Patient(SmtpProtocol):
 class _WatchedChain(Chain):
     """A chain that writes down every answer."""
 
-    async def _ask(self, handler: Handler, hook: str, args: tuple[Any, ...]) -> Answer | None:
-        answer = await super()._ask(handler, hook, args)
-        now = course.current()
-        if answer is not None and now is not None:
-            now.pending.append(Said.of(answer))
+    def _begin(self, handler: Handler, hook: str, args: tuple[Any, ...]) -> Answer | Begun | None:
+        answer = super()._begin(handler, hook, args)
+        if isinstance(answer, Answer):
+            _write_down(answer)
         return answer
+
+    async def _finish(self, hook: Begun) -> Answer | None:
+        answer = await super()._finish(hook)
+        if answer is not None:
+            _write_down(answer)
+        return answer
+
+
+def _write_down(answer: Answer) -> None:
+    now = course.current()
+    if now is not None:
+        now.pending.append(Said.of(answer))
 
 
 class _AnyLogin(Plugin[Any]):

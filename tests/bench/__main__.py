@@ -8,7 +8,6 @@ import os
 import platform
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -18,13 +17,14 @@ from pathlib import Path
 
 import uvloop
 
-from tests.bench.cases import CASES, Case, Effort, Subject
+from tests.bench.cases import CASES, Case, Effort, Flow, Subject
 from tests.bench.chart import draw
 from tests.bench.client import RefusedError
+from tests.bench.comparison import ratio
 from tests.bench.laboratory import Laboratory, ServerError, run_inside
 from tests.bench.report import OURS, last_lines, tables
-from tests.bench.results import Cell, Results, median_of
-from tests.bench.servers import AGAINST, NEXT_HOP_PORT, NEXT_HOPS, PYTHON, SERVERS, Server, serving
+from tests.bench.results import Cell, Results
+from tests.bench.servers import AGAINST, PYTHON, SERVERS, Server, serving, serving_all
 from tests.bench.trees import HARAKA, RELEASE, TREES, commit, short_name
 from tests.debian_system import CHECKOUT, unavailable
 from tests.isolation import run
@@ -42,8 +42,8 @@ QUICK_CASES = (
 FIRST_PORT = 2500
 LONGEST_REASON = 300
 
-#: A case, and the servers that are measured in turns.
-Turns = tuple[Case, tuple[Server, ...]]
+#: A case, and a server; or two that are compared as well.
+Task = tuple[Case, tuple[Server, ...]]
 
 
 def main() -> int:
@@ -94,7 +94,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--against",
         metavar="COMMIT",
-        help="also measure that commit of ours, and this tree, in turns",
+        help="also measure that commit of ours, and compare this tree with it",
     )
     parser.add_argument("--seconds", type=float, default=2.5, help="how long a run lasts")
     parser.add_argument("--runs", type=int, default=3, help="of how many the median is taken")
@@ -116,8 +116,8 @@ def _words(text: str) -> tuple[str, ...]:
     return words
 
 
-def chosen(arguments: argparse.Namespace) -> Iterator[Turns]:
-    """What to measure: for each case, one server after the other, or two in turns."""
+def chosen(arguments: argparse.Namespace) -> Iterator[Task]:
+    """What to measure: for each case, one server after the other, or two of ours."""
     servers = QUICK_SERVERS if arguments.quick else MEASURED
     cases = QUICK_CASES if arguments.quick else tuple(CASES)
     for case in (CASES[name] for name in _wanted(cases, arguments.only)):
@@ -154,8 +154,13 @@ async def _inside(arguments: argparse.Namespace) -> int:
         for number, (case, servers) in enumerate(todo):
             titles = " and ".join(server.title for server in servers)
             print(f"{number + 1}/{len(todo)} {case.name}: {titles}", flush=True)
-            cells = await _measure_in_turns(laboratory, servers, case, effort, ports)
-            results.cells.update(cells)
+            for server in servers:
+                cell = await _measure(laboratory, server, case, effort, next(ports))
+                results.cells[server.name, case.name] = cell
+            if len(servers) == 2 and isinstance(case, Flow):
+                key = servers[0].name, case.name
+                found = await _compare(laboratory, servers, case, effort, ports)
+                results.cells[key] = replace(results.cells[key], to_before=found)
             results.save(path)
     if arguments.publish:
         publish(results)
@@ -175,22 +180,25 @@ def publish(results: Results) -> None:
     (HERE / "chart.svg").write_text(draw(published))
 
 
-async def _measure_in_turns(
+async def _compare(
     laboratory: Laboratory,
     servers: Sequence[Server],
-    case: Case,
+    case: Flow,
     effort: Effort,
     ports: Iterator[int],
-) -> dict[tuple[str, str], Cell]:
-    """The cells of these servers; with more than one, each is started for each run."""
-    alone = len(servers) == 1
-    rounds, each = (1, effort) if alone else (effort.runs, replace(effort, runs=1))
-    cells: dict[str, list[Cell]] = {server.name: [] for server in servers}
-    for _ in range(rounds):
-        for server in servers:
-            cell = await _measure(laboratory, server, case, each, next(ports))
-            cells[server.name].append(cell)
-    return {(name, case.name): median_of(found) for name, found in cells.items()}
+) -> float | None:
+    """How the first of two compares with the second; None if one of them cannot do it."""
+    by_port = {next(ports): server for server in servers}
+    postfix = laboratory.trees["postfix"]
+    try:
+        async with serving_all(laboratory, by_port, case.setup) as costs:
+            subjects = zip(by_port.values(), by_port, costs, strict=True)
+            one, other = (Subject(server, port, cost, postfix) for server, port, cost in subjects)
+            return await ratio(case, one, other, effort)
+    except Exception as error:
+        # The cells tell as well what does not work; here it must not cost the other results.
+        print(f"    not compared: {_reason(error)}", flush=True)
+        return None
 
 
 async def _measure(
@@ -198,12 +206,7 @@ async def _measure(
 ) -> Cell:
     """One cell; what goes wrong is in it."""
     try:
-        async with AsyncExitStack() as stack:
-            if next_hop := NEXT_HOPS.get(case.setup):
-                await stack.enter_async_context(
-                    serving(laboratory, next_hop, case.setup, NEXT_HOP_PORT)
-                )
-            cost = await stack.enter_async_context(serving(laboratory, server, case.setup, port))
+        async with serving(laboratory, server, case.setup, port) as cost:
             return await case.measure(
                 Subject(server, port, cost, laboratory.trees["postfix"]), effort
             )

@@ -76,6 +76,11 @@ class Case(ABC):
 class Flow(Case):
     """Messages or clients that come one after the other, in any number."""
 
+    @property
+    @abstractmethod
+    def at_a_time(self) -> int:
+        """How many connections are open at a time."""
+
     @abstractmethod
     async def send(self, subject: Subject, number: int, first: int) -> None:
         """Send so many; `first` is how many came before.  Raises as `measure` does."""
@@ -91,6 +96,10 @@ class Stream(Flow):
     @property
     def size(self) -> int:
         return self.load.size
+
+    @property
+    def at_a_time(self) -> int:
+        return self.load.sessions
 
     async def send(self, subject: Subject, number: int, first: int) -> None:
         await send_load(subject.postfix, subject.port, self.load, number)
@@ -164,6 +173,10 @@ class Strangers(Flow):
     @property
     def size(self) -> int:
         return self.errand.size
+
+    @property
+    def at_a_time(self) -> int:
+        return self.at_once
 
     def suits(self, server: Server) -> bool:
         return super().suits(server) and server.checks

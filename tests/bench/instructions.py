@@ -40,6 +40,8 @@ COUNTED = {
     "strangers-refused": "stranger refused at RCPT",
     "listed": "stranger refused by a DNS list",
     "chain": "stranger with a name, default chain, two lists",
+    "smtp-forward": "hand-over by SMTP",
+    "postfix-queue": "hand-over to the queue of Postfix",
     "authentication-off": "signed message that nobody looks at",
     "authentication": "the same with SPF, DKIM and DMARC",
     "authentication-5": "five signatures, SPF, DKIM and DMARC",

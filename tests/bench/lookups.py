@@ -25,7 +25,7 @@ from typing import Any
 
 import uvloop
 
-from qpsmtpd.dns.answers import read_answer
+from qpsmtpd.dns.answers import read_any, read_single
 from qpsmtpd.dns.names import encode_name
 from qpsmtpd.dns.resolver import DnsResolver
 
@@ -125,7 +125,7 @@ def reading(lookups: int) -> float:
     wire = answer(b"\0\0\1\0\0\1\0\0\0\0\0\0" + question + b"\0\0\x29" + bytes(8))
     start = time.process_time()
     for _ in range(lookups):
-        read_answer(wire, question, "TXT")
+        _ = read_single(wire, question, "TXT") or read_any(wire, question, "TXT")
     return (time.process_time() - start) / lookups * 1e6
 
 

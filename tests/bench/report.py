@@ -85,7 +85,7 @@ def _row(
     if cell.failed:
         return f"failed: {cell.failed}"
     figures = " ".join(column.text(cell) for column in columns)
-    ratio, before = (ratio_of(cell, rows.get(other)) for other in (REFERENCE, AGAINST))
+    ratio, before = ratio_of(cell, rows.get(REFERENCE)), to_before(cell, rows.get(AGAINST))
     last = f"{_number(before, 2):>9}" if before else ""
     if case.beside:
         figures += f" {_number(microseconds_more(cell, beside), 0):>8}"
@@ -132,6 +132,11 @@ def ratio_of(cell: Cell | None, reference: Cell | None) -> float | None:
     return cell.idle / reference.idle if cell.idle and reference.idle else None
 
 
+def to_before(cell: Cell, before: Cell | None) -> float | None:
+    """The same for the commit before: of both side by side, where they were measured so."""
+    return cell.to_before or ratio_of(cell, before)
+
+
 def microseconds_more(cell: Cell | None, beside: Cell | None) -> float | None:
     """How much more CPU time a message costs here than beside."""
     if cell is None or beside is None or not (cell.per_cpu_second and beside.per_cpu_second):
@@ -156,7 +161,7 @@ def last_lines(results: Results) -> Iterator[str]:
         more = microseconds_more(ours, results.cells.get((OURS, case.beside)))
         if more is not None:
             yield f"microseconds more than {case.beside}: {name} {more:.0f}"
-        if ratio := ratio_of(ours, before):
+        if ratio := to_before(ours, before):
             yield f"ratio to {results.machine['before']}: {name} {ratio:.2f}"
 
 

@@ -24,6 +24,7 @@ class Cell:
     idle: bytes of it for each idle connection.
     refused: clients that did not get their message through, or were not refused as they should be.
     greeted: milliseconds that the last client waited for its greeting, beyond the prescribed wait.
+    to_before: messages per CPU second for one of the commit before, both side by side.
     """
 
     failed: str = ""
@@ -37,6 +38,7 @@ class Cell:
     idle: float | None = None
     refused: int | None = None
     greeted: float | None = None
+    to_before: float | None = None
 
 
 def median_of(cells: Sequence[Cell]) -> Cell:

@@ -8,7 +8,7 @@ import sys
 import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -352,7 +352,32 @@ class FilteringPostfix(Postfix):
 async def serving(
     laboratory: Laboratory, server: Server, setup: Setup, port: int
 ) -> AsyncIterator[Cost]:
-    """Run a server until it is no longer needed; begins when it greets.  Raises ServerError."""
+    """Run a server until it is no longer needed, and its next hop, whose cost does not count.
+
+    Begins when it greets.  Raises ServerError.
+    """
+    async with serving_all(laboratory, {port: server}, setup) as (cost,):
+        yield cost
+
+
+@asynccontextmanager
+async def serving_all(
+    laboratory: Laboratory, servers: Mapping[int, Server], setup: Setup
+) -> AsyncIterator[Sequence[Cost]]:
+    """The same with several, by their ports, which have one next hop."""
+    async with AsyncExitStack() as stack:
+        if next_hop := NEXT_HOPS.get(setup):
+            await stack.enter_async_context(_serving(laboratory, next_hop, setup, NEXT_HOP_PORT))
+        yield [
+            await stack.enter_async_context(_serving(laboratory, server, setup, port))
+            for port, server in servers.items()
+        ]
+
+
+@asynccontextmanager
+async def _serving(
+    laboratory: Laboratory, server: Server, setup: Setup, port: int
+) -> AsyncIterator[Cost]:
     for tree in server.trees:
         if reason := laboratory.missing.get(tree):
             raise ServerError(reason)

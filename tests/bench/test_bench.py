@@ -53,6 +53,20 @@ def test_quick_benchmark(
         record_property(*line.rsplit(" ", 1))
 
 
+def test_a_commit_is_compared_side_by_side(tmp_path: Path) -> None:
+    """Also where both have one next hop; which of them is faster is not judged."""
+    results = tmp_path / "results.json"
+    cases = ("strangers-refused", "smtp-forward")
+    words = ("--seconds", "0.3", "--runs", "1", "--results", str(results), "--against", "HEAD")
+    output = bench("tests.bench", "--only", ",".join(("ours-1", *cases)), *words)
+    cells = Results.load(results).cells
+    for case in cases:
+        found = cells["ours-1", case].to_before
+        assert found is not None
+        assert 0.2 < found < 5
+        assert f": {case} {found:.2f}" in output
+
+
 def test_the_default_chain_takes_the_mail(tmp_path: Path) -> None:
     results = tmp_path / "results.json"
     cases = ("200-at-once", "strangers", "strangers-refused", "listed", "chain", "dnsbl")

@@ -6,7 +6,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import shutil
-import socket
 import subprocess
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
@@ -15,6 +14,7 @@ from pathlib import Path
 
 from tests.debian_system import System, layer_tar, unpacked
 from tests.isolation import ENVIRONMENT, NAMESPACES
+from tests.ports import free_port
 
 PACKAGES = ("qpsmtpd", "libnet-ip-perl", "libio-socket-ssl-perl")
 PRESEED = "qpsmtpd qpsmtpd/startup_enabled boolean false\n"
@@ -63,7 +63,7 @@ async def perl_server(
     for directory in (home, home / "spool"):
         shutil.chown(directory, *_owner(system))
     system.write("/etc/resolv.conf", f"nameserver 127.0.0.1\noptions port:{dns_port}\n")
-    server = PerlServer(_free_port(), home / "mail", home / "log")
+    server = PerlServer(free_port(), home / "mail", home / "log")
     with _running(system, server) as process:
         await _listening(server, process)
         yield server
@@ -125,10 +125,3 @@ async def _listening(server: PerlServer, process: subprocess.Popen[bytes]) -> No
                     return
                 await asyncio.sleep(0.05)
     raise RuntimeError(f"the Perl version does not start:\n{server.log.read_text()}")
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

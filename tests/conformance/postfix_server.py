@@ -13,7 +13,7 @@ from tests.bench.servers import PEERS, fill
 from tests.bench.trees import POSTFIX_ANSWERS
 from tests.debian_system import System, layer_tar, unpacked
 from tests.isolation import ENVIRONMENT
-from tests.login_servers import free_port
+from tests.ports import free_port
 
 START_TIMEOUT = 30.0  # seconds
 #: It logs to nobody: its own log daemon may not have begun when smtpd has to wait for it.

@@ -11,6 +11,7 @@ from typing import Literal, Self
 
 from qpsmtpd.testing import Records
 from tests.dns_server import DnsServer
+from tests.ports import free_port
 
 #: What a server does: its job; it is not there; takes connections and says nothing; answers octet
 #: by octet; breaks off in the middle of an answer; says something random, as long as the answer
@@ -29,7 +30,7 @@ class Between:
 
     def __init__(self, place: str | int) -> None:
         """place: where the server listens, a Unix socket or a port of 127.0.0.1."""
-        self.port = 0
+        self.port = free_port()  # it comes back to it
         self._place = place
         self._mode: Mode = "well"
         self._server: asyncio.Server | None = None
@@ -57,7 +58,6 @@ class Between:
         await asyncio.gather(*talks, return_exceptions=True)
         if self._server is None and mode != "gone":
             self._server = await asyncio.start_server(self._accept, "127.0.0.1", self.port)
-            self.port = self._server.sockets[0].getsockname()[1]
 
     async def met(self) -> None:
         """Wait until somebody has asked since it is like that; nobody can, who is gone."""

@@ -45,6 +45,8 @@ def figures(directory: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     place.mkdir()
     monkeypatch.setenv("RUNTIME_DIRECTORY", str(place))
     (directory / "store").write_text(f"{directory}/store.sqlite\n")
+    # What a machine that stands still for a second does not write in time would not be kept.
+    (directory / "store_timeout").write_text("60\n")
     yield place / "figures"
 
 

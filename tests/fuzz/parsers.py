@@ -844,12 +844,19 @@ def _read_answer(octets: bytes) -> Any:
     question = octets[answers.HEADER_OCTETS : answers.HEADER_OCTETS + len(_QUESTION)]
     kinds = {number: kind for kind, number in answers.RECORD_TYPES.items()}
     kind = kinds.get(question[-3] if len(question) == len(_QUESTION) else 0)
-    number = octets[:2]
-    if kind is None or not udpport.is_answer(octets, number, question.lower()):
+    if kind is None or not udpport.is_answer(octets, question.lower()):
         raise DnsError("is no answer")
     answers.rcode_of(octets)
     answers.is_truncated(octets)
-    return answers.read_answer(octets, question.lower(), kind)
+    asked = question.lower()
+    single = answers.read_single(octets, asked, kind)
+    try:
+        read = answers.read_any(octets, asked, kind)
+    except DnsError:
+        assert single is None
+        raise
+    assert single in (None, read)
+    return read
 
 
 def _answer_well(octets: bytes, result: Any) -> None:
@@ -861,7 +868,11 @@ def _answer_well(octets: bytes, result: Any) -> None:
 
 def _reverse(octets: bytes) -> Any:
     said = decoded(octets)
-    return names.reverse_name(said), names.encode_name(said)
+    if (text := names.plain_text_of(octets)) is not None:
+        assert text == names.text_of(octets)
+    name, encoded = names.reverse_name(said), names.encode_reverse_name(said)
+    assert encoded == (None if name is None else names.encode_name(name))
+    return name, names.encode_name(said)
 
 
 LOOKUP_PARSERS = (
@@ -915,8 +926,17 @@ LOOKUP_PARSERS = (
     Parser(
         "answers of the DNS",
         _read_answer,
-        (answers.read_answer, answers.rcode_of, answers.is_truncated, udpport.is_answer),
         (
+            answers.read_single,
+            answers.read_any,
+            answers.rcode_of,
+            answers.is_truncated,
+            udpport.is_answer,
+        ),
+        (
+            _answer("A", b"\xc0\x00\x02\x01"),
+            _answer("TXT", label(b"listed")),
+            _answer("PTR", label(b"host") + label(b"test") + b"\0"),
             _answer("A", b"\xc0\x00\x02\x01", b"\xc0\x00\x02\x02"),
             _answer("AAAA", bytes(15) + b"\x01"),
             _answer("MX", b"\x00\x0a" + label(b"mx") + b"\xc0\x0c"),
@@ -930,8 +950,13 @@ LOOKUP_PARSERS = (
     Parser(
         "names for the DNS",
         _reverse,
-        (names.encode_name, names.reverse_name),
-        (*_DOMAINS, *_IPS),
+        (
+            names.encode_name,
+            names.reverse_name,
+            names.encode_reverse_name,
+            names.plain_text_of,
+        ),
+        (*_DOMAINS, *_IPS, label(b"a") + label(b"test") + b"\0"),
         _IN_ADDRESS,
     ),
     Parser(
@@ -1038,14 +1063,18 @@ def _chains(octets: bytes) -> tuple[arc.ArcResult, ...]:
     part = octets.replace(b"\r\n", b"")[: dkimsignature.MAX_FIELD - 200]
     within = _SET.replace(b"cv=none", b"cv=none; " + part)
     results = _SET.replace(b": i=1; a.", b": " + part + b"i=1; a.")
-    return tuple(_arc(each, body) for each in (header + b"\r\n", within, results))
+
+    async def verified() -> tuple[arc.ArcResult, ...]:
+        return tuple([await _arc(each, body) for each in (header + b"\r\n", within, results)])
+
+    return asyncio.run(verified())
 
 
-def _arc(header: bytes, body: bytes) -> arc.ArcResult:
+async def _arc(header: bytes, body: bytes) -> arc.ArcResult:
     verifier = arc.ArcVerifier(header, 0.0, trusted=["a.example"])
-    asyncio.run(verifier.ask(_KEYS))
+    await verifier.ask(_KEYS)
     verifier.update(body)
-    return asyncio.run(verifier.result())
+    return await verifier.result()
 
 
 def _chains_that_are_told(_octets: bytes, results: tuple[arc.ArcResult, ...]) -> None:
@@ -1951,8 +1980,14 @@ PARSERS = (
 #: Functions that take no foreign text, or only what another function has read.
 ELSEWHERE = {
     "content.registered.with_parents": "a domain that linkhosts.parse_domain has read",
-    "dns.names.text_of": "a name that answers.read_answer has read",
+    "dns.names.text_of": "a name that answers.read_any has read",
     "dns.udpport.plain_query": "our own question",
+    "dns.udpport.Query.take": "an interface",
+    "dns.udpport.Listener.take": "an interface",
+    "dns.nameserver.NameServer.take": "looks at the response code",
+    "dns.lookup.Lookup.take": "reads it by read_single or read_any",
+    "dns.methods.address_type": "an address that is one",
+    "dns.methods.has_address": "addresses that were read",
     "logins.attempts.readable": "a login, which the tests of all back ends try",
     "logins.hosts.is_here": "an option on the line of a plugin",
     "logins.introspection.parse_endpoint": "an option on the line of a plugin",
@@ -1972,7 +2007,7 @@ ELSEWHERE = {
     "handlers.facts.options_of": "what address.split_arguments has read",
     "lists.hosts.read_network": "the administrator's; it goes to hosts.parse_hosts",
     "lists.listcodes.read_codes": "the administrator's",
-    "lists.listcodes.is_among": "an address that answers.read_answer has read",
+    "lists.listcodes.is_among": "an address that answers.read_any has read",
     "lists.lines.read_each": "lines that another function reads",
     "lists.lines.read_all": "lines that another function reads",
     "mail.capabilities.announce_limit": "a plugin's",
@@ -2004,6 +2039,8 @@ ELSEWHERE = {
     "smtp.proxyhandshake.ProxyHandshake.data_received": "gives it to proxyheader.parse",
     "smtp.replies.goodbye": "our own name",
     "smtp.replies.reply_for": "the verdict of a plugin",
+    "mail.account.of_message": "tried with the conversation",
+    "mail.account.of_refusal": "tried with the conversation",
     "smtp.trace.received": "tried with the conversation",
     "mail.headers.composed": "our own text",
     "mail.message.Spool.seal_whole": "keeps what it gets",

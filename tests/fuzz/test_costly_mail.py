@@ -20,9 +20,9 @@ def test_what_costs_too_much_is_told() -> None:
     cost = Cost("blanks", 2 * MOST_COST, 2 * MOST_HELD, ["Traceback"])
     assert cost.problems == [
         "blanks: Traceback",
-        "blanks: costs 1.00 s",
+        "blanks: costs 2.00 s",
         "blanks: the loop was held for 100 ms",
     ]
     assert Cost("blanks", MOST_COST, MOST_HELD, []).problems == []
     assert str(cost).startswith("blanks ")
-    assert str(cost).endswith(" 1000 ms more, loop held so far 100.0 ms at most")
+    assert str(cost).endswith(" 2000 ms more, loop held so far 100.0 ms at most")

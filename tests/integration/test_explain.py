@@ -124,6 +124,8 @@ def prepare(directory: Path) -> Path:
             "plugin_dirs": str(directory),
             "plugins": "judge\nrcpt_ok",
             "store": f"{directory}/store.sqlite",
+            # So that all decisions are kept, also if the machine stands still for a second.
+            "store_timeout": "60",
             "logging": [
                 f"logging/file loglevel LOGINFO {file}",
                 f"logging/json LOGINFO file {directory}/q.json",

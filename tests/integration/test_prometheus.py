@@ -19,7 +19,7 @@ from qpsmtpd.metrics import catalogue
 from qpsmtpd.metrics.openmetrics import PROMETHEUS
 from qpsmtpd.metrics.reading import read
 from tests.debian_system import CHECKOUT, install_on_host
-from tests.redis_server import free_port
+from tests.ports import free_port
 from tests.unit.client import until
 from tests.unit.metrics.examples import Counting, with_everything
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import signal
 import socket
 import sqlite3
@@ -123,8 +124,10 @@ async def test_redis_comes_and_goes_while_mail_flows(loop: str, tmp_path: Path) 
                 await flow.flows()
             daemon.signal(signal.SIGTERM)
             assert await daemon.ended() == 0
-    about_the_store = [line for line in daemon.lines if "store" in line]
-    assert len(about_the_store) == 4, about_the_store
+    # Twice, or more often where something else held the machine for longer than the timeout.
+    told = re.findall(r"store (?:down|up again): ", daemon.log)
+    assert len(told) >= 4
+    assert told == (["store down: ", "store up again: "] * len(told))[: len(told)], daemon.log
     assert "Traceback" not in daemon.log
 
 

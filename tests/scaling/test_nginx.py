@@ -20,7 +20,7 @@ import pytest
 from qpsmtpd.testing import Serving, serve
 from tests.debian_system import RELEASES, System, layer_tar, unpacked
 from tests.isolation import ENVIRONMENT
-from tests.login_servers import free_port
+from tests.ports import free_port
 from tests.unit.client import ENVELOPE, Client, catcher, catching
 
 pytestmark = pytest.mark.real_systems

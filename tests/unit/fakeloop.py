@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 
 class FakeLoop:
@@ -16,8 +18,8 @@ class FakeLoop:
     def time(self) -> float:
         return self.now
 
-    def call_at(self, when: float, call: Callable[[], None]) -> FakeHandle:
-        self.handles.append(FakeHandle(when, call))
+    def call_at(self, when: float, call: Callable[..., None], *arguments: Any) -> FakeHandle:
+        self.handles.append(FakeHandle(when, partial(call, *arguments)))
         return self.handles[-1]
 
     def call_later(self, seconds: float, call: Callable[[], None]) -> FakeHandle:

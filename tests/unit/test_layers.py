@@ -28,7 +28,7 @@ LAYERS = {
     "what a mail is": "mail",
     "what plugins borrow": """
         plugin.blocking plugin.options plugin.services plugin.finding plugin.system
-        plugin.verification plugin.breaker plugin.reportoptions
+        plugin.verification plugin.breaker plugin.reportoptions plugin.timelimit
         config.problems config.pluginlevel config.spooldir
         """,
     "whether mail is genuine, and what is in it": "mailauth content",

@@ -47,16 +47,15 @@ BESIDE = ("commands/", "dialogue/", "doctor/", "manpages/", "testing.py")
 _may_look = re.compile(r"\b(time|time_ns|now|utcnow|today|localtime|gmtime)\b").search
 
 
-def _looks_at_it(call: ast.Call) -> bool:
-    function = call.func
-    if not isinstance(function, ast.Attribute):
+def _looks_at_it(node: ast.AST) -> bool:
+    if isinstance(node, ast.Attribute):
+        # Called here, or passed on.
+        return node.attr in ("time", "time_ns") and ast.unparse(node.value) == "time"
+    if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
         return False
-    of = ast.unparse(function.value)
-    dates = ("clock", "datetime", "date")
-    return (
-        (function.attr in ("time", "time_ns") and of == "time")
-        or (function.attr in ("now", "utcnow", "today") and of.endswith(dates))
-        or (function.attr in ("localtime", "gmtime") and of == "time" and not call.args)
+    name, of = node.func.attr, ast.unparse(node.func.value)
+    return (name in ("now", "utcnow", "today") and of.endswith(("clock", "datetime", "date"))) or (
+        name in ("localtime", "gmtime") and of == "time" and not node.args
     )
 
 
@@ -66,8 +65,6 @@ def test_nothing_expires_by_the_wall_clock() -> None:
         name, text = path.relative_to(PACKAGE).as_posix(), path.read_text()
         if name.startswith(BESIDE) or not _may_look(text):
             continue
-        if any(
-            isinstance(node, ast.Call) and _looks_at_it(node) for node in ast.walk(ast.parse(text))
-        ):
+        if any(map(_looks_at_it, ast.walk(ast.parse(text)))):
             found.add(name)
     assert found == set(DATES)

@@ -12,8 +12,8 @@ Clients that are connected to port 25 are not asked about unless `enable_smtp` i
 port 465 are unless `enable_ssmtp` is no; on all other ports everybody is. Behind a proxy, it is the
 port of the proxy that counts.
 
-A module that is down, does not answer within `timeout`, or answers with another code is no wrong
-password: the answer is 454 4.7.0, and the client tries again later.
+A module that is down, does not answer within `timeout`, or answers with another code does not
+make the password wrong: the answer is 454 4.7.0, and the client tries again later.
 
 Differences from the Perl version: there a module that was down was a wrong password, and the port
 was the one in the environment variable PORT.

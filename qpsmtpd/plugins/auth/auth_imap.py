@@ -16,8 +16,8 @@ cross the network in the clear. For a server on this machine (127.0.0.1, ::1, lo
 is `off`.
 
 A server that is down, does not answer within `timeout`, says that it cannot tell now (RFC 5530:
-UNAVAILABLE, SERVERBUG and the like), or talks nonsense is no wrong password: the answer is 454
-4.7.0, and the client tries again later.
+UNAVAILABLE, SERVERBUG and the like), or talks nonsense does not make the password wrong: the answer
+is 454 4.7.0, and the client tries again later.
 
 Differences from the Perl version: that always asked in the clear, and offered CRAM-MD5, with which
 no IMAP server can help.

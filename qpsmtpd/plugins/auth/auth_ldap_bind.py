@@ -20,8 +20,8 @@ could let himself in. With `ldap_tls require` the certificate is not looked at, 
 passwords cross the network in the clear. On this machine the default is `off`.
 
 A directory that is down, does not answer within `ldap_timeout`, has more than one such entry, or
-answers with any other error is no wrong password: the answer is 454 4.7.0, and the client tries
-again later. Referrals are not followed.
+answers with any other error does not make the password wrong: the answer is 454 4.7.0, and the
+client tries again later. Referrals are not followed.
 
 It needs python3-ldap3 (Debian's name). Without that the line is an error.
 

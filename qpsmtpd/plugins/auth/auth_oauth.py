@@ -31,6 +31,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import ssl
+from collections import OrderedDict
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -120,7 +121,7 @@ class AuthOauth(Plugin[AuthOauthOptions]):
         self._endpoint, self._context = await asyncio.to_thread(self._read)
         self._breaker = Breaker(self.services.clock, "introspection", str(self._endpoint.place))
         #: By the token's digest: what it is worth, and until when that holds.
-        self._known: dict[bytes, tuple[Grant, float]] = {}
+        self._known: OrderedDict[bytes, tuple[Grant, float]] = OrderedDict()
 
     async def examine(self, system: System) -> AsyncIterator[Finding]:
         """Whether the endpoint answers, and knows us."""
@@ -199,7 +200,7 @@ class AuthOauth(Plugin[AuthOauthOptions]):
         if self.options.cache:
             self._known[digest] = known
             if len(self._known) > MOST_TOKENS:
-                del self._known[next(iter(self._known))]
+                self._known.popitem(last=False)
         return known[0]
 
     async def _ask(self, token: str) -> Grant | None:

@@ -7,8 +7,8 @@ For each login (PLAIN, LOGIN: RFC 4954) the daemon is asked with its command `lo
 +OK, the user is let in; if it says -ERR, the next plugin is asked. vpopmaild knows the users of
 auth/auth_vpopmail and auth/auth_vpopmail_sql as well, wherever vpopmail keeps them.
 
-A vpopmaild that is down, does not answer within `timeout`, or says anything else is no wrong
-password: the answer is 454 4.7.0, and the client tries again later.
+A vpopmaild that is down, does not answer within `timeout`, or says anything else does not make
+the password wrong: the answer is 454 4.7.0, and the client tries again later.
 
 The protocol has no TLS, so vpopmaild should run on this machine. Nor does it have a form for names
 and passwords with spaces in them: such a login counts as wrong.

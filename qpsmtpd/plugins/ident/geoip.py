@@ -137,7 +137,7 @@ class Geoip(Plugin[GeoipOptions]):
                 session.notes[note] = value
         self._measure(session, _position(found))
         country, city = session.notes.get(COUNTRY, ""), session.notes.get(CITY, "")
-        self.log.info("country=%s city=%r", country, city)
+        self.log_about(session, "country=%s city=%r", country, city)
         return None
 
     async def hook_data_post(self, tx: Transaction) -> Verdict | None:

@@ -137,7 +137,7 @@ class P0f(Plugin[P0fOptions]):
         if not found:
             return None
         session.notes[P0F] = found
-        self.log.info("genre=%r link=%r", found["genre"], found["link"])
+        self.log_about(session, "genre=%r link=%r", found["genre"], found["link"])
         if self.options.smite_os and self._smitten.search(found["genre"]):
             session.adjust_karma(-1)
         return None

@@ -19,7 +19,7 @@ refused recipient does not matter if the message was accepted for others.
 from __future__ import annotations
 
 import logging
-from collections import deque
+from collections import OrderedDict, deque
 from dataclasses import dataclass, field
 
 from qpsmtpd.api import (
@@ -62,7 +62,7 @@ class Adaptive(Plugin[AdaptiveOptions]):
         return int(min(self.options.accept, self.options.reject))
 
     async def start(self) -> None:
-        self._memories: dict[str, _Memory] = {}
+        self._memories: OrderedDict[str, _Memory] = OrderedDict()
 
     def hook_logging(self, record: logging.LogRecord) -> None:
         session = getattr(record, "session", "")
@@ -89,6 +89,6 @@ class Adaptive(Plugin[AdaptiveOptions]):
         memory = self._memories.get(session)
         if memory is None:
             while len(self._memories) >= MOST_SESSIONS:
-                del self._memories[next(iter(self._memories))]
+                self._memories.popitem(last=False)
             memory = self._memories[session] = _Memory()
         return memory

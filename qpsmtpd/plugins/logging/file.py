@@ -31,6 +31,7 @@ import os
 import shlex
 import socket
 import time
+from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,11 +87,14 @@ class File(Plugin[FileOptions]):
 
     async def start(self) -> None:
         self._most = MOST_FILES if "%i" in self.options.destination else 1
-        self._outlets: dict[str, Outlet] = {}
+        self._outlets: OrderedDict[str, Outlet] = OrderedDict()
         self._closed: list[PipeOutlet] = []
         self._host = socket.gethostname()
-        self._second = -1
-        self._stamp = ""
+        #: The name of the file, if it is always the same.
+        self._only = "" if "%" in self.options.destination else self.options.destination
+        #: The second and the process of the last record, and how their lines begin.
+        self._second = self._process = -1
+        self._begin = ""
 
     def examine(self, system: System) -> Iterator[Finding]:
         """Whether the daemon's user can write to the file, or the command exists."""
@@ -108,12 +112,12 @@ class File(Plugin[FileOptions]):
             yield check_directory(system, self.name, directory)
 
     def hook_logging(self, record: logging.LogRecord) -> None:
-        prefix = f"{self._timestamp(int(record.created))} {self._host}[{record.process}]: "
+        begin = self._begin_of_line(int(record.created), record.process or 0)
         text = format_record(record)
-        if not self.options.nosplit:
-            text = text.replace("\n", f"\n{prefix}")
-        line = f"{prefix}{text}\n".encode("utf-8", "backslashreplace")
-        outlet = self._outlet(self._name(record))
+        if "\n" in text and not self.options.nosplit:
+            text = text.replace("\n", f"\n{begin}")
+        line = f"{begin}{text}\n".encode("utf-8", "backslashreplace")
+        outlet = self._outlets.get(self._only) or self._outlet(self._name(record))
         if isinstance(outlet, FileOutlet) and record.levelno < logging.WARNING:
             outlet.write_soon(line)
         else:
@@ -134,16 +138,17 @@ class File(Plugin[FileOptions]):
         while self._outlets:
             self._close_oldest()
 
-    def _timestamp(self, second: int) -> str:
-        if second != self._second:
-            self._second = second
-            self._stamp = time.strftime(self.options.tsformat, time.localtime(second))
-        return self._stamp
+    def _begin_of_line(self, second: int, process: int) -> str:
+        if second != self._second or process != self._process:
+            self._second, self._process = second, process
+            stamp = time.strftime(self.options.tsformat, time.localtime(second))
+            self._begin = f"{stamp} {self._host}[{process}]: "
+        return self._begin
 
     def _name(self, record: logging.LogRecord) -> str:
+        if self._only:
+            return self._only
         template = self.options.destination
-        if "%" not in template:
-            return template
         session = getattr(record, "session", "") or "parent"
         return time.strftime(template.replace("%i", session), time.localtime(record.created))
 
@@ -157,7 +162,7 @@ class File(Plugin[FileOptions]):
         return outlet
 
     def _close_oldest(self) -> None:
-        outlet = self._outlets.pop(next(iter(self._outlets)))
+        _, outlet = self._outlets.popitem(last=False)
         outlet.close()
         if isinstance(outlet, PipeOutlet):
             self._closed = [old for old in self._closed if old.running] + [outlet]

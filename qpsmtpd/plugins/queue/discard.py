@@ -12,6 +12,8 @@ from __future__ import annotations
 
 from qpsmtpd.api import NoOptions, Plugin, Transaction, Verdict, accept
 
+_DISCARDED = accept("Message accepted and discarded", status="2.6.0")
+
 
 class Discard(Plugin[NoOptions]):
     """Take the message; deliver it to nobody."""
@@ -26,4 +28,4 @@ class Discard(Plugin[NoOptions]):
         if tx.success_wanted:
             for recipient in tx.recipients:
                 recipient.success = "none"
-        return accept("Message accepted and discarded", status="2.6.0")
+        return _DISCARDED

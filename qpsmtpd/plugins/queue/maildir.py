@@ -119,7 +119,7 @@ class MaildirOptions:
     )
 
     create: bool = opt(
-        True, doc="Whether Maildirs that are missing are made; if not, they are no recipients."
+        True, doc="Whether Maildirs that are missing are made; if not, they are not recipients."
     )
 
     def check(self) -> Iterator[str]:

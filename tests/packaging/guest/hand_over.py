@@ -229,6 +229,8 @@ def wishes_are_in_the_queue(setting: Setting) -> None:
         _, reply = session.data(setting.mere_message)
     (queue_id,) = re.findall(r"as (\w+)", reply.decode())
     found = run("postcat", "-qe", queue_id)
+    # A message that is being put off just now would not be tried again before the next queue run.
+    wait_for("message that is put off", lambda: f"{queue_id}*" not in run("postqueue", "-p"))
     run("postconf", "-X", "defer_transports")
     run("systemctl", "reload", "postfix")
     run("postqueue", "-f")

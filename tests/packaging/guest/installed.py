@@ -11,6 +11,7 @@ import smtplib
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from maintscripts.ask import detect
@@ -86,10 +87,20 @@ def refuses_an_unknown_domain(mail_system: str) -> None:
     expect(reply.startswith("550 "), f"RCPT was answered {reply!r}")
 
 
+def _journal() -> str:
+    return run("journalctl", "--unit=qpsmtpd", "--boot", "--no-pager", "--output=cat")
+
+
+def _has_both(read: Callable[[], str]) -> bool:
+    text = read()
+    return f"{USER}@elsewhere.example" in text and "message accepted" in text
+
+
 def the_journal_says_why(mail_system: str) -> None:
     """One line for each message and each refusal, in the journal as in the file."""
-    journal = run("journalctl", "--unit=qpsmtpd", "--boot", "--no-pager", "--output=cat")
-    for text in (journal, LOG.read_text()):
+    for read in (_journal, LOG.read_text):
+        wait_for("both lines", partial(_has_both, read))
+        text = read()
         refused = [line for line in text.splitlines() if f"{USER}@elsewhere.example" in line]
         expect(len(refused) == 1 and "plugin=rcpt_ok" in refused[0], str(refused))
         expect("reply=550 5.7.1" in refused[0], refused[0])

@@ -98,7 +98,7 @@ def defect_20_works_in_a_directory_of_its_own_choice(mail_system: str) -> None:
 
 
 def writes_its_log_for_administrators(mail_system: str) -> None:
-    expect("message accepted" in LOG.read_text(), LOG.read_text())
+    wait_for("line of a message", lambda: "message accepted" in LOG.read_text())
     expect(owner(LOG) == ("qpsmtpd", 0o640), f"{owner(LOG)}")
     expect(LOG.group() == "adm" and LOG.parent.group() == "adm", f"group {LOG.group()}")
 

@@ -73,7 +73,7 @@ def defect_01_mail_arrives_with_the_configuration_of_before() -> None:
 
 
 def the_log_goes_on_in_the_same_file() -> None:
-    expect("message accepted" in LOG.read_text(), LOG.read_text())
+    wait_for("line of a message", lambda: "message accepted" in LOG.read_text())
     expect('SERVER="' not in SETTINGS.read_text(), SETTINGS.read_text())
 
 

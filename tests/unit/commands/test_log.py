@@ -12,6 +12,7 @@ import pytest
 from qpsmtpd.commands.main import main
 from qpsmtpd.decisions.keeper import Keeper, Limits
 from qpsmtpd.decisions.privacy import Privacy
+from qpsmtpd.mail.account import of_refusal
 from qpsmtpd.plugin.services import Clock
 from qpsmtpd.store.location import parse_location
 from qpsmtpd.store.opening import shared_store
@@ -40,7 +41,7 @@ async def fill(directory: Path, *recipients: str) -> None:
     keeper = Keeper(store, Clock(), Limits(1, 1 << 20), Privacy())
     for number, recipient in enumerate(recipients):
         session = a_session(f"192.0.2.{number % 250}", helo="\x1b[31mclient")
-        keeper.keep_refusal(session, "rcpt", "badrcptto", 550, "550 5.1.1 no", recipient)
+        keeper.keep(of_refusal(session, "rcpt", "badrcptto", 550, "550 5.1.1 no", recipient))
     await keeper.close()
     await store.close()
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from types import SimpleNamespace
 from typing import cast
 
@@ -13,8 +14,12 @@ from qpsmtpd.config.snapshot import Snapshot
 from qpsmtpd.daemon import clientnames
 from qpsmtpd.daemon.clientnames import LIFETIME, RETRY, ClientNames
 from qpsmtpd.dns.methods import MAX_CONFIRMED
+from qpsmtpd.dns.names import reverse_name
+from qpsmtpd.dns.resolver import DnsResolver
 from qpsmtpd.mail.session import ReverseNames
+from qpsmtpd.plugin.services import DnsAnswer, Resolver
 from qpsmtpd.testing import FakeClock, FakeResolver, Records, dns_failure
+from tests.dns_server import DnsServer
 
 IP = "192.0.2.1"
 KNOWN: Records = {
@@ -27,7 +32,7 @@ NONE = ReverseNames()
 UNKNOWN = ReverseNames(certain=False)
 
 
-def a_snapshot(resolver: FakeResolver, *, enabled: bool = True, timeout: float = 10) -> Snapshot:
+def a_snapshot(resolver: Resolver, *, enabled: bool = True, timeout: float = 10) -> Snapshot:
     """The parts of a snapshot that are looked at."""
     settings = SimpleNamespace(reverse_lookup=enabled, reverse_timeout=timeout)
     services = SimpleNamespace(resolver=resolver)
@@ -42,6 +47,22 @@ async def names_in(records: Records, ip: str = IP) -> ReverseNames:
     return await client_names().begin(ip, a_snapshot(FakeResolver(records)))()
 
 
+async def names_by_dns(records: Records, ip: str = IP) -> ReverseNames:
+    """The same with the resolver that asks name servers, which needs no task."""
+    async with DnsServer(records) as server:
+        resolver = DnsResolver([server.address])
+        wait = client_names().begin(ip, a_snapshot(resolver))
+        names = await wait()
+        assert await wait() == names
+        assert await client_names().begin(ip, a_snapshot(resolver))() == names
+        await resolver.close()
+    return names
+
+
+Names = Callable[..., Awaitable[ReverseNames]]
+in_both_ways = pytest.mark.parametrize("names_of", [names_in, names_by_dns])
+
+
 # --- which name it is -------------------------------------------------------------------------
 
 
@@ -54,43 +75,52 @@ async def test_the_first_name_that_has_the_address() -> None:
 @pytest.mark.parametrize(
     "addresses", [{}, {("A", "bank.example"): ["192.0.2.2"]}, {("AAAA", "bank.example"): ["::1"]}]
 )
-async def test_a_name_without_the_address_is_only_claimed(addresses: Records) -> None:
-    names = await names_in({("PTR", IP): ["bank.example"], **addresses})
+@in_both_ways
+async def test_a_name_without_the_address_is_only_claimed(
+    addresses: Records, names_of: Names
+) -> None:
+    names = await names_of({("PTR", IP): ["bank.example"], **addresses})
     assert names == ReverseNames(None, "bank.example")
 
 
-async def test_one_of_several_names_is_enough() -> None:
-    names = await names_in({**KNOWN, ("PTR", IP): ["bank.example", "other.example"]})
+@in_both_ways
+async def test_one_of_several_names_is_enough(names_of: Names) -> None:
+    names = await names_of({**KNOWN, ("PTR", IP): ["bank.example", "other.example"]})
     assert names == ReverseNames("other.example", "bank.example")
 
 
 @pytest.mark.parametrize("address", ["2001:db8::1", "2001:DB8:0::0001"])
-async def test_ipv6(address: str) -> None:
+@in_both_ways
+async def test_ipv6(address: str, names_of: Names) -> None:
     ip = "2001:db8::1"
-    names = await names_in({("PTR", ip): ["six.example"], ("AAAA", "six.example"): [address]}, ip)
+    names = await names_of({("PTR", ip): ["six.example"], ("AAAA", "six.example"): [address]}, ip)
     assert names.confirmed == "six.example"
 
 
-async def test_no_name() -> None:
-    assert await names_in({}) == NONE
+@in_both_ways
+async def test_no_name(names_of: Names) -> None:
+    assert await names_of({}) == NONE
 
 
-async def test_nobody_knows() -> None:
-    assert await names_in({("PTR", IP): dns_failure()}) == UNKNOWN
+@in_both_ways
+async def test_nobody_knows(names_of: Names) -> None:
+    assert await names_of({("PTR", IP): dns_failure()}) == UNKNOWN
 
 
 @pytest.mark.parametrize("others", [[], ["other.example"]])
-async def test_nobody_knows_whether_it_is_confirmed(others: list[str]) -> None:
+@in_both_ways
+async def test_nobody_knows_whether_it_is_confirmed(others: list[str], names_of: Names) -> None:
     records: Records = {
         ("PTR", IP): ["client.example", *others],
         ("A", "client.example"): dns_failure(),
     }
-    assert await names_in(records) == ReverseNames(None, "client.example", certain=False)
+    assert await names_of(records) == ReverseNames(None, "client.example", certain=False)
 
 
-async def test_a_confirmed_name_is_certain_whatever_fails_besides() -> None:
+@in_both_ways
+async def test_a_confirmed_name_is_certain_whatever_fails_besides(names_of: Names) -> None:
     records: Records = {**KNOWN, ("A", "client.example"): dns_failure()}
-    assert await names_in(records) == ReverseNames("other.example", "client.example")
+    assert await names_of(records) == ReverseNames("other.example", "client.example")
 
 
 @pytest.mark.parametrize(
@@ -238,6 +268,40 @@ async def test_a_cancelled_look_up_is_no_name() -> None:
     clock.advance(RETRY)
     again = names.begin(IP, a_snapshot(FakeResolver(KNOWN)))
     assert await again() == CLIENT
+
+
+class BrokenResolver(FakeResolver):
+    async def ptr(self, ip: str) -> list[str]:
+        raise RuntimeError(ip)
+
+
+async def test_a_fault_is_told_to_all_who_wait() -> None:
+    """It must not pass for a client without a name."""
+    names, snapshot = client_names(), a_snapshot(BrokenResolver())
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match=IP):
+            await names.begin(IP, snapshot)()
+
+
+async def test_a_look_up_is_no_task() -> None:
+    async with DnsServer({**KNOWN, ("PTR", IP): ["other.example"]}) as server:
+        resolver = DnsResolver([server.address])
+        wait = client_names().begin(IP, a_snapshot(resolver))
+        while len(server.asked) < 2:
+            server.was_asked.clear()
+            await server.was_asked.wait()
+            assert asyncio.all_tasks() == {asyncio.current_task()}
+        assert await wait() == ReverseNames("other.example", "other.example")
+        await resolver.close()
+
+
+async def test_what_is_remembered_here_is_not_remembered_by_the_resolver() -> None:
+    async with DnsServer({**KNOWN, ("PTR", IP): ["other.example"]}) as server:
+        resolver = DnsResolver([server.address])
+        await client_names().begin(IP, a_snapshot(resolver))()
+        assert resolver.recall("PTR", reverse_name(IP) or "") is None
+        assert resolver.recall("A", "other.example") == DnsAnswer((IP,), True)
+        await resolver.close()
 
 
 # --- in Authentication-Results ------------------------------------------------------------------

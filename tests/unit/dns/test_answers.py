@@ -20,7 +20,8 @@ from qpsmtpd.dns.answers import (
     MAX_TTL,
     RECORD_TYPES,
     AnswerTooLargeError,
-    read_answer,
+    read_any,
+    read_single,
 )
 from qpsmtpd.dns.names import encode_name
 from qpsmtpd.errors import DnsError
@@ -37,7 +38,8 @@ from tests.work import counted_lines
 
 
 def read(wire: bytes, kind: RecordType = "A") -> tuple[DnsAnswer, int]:
-    return read_answer(wire, question(kind), kind)
+    """As a look-up reads it."""
+    return read_single(wire, question(kind), kind) or read_any(wire, question(kind), kind)
 
 
 # --- dnspython reads the same -----------------------------------------------------------------
@@ -349,6 +351,59 @@ def test_too_many_octets_or_records() -> None:
         with pytest.raises(AnswerTooLargeError, match="too large"):
             read(large)
     read(an_answer(question("A"), [a_record()] * MAX_RECORDS))
+
+
+# --- the short way for a single record --------------------------------------------------------
+
+HOST = label(b"mail") + label(b"Client-1") + label(b"example") + b"\0"
+SINGLE: dict[RecordType, tuple[bytes, str]] = {
+    "A": (bytes((192, 0, 2, 1)), "192.0.2.1"),
+    "AAAA": (bytes(15) + b"\1", "::1"),
+    "NS": (HOST, "mail.Client-1.example"),
+    "PTR": (HOST, "mail.Client-1.example"),
+    "TXT": (label("dürr".encode()), "dürr"),
+}
+#: EDNS, with an option (a cookie).
+OPT = Record(b"\0", 41, 0, b"\0\x0a\0\x08" + bytes(8), 1232)
+
+
+@pytest.mark.parametrize("kind", SINGLE)
+@pytest.mark.parametrize("more", [(), (OPT,), (Record(b"\0", 41, 0, b"", 1232),)])
+def test_what_is_usual_goes_the_short_way(kind: RecordType, more: tuple[Record, ...]) -> None:
+    data, value = SINGLE[kind]
+    record = Record(pointer(HEADER_OCTETS), RECORD_TYPES[kind], 60, data)
+    wire = an_answer(question(kind), [record], additional=more)
+    assert read_single(wire, question(kind), kind) == (DnsAnswer((value,), True), 60)
+
+
+_octets = st.integers(0, 255)
+
+
+@given(
+    st.sampled_from(KINDS),
+    st.one_of(st.sampled_from([data for data, _ in SINGLE.values()]), st.binary(max_size=20)),
+    st.sampled_from([0, 60, MAX_TTL + 1, 1 << 31, (1 << 32) - 1]),
+    st.sampled_from([(), (OPT,), (OPT, OPT), (Record(b"\0", 41, 1 << 24, b""),)]),
+    st.lists(st.tuples(st.integers(2, 120), _octets), max_size=2),
+    st.binary(max_size=2),
+)
+def test_the_short_way_leads_to_the_same(
+    kind: RecordType,
+    data: bytes,
+    ttl: int,
+    more: tuple[Record, ...],
+    changes: list[tuple[int, int]],
+    behind: bytes,
+) -> None:
+    asked = question(kind)
+    record = Record(pointer(HEADER_OCTETS), RECORD_TYPES[kind], ttl, data)
+    wire = bytearray(an_answer(asked, [record], additional=more) + behind)
+    for at, octet in changes:
+        # The question was compared before.
+        if not HEADER_OCTETS <= at < HEADER_OCTETS + len(asked) and at < len(wire):
+            wire[at] = octet
+    single = read_single(bytes(wire), asked, kind)
+    assert single is None or single == read_any(bytes(wire), asked, kind)
 
 
 @given(st.binary(max_size=100), st.sampled_from(KINDS), st.integers(0, 2**16 - 1))

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qpsmtpd.dns.names import encode_name, reverse_name, text_of
+from qpsmtpd.dns.names import encode_name, encode_reverse_name, plain_text_of, reverse_name, text_of
 
 NAME = b"\x01a\x04test\x00"
 
@@ -65,6 +65,51 @@ def test_dnspython_writes_the_same_text(labels: list[bytes]) -> None:
     assert " " not in text
 
 
+@given(
+    st.one_of(
+        st.binary(max_size=12),
+        st.lists(LABELS, max_size=5).map(
+            lambda them: b"".join(bytes([len(each)]) + each for each in them) + b"\0"
+        ),
+    )
+)
+def test_plain_text(octets: bytes) -> None:
+    """The same as the text, where there is one."""
+    text = plain_text_of(octets)
+    if text is None:
+        return
+    assert text == text_of(octets)
+    assert dns.name.from_wire(octets, 0)[1] == len(octets)
+
+
+@pytest.mark.parametrize(
+    ("octets", "text"),
+    [
+        (b"\0", None),
+        (b"\x01a\x04te-t\0", "a.te-t"),
+        (b"\x02a.\0", None),
+        (b"\x01a", None),
+        (b"\x01a\0\0", None),
+        (b"\x01a\0\x01b\0", None),
+        (b"\x02a\0", None),
+        (b"", None),
+        (b"\xc0\x0c", None),
+        (b"\x01\xe4\0", None),
+        (b"\x40" + b"a" * 64 + b"\0", None),
+        (b"\x3f" + b"a" * 63 + b"\0", "a" * 63),
+        (b"\x01a\x2d" + b"a" * 45 + b"\0", None),
+        (b"\x01a\x2c" + b"a" * 44 + b"\0", "a." + "a" * 44),
+        (b"\x01a\x03b!c\0", None),
+        (b"\x01a\x03b\x01c\0", None),
+        (b"\x03a.b\0", None),
+        (b"\x01A\x02Bc\0", "A.Bc"),
+        ((b"\x3f" + b"a" * 63) * 4 + b"\0", None),
+    ],
+)
+def test_plain_text_or_none(octets: bytes, text: str | None) -> None:
+    assert plain_text_of(octets) == text
+
+
 def test_the_root_has_no_text() -> None:
     assert text_of(b"\0") == ""
 
@@ -72,6 +117,7 @@ def test_the_root_has_no_text() -> None:
 @given(st.ip_addresses())
 def test_reverse_name(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> None:
     assert reverse_name(str(address)) == address.reverse_pointer
+    assert encode_reverse_name(str(address)) == encode_name(address.reverse_pointer)
 
 
 def test_a_zone_does_not_matter() -> None:
@@ -83,3 +129,4 @@ def test_a_zone_does_not_matter() -> None:
 )
 def test_not_an_address(text: str) -> None:
     assert reverse_name(text) is None
+    assert encode_reverse_name(text) is None

@@ -11,13 +11,13 @@ from typing import Literal
 import pytest
 
 from qpsmtpd.dns import nameserver, udpport
-from qpsmtpd.dns.answers import MAX_OCTETS, is_truncated, rcode_of, read_answer
+from qpsmtpd.dns.answers import MAX_OCTETS, is_truncated, rcode_of, read_any
 from qpsmtpd.dns.nameserver import AVOID_SECONDS, PLAIN_SECONDS, NameServer
-from qpsmtpd.dns.udpport import Turn
+from qpsmtpd.dns.udpport import Query, Turn
 from qpsmtpd.errors import DnsError
 from qpsmtpd.plugin.services import Clock
 from qpsmtpd.testing import FakeClock, Records, dns_failure
-from tests.dns_server import DnsServer
+from tests.dns_server import DnsServer, dead_dns_server
 
 NAME = b"\x01a\x04test\x00"
 QUESTION = NAME + b"\x00\x01\x00\x01"
@@ -34,19 +34,35 @@ async def asked(server: DnsServer, clock: Clock | None = None) -> AsyncIterator[
         one.close()
 
 
+class Asked(Query):
+    """A query whose answer is waited for, or not."""
+
+    def __init__(self, question: bytes = QUESTION) -> None:
+        self.question = question
+        self.answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+
+    def take(self, answer: bytes) -> None:
+        self.answer.set_result(answer)
+
+    def fail(self, error: OSError) -> None:
+        self.answer.set_exception(error)
+
+
+def begin(one: NameServer, *, again: bool = False, query: Asked | None = None) -> Asked:
+    query = query or Asked()
+    one.ask(query, asyncio.get_running_loop().time(), again=again)
+    return query
+
+
 async def ask(one: NameServer, question: bytes = QUESTION, *, again: bool = False) -> bytes:
     """The answer by UDP.  Raises OSError."""
-    future: asyncio.Future[bytes | OSError] = asyncio.get_running_loop().create_future()
-    one.ask(question, future.set_result, again=again)
+    query = begin(one, again=again, query=Asked(question))
     async with asyncio.timeout(10):
-        result = await future
-    if isinstance(result, OSError):
-        raise result
-    return result
+        return await query.answer
 
 
 def addresses(answer: bytes) -> tuple[str, ...]:
-    return read_answer(answer, QUESTION, "A")[0].records
+    return read_any(answer, QUESTION, "A")[0].records
 
 
 def test_a_name_server_needs_a_numeric_address() -> None:
@@ -128,17 +144,16 @@ async def test_a_question_that_is_asked_again_does_without_unless_edns_is_known_
         assert addresses(await ask(one)) == ("192.0.2.1",)
         assert server.with_edns == [False, False]
         clock.advance(PLAIN_SECONDS)
-        one.ask(QUESTION, lambda _: None)
+        begin(one)
         await ask(one, again=True)
         assert server.with_edns == [False, False, True, False]
 
 
 async def test_nobody_listens() -> None:
-    async with DnsServer() as server:
-        pass
-    async with asked(server) as one:
-        with pytest.raises(OSError, match="refused"):
-            await ask(one)
+    with dead_dns_server() as server:
+        async with asked(server) as one:
+            with pytest.raises(OSError, match="refused"):
+                await ask(one)
 
 
 async def test_ports_and_ids_change(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -153,11 +168,24 @@ async def test_ports_and_ids_change(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(ids) > 5
 
 
+@pytest.mark.parametrize(("seconds", "number"), [(3600.0, 1), (-1.0, 3)])
+async def test_an_old_port_is_replaced(
+    seconds: float, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(udpport, "SECONDS_PER_PORT", seconds)
+    ports = set()
+    async with DnsServer(RECORDS) as server, asked(server) as one:
+        for _ in range(3):
+            await ask(one)
+            ports.add(one._udp)
+    assert len(ports) == number
+
+
 async def test_worn_out_ports_that_wait_are_few(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(udpport, "QUERIES_PER_PORT", 1)
     monkeypatch.setattr(nameserver, "_MAX_RETIRED", 2)
     async with DnsServer(RECORDS, silent=["a.test"]) as server, asked(server) as one:
-        queries = [one.ask(QUESTION, lambda _: None) for _ in range(5)]
+        queries = [begin(one) for _ in range(5)]
         ports = [query.port for query in queries]
         assert len(set(ports)) == 3
         assert ports[2] is ports[3] is ports[4]
@@ -248,7 +276,7 @@ async def test_who_is_heard_again_is_first_again() -> None:
 async def test_silence_about_one_question_is_not_silence() -> None:
     async with DnsServer(RECORDS, silent=["a.test"]) as server, asked(server) as one:
         start = asyncio.get_running_loop().time()
-        one.ask(QUESTION, lambda _: None)
+        begin(one)
         await ask(one, OTHER)
         one.kept_silent(start)
         assert one.may_be_first()
@@ -256,7 +284,7 @@ async def test_silence_about_one_question_is_not_silence() -> None:
 
 async def test_an_easy_question_finds_out() -> None:
     async with DnsServer(RECORDS, silent=["a.test"]) as server, asked(server) as one:
-        one.ask(QUESTION, lambda _: None)
+        begin(one)
         await server.was_asked.wait()
         server.was_asked.clear()
         for _ in range(2):

@@ -22,7 +22,7 @@ from qpsmtpd.dns.resolver import DnsResolver
 from qpsmtpd.errors import DnsError, DnsLimitError
 from qpsmtpd.plugin.services import DnsAnswer, Resolver
 from qpsmtpd.testing import FakeClock, Records, dns_failure
-from tests.dns_server import DnsServer
+from tests.dns_server import DnsServer, dead_dns_server
 from tests.dns_wire import Record, an_answer, label, pointer
 from tests.work import counted_lines
 
@@ -168,16 +168,16 @@ async def test_many_at_once() -> None:
 
 async def test_the_next_server_is_asked_when_one_fails_or_keeps_silent() -> None:
     broken = DnsServer({("A", "a.test"): dns_failure()})
-    async with DnsServer() as dead:
-        pass
-    async with broken, DnsServer(silent=True) as silent, DnsServer(RECORDS) as good:
-        addresses = [dead.address, broken.address, silent.address, good.address]
-        resolver = DnsResolver(addresses)
-        asking = asyncio.create_task(resolver.a("a.test"))
-        await let_try_expire(resolver, silent)
-        assert await asking == ["192.0.2.1", "192.0.2.2"]
-        assert questions(silent) == questions(broken) == ["a.test"]
-        await resolver.close()
+    silent, good = DnsServer(silent=True), DnsServer(RECORDS)
+    with dead_dns_server() as dead:
+        async with broken, silent, good:
+            addresses = [dead.address, broken.address, silent.address, good.address]
+            resolver = DnsResolver(addresses)
+            asking = asyncio.create_task(resolver.a("a.test"))
+            await let_try_expire(resolver, silent)
+            assert await asking == ["192.0.2.1", "192.0.2.2"]
+            assert questions(silent) == questions(broken) == ["a.test"]
+            await resolver.close()
 
 
 async def test_a_server_that_keeps_silent_is_asked_after_the_others_for_a_while() -> None:
@@ -200,15 +200,13 @@ async def test_a_server_that_keeps_silent_is_asked_after_the_others_for_a_while(
 
 
 async def test_a_server_that_cannot_be_reached_is_asked_after_the_others_for_a_while() -> None:
-    async with DnsServer() as dead:
-        pass
-    async with DnsServer(RECORDS) as good:
-        resolver = DnsResolver([dead.address, good.address])
-        await resolver.a("a.test")
-        assert [
-            str(server).endswith(f":{good.address[1]}") for server in resolver._servers.in_order()
-        ] == [True, False]
-        await resolver.close()
+    with dead_dns_server() as dead:
+        async with DnsServer(RECORDS) as good:
+            resolver = DnsResolver([dead.address, good.address])
+            await resolver.a("a.test")
+            order = [str(server) for server in resolver._servers.in_order()]
+            assert order == [f"127.0.0.1:{port}" for _, port in (good.address, dead.address)]
+            await resolver.close()
 
 
 async def test_a_silent_server_is_asked_again_as_long_as_there_is_time() -> None:
@@ -438,13 +436,11 @@ async def test_a_failure_is_an_answer(caplog: pytest.LogCaptureFixture) -> None:
 
 
 async def test_an_error_cannot_forge_a_log_line() -> None:
-    async with DnsServer() as dead:
-        pass
-    resolver = DnsResolver([dead.address])
-    with pytest.raises(DnsError) as caught:
-        await resolver.a("a\r\nforged.test")
+    with dead_dns_server() as dead:
+        async with a_resolver(dead) as resolver:
+            with pytest.raises(DnsError) as caught:
+                await resolver.a("a\r\nforged.test")
     assert str(caught.value).isprintable()
-    await resolver.close()
 
 
 # --- resolv.conf ------------------------------------------------------------------------------

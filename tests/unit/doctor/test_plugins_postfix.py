@@ -31,9 +31,9 @@ CHAIN = "rcpt_ok\nqueue/postfix-queue\n"
 
 
 @pytest.fixture(autouse=True)
-def _nobody_to_ask(monkeypatch: pytest.MonkeyPatch, unused_tcp_port: int, tmp_path: Path) -> None:
+def _nobody_to_ask(monkeypatch: pytest.MonkeyPatch, nowhere: str, tmp_path: Path) -> None:
     """Whatever listens on this machine's port 25 is not asked."""
-    monkeypatch.setattr(postfix_queue, "LOOPBACK", f"127.0.0.1:{unused_tcp_port}")
+    monkeypatch.setattr(postfix_queue, "LOOPBACK", nowhere)
     monkeypatch.setattr(postfix_queue, "SMTP_SOCKET", f"{tmp_path}/smtpd")
 
 
@@ -135,10 +135,9 @@ def test_running_without_the_group(machine: FakeMachine) -> None:
         assert len(check(an_installation(machine, CHAIN))) == 1
 
 
-def test_other_sockets(machine: FakeMachine, unused_tcp_port: int) -> None:
-    port = unused_tcp_port
-    installation = an_installation(machine, CHAIN, cleanup_sockets=f"/nowhere\n127.0.0.1:{port}\n")
-    first, second = check(installation)
+def test_other_sockets(machine: FakeMachine, nowhere: str) -> None:
+    sockets = f"/nowhere\n{nowhere}\n"
+    first, second = check(an_installation(machine, CHAIN, cleanup_sockets=sockets))
     assert first == "error does not exist: Postfix is not installed"
     assert second.startswith("error nobody answers")
 

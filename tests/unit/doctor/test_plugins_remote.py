@@ -11,6 +11,7 @@ import pytest
 
 from qpsmtpd.doctor.installation import Installation
 from qpsmtpd.nexthop import hopchecks
+from tests.ports import refusing_port
 from tests.unit.doctor.fakes import STRANGER, FakeMachine, an_installation, said_by, summary
 from tests.unit.nexthop.fake import SILENT, FakeHop
 
@@ -94,8 +95,9 @@ async def test_refuses_somebody_else(machine: FakeMachine, answers: dict[str, An
     assert found[0].startswith("ok answers")
 
 
-async def test_nobody(machine: FakeMachine, unused_tcp_port: int) -> None:
-    (found,) = await check(forward(machine, unused_tcp_port))
+async def test_nobody(machine: FakeMachine) -> None:
+    with refusing_port() as port:
+        (found,) = await check(forward(machine, port))
     assert found.startswith("error cannot connect")
 
 

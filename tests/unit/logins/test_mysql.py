@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import socket
 import ssl
 import threading
 from collections.abc import Sequence
@@ -176,15 +175,9 @@ def test_errors() -> None:
         assert "No such table" in why_not(access(server.place))
 
 
-def nowhere() -> str:
-    """Where nobody listens."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        return f"127.0.0.1:{free.getsockname()[1]}"
-
-
-def test_nobody_there(tmp_path: Path) -> None:
+def test_nobody_there(tmp_path: Path, nowhere: str) -> None:
     with pytest.raises(ScannerError, match="refused") as caught:
-        ask(access(nowhere()))
+        ask(access(nowhere))
     assert caught.value.unreachable
     with pytest.raises(ScannerError, match="No such file"):
         ask(MySqlAccess(MySqlServer(f"{tmp_path}/none", 1, "d", "u"), "", None, 1))

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qpsmtpd.mail.headers import Headers
+from qpsmtpd.mail.headers import Headers, composed
 
 Change = Callable[..., None]
 
@@ -316,9 +316,18 @@ class TestChanges:
         headers.prepend("Received", "r")
         assert bytes(headers) == b"Received: r\r\nFrom : a@b\r\n" + end
 
+    def test_several_fields_go_on_top_in_their_order(self, end: bytes, looked_up: bool) -> None:
+        headers = self.start(b"\tx\r\n", end, looked_up)
+        headers.put_on_top(composed("A", "1"), composed("B", "2"))
+        headers.put_on_top(composed("C", "3"))
+        assert bytes(headers) == b"C: 3\r\nA: 1\r\nB: 2\r\nX-Unparsed:\tx\r\n" + end
 
-def test_first_lines_stay_when_nothing_is_prepended() -> None:
+
+@pytest.mark.parametrize("looked_up", [False, True])
+def test_first_lines_stay_when_nothing_is_prepended(looked_up: bool) -> None:
     headers = Headers.parse(b"From a@b Mon\r\nA: 1\r\n")
+    assert not looked_up or headers.get("A") == "1"
+    headers.put_on_top()
     headers.append("B", "2")
     assert bytes(headers) == b"From a@b Mon\r\nA: 1\r\nB: 2\r\n"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from qpsmtpd.mail.notes import Note, Notes
+from qpsmtpd.mail.notes import Note, Noted, Notes
 
 LISTED = Note[str]("dnsbl.listed")
 COUNT = Note[int]("count")
@@ -60,3 +60,10 @@ def test_a_note_is_not_an_attribute() -> None:
     """What is misspelt fails at once."""
     with pytest.raises(AttributeError):
         Notes().listed = "x"  # type: ignore[attr-defined]
+
+
+def test_each_has_notes_of_its_own() -> None:
+    one, other = Noted(), Noted()
+    one.notes[COUNT] = 1
+    assert (one.notes.get(COUNT), other.notes.get(COUNT)) == (1, None)
+    assert one.notes is one.notes

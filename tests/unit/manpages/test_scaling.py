@@ -44,7 +44,7 @@ def test_more_messages_need_more() -> None:
         assert less.cores < more.cores and less.lookups * 100 == more.lookups
         assert less.store_memory < more.store_memory
     assert small.cores == small.masters == middle.masters == 1
-    assert middle.cores == round(1000 * (1 / 1162 + 8 * 27e-6) / 0.5 + 0.5) == 3
+    assert middle.cores == round(1000 * (1 / 1483 + 8 * 27e-6) / 0.5 + 0.5) == 2
     assert Site(10**9).entries == Site(10**8).entries
 
 

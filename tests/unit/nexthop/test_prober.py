@@ -15,6 +15,7 @@ from qpsmtpd.nexthop import prober as module
 from qpsmtpd.nexthop.hopreply import HopReply
 from qpsmtpd.nexthop.prober import Prober, meaning
 from qpsmtpd.nexthop.target import Target
+from tests.ports import refusing_port
 from tests.unit.nexthop.fake import DROP, FakeHop
 
 USER = parse_forward_path("<u@example.test>")
@@ -109,9 +110,9 @@ async def test_who_answers_no_questions_refuses_nobody(answers: dict[str, Any]) 
 
 
 async def test_nobody_is_there() -> None:
-    async with FakeHop() as hop:
-        port = hop.port
-    verification = await Prober(Target(host="127.0.0.1", port=port, hello="mx")).verify(USER)
+    with refusing_port() as port:
+        prober = Prober(Target(host="127.0.0.1", port=port, hello="mx"))
+        verification = await prober.verify(USER)
     assert verification.answer == "unavailable"
     assert "cannot connect" in verification.reason
 

@@ -17,8 +17,8 @@ from qpsmtpd.config.problems import ConfigErrors
 from qpsmtpd.plugins.http_config import HttpConfig
 from qpsmtpd.testing import FakeSystem, a_plugin, findings_of, serve
 from tests.unit.client import Client, on_both_loops
-from tests.unit.scanners.fake import NONSENSE, SILENT, Answer, Early, fake_scanner, nobody
-from tests.web_server import PAGE, WebServer, web_server
+from tests.unit.scanners.fake import NONSENSE, SILENT, Answer, Early, fake_scanner
+from tests.web_server import PAGE, WebServer, dead_web_server, web_server
 
 LINES = [b"# comment", b"", b" a@example.com ", b"b@example.com\r"]
 FILES = {"/badmailfrom": b"\n".join(LINES), "/empty": b"# nothing\n"}
@@ -254,26 +254,23 @@ async def test_domains_of_the_server(tmp_path: Path) -> None:
 
 
 async def test_no_start_without_files(tmp_path: Path) -> None:
-    async with web_server({}) as server:
-        pass
-    (tmp_path / "plugins").write_text("\n".join(chain(server, tmp_path)["plugins"]))
-    with pytest.raises(ConfigErrors, match="/rcpthosts: cannot connect"):
-        await load([tmp_path], {})
+    with dead_web_server() as server:
+        (tmp_path / "plugins").write_text("\n".join(chain(server, tmp_path)["plugins"]))
+        with pytest.raises(ConfigErrors, match="/rcpthosts: cannot connect"):
+            await load([tmp_path], {})
 
 
 async def test_faults_that_are_skipped(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    async with web_server({}) as server:
-        pass
-    with caplog.at_level(logging.WARNING):
+    with dead_web_server() as server, caplog.at_level(logging.WARNING):
         assert await codes(chain(server, tmp_path, " on_fault=skip")) == [550, 250]
     assert "does not supply file=rcpthosts" in caplog.text
 
 
-async def test_examine(tmp_path: Path) -> None:
+async def test_examine(tmp_path: Path, nowhere: str) -> None:
     system = FakeSystem(Path("/"))
     async with web_server(FILES) as server:
         for line, severity in (("", "OK"), (" files badmailfrom", "OK"), (" files x", "ERROR")):
             [finding] = await findings_of(await asker(server.url + line, tmp_path), system)
             assert finding.severity.name == severity
-    [finding] = await findings_of(await asker(f"http://{await nobody()}/", tmp_path), system)
+    [finding] = await findings_of(await asker(f"http://{nowhere}/", tmp_path), system)
     assert "cannot connect" in str(finding)

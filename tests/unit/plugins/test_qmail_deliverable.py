@@ -23,7 +23,6 @@ from tests.unit.scanners.fake import (
     Answer,
     Early,
     fake_scanner,
-    nobody,
     with_content_length,
 )
 
@@ -142,8 +141,8 @@ async def test_nonsense(lie: Answer, line: str, verdict: str) -> None:
 
 
 @pytest.mark.parametrize(("line", "verdict"), [("", ""), ("on_error defer", LATER)])
-async def test_nobody_there(line: str, verdict: str) -> None:
-    assert await reply(await asker(f"server {await nobody()} {line}"), NOBODY) == verdict
+async def test_nobody_there(line: str, verdict: str, nowhere: str) -> None:
+    assert await reply(await asker(f"server {nowhere} {line}"), NOBODY) == verdict
 
 
 # --- smtproutes -----------------------------------------------------------------------------

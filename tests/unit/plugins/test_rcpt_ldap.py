@@ -15,7 +15,7 @@ from qpsmtpd.testing import FakeSystem, a_plugin, findings_of
 from tests.unit.logins.fake import each_lie, fake_back_end
 from tests.unit.logins.fakedirectory import BASE, BIND, EXTENDED, SEARCH, directory, tlv
 from tests.unit.recipients.asking import LATER, NO, NOBODY, OURS, USER, reply
-from tests.unit.scanners.fake import SILENT, Answer, nobody
+from tests.unit.scanners.fake import SILENT, Answer
 
 
 async def ask(line: str, address: str = USER, file: list[str] | None = None) -> str:
@@ -84,8 +84,8 @@ async def test_nonsense(lie: Answer) -> None:
         assert await ask(line) == LATER
 
 
-async def test_nobody_there() -> None:
-    host, _, port = (await nobody()).partition(":")
+async def test_nobody_there(nowhere: str) -> None:
+    host, _, port = nowhere.partition(":")
     assert await ask(f"ldap_host {host} ldap_port {port} {BASE}") == LATER
 
 

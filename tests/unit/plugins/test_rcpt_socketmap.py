@@ -13,7 +13,7 @@ from qpsmtpd.testing import FakeSystem, a_plugin, findings_of
 from tests.socketmap_server import socketmap_server
 from tests.unit.client import on_both_loops
 from tests.unit.recipients.asking import LATER, NO, NOBODY, OURS, USER, reply
-from tests.unit.scanners.fake import NONSENSE, SILENT, Answer, Early, fake_scanner, nobody
+from tests.unit.scanners.fake import NONSENSE, SILENT, Answer, Early, fake_scanner
 
 
 async def asker(line: str) -> RcptSocketmap:
@@ -59,9 +59,9 @@ async def test_nonsense(lie: Answer) -> None:
         assert await reply(plugin, NOBODY) == LATER
 
 
-async def test_the_second_server_stands_in() -> None:
+async def test_the_second_server_stands_in(nowhere: str) -> None:
     async with socketmap_server({USER: ""}) as server:
-        plugin = await asker(f"{await nobody()},{server.place} users")
+        plugin = await asker(f"{nowhere},{server.place} users")
         assert await reply(plugin, USER) == ""
         assert await reply(plugin, NOBODY) == NO
 

@@ -22,7 +22,7 @@ from tests.stream_server import port_of, stream_server
 from tests.unit.client import until
 from tests.unit.logins.fakemysql import OK, failure, fake_mysql, packet, rows
 from tests.unit.recipients.asking import LATER, NO, NOBODY, USER, reply
-from tests.unit.scanners.fake import NONSENSE, SILENT, Answer, Early, fake_scanner, nobody
+from tests.unit.scanners.fake import NONSENSE, SILENT, Answer, Early, fake_scanner
 
 QUERY = "query SELECT active FROM users WHERE address = %s"
 
@@ -225,8 +225,8 @@ async def test_nothing_without_tls(tmp_path: Path) -> None:
         said.clear()
 
 
-async def test_nobody_there() -> None:
-    plugin = await asker(f"database postgresql://u@{await nobody()}/d {QUERY}")
+async def test_nobody_there(nowhere: str) -> None:
+    plugin = await asker(f"database postgresql://u@{nowhere}/d {QUERY}")
     assert await reply(plugin, USER) == LATER
 
 

@@ -26,7 +26,6 @@ from tests.unit.scanners.fake import (
     Answer,
     FakeScanner,
     fake_scanner,
-    nobody,
     with_content_length,
 )
 from tests.unit.scanners.test_rspamd import ANSWER
@@ -167,10 +166,10 @@ async def test_nonsense_is_no_verdict(answer: Answer, on_error: str) -> None:
     assert SPAM_RESULTS not in tx.notes
 
 
-async def test_the_next_host(tmp_path: Path) -> None:
+async def test_the_next_host(tmp_path: Path, nowhere: str) -> None:
     path = tmp_path / "s"
     async with fake_scanner(with_content_length, answering(action="reject"), path=path):
-        plugin = await a_plugin(Rspamd, f"{await nobody()},{path}")
+        plugin = await a_plugin(Rspamd, f"{nowhere},{path}")
         verdict = await plugin.hook_data_post(a_transaction(message=MESSAGE))
     assert verdict is not None
     assert verdict.decision is Decision.DENY

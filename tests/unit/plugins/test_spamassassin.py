@@ -26,7 +26,6 @@ from tests.unit.scanners.fake import (
     Answer,
     FakeScanner,
     fake_scanner,
-    nobody,
     with_content_length,
 )
 from tests.unit.scanners.test_spamd import HAM, SPAM, answering
@@ -144,19 +143,18 @@ async def test_nonsense_is_no_verdict(
     assert tx.session.karma == 0
 
 
-async def test_nobody_listens() -> None:
-    place = await nobody()
-    plugin = await a_plugin(Spamassassin, f"reject 1 spamd_socket={place}")
+async def test_nobody_listens(nowhere: str) -> None:
+    plugin = await a_plugin(Spamassassin, f"reject 1 spamd_socket={nowhere}")
     for _ in range(3):
         verdict = await plugin.hook_data_post(a_transaction(message=MESSAGE))
         assert verdict is not None
         assert verdict.decision is Decision.DEFER
 
 
-async def test_several_hosts_and_a_socket(tmp_path: Path) -> None:
+async def test_several_hosts_and_a_socket(tmp_path: Path, nowhere: str) -> None:
     path = tmp_path / "s"
     async with fake_scanner(with_content_length, BAD, path=path):
-        line = f"reject 1 spamd_socket {await nobody()},{path}"
+        line = f"reject 1 spamd_socket {nowhere},{path}"
         plugin = await a_plugin(Spamassassin, line)
         for _ in range(3):
             verdict = await plugin.hook_data_post(a_transaction(message=MESSAGE))
@@ -303,11 +301,10 @@ async def test_wrong_options(line: str, problem: str) -> None:
         await a_plugin(Spamassassin, line)
 
 
-async def test_doctor(tmp_path: Path) -> None:
+async def test_doctor(tmp_path: Path, nowhere: str) -> None:
     system = FakeSystem(tmp_path)
     async with fake_scanner(lambda _request: True, b"SPAMD/1.5 0 PONG\r\n") as scanner:
-        place = await nobody()
-        plugin = await a_plugin(Spamassassin, f"spamd_socket {scanner.place},{place}")
+        plugin = await a_plugin(Spamassassin, f"spamd_socket {scanner.place},{nowhere}")
         good, bad = await findings_of(plugin, system)
     assert (good.severity.name, good.subject) == ("OK", f"spamassassin {scanner.place}")
     assert (bad.severity.name, bad.text) == ("ERROR", "cannot connect: Connection refused")

@@ -89,12 +89,6 @@ async def fake_scanner(
         yield scanner
 
 
-async def nobody() -> str:
-    """A place where nobody listens."""
-    async with fake_scanner(lambda _request: True, b"") as scanner:
-        return scanner.place
-
-
 #: What no scanner says on purpose, whatever its protocol is.
 NONSENSE: tuple[Answer, ...] = (
     SILENT,

@@ -25,7 +25,6 @@ from tests.unit.scanners.fake import (
     Early,
     Endless,
     fake_scanner,
-    nobody,
 )
 
 ASKED = b"what?\n"
@@ -91,9 +90,9 @@ async def test_failures(answer: Answer, problem: str) -> None:
 
 
 @on_both_loops
-async def test_the_first_place_that_works_is_used() -> None:
+async def test_the_first_place_that_works_is_used(nowhere: str) -> None:
     async with fake_scanner(complete, DROP) as bad, fake_scanner(complete, OK) as good:
-        places = [await nobody(), bad.place, good.place]
+        places = [nowhere, bad.place, good.place]
         assert await a_service(places).ask(ask) == b"OK"
         assert await a_service(list(reversed(places))).ask(ask) == b"OK"
     assert len(bad.requests) == 1
@@ -104,11 +103,10 @@ async def test_a_place_that_is_silent_leaves_time_for_the_next() -> None:
         assert await a_service([slow.place, good.place], timeout=1).ask(ask) == b"OK"
 
 
-async def test_places_that_are_down_are_not_asked() -> None:
-    place = await nobody()
-    asked = a_service([place])
+async def test_places_that_are_down_are_not_asked(nowhere: str) -> None:
+    asked = a_service([nowhere])
     for problem in ("cannot connect", "down: cannot connect"):
-        with pytest.raises(ScannerError, match=f"{place}: {problem}"):
+        with pytest.raises(ScannerError, match=f"{nowhere}: {problem}"):
             await asked.ask(ask)
 
 

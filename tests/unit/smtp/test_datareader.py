@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import tracemalloc
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -423,8 +423,8 @@ def test_limits(limits: DataLimits, stream: bytes, fault: DataFault | None) -> N
 def test_each_limit_alone_is_exact(limit: str) -> None:
     size = {"size": 25, "line": 4, "header": 14, "header_fields": 2}[limit]
     stream = MESSAGE + END
-    assert read([stream], GENEROUS._replace(**{limit: size})).fault is None
-    assert read([stream], GENEROUS._replace(**{limit: size - 1})).fault is not None
+    assert read([stream], replace(GENEROUS, **{limit: size})).fault is None
+    assert read([stream], replace(GENEROUS, **{limit: size - 1})).fault is not None
 
 
 @pytest.mark.parametrize(
@@ -434,7 +434,7 @@ def test_each_limit_alone_is_exact(limit: str) -> None:
 )
 def test_a_faulty_message_costs_no_memory(block: bytes) -> None:
     """30 MB, such as a single line without end."""
-    reader = DataReader(MemorySpool(), GENEROUS._replace(size=100_000))
+    reader = DataReader(MemorySpool(), replace(GENEROUS, size=100_000))
     tracemalloc.start()
     try:
         for _ in range(480):
@@ -450,7 +450,7 @@ def test_a_faulty_message_costs_no_memory(block: bytes) -> None:
 @pytest.mark.parametrize("stored", [b"a: b\r\n" * 20_000, b"\r\n" + b"text\r\n" * 20_000])
 def test_what_was_stored_before_the_fault_is_freed(stored: bytes) -> None:
     spool = MemorySpool()
-    reader = DataReader(spool, GENEROUS._replace(header_fields=30_000))
+    reader = DataReader(spool, replace(GENEROUS, header_fields=30_000))
     tracemalloc.start()
     try:
         reader.feed(stored)

@@ -3,16 +3,19 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, cast
 
-from qpsmtpd.smtp.deadlines import NEVER, Deadlines
+import pytest
+
+from qpsmtpd.smtp.deadlines import NEVER, Deadlines, Watch
 from tests.unit.fakeloop import FakeLoop
 
 
 def started(**seconds: float) -> tuple[FakeLoop, Deadlines, list[float]]:
     loop = FakeLoop()
     late: list[float] = []
-    deadlines = Deadlines(cast("Any", loop))
+    deadlines = Deadlines(Watch(cast("Any", loop)))
     times = {"command": 5.0, "data": 3.0, "session": 60.0} | seconds
     deadlines.start(lambda: late.append(loop.now), **times)
     return loop, deadlines, late
@@ -135,6 +138,60 @@ def test_nothing_comes_after_the_end() -> None:
     deadlines.shorten(1.0)
     loop.advance(1000.0)
     assert late == []
+
+
+def several(number: int) -> tuple[FakeLoop, list[Deadlines]]:
+    loop = FakeLoop()
+    watch = Watch(cast("Any", loop))
+    return loop, [Deadlines(watch) for _ in range(number)]
+
+
+def test_many_connections_have_one_timer_for_a_second() -> None:
+    loop, all_deadlines = several(10)
+    late: list[int] = []
+    for number, deadlines in enumerate(all_deadlines):
+        deadlines.start(partial(late.append, number), command=60.0, data=60.0, session=600.0)
+        loop.advance(0.05)
+    assert len(loop.handles) == 1
+    for deadlines in all_deadlines[:5]:
+        deadlines.stop()
+    loop.advance(59.4)
+    assert late == []
+    loop.advance(0.475)
+    assert late == [5, 6, 7]
+
+
+def test_whoever_is_late_may_end_others() -> None:
+    loop, all_deadlines = several(2)
+    late: list[float] = []
+
+    def end_all() -> None:
+        late.append(loop.now)
+        for each in all_deadlines:
+            each.stop()
+
+    for deadlines in all_deadlines:
+        deadlines.start(end_all, command=60.0, data=60.0, session=600.0)
+    loop.advance(1000.0)
+    assert late == [160.0]
+
+
+def test_a_fault_at_one_leaves_the_others_watched() -> None:
+    loop, all_deadlines = several(3)
+    late: list[float] = []
+
+    def fail() -> None:
+        late.append(loop.now)
+        raise RuntimeError
+
+    for deadlines in all_deadlines:
+        # They are looked at in time, and due already then.
+        deadlines.start(fail, command=60.0, data=60.0, session=600.0)
+        deadlines.due = 0.0
+    for _ in all_deadlines:
+        with pytest.raises(RuntimeError):
+            loop.advance(100.0)
+    assert late == [160.0] * 3
 
 
 def test_one_deadline_may_be_left_for_the_end() -> None:

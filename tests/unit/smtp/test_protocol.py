@@ -21,6 +21,7 @@ from qpsmtpd.mail.session import ReverseNames
 from qpsmtpd.mail.spoolmemory import SpoolMemory
 from qpsmtpd.smtp import protocol
 from qpsmtpd.smtp.connection import ClientGoneError, LineTooLongError
+from qpsmtpd.smtp.deadlines import Watch
 from qpsmtpd.smtp.protocol import HIGH_WATER, SmtpProtocol, endpoint
 from qpsmtpd.smtp.tarpit import Tarpit
 from qpsmtpd.testing import serve
@@ -64,6 +65,7 @@ class FakeHost:
         self.snapshot = a_snapshot(Catcher(), **settings)
         self.memory = SpoolMemory()
         self.tarpit = Tarpit()
+        self.watch = Watch(asyncio.get_running_loop())
 
     def admit(self, _protocol: SmtpProtocol, _ip: str) -> int:
         return 1

@@ -146,6 +146,22 @@ async def test_the_time_for_a_message_ends_with_it(tmp_path: Path) -> None:
 
 
 @on_both_loops
+async def test_the_time_for_a_message_in_chunks_ends_with_it(tmp_path: Path) -> None:
+    """Also when its last chunk came together with the next command, and nothing had to be read."""
+    async with serve(catching(tmp_path)) as serving:
+        client = await (await Client.connect(serving.host, serving.port)).greeted()
+        await client.commands(*ENVELOPE)
+        client.send(b"BDAT 14\r\nSubject: x\r\n\r\n")
+        assert (await client.reply()).startswith("250 2.0.0 Chunk taken")
+        client.send(b"BDAT 6 LAST\r\nbody\r\nNOOP\r\n")
+        assert await client.reply() == "250 2.0.0 Caught"
+        assert await client.reply() == "250 2.0.0 OK"
+        await until(lambda: wire_of(serving)._waiter is not None)
+        assert wire_of(serving)._deadlines.message_end == NEVER
+        await client.close()
+
+
+@on_both_loops
 async def test_a_client_that_never_pauses_ends_with_the_session(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

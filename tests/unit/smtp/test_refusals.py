@@ -256,9 +256,7 @@ async def test_both_transactions_end_when_a_second_mail_is_cut_off() -> None:
     await reach(connection, *STATES["RCPT"])
     first = connection.session.transaction
     plugin.gate = asyncio.Event()
-    task = asyncio.get_running_loop().create_task(
-        execute(connection, b"MAIL FROM:<second@x.example>")
-    )
+    task = asyncio.ensure_future(execute(connection, b"MAIL FROM:<second@x.example>"))
     await asyncio.sleep(0)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):

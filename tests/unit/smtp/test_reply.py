@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from qpsmtpd.smtp.reply import MAX_TEXT, Reply
+from qpsmtpd.smtp.reply import MAX_TEXT, Reply, _encoded, _whole
 
 
 @pytest.mark.parametrize(
@@ -52,6 +52,16 @@ def test_whatever_a_plugin_says_is_a_reply(code: int, status: str, text: str) ->
     for line in lines:
         assert re.fullmatch(rf"{code}{prefix.replace(' ', '-', 1)}[ -~]*", line.decode())
     assert all(len(line) + 2 <= 512 for line in (*lines, last))
+
+
+@given(
+    status=st.sampled_from(["", "2.0.0"]),
+    text=st.text(st.sampled_from("ab \n\r\tü\x85\u2028"), max_size=12),
+    times=st.sampled_from([1, MAX_TEXT // 4]),
+)
+@example(status="", text="a\n", times=1)
+def test_the_first_line_apart_makes_no_difference(status: str, text: str, times: int) -> None:
+    assert _encoded(250, status, text * times) == _whole(250, status, text * times)
 
 
 def test_positive() -> None:

@@ -91,11 +91,12 @@ def test_received_info_of_tls_and_auth() -> None:
 async def test_received() -> None:
     tx = a_transaction(session=a_session(ehlo="he(lo", client_name="cli ent.example"))
     await tx.session.resolve_client_name()
-    value = value_of(received(tx, ReceivedInfo("ESMTPS", "(TLSv1.3)", ""), "mx.example", "2.0"))
+    tx.session.tls = TlsInfo("TLSv1.3", "CIPHER")
+    value = value_of(received(tx, "mx.example", "2.0"))
     *lines, date = value.split("\r\n\t")
     assert lines == [
         "from he?lo (cli?ent.example [192.0.2.1])",
-        "(TLSv1.3)",
+        "(TLSv1.3 with cipher CIPHER)",
         f"by mx.example (qpsmtpd/2.0) with ESMTPS id {tx.id};",
     ]
     assert parsedate_to_datetime(date).tzinfo is not None
@@ -103,7 +104,7 @@ async def test_received() -> None:
 
 def test_received_without_a_name_and_tls() -> None:
     tx = a_transaction(session=a_session("2001:db8::1", helo="client.example"))
-    value = value_of(received(tx, received_info(tx), "mx.example", "2.0"))
+    value = value_of(received(tx, "mx.example", "2.0"))
     assert value.startswith("from client.example ([IPv6:2001:db8::1])\r\n\tby mx.example ")
     assert "with SMTP id" in value
 
@@ -112,7 +113,7 @@ def test_received_without_a_name_and_tls() -> None:
 def test_received_is_a_header_field_whatever_the_client_says(hello: str, name: str) -> None:
     tx = a_transaction(session=a_session(ehlo=hello or "x"))
     tx.session.client_name = name
-    field = received(tx, received_info(tx), "mx.example", "2.0")
+    field = received(tx, "mx.example", "2.0")
     headers = Headers.parse(b"Subject: x\r\n")
     headers.prepend("Received", value_of(field))
     assert headers.fields()[0] == field

@@ -26,7 +26,7 @@ from tests.unit.logins.fake import (
     fake_back_end,
     log_in,
 )
-from tests.unit.scanners.fake import Answer, nobody
+from tests.unit.scanners.fake import Answer
 
 GREETING = b"VERSION\t1\t2\nMECH\tPLAIN\tplaintext\nSPID\t1\nCUID\t1\nCOOKIE\tab\nDONE\n"
 
@@ -107,8 +107,8 @@ async def test_greetings(greeting: bytes, problem: str) -> None:
         assert b"resp=" not in server.said
 
 
-async def test_nobody_there(tmp_path: Path) -> None:
-    reason = assert_temporary(await log_in(AuthDovecot, await nobody()))
+async def test_nobody_there(tmp_path: Path, nowhere: str) -> None:
+    reason = assert_temporary(await log_in(AuthDovecot, nowhere))
     assert "Connection refused" in reason
     reason = assert_temporary(await log_in(AuthDovecot, str(tmp_path / "socket")))
     assert reason.startswith("user='user@example.test': ")

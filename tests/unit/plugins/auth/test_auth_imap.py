@@ -26,7 +26,7 @@ from tests.unit.logins.fake import (
     fake_back_end,
     log_in,
 )
-from tests.unit.scanners.fake import Answer, nobody
+from tests.unit.scanners.fake import Answer
 
 READY = b"* OK ready\r\n"
 CAPABLE = b"* CAPABILITY IMAP4rev1\r\nb OK\r\n"
@@ -85,8 +85,8 @@ async def test_nonsense(lie: Answer, before: int) -> None:
         assert_temporary(await log_in(AuthImap, line_for(server.place, more)))
 
 
-async def test_nobody_there() -> None:
-    assert "refused" in assert_temporary(await log_in(AuthImap, line_for(await nobody())))
+async def test_nobody_there(nowhere: str) -> None:
+    assert "refused" in assert_temporary(await log_in(AuthImap, line_for(nowhere)))
 
 
 @each_unreadable

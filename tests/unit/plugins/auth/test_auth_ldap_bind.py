@@ -31,7 +31,7 @@ from tests.unit.logins.fakedirectory import (
     directory,
     tlv,
 )
-from tests.unit.scanners.fake import Answer, nobody
+from tests.unit.scanners.fake import Answer
 
 #: Of the line: it is never reached.
 TIMEOUT = "ldap_timeout 60"
@@ -119,8 +119,8 @@ async def test_nonsense(lie: Answer) -> None:
         assert_temporary(await log_in(AuthLdapBind, line))
 
 
-async def test_nobody_there() -> None:
-    host, _, port = (await nobody()).partition(":")
+async def test_nobody_there(nowhere: str) -> None:
+    host, _, port = nowhere.partition(":")
     assert_temporary(await log_in(AuthLdapBind, f"ldap_host {host} ldap_port {port} {BASE}"))
 
 

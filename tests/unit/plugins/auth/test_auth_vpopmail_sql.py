@@ -17,7 +17,7 @@ from qpsmtpd.plugins.auth.auth_vpopmail_sql import DSN, PASSWORD_FILE, USER, Aut
 from qpsmtpd.testing import FakeSystem, a_plugin, findings_of
 from tests.unit.logins.fake import assert_temporary, log_in
 from tests.unit.logins.fakemysql import OK, failure, fake_mysql, packet, rows
-from tests.unit.logins.test_mysql import each_lie, nowhere
+from tests.unit.logins.test_mysql import each_lie
 from tests.unit.scanners.fake import SILENT, Answer
 
 HASH = "$1$abcdefgh$eKehL.s8tG6zTf8hBtmEF."
@@ -77,8 +77,8 @@ async def test_nonsense(lie: Answer, before: int) -> None:
     assert_temporary(await verdict_on("geheim", *answers, more=more), "geheim")
 
 
-async def test_nobody_there() -> None:
-    verdict = await log_in(AuthVpopmailSql, "", "u@example.test", "x", config=config(nowhere()))
+async def test_nobody_there(nowhere: str) -> None:
+    verdict = await log_in(AuthVpopmailSql, "", "u@example.test", "x", config=config(nowhere))
     assert "refused" in assert_temporary(verdict)
 
 

@@ -19,7 +19,7 @@ from tests.unit.logins.fake import (
     fake_back_end,
     log_in,
 )
-from tests.unit.scanners.fake import Answer, nobody
+from tests.unit.scanners.fake import Answer
 
 GREETING = b"+OK\r\n"
 
@@ -68,8 +68,8 @@ async def test_nonsense(lie: Answer, before: int) -> None:
         assert_temporary(await log_in(AuthVpopmaild, line_for(server.place, more), password="x"))
 
 
-async def test_nobody_there() -> None:
-    verdict = await log_in(AuthVpopmaild, line_for(await nobody()), password="x")
+async def test_nobody_there(nowhere: str) -> None:
+    verdict = await log_in(AuthVpopmaild, line_for(nowhere), password="x")
     assert "refused" in assert_temporary(verdict)
 
 

@@ -20,7 +20,6 @@ from tests.unit.scanners.fake import (
     Early,
     FakeScanner,
     fake_scanner,
-    nobody,
 )
 from tests.unit.scanners.test_clamd import clamd_request
 
@@ -110,9 +109,9 @@ async def test_a_message_that_clamd_does_not_take(caplog: pytest.LogCaptureFixtu
     assert "StreamMaxLength" in caplog.text
 
 
-async def test_the_next_host(tmp_path: Path) -> None:
+async def test_the_next_host(tmp_path: Path, nowhere: str) -> None:
     async with fake_scanner(clamd_request, VIRUS, path=tmp_path / "s"):
-        line = f"clamd_socket {await nobody()},{tmp_path / 's'}"
+        line = f"clamd_socket {nowhere},{tmp_path / 's'}"
         plugin = await a_plugin(Clamdscan, line)
         verdict = await plugin.hook_data_post(a_transaction(message=MESSAGE))
     assert verdict is not None
