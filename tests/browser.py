@@ -8,7 +8,6 @@ import base64
 import itertools
 import json
 import re
-import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
@@ -16,8 +15,6 @@ from pathlib import Path
 from typing import Any
 
 from aiohttp import ClientSession, ClientWebSocketResponse, WSMsgType
-
-CHROMIUM = shutil.which("chromium")
 
 #: Nothing is asked of anybody but this machine, by the browser itself neither.
 _OPTIONS = (
@@ -137,8 +134,7 @@ class Tab:
 @asynccontextmanager
 async def a_tab(directory: Path, options: Sequence[str] = ()) -> AsyncIterator[Tab]:
     """A tab of a browser of its own, whose files are in that directory."""
-    assert CHROMIUM
-    words = (CHROMIUM, *_OPTIONS, f"--user-data-dir={directory}", *options, "about:blank")
+    words = ("chromium", *_OPTIONS, f"--user-data-dir={directory}", *options, "about:blank")
     browser = await asyncio.create_subprocess_exec(
         *words, stderr=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.DEVNULL
     )

@@ -15,6 +15,7 @@ import hashlib
 import os
 import re
 import shutil
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -31,6 +32,7 @@ GUEST_RESULTS = "/var/lib/qpsmtpd-test"
 
 # systemd and D-Bus are not part of a minimal Debian, and every system here can be booted.
 BASE_PACKAGES = "ca-certificates,dbus,systemd-sysv"
+_INSTALL = ("apt-get", "-qq", "install", "--yes", "--no-install-recommends")
 HOST_TOOLS = {"mmdebstrap": "mmdebstrap", "systemd-nspawn": "systemd-container"}
 
 PLENTY = 3 * 1024**3  # bytes; a system takes a tenth of it
@@ -244,10 +246,39 @@ def install_on_host(tools: Mapping[str, str]) -> None:
     """Have these programs on this machine, each from its package.  Raises RuntimeError."""
     missing = [package for tool, package in tools.items() if not shutil.which(tool)]
     if missing:
-        with locked(cache_directory() / "host-tools.lock"):
-            run(("apt-get", "-qq", "update"), INSTALL_TIMEOUT)
-            apt_install = ("apt-get", "-qq", "install", "--yes", "--no-install-recommends")
-            run((*apt_install, *missing), INSTALL_TIMEOUT)
+        with _package_lists():
+            run((*_INSTALL, *missing), INSTALL_TIMEOUT)
+
+
+def unpack_package(package: str, target: Path) -> None:
+    """Have a package, and what it needs beyond what is installed, unpacked but not installed.
+
+    Nothing of it is started, as a service would be.  Raises RuntimeError.
+    """
+    target.parent.mkdir(exist_ok=True)
+    with locked(target.with_suffix(".lock")):
+        if not target.exists():
+            with tempfile.TemporaryDirectory(dir=target.parent) as work:
+                _download_and_unpack(package, Path(work)).rename(target)
+
+
+def _download_and_unpack(package: str, work: Path) -> Path:
+    archives, root = work / "archives", work / "root"
+    (archives / "partial").mkdir(parents=True)
+    where = ("-o", f"Dir::Cache::archives={archives}", "-o", "APT::Sandbox::User=root")
+    with _package_lists():
+        run((*_INSTALL, *where, "--download-only", package), INSTALL_TIMEOUT)
+    for archive in archives.glob("*.deb"):
+        run(("dpkg-deb", "--extract", str(archive), str(root)), INSTALL_TIMEOUT)
+    return root
+
+
+@contextmanager
+def _package_lists() -> Iterator[None]:
+    """Fresh lists of packages.  apt does not wait for another apt that fetches them: we do."""
+    with locked(cache_directory() / "apt.lock"):
+        run(("apt-get", "-qq", "update"), INSTALL_TIMEOUT)
+        yield
 
 
 def _cached(name: str, build: Callable[[Path], None]) -> Path:

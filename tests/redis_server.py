@@ -18,14 +18,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.debian_system import unavailable
-from tests.isolation import ENVIRONMENT, locked, run
+from tests.debian_system import unavailable, unpack_package
+from tests.isolation import ENVIRONMENT
 from tests.ports import free_port
 
 CACHE = Path(__file__).parents[1] / ".cache" / "redis-server"
-DOWNLOAD_TIMEOUT = 300.0  # seconds
-
-_APT = ("apt-get", "-qq", "-o", "DPkg::Lock::Timeout=120")
 
 
 def program() -> tuple[str, dict[str, str]]:
@@ -35,26 +32,9 @@ def program() -> tuple[str, dict[str, str]]:
         return installed, ENVIRONMENT
     if unavailable() and not CACHE.exists():
         pytest.skip("needs redis-server (apt install redis-server)")
-    CACHE.parent.mkdir(exist_ok=True)
-    with locked(CACHE.with_suffix(".lock")):
-        if not CACHE.exists():
-            unpack("redis-server", CACHE)
+    unpack_package("redis-server", CACHE)
     libraries = ":".join(map(str, CACHE.glob("usr/lib/*-linux-gnu")))
     return str(CACHE / "usr/bin/redis-server"), {**ENVIRONMENT, "LD_LIBRARY_PATH": libraries}
-
-
-def unpack(package: str, target: Path) -> None:
-    """Download a package of Debian and what it needs beyond what is installed; unpack it."""
-    with tempfile.TemporaryDirectory(dir=target.parent) as name:
-        archives, root = Path(name, "archives"), Path(name, "root")
-        (archives / "partial").mkdir(parents=True)
-        where = ("-o", f"Dir::Cache::archives={archives}", "-o", "APT::Sandbox::User=root")
-        wanted = ("--yes", "--no-install-recommends", "--download-only", package)
-        run((*_APT, "update"), DOWNLOAD_TIMEOUT)
-        run((*_APT, *where, "install", *wanted), DOWNLOAD_TIMEOUT)
-        for archive in archives.glob("*.deb"):
-            run(("dpkg-deb", "--extract", str(archive), str(root)), DOWNLOAD_TIMEOUT)
-        root.rename(target)
 
 
 class RedisServer:

@@ -13,15 +13,13 @@ from typing import Any
 import pytest
 
 from qpsmtpd.decisions.decision import Decision, Said
-from tests.browser import CHROMIUM, Tab, a_tab
+from tests.browser import Tab, a_tab
+from tests.debian_system import install_on_host
 from tests.unit.client import PATIENCE
 from tests.unit.dashboard.examples import Browser, a_dashboard, a_status
 from tests.unit.decisions.examples import a_decision
 
-pytestmark = [
-    pytest.mark.real_systems,
-    pytest.mark.skipif(CHROMIUM is None, reason="needs Debian's package chromium"),
-]
+pytestmark = pytest.mark.real_systems
 
 HOSTILE = "<script>alert(1)</script>\"'><img src=//evil.example/x onerror=alert(2)>"
 LONG = "an-address-without-any-place-where-a-line-could-end" * 4 + "@client.example"
@@ -86,6 +84,11 @@ PAGES = (
     "/services",
     "/nothing",
 )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def chromium() -> None:
+    install_on_host({"chromium": "chromium"})
 
 
 @asynccontextmanager

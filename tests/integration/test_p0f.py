@@ -11,8 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.isolation import locked
-from tests.redis_server import unpack
+from tests.debian_system import unpack_package
 
 CACHE = Path(__file__).parents[2] / ".cache" / "p0f"
 TIMEOUT = 60.0
@@ -54,10 +53,7 @@ watching.wait()
 
 @pytest.mark.real_systems
 def test_p0f_knows_whom_it_has_seen(tmp_path: Path) -> None:
-    CACHE.parent.mkdir(exist_ok=True)
-    with locked(CACHE.with_suffix(".lock")):
-        if not CACHE.exists():
-            unpack("p0f", CACHE)
+    unpack_package("p0f", CACHE)
     libraries = ":".join(map(str, CACHE.glob("**/*-linux-gnu")))
     words = [str(CACHE / "usr/sbin/p0f"), str(CACHE / "etc/p0f/p0f.fp"), str(tmp_path / "s")]
     done = subprocess.run(
