@@ -24,7 +24,15 @@ from tests.bench.comparison import ratio
 from tests.bench.laboratory import Laboratory, ServerError, run_inside
 from tests.bench.report import OURS, last_lines, tables
 from tests.bench.results import Cell, Results
-from tests.bench.servers import AGAINST, PYTHON, SERVERS, Server, serving, serving_all
+from tests.bench.servers import (
+    AGAINST,
+    FORMER_CHAIN,
+    PYTHON,
+    SERVERS,
+    Server,
+    serving,
+    serving_all,
+)
 from tests.bench.trees import HARAKA, RELEASE, TREES, commit, short_name
 from tests.debian_system import CHECKOUT, unavailable
 from tests.isolation import run
@@ -123,7 +131,8 @@ def chosen(arguments: argparse.Namespace) -> Iterator[Task]:
     for case in (CASES[name] for name in _wanted(cases, arguments.only)):
         for server in _wanted(servers, arguments.only):
             turns = (OURS, AGAINST) if server == OURS and arguments.against else (server,)
-            if case.suits(SERVERS[server]):
+            known = arguments.against or server != FORMER_CHAIN
+            if known and case.suits(SERVERS[server]):
                 yield case, tuple(SERVERS[name] for name in turns)
 
 

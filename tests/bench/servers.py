@@ -124,18 +124,25 @@ class Server(ABC):
 
 @dataclass(frozen=True, kw_only=True)
 class Ours(Server):
-    """qpsmtpd of this tree, or of another one."""
+    """qpsmtpd of this tree, or of another one.
+
+    code: the tree that runs, if not this one.  chain: the tree whose shipped files make the chain,
+    if not that one.
+    """
 
     workers: int
     loop: str = "uvloop"
+    code: str = ""
+    chain: str = ""
     setups: tuple[Setup, ...] = tuple(Setup)
 
     def prepare(self, laboratory: Laboratory, home: Path, setup: Setup, port: int) -> Command:
-        source = laboratory.trees[AGAINST] if AGAINST in self.trees else CHECKOUT
+        source = laboratory.trees[self.code] if self.code else CHECKOUT
         config = home / "config"
         cleanup = laboratory.trees["postfix"] / CLEANUP / "cleanup"
         if setup in _OWN_CHAIN:
-            _fill_own_chain(config, source, _OWN_CHAIN[setup])
+            shipped = laboratory.trees[self.chain] if self.chain else source
+            _fill_own_chain(config, shipped, _OWN_CHAIN[setup])
         _fill_qpsmtpd(config, setup, str(home), "/nonexistent", str(cleanup))
         (home / "spool").mkdir(mode=0o700)
         words = (
@@ -406,6 +413,8 @@ def filled(text: str, values: Mapping[str, str]) -> str:
 
 #: The tree, and the server, of the commit that this one is compared with.
 AGAINST = "against"
+#: This tree with the default chain of that commit: the same work, as the chain grows by plugins.
+FORMER_CHAIN = "ours-1-former-chain"
 
 _SMTP_SINK = SmtpSink(name="smtp-sink", title="smtp-sink (C), no checks")
 _POSTFIX = Postfix(name="postfix", title="Postfix smtpd")
@@ -415,7 +424,21 @@ SERVERS: dict[str, Server] = {
     server.name: server
     for server in (
         Ours(name="ours-1", title="qpsmtpd, 1 worker", workers=1),
-        Ours(name=AGAINST, title="qpsmtpd, 1 worker, before", workers=1, trees=(AGAINST,)),
+        Ours(
+            name=AGAINST,
+            title="qpsmtpd, 1 worker, before",
+            workers=1,
+            trees=(AGAINST,),
+            code=AGAINST,
+        ),
+        Ours(
+            name=FORMER_CHAIN,
+            title="qpsmtpd, 1 worker, chain before",
+            workers=1,
+            trees=(AGAINST,),
+            chain=AGAINST,
+            setups=(Setup.DEFAULT_CHAIN, Setup.CHAIN),
+        ),
         Ours(name="ours-2", title="qpsmtpd, 2 workers", workers=2),
         Ours(
             name="ours-1-asyncio", title="qpsmtpd, 1 worker, no uvloop", workers=1, loop="asyncio"

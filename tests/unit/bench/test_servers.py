@@ -15,6 +15,7 @@ from tests.bench.laboratory import Laboratory
 from tests.bench.servers import (
     _OWN_CHAIN,
     AGAINST,
+    FORMER_CHAIN,
     NEXT_HOPS,
     PEERS,
     SERVERS,
@@ -25,6 +26,7 @@ from tests.bench.servers import (
     Setup,
     fill,
 )
+from tests.debian_system import CHECKOUT
 
 
 @pytest.mark.parametrize("setup", Setup)
@@ -98,7 +100,7 @@ def turns(*words: str) -> list[tuple[str, tuple[str, ...]]]:
 
 def test_without_words_everything_is_measured_where_it_makes_sense() -> None:
     everything = pairs()
-    assert {server for server, _ in everything} == set(SERVERS) - {AGAINST}
+    assert {server for server, _ in everything} == set(SERVERS) - {AGAINST, FORMER_CHAIN}
     assert {case for _, case in everything} == set(CASES)
     assert ("perl-prefork", "200-at-once") in everything
     assert ("perl-prefork", "8000-at-once") not in everything
@@ -129,6 +131,13 @@ def test_another_commit_is_measured_in_turns_with_our_one_worker() -> None:
     ]
 
 
+def test_the_chain_of_another_commit_is_measured_where_there_is_one() -> None:
+    found = pairs("--against", "HEAD", "--only", FORMER_CHAIN)
+    assert found == {
+        (FORMER_CHAIN, case) for case in ("200-at-once", "2000-at-once", "8000-at-once", "chain")
+    }
+
+
 def test_servers_that_check_nothing_do_not_refuse() -> None:
     for case in ("strangers-refused", "listed"):
         servers = {server for server, name in pairs("--only", case)}
@@ -146,6 +155,17 @@ def test_our_server_of_another_tree_runs_that_tree(tmp_path: Path) -> None:
     assert command.environment["PYTHONPATH"].split(":")[0] == str(tmp_path)
     # Else Python would take the package from the directory that it is started in.
     assert command.environment["PYTHONSAFEPATH"] == "1"
+    assert (home / "config/badhelo").read_text() == "of the other tree\n"
+
+
+def test_our_server_with_the_chain_of_another_tree_runs_this_tree(tmp_path: Path) -> None:
+    (tmp_path / "etc/qpsmtpd").mkdir(parents=True)
+    (tmp_path / "etc/qpsmtpd/badhelo").write_text("of the other tree\n")
+    home = tmp_path / "home"
+    home.mkdir()
+    laboratory = Laboratory({AGAINST: tmp_path, "postfix": tmp_path}, {}, tmp_path)
+    command = SERVERS[FORMER_CHAIN].prepare(laboratory, home, Setup.CHAIN, 2525)
+    assert command.environment["PYTHONPATH"].split(":")[0] == str(CHECKOUT)
     assert (home / "config/badhelo").read_text() == "of the other tree\n"
 
 
