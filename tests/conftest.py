@@ -7,6 +7,7 @@ import faulthandler
 import gc
 import logging
 import os
+import signal
 import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
@@ -76,6 +77,8 @@ _WATCHDOG = pytest.StashKey[Watchdog]()
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[_WATCHDOG] = Watchdog()
+    # A shell has what it runs in the background ignore it, and so would all that tests start.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
