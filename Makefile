@@ -14,8 +14,9 @@ SHARED := -n auto
 QUICK  := -n $$((2 * $$(nproc))) --hypothesis-profile=check -k "not (test_dialogues and asyncio)"
 # Nothing fails for being slow, but what takes longer is printed: its place is another folder.
 SLOW   := --durations=25 --durations-min=0.5
-# Two systems at a time, and the tests of a file in one process: they share what is booted.
-SYSTEMS := -n 2 --dist loadfile
+# Three systems at a time, as each waits for half of its time; and the tests of a file in one process:
+# they share what is booted.
+SYSTEMS := -n 3 --dist loadfile
 
 # Daemons are started thousands of times, and are not to be compiled each time.
 export PYTHONDONTWRITEBYTECODE =

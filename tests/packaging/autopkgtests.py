@@ -31,7 +31,7 @@ from tests.debian_system import (
 from tests.packaging.package import built
 
 PASS = "PASS"
-BOOT_TIMEOUT = 900.0  # seconds for all tests that share a system
+BOOT_TIMEOUT = 1500.0  # seconds for all tests that share a system; a third of it is usual
 _ARCHIVE = "/srv/archive"
 _USER = "tester"  # who runs tests that do not need root
 _SUMMARY = f"{GUEST_RESULTS}/summary"

@@ -87,4 +87,4 @@ def boot(
         return Outcome({}, str(error))
 
 
-BOOT_TIMEOUT = 600.0  # seconds, with two dozen runs of apt-get
+BOOT_TIMEOUT = 1200.0  # seconds, with two dozen runs of apt-get; a third of it is usual
