@@ -40,7 +40,7 @@ $(STAMP): pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[fast,debian,dev]'
 	@touch $@
 
-check: lint types ## ruff, mypy --strict, unit and dialogue tests: after every change (90 seconds)
+check: lint types ## ruff, mypy --strict, unit and dialogue tests: after every change (one to three minutes)
 	$(PYTEST) $(QUICK) $(SLOW) tests/unit tests/dialogue
 
 lint: venv ## ruff
@@ -57,7 +57,7 @@ dialogue: venv ## SMTP dialogue scripts; FILE=... TO=HOST:PORT runs one against 
 	@if [ -n "$(FILE)" ]; then $(BIN)/qpsmtpd dialogue $(FILE) $(if $(TO),--to $(TO)); \
 	else $(PYTEST) tests/dialogue; fi
 
-test: lint types ## check, and all else that needs neither root nor booted systems (seven minutes)
+test: lint types ## check, and all else that needs neither root nor booted systems (seven to fifteen minutes)
 	$(PYTEST) $(SHARED) -rs -m "not real_systems"
 
 fuzz: venv ## random dialogues and inputs; DIALOGUES=100000 INPUTS=1000000 SEED= FIRST=

@@ -110,7 +110,7 @@ def _plugin(name: str, cls: type[Plugin[Any]]) -> Page:
 
 
 def _place(name: str, cls: type[Plugin[Any]]) -> Iterator[str]:
-    """When a plugin is asked, by whom, and beside which others."""
+    """When a plugin is asked, by what, and alongside which others."""
     yield f"Hooks: {', '.join(cls.hooks()) or 'none'}."
     if cls.after:
         yield f"Belongs after: {', '.join(cls.after)}."

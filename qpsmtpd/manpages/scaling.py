@@ -43,7 +43,7 @@ class Measured:
 
 MEASURED = Measured()
 
-#: DNS look-ups for a message from somebody about whom nothing is cached.
+#: DNS look-ups for a message when nothing is cached about its client and sender.
 LOOKUPS = {
     "the client's name": 2,
     "its SPF record, and two that it includes": 3,

@@ -98,7 +98,7 @@ async def hand_over(
 
     go_on: given the replies to RCPT, of which some are positive and some are not, says whether to
     send the message to the recipients that were accepted.
-    as_client: the next hop takes us for the client, so it is the client whom it refuses.
+    as_client: the next hop takes us for the client, so what it refuses is the client.
     """
     assert tx.message is not None
     if _lacks_utf8(client, tx, recipients):

@@ -131,8 +131,8 @@ def chosen(arguments: argparse.Namespace) -> Iterator[Task]:
     for case in (CASES[name] for name in _wanted(cases, arguments.only)):
         for server in _wanted(servers, arguments.only):
             turns = (OURS, AGAINST) if server == OURS and arguments.against else (server,)
-            known = arguments.against or server != FORMER_CHAIN
-            if known and case.suits(SERVERS[server]):
+            has_chain = arguments.against or server != FORMER_CHAIN
+            if has_chain and case.suits(SERVERS[server]):
                 yield case, tuple(SERVERS[name] for name in turns)
 
 

@@ -12,8 +12,8 @@ option `xoauth2`. The plugin asks the server's introspection endpoint (RFC 7662)
 client `client_id` with the secret in `secret_file`. Both mechanisms are offered under TLS only,
 whatever tls_before_auth says.
 
-A token lets in whom it names (`claim`), if it is active, has not expired, has all of `scope`, and,
-with `audience`, is for that. If the user's program names a user as well, it has to be the same. A
+A token lets in the user it names (`claim`), if it is active, has not expired, has all of `scope`,
+and, with `audience`, is for that. If the user's program names a user as well, it has to be the same. A
 server gives tokens for other purposes too: name a scope or an audience that mail alone has. With
 `domain`, names without a domain are completed.
 
@@ -158,7 +158,7 @@ class AuthOauth(Plugin[AuthOauthOptions]):
         return accept()
 
     async def _user(self, exchange: AuthExchange) -> str:
-        """The user whom a token lets in.  Raises _InvalidTokenError and ScannerError."""
+        """The user that a token lets in.  Raises _InvalidTokenError and ScannerError."""
         try:
             bearer = parse_bearer(exchange.data, exchange.mechanism)
         except ValueError as error:

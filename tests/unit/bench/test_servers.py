@@ -145,27 +145,20 @@ def test_servers_that_check_nothing_do_not_refuse() -> None:
         assert not servers & {"aiosmtpd", "bare", "smtp-sink"}
 
 
-def test_our_server_of_another_tree_runs_that_tree(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("server", "runs_other"), [(AGAINST, True), (FORMER_CHAIN, False)])
+def test_our_servers_with_the_chain_of_another_tree(
+    server: str, runs_other: bool, tmp_path: Path
+) -> None:
     (tmp_path / "etc/qpsmtpd").mkdir(parents=True)
     (tmp_path / "etc/qpsmtpd/badhelo").write_text("of the other tree\n")
     home = tmp_path / "home"
     home.mkdir()
     laboratory = Laboratory({AGAINST: tmp_path, "postfix": tmp_path}, {}, tmp_path)
-    command = SERVERS[AGAINST].prepare(laboratory, home, Setup.CHAIN, 2525)
-    assert command.environment["PYTHONPATH"].split(":")[0] == str(tmp_path)
+    command = SERVERS[server].prepare(laboratory, home, Setup.CHAIN, 2525)
+    code = command.environment["PYTHONPATH"].split(":")[0]
+    assert code == str(tmp_path if runs_other else CHECKOUT)
     # Else Python would take the package from the directory that it is started in.
     assert command.environment["PYTHONSAFEPATH"] == "1"
-    assert (home / "config/badhelo").read_text() == "of the other tree\n"
-
-
-def test_our_server_with_the_chain_of_another_tree_runs_this_tree(tmp_path: Path) -> None:
-    (tmp_path / "etc/qpsmtpd").mkdir(parents=True)
-    (tmp_path / "etc/qpsmtpd/badhelo").write_text("of the other tree\n")
-    home = tmp_path / "home"
-    home.mkdir()
-    laboratory = Laboratory({AGAINST: tmp_path, "postfix": tmp_path}, {}, tmp_path)
-    command = SERVERS[FORMER_CHAIN].prepare(laboratory, home, Setup.CHAIN, 2525)
-    assert command.environment["PYTHONPATH"].split(":")[0] == str(CHECKOUT)
     assert (home / "config/badhelo").read_text() == "of the other tree\n"
 
 
