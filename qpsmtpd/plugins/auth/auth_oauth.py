@@ -13,9 +13,9 @@ client `client_id` with the secret in `secret_file`. Both mechanisms are offered
 whatever tls_before_auth says.
 
 A token lets in the user it names (`claim`), if it is active, has not expired, has all of `scope`,
-and, with `audience`, is for that. If the user's program names a user as well, it has to be the same. A
-server gives tokens for other purposes too: name a scope or an audience that mail alone has. With
-`domain`, names without a domain are completed.
+and, with `audience`, is for that. If the user's program names a user as well, it has to be the
+same. A server gives tokens for other purposes too: name a scope or an audience that mail alone has.
+With `domain`, names without a domain are completed.
 
 What the server said is remembered for `cache`: a token that it has withdrawn meanwhile still lets
 in. If it is down, does not answer within `timeout`, or talks nonsense, the answer is 454 4.7.0, and
