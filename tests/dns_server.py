@@ -26,6 +26,7 @@ import dns.rrset
 
 from qpsmtpd.testing import Records
 from tests.ports import refusing_port
+from tests.stream_server import Talks
 
 Tamper = Callable[[bytes], Sequence[bytes]]
 #: Makes an answer in wire format of a query in wire format (without EDNS).
@@ -82,20 +83,19 @@ class DnsServer:
         self.was_asked = asyncio.Event()
         self.address = address
         self._kept: list[tuple[bytes, Any]] = []
+        self._talks = Talks(self._serve_tcp)
 
     async def __aenter__(self) -> Self:
         udp, tcp = _same_port(*self.address)
         self.address = udp.getsockname()
         loop = asyncio.get_running_loop()
         self._transport, _ = await loop.create_datagram_endpoint(lambda: _Udp(self), sock=udp)
-        self._server = await asyncio.start_server(self._serve_tcp, sock=tcp)
+        self._server = await asyncio.start_server(self._talks.accept, sock=tcp)
         return self
 
     async def __aexit__(self, *_error: object) -> None:
         self._transport.close()
-        self._server.close()
-        # The transport closes its socket in the next turn of the loop.
-        await asyncio.sleep(0)
+        await self._talks.end(self._server)
 
     def send(self, answer: bytes, address: Any) -> None:
         """Send an answer over UDP, as `late` and `tamper` will have it."""
@@ -113,15 +113,13 @@ class DnsServer:
         self._kept.clear()
 
     async def _serve_tcp(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
-            size = int.from_bytes(await reader.readexactly(2), "big")
-            answer = self.answer(await reader.readexactly(size), "tcp")
-            if self.silent_tcp:
-                await reader.read()
-            elif answer is not None:
-                writer.write(len(answer).to_bytes(2, "big") + answer)
-                await writer.drain()
-        writer.close()
+        size = int.from_bytes(await reader.readexactly(2), "big")
+        answer = self.answer(await reader.readexactly(size), "tcp")
+        if self.silent_tcp:
+            await reader.read()
+        elif answer is not None:
+            writer.write(len(answer).to_bytes(2, "big") + answer)
+            await writer.drain()
 
     def answer(self, wire: bytes, transport: str) -> bytes | None:
         """The answer to a query in wire format; None when the server keeps silent."""

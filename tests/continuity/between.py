@@ -12,6 +12,7 @@ from typing import Literal, Self
 from qpsmtpd.testing import Records
 from tests.dns_server import DnsServer
 from tests.ports import free_port
+from tests.stream_server import Talks
 
 #: What a server does: its job; it is not there; takes connections and says nothing; answers octet
 #: by octet; breaks off in the middle of an answer; says something random, as long as the answer
@@ -34,7 +35,7 @@ class Between:
         self._place = place
         self._mode: Mode = "well"
         self._server: asyncio.Server | None = None
-        self._talks: set[asyncio.Task[None]] = set()
+        self._talks = Talks(self._talk)
         self._chance = random.Random(_SEED)
         self._was_asked = asyncio.Event()
 
@@ -49,37 +50,27 @@ class Between:
         """Be like that from now on; whoever is connected loses the connection."""
         self._mode = mode
         self._was_asked.clear()
+        await self._talks.cut_off()
         if self._server is not None and mode == "gone":
-            self._server.close()
+            await self._talks.end(self._server)
             self._server = None
-        talks = list(self._talks)
-        for talk in talks:
-            talk.cancel()
-        await asyncio.gather(*talks, return_exceptions=True)
         if self._server is None and mode != "gone":
-            self._server = await asyncio.start_server(self._accept, "127.0.0.1", self.port)
+            self._server = await asyncio.start_server(self._talks.accept, "127.0.0.1", self.port)
 
     async def met(self) -> None:
         """Wait until somebody has asked since it is like that; nobody can, who is gone."""
         if self._mode != "gone":
             await self._was_asked.wait()
 
-    # It is known before it runs for the first time, or it might be left at the end.
-    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._was_asked.set()
-        task = asyncio.ensure_future(self._talk(reader, writer))
-        self._talks.add(task)
-        task.add_done_callback(self._talks.discard)
-
     async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._was_asked.set()
         try:
-            with contextlib.suppress(OSError):
-                if self._mode == "paused":
-                    await asyncio.Event().wait()
-                elif self._mode == "other":
-                    await _speak_smtp(reader, writer)
-                else:
-                    await self._pass_on(reader, writer)
+            if self._mode == "paused":
+                await asyncio.Event().wait()
+            elif self._mode == "other":
+                await _speak_smtp(reader, writer)
+            else:
+                await self._pass_on(reader, writer)
         finally:
             writer.transport.abort()
 

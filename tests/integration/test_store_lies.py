@@ -6,12 +6,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from qpsmtpd.testing import serve
 from tests.integration.test_dmarc_reports import DNS, OPTIONS, message
+from tests.stream_server import port_of, stream_server
 from tests.unit.client import Client, catching
 
 #: All that ask the store about every message.
@@ -65,21 +67,16 @@ LIES = {
 
 async def _lie(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, lie: bytes) -> None:
     """One connection: says yes until it is asked something."""
-    try:
-        while True:
-            words = await _command(reader)
-            if words[0] in (b"EVAL", b"DEL"):
-                if not lie:
-                    return
-                writer.write(lie)
-            elif words[0] == b"HELLO":
-                writer.write(b"%1\r\n$5\r\nproto\r\n:" + words[1] + b"\r\n")
-            else:
-                writer.write(b"+OK\r\n")
-    except (asyncio.IncompleteReadError, ConnectionError):
-        pass
-    finally:
-        writer.close()
+    while True:
+        words = await _command(reader)
+        if words[0] in (b"EVAL", b"DEL"):
+            if not lie:
+                return
+            writer.write(lie)
+        elif words[0] == b"HELLO":
+            writer.write(b"%1\r\n$5\r\nproto\r\n:" + words[1] + b"\r\n")
+        else:
+            writer.write(b"+OK\r\n")
 
 
 async def _command(reader: asyncio.StreamReader) -> Sequence[bytes]:
@@ -94,9 +91,8 @@ async def _command(reader: asyncio.StreamReader) -> Sequence[bytes]:
 @asynccontextmanager
 async def liar(lie: bytes) -> AsyncIterator[int]:
     """A server that says this; its port."""
-    server = await asyncio.start_server(lambda r, w: _lie(r, w, lie), "127.0.0.1", 0)
-    async with server:
-        yield server.sockets[0].getsockname()[1]
+    async with stream_server(partial(_lie, lie=lie)) as server:
+        yield port_of(server)
 
 
 @pytest.mark.parametrize("lie", LIES.values(), ids=LIES)

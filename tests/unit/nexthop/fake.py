@@ -14,7 +14,6 @@ other, the number of lines (octets of BDAT) after which the connection is reset;
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import copy
 import socket
 import ssl
@@ -23,6 +22,7 @@ from base64 import b64decode, b64encode
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from tests.stream_server import Talks, port_of
 from tests.unit.nexthop.sasl import Sasl
 
 DROP = "drop"
@@ -74,7 +74,7 @@ class FakeHop:
         self._path = path
         self._lmtp = lmtp
         self._breaks_off = list(breaks_off)
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._talks = Talks(self._serve)
         self.port = 0
         #: Commands, of all connections, as they came.
         self.commands: list[str] = []
@@ -93,18 +93,15 @@ class FakeHop:
 
     async def __aenter__(self) -> FakeHop:
         if self._path is not None:
-            self._server = await asyncio.start_unix_server(self._accept, self._path)
+            self._server = await asyncio.start_unix_server(self._talks.accept, self._path)
         else:
             tls = self._context if self._implicit_tls else None
-            self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0, ssl=tls)
-            self.port = self._server.sockets[0].getsockname()[1]
+            self._server = await asyncio.start_server(self._talks.accept, "127.0.0.1", 0, ssl=tls)
+            self.port = port_of(self._server)
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self._server.close()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._talks.end(self._server)
 
     def verbs(self) -> list[str]:
         """The verbs of all commands, in order."""
@@ -114,15 +111,11 @@ class FakeHop:
         """Answer differently from now on."""
         self._answers.update(answers)
 
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
         self.peers.append(str((writer.get_extra_info("peername") or ("",))[0]))
         try:
-            with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError, ssl.SSLError):
-                await self._talk(reader, writer)
+            await self._talk(reader, writer)
         finally:
             self.left.set()
             writer.transport.abort()
