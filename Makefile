@@ -7,8 +7,8 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.complete
 PYTEST := $(BIN)/python -m pytest -q
-# As many processes as there are processors.
-SHARED := -n auto
+# As many processes as there are processors; one that has no tests left takes over those of another.
+SHARED := -n auto --dist worksteal
 # Twice as many, since half of the time they wait; 20 examples of each property; and dialogues on the
 # event loop that the package uses.  `make test` tries 100 examples, and plays them on both loops.
 QUICK  := -n $$((2 * $$(nproc))) --hypothesis-profile=check -k "not (test_dialogues and asyncio)"

@@ -25,13 +25,14 @@ POLL_INTERVAL = 0.05  # seconds
 def check(name: str) -> Iterator[None]:
     """Report one line for what happens inside: passed, or the reason why not."""
     line = f"ok {name}"
+    began = time.monotonic()
     try:
         yield
     except Exception as error:
         traceback.print_exc()
         reason = " ".join(str(error).split())
         line = f"not ok {name} {type(error).__name__}: {reason}"
-    print(line, flush=True)
+    print(f"{line} ({time.monotonic() - began:.1f} s)", flush=True)
     with (RESULTS / "results").open("a") as results:
         results.write(f"{line}\n")
 

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import asyncio
+import mmap
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +19,9 @@ from qpsmtpd.dns.resolver import DnsResolver
 from qpsmtpd.errors import DnsError, PeerError, StoreError
 from qpsmtpd.logs.outlets import FileOutlet
 from qpsmtpd.metrics import catalogue
+from qpsmtpd.metrics import counting as counters
 from qpsmtpd.metrics.counting import FIGURES
+from qpsmtpd.metrics.memory import CELLS, NAME_BYTES, Head, slot_in
 from qpsmtpd.metrics.metric import Metric
 from qpsmtpd.nexthop.pool import Pool
 from qpsmtpd.nexthop.target import Target
@@ -35,6 +39,20 @@ from tests.unit.nexthop.test_pool import hand_over
 from tests.unit.store.test_guard import Backend
 
 Counted = dict[str, float]
+
+#: Times the room for figures that a process of the daemon has.
+ROOM = 16
+
+
+@pytest.fixture(autouse=True)
+def room(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The tests before these ones, with all their plugins and paths, may have left none."""
+    monkeypatch.setattr(counters, "MOST_SERIES", sys.maxsize)
+    head = Head("", 0, 0.0, 0.0, 0, cells=ROOM * CELLS, names=ROOM * NAME_BYTES)
+    before = FIGURES._slot
+    FIGURES.use(slot_in(memoryview(mmap.mmap(-1, head.size)), head, 0))
+    yield
+    FIGURES.use(before)
 
 
 def counts() -> dict[tuple[Metric, tuple[str, ...]], float]:
