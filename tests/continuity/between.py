@@ -50,11 +50,15 @@ class Between:
         """Be like that from now on; whoever is connected loses the connection."""
         self._mode = mode
         self._was_asked.clear()
-        await self._talks.cut_off()
-        if self._server is not None and mode == "gone":
+        if mode != "gone":
+            await self._talks.cut_off()
+            await self._listen()
+        elif self._server is not None:
             await self._talks.end(self._server)
             self._server = None
-        if self._server is None and mode != "gone":
+
+    async def _listen(self) -> None:
+        if self._server is None:
             self._server = await asyncio.start_server(self._talks.accept, "127.0.0.1", self.port)
 
     async def met(self) -> None:

@@ -20,8 +20,8 @@ all of it, or regular expressions between slashes. Exempt clients are not.
 If p0f does not answer within two seconds, or says nothing sensible, nothing is known about the
 client; then it is left alone for half a minute.
 
-Differences from the Perl version: IPv6 clients are looked up. `version 2` has no effect, as p0f 2
-is no longer there; nor has `local_ip`.
+Differences from the Perl version: IPv6 clients are looked up. `version 2` and `local_ip` have no
+effect: p0f 2 is gone.
 """
 
 from __future__ import annotations
